@@ -1,0 +1,32 @@
+"""What isoflop raises, as a tree.
+
+IsoflopError
+├── ContractError   the user's model, data or loss does not keep the contract (also a ValueError)
+├── PlanError       a plan cannot be made or may not be paid for (also a ValueError)
+├── DataError       measurements that cannot answer the question (also a ValueError)
+└── StoreError      a store cannot be read or written (also an OSError)
+
+Every message is one sentence or two: the rule, the value that broke it, the remedy.
+"""
+
+__all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError"]
+
+
+class IsoflopError(Exception):
+    """Base of everything that isoflop raises on purpose."""
+
+
+class ContractError(IsoflopError, ValueError):
+    """The user's model, data or loss does not keep the contract."""
+
+
+class PlanError(IsoflopError, ValueError):
+    """A plan cannot be made, or may not be paid for without consent."""
+
+
+class DataError(IsoflopError, ValueError):
+    """Measurements that cannot answer the question."""
+
+
+class StoreError(IsoflopError, OSError):
+    """A store cannot be read or written."""

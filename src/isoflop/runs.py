@@ -1,0 +1,102 @@
+"""RunSpec, a run that was asked for, and Run, what happened: plain data that every part understands."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Literal
+
+__all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status"]
+
+SizeValue = int | float | str
+Status = Literal["completed", "diverged", "failed"]
+CurvePoint = tuple[float, float]
+"""(tokens trained so far, training loss there)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """A training run that was asked for; equal specs have equal ids and give equal results.
+
+    Runs read from a table carry a spec too, with only the columns that the table has.
+    """
+
+    num_params: float
+    num_tokens: float
+    """Tokens to train on."""
+    flops: float
+    """FLOPs of the whole run, forward and backward."""
+    budget: float | None = None
+    """FLOPs shared by the runs of one IsoFLOP curve; None when the run belongs to no curve."""
+    size: SizeValue | None = None
+    """Value of the task's size parameter."""
+    batch: int | None = None
+    """Examples per optimiser step, over all processes."""
+    tokens_per_example: float | None = None
+    lr: float | None = None
+    """Peak learning rate."""
+    beta2: float | None = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    """Share of the run in which the learning rate rises."""
+    schedule: str | None = None
+    clip: float | None = None
+    """Largest gradient norm; None for no clipping."""
+    precision: str | None = None
+    epochs: float | None = None
+    """Passes over the training data that the tokens need; None where its length is unknown."""
+    seed: int = 0
+    fingerprint: str = ""
+    """Of the task: model, loss, recipe and data (contract/fingerprint.py)."""
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of all fields, 16 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def flops_per_token(self) -> float:
+        return self.flops / self.num_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What happened to one spec: its held-out loss, what it cost, and its error if it has one."""
+
+    spec: RunSpec
+    status: Status
+    loss: float = math.nan
+    """Final loss on held-out data; NaN where there is none."""
+    loss_stderr: float | None = None
+    """Standard error of `loss` over the evaluation set."""
+    curve: tuple[CurvePoint, ...] = ()
+    num_tokens: float
+    """Tokens trained, counted while training."""
+    flops: float
+    """FLOPs spent, from the tokens trained."""
+    seconds: float | None = None
+    device: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    """Why the run did not complete."""
+    group: str | None = None
+    """Name shared by the rows of one trained model (checkpoints, branches of one trunk)."""
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def num_params(self) -> float:
+        return self.spec.num_params
+
+    @property
+    def budget(self) -> float | None:
+        return self.spec.budget
+
+    @property
+    def size(self) -> SizeValue | None:
+        return self.spec.size

@@ -1,0 +1,86 @@
+"""Task: what to scale. The user's model class, the name of its size parameter, data and loss, as one value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from isoflop.errors import ContractError
+from isoflop.recipe import Recipe
+
+__all__ = ["Task"]
+
+
+# Compared by identity: data sets have no cheap equality, and counts are cached per task.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What to scale, and on what data; nothing here is trained or read yet.
+
+    model: class or factory, called as `model(**{size_param: size}, **model_kwargs)`; gives a `torch.nn.Module`.
+    size_param: name of the argument that sets the size, or a function size -> keyword arguments for joint scaling.
+    train_data, val_data: map-style or iterable `Dataset`, `DataLoader`, or a callable seed -> iterable of batches.
+        Batches are `(inputs, targets)`; inputs that are a mapping are passed as keyword arguments.
+    loss: `loss(outputs, targets)` -> scalar tensor, the mean over targets; None for a model that returns its own loss.
+    step: `step(model, batch)` -> scalar loss, for everything else; then `loss` is not used.
+    recipe: how each run is trained.
+    unit: word for one target in tables ("token", "image", "byte").
+    sizes: the sizes that may be planned; None lets isoflop find which values build.
+    fingerprint: stands for model, loss and data in run ids; None lets isoflop compute it.
+    num_params, flops_per_token: functions of a built model that replace isoflop's own counts.
+    count_tokens: function of a batch that replaces the count of loss targets.
+
+    Raises ContractError where an argument cannot be what its name says.
+    """
+
+    model: Callable[..., Any]
+    size_param: str | Callable[[Any], Mapping[str, Any]]
+    train_data: Any
+    val_data: Any
+    loss: Callable[..., Any] | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    step: Callable[..., Any] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    unit: str = "token"
+    sizes: Sequence[int | float | str] | None = None
+    fingerprint: str | None = None
+    num_params: Callable[[Any], int] | None = None
+    flops_per_token: Callable[[Any], float] | None = None
+    count_tokens: Callable[[Any], int] | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.model):
+            raise ContractError(
+                f"Task: model must be a class or factory that builds a model of a given size, but got "
+                f"{type(self.model).__name__}; pass the class itself, not an instance of it."
+            )
+        if _is_module(self.model):
+            raise ContractError(
+                f"Task: model must be a class or factory, but got an instance of {type(self.model).__name__}; "
+                f"pass the class itself, so that isoflop can build it at other sizes."
+            )
+        if not (isinstance(self.size_param, str) or callable(self.size_param)):
+            raise ContractError(
+                f"Task: size_param must be the name of one of the model's arguments, or a function size -> keyword "
+                f"arguments, but got {self.size_param!r}."
+            )
+        if isinstance(self.size_param, str) and self.size_param in self.model_kwargs:
+            raise ContractError(
+                f"Task: size_param {self.size_param!r} must not stand in model_kwargs too; take it out of model_kwargs."
+            )
+        if not isinstance(self.recipe, Recipe):
+            raise ContractError(f"Task: recipe must be an isoflop.Recipe, but got {type(self.recipe).__name__}.")
+        if self.sizes is not None and len(self.sizes) == 0:
+            raise ContractError("Task: sizes must name at least one size, but got none; leave it out to have them found.")
+
+    def kwargs_for(self, size: int | float | str) -> dict[str, Any]:
+        """Keyword arguments that build the model at a size."""
+        sized = {self.size_param: size} if isinstance(self.size_param, str) else dict(self.size_param(size))
+        return {**self.model_kwargs, **sized}
+
+    def with_fingerprint(self, fingerprint: str) -> "Task":
+        """The same task with its fingerprint filled in."""
+        return replace(self, fingerprint=fingerprint)
+
+
+def _is_module(value: object) -> bool:
+    """True for a built torch module, without importing torch to find out."""
+    return any(cls.__module__.startswith("torch.nn") and cls.__name__ == "Module" for cls in type(value).__mro__)
