@@ -1,0 +1,106 @@
+"""DirectoryStore: one folder per run, `<store>/<run id>/{spec.json, record.json, curve.jsonl, checkpoint}`.
+
+Beside them `task.json` says what is being scaled and `stages/` holds each stage's plan. A record is one small file
+that is written atomically, so processes on many machines may share a store without a lock or an index.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from isoflop.errors import StoreError
+from isoflop.runs import CurvePoint, Run, RunSpec
+from isoflop.storage.atomic import write_text
+from isoflop.storage.records import SCHEMA, dump_run, dump_spec, dump_specs, load_run, load_specs
+
+__all__ = ["DirectoryStore"]
+
+
+class DirectoryStore:
+    """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if self.path.is_file():
+            raise StoreError(f"A store is a folder, but {self.path} is a file; name another folder.")
+
+    def __repr__(self) -> str:
+        return f"DirectoryStore({str(self.path)!r})"
+
+    def read_runs(self) -> list[Run]:
+        folders = sorted(self.path.glob("*/record.json")) if self.path.is_dir() else []
+        return [self._read_record(path.parent) for path in folders]
+
+    def read_run(self, run_id: str) -> Run | None:
+        folder = self.path / run_id
+        return self._read_record(folder) if (folder / "record.json").exists() else None
+
+    def write_run(self, run: Run) -> None:
+        folder = self.path / run.id
+        write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
+        write_text(folder / "record.json", dump_run(run))
+        (folder / "checkpoint").unlink(missing_ok=True)
+
+    def write_spec(self, spec: RunSpec) -> None:
+        path = self.path / spec.id / "spec.json"
+        if not path.exists():
+            write_text(path, dump_spec(spec))
+
+    def write_task(self, facts: Mapping[str, Any]) -> None:
+        text = json.dumps({"schema": SCHEMA, **facts}, indent=1, default=str) + "\n"
+        path = self.path / "task.json"
+        if not (path.exists() and path.read_text() == text):
+            write_text(path, text)
+
+    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]] | None:
+        path = self._stage(name)
+        return load_specs(path.read_text()) if path.exists() else None
+
+    def write_stage(self, name: str, specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> None:
+        write_text(self._stage(name), dump_specs(specs, notes))
+
+    def checkpoint(self, run_id: str) -> Path | None:
+        return self.path / run_id / "checkpoint"
+
+    def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
+        # Appending is not atomic, and need not be: cut_curve drops a torn last line and whatever the checkpoint
+        # does not reach.
+        path = self.path / run_id / "curve.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a") as file:
+            file.writelines(map(_curve_line, points))
+
+    def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
+        path = self.path / run_id / "curve.jsonl"
+        if not path.exists():
+            return []
+        kept = [point for point in _read_curve(path) if point[0] <= num_tokens]
+        write_text(path, "".join(map(_curve_line, kept)))
+        return kept
+
+    def _stage(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
+
+    def _read_record(self, folder: Path) -> Run:
+        curve = folder / "curve.jsonl"
+        try:
+            return load_run((folder / "record.json").read_text(), tuple(_read_curve(curve)) if curve.exists() else ())
+        except StoreError as error:
+            raise StoreError(f"{folder / 'record.json'}: {error} Remove the folder to have the run trained again.") from error
+
+
+def _curve_line(point: CurvePoint) -> str:
+    return json.dumps(list(point)) + "\n"
+
+
+def _read_curve(path: Path) -> list[CurvePoint]:
+    points: list[CurvePoint] = []
+    for line in path.read_text().splitlines():
+        try:
+            num_tokens, loss = json.loads(line)
+        except ValueError:  # a line torn by a dying process ends what can be trusted
+            break
+        points.append((num_tokens, loss))
+    return points
