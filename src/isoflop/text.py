@@ -1,0 +1,74 @@
+"""Numbers and tables as people read them: 73.2B, 5.76e+23, 3.1 %, aligned columns."""
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+
+__all__ = ["and_list", "bullets", "columns", "count", "factor", "flops", "interval", "number", "percent"]
+
+_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, trailing zeros kept: 2.310, 0.0125, 4.5e-07."""
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "-∞"}.get(value, "unknown")
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if -4 <= exponent < 6:
+        return f"{value:.{max(digits - 1 - exponent, 0)}f}"
+    return f"{value:.{digits - 1}e}"
+
+
+def count(value: float, digits: int = 3) -> str:
+    """A count of params or tokens: 950, 1.00k, 73.2B, 1.31T, 4.0e+15 from there on."""
+    if not math.isfinite(value) or abs(value) >= 1e15:
+        return f"{value:.{digits - 1}e}" if math.isfinite(value) else number(value)
+    rounded = abs(float(f"{value:.{digits - 1}e}"))  # 999,999 is 1.00M, not 1000k
+    for unit, letter in _UNITS:
+        if rounded >= unit:
+            return f"{number(value / unit, digits)}{letter}"
+    return f"{value:.0f}" if value == round(value) else number(value, digits)
+
+
+def flops(value: float, digits: int = 3) -> str:
+    """FLOPs, always with an exponent and no more digits than needed: 1e+21, 5.76e+23."""
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e") if math.isfinite(value) else ("", "")
+    if not mantissa:
+        return number(value)
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share as percent: 0.0213 -> 2.1 %."""
+    return f"{number(100 * share, digits)} %"
+
+
+def factor(ratio: float) -> str:
+    """A ratio as a factor that says its direction: 3.2x more, 2.0x less."""
+    return f"{number(ratio, 2)}x more" if ratio >= 1 else f"{number(1 / ratio, 2)}x less"
+
+
+def interval(low: float, high: float, write: Callable[[float], str] = count) -> str:
+    """Two ends of an interval: 61.0B to 88.4B."""
+    return f"{write(low)} to {write(high)}"
+
+
+def and_list(words: Sequence[str], most: int = 6) -> str:
+    """Words as prose: a, b and c; beyond `most` the rest is counted."""
+    shown = [*words] if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part) if shown else ""
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Rows of cells as aligned text, two blanks between columns, no blanks at line ends."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows), default=0))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def bullets(sentences: Sequence[str], width: int = 110) -> str:
+    """Sentences as a list, wrapped."""
+    wrap = textwrap.TextWrapper(width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
+    return "\n".join(wrap.fill(sentence) for sentence in sentences)

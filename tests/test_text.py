@@ -1,0 +1,67 @@
+import math
+
+import pytest
+
+from isoflop import text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (73.2e9, "73.2B"),
+        (1.31e12, "1.31T"),
+        (999_999, "1.00M"),
+        (950, "950"),
+        (12_345, "12.3k"),
+        (2.5, "2.50"),
+        (4e15, "4.00e+15"),
+        (0, "0"),
+        (math.inf, "∞"),
+        (math.nan, "unknown"),
+    ],
+)
+def test_a_count_is_written_with_a_letter_for_its_power_of_a_thousand(value, written):
+    assert text.count(value) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(5.76e23, "5.76e+23"), (1e21, "1e+21"), (3.1e9, "3.1e+09")])
+def test_flops_carry_an_exponent_and_no_idle_zeros(value, written):
+    assert text.flops(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(2.3101, "2.31"), (0.01254, "0.0125"), (4.5e-7, "4.50e-07"), (-0.5, "-0.500")]
+)
+def test_a_number_keeps_its_significant_digits(value, written):
+    assert text.number(value) == written
+
+
+def test_shares_factors_and_intervals_read_as_prose():
+    assert text.percent(0.0213) == "2.1 %"
+    assert text.factor(3.2) == "3.2x more"
+    assert text.factor(0.5) == "2.0x less"
+    assert text.interval(61e9, 88.4e9) == "61.0B to 88.4B"
+
+
+@pytest.mark.parametrize(
+    ("words", "prose"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a, b and c"),
+        (list("abcdefgh"), "a, b, c, d, e and 3 more"),
+    ],
+)
+def test_a_list_of_words_reads_as_prose_and_counts_what_it_leaves_out(words, prose):
+    assert text.and_list(words) == prose
+
+
+def test_columns_are_aligned_without_blanks_at_line_ends():
+    assert text.columns([["N", "73.2B", ""], ["tokens", "1.31T", "x"]]) == "N       73.2B\ntokens  1.31T  x"
+
+
+def test_bullets_wrap_long_sentences_under_their_dash():
+    lines = text.bullets(["word " * 40]).splitlines()
+    assert lines[0].startswith("  - word")
+    assert lines[1].startswith("    word")
