@@ -39,7 +39,7 @@ _HOMES = {
     "StoreError": "errors",
 }
 
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from isoflop.errors import ContractError, DataError, IsoflopError, PlanError, StoreError

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from isoflop.errors import ContractError
 
@@ -11,6 +11,7 @@ __all__ = ["Recipe", "Rule", "Schedule"]
 Rule = Callable[[float, float], float]
 """(num_params, num_tokens) -> value."""
 Schedule = Literal["cosine", "linear", "constant"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 def default_lr(num_params: float, num_tokens: float) -> float:
@@ -56,7 +57,7 @@ class Recipe:
     """Shape of the learning rate after the warm-up; cosine and linear end at zero."""
     clip: float | None = 1.0
     """Largest gradient norm; None for no clipping."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """auto: bf16 on GPUs that have it, fp32 elsewhere."""
     optimizer: Callable[..., Any] | None = None
     eval_tokens: int = 2**18
@@ -68,8 +69,14 @@ class Recipe:
         _require(self.epochs is None or self.epochs > 0, "epochs must be above 0 or None", self.epochs)
         _require(self.min_batch >= 1, "min_batch must be at least 1", self.min_batch)
         _require(0 <= self.warmup < 1, "warmup must be a share of the run from 0 to below 1", self.warmup)
-        _require(self.schedule in ("cosine", "linear", "constant"), "schedule must be cosine, linear or constant", self.schedule)
-        _require(self.precision in ("auto", "fp32", "bf16"), "precision must be auto, fp32 or bf16", self.precision)
+        _require(
+            self.schedule in ("cosine", "linear", "constant"),
+            "schedule must be cosine, linear or constant",
+            self.schedule,
+        )
+        _require(
+            self.precision in get_args(Precision), f"precision must be one of {get_args(Precision)}", self.precision
+        )
         _require(self.clip is None or self.clip > 0, "clip must be above 0 or None", self.clip)
         _require(self.eval_tokens >= 1, "eval_tokens must be at least 1", self.eval_tokens)
         _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)

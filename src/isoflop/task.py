@@ -69,7 +69,9 @@ class Task:
         if not isinstance(self.recipe, Recipe):
             raise ContractError(f"Task: recipe must be an isoflop.Recipe, but got {type(self.recipe).__name__}.")
         if self.sizes is not None and len(self.sizes) == 0:
-            raise ContractError("Task: sizes must name at least one size, but got none; leave it out to have them found.")
+            raise ContractError(
+                "Task: sizes must name at least one size, but got none; leave it out to have sizes found."
+            )
 
     def kwargs_for(self, size: int | float | str) -> dict[str, Any]:
         """Keyword arguments that build the model at a size."""

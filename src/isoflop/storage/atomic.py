@@ -44,4 +44,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"Cannot write {path}: {error.strerror or error}; choose a folder that can be written.") from error
+        raise StoreError(
+            f"Cannot write {path}: {error.strerror or error}; choose a folder that can be written."
+        ) from error

@@ -88,7 +88,9 @@ class DirectoryStore:
         try:
             return load_run((folder / "record.json").read_text(), tuple(_read_curve(curve)) if curve.exists() else ())
         except StoreError as error:
-            raise StoreError(f"{folder / 'record.json'}: {error} Remove the folder to have the run trained again.") from error
+            raise StoreError(
+                f"{folder / 'record.json'}: {error} Remove the folder to have the run trained again."
+            ) from error
 
 
 def _curve_line(point: CurvePoint) -> str:

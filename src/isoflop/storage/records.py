@@ -73,7 +73,9 @@ def _load(text: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"A record is not the JSON that isoflop writes: {error!r}.") from error
     if schema != SCHEMA:
-        raise StoreError(f"A record has schema {schema}, but this isoflop reads schema {SCHEMA}; use the version that wrote it.")
+        raise StoreError(
+            f"A record has schema {schema}, but this isoflop reads schema {SCHEMA}; use the version that wrote it."
+        )
     return data
 
 

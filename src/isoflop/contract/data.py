@@ -1,0 +1,171 @@
+"""What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
+
+from isoflop.errors import ContractError
+
+__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "seeded", "to_device"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A user's data behind one interface.
+
+    kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches" (callable seed ->
+    iterable of batches).
+    num_examples: length; None where it is unknown.
+    """
+
+    kind: Literal["examples", "stream", "batches"]
+    data: Any
+    collate: Callable[[list[Any]], Any]
+    num_examples: int | None
+    name: str
+
+    def gather(self, indices: Sequence[int]) -> Any:
+        """The batch of the examples at these indices; only for kind "examples"."""
+        if hasattr(self.data, "__getitems__"):
+            return self.collate(self.data.__getitems__(list(indices)))
+        return self.collate([self.data[index] for index in indices])
+
+    def iterate(self, seed: int) -> Iterator[Any]:
+        """Examples in order ("examples", "stream") or batches ("batches")."""
+        if self.kind == "batches":
+            return iter(self.data(seed))
+        if self.kind == "examples":
+            return (self.data[index] for index in range(self.num_examples or 0))
+        return iter(self.data)
+
+
+def open_data(data: Any, name: str) -> Source:
+    """The source behind what the user gave as `name` ("train_data" or "val_data").
+
+    Raises ContractError for data of no known form, empty data, and loaders whose order is their own.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, DataLoader):
+        _check_loader(data, name)
+        return _open(data.dataset, data.collate_fn, name)
+    return _open(data, default_collate, name)
+
+
+def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
+    if isinstance(data, tuple) and any(isinstance(part, torch.Tensor | np.ndarray) for part in data):
+        raise ContractError(
+            f"{name} must be a dataset of (input, target) examples, but got a tuple of arrays; "
+            f"wrap it as torch.utils.data.TensorDataset(inputs, targets)."
+        )
+    length = _length(data)
+    if length == 0:
+        raise ContractError(f"{name} must hold at least one example, but it is empty.")
+    if hasattr(data, "__getitem__") and length is not None and not isinstance(data, Mapping | str):
+        return Source("examples", data, collate, length, name)
+    if hasattr(data, "__iter__") and not isinstance(data, Mapping | str | Iterator):
+        return Source("stream", data, collate, length, name)
+    if callable(data):
+        return Source("batches", data, collate, None, name)
+    raise ContractError(
+        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable seed -> batches, "
+        f"but got {type(data).__name__}."
+    )
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # iterable data sets and callables have none
+        return None
+
+
+def _check_loader(loader: DataLoader[Any], name: str) -> None:
+    """isoflop orders the examples itself, from (seed, step); a loader with an order of its own would be ignored."""
+    if loader.batch_size is None and type(loader.batch_sampler) is not BatchSampler:
+        custom = type(loader.batch_sampler).__name__ if loader.batch_sampler is not None else "no batching"
+    elif getattr(loader, "sampler", None) is not None and type(loader.sampler) not in _KNOWN_SAMPLERS:
+        custom = type(loader.sampler).__name__
+    else:
+        return
+    raise ContractError(
+        f"{name}: isoflop draws the examples of a DataLoader itself, but this one has an order of its own ({custom}); "
+        f"pass its dataset, or a callable seed -> iterable of batches."
+    )
+
+
+# The sampler of a loader over an iterable dataset is private; its class is found on such a loader.
+_KNOWN_SAMPLERS = (SequentialSampler, RandomSampler, type(DataLoader(iter(())).sampler))  # type: ignore[arg-type]
+
+
+def first_batch(source: Source, num_examples: int) -> Any:
+    """A real batch: the first examples of the data, or the first batch that a callable yields (seed 0).
+
+    Raises ContractError where there are not as many.
+    """
+    with seeded(0):
+        items = list(islice(source.iterate(0), 1 if source.kind == "batches" else num_examples))
+        if not items:
+            raise ContractError(f"{source.name} must hold at least one example, but it yields none.")
+        if source.kind == "batches":
+            return items[0]
+        return source.collate(items)
+
+
+def num_examples_in(batch: Any) -> int:
+    """Examples in a batch: the first dimension of its first tensor.
+
+    Raises ContractError for a batch without a tensor.
+    """
+    for tensor in _tensors(batch):
+        if tensor.ndim > 0:
+            return int(tensor.shape[0])
+    raise ContractError(
+        f"A batch must hold tensors whose first dimension counts examples, but got {type(batch).__name__}."
+    )
+
+
+def to_device(batch: Any, device: torch.device | str) -> Any:
+    """The batch with its tensors on a device; "meta" keeps shapes and types only."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch (CPU), NumPy and `random` from a seed inside the block, as they were after it."""
+    state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the user's code draws there
+    try:
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(state[0])
+        np.random.set_state(state[1])  # noqa: NPY002
+        random.setstate(state[2])
+
+
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)

@@ -1,0 +1,86 @@
+"""What isoflop asks of a model class: it builds at a size, and its parameters can be counted."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoflop.errors import ContractError
+from isoflop.task import Task
+
+__all__ = ["build", "check_size_param", "count_params", "param_counts"]
+
+
+def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Module:
+    """The task's model at a size; on the "meta" device it takes no memory.
+
+    Raises ContractError where the class gives something else than a module. What the class itself raises passes.
+    """
+    with torch.device(device):
+        model = task.model(**task.kwargs_for(size))
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"model must build a torch.nn.Module, but {_name(task.model)} gave {type(model).__name__}; "
+            f"pass the class or factory of the network itself."
+        )
+    return model
+
+
+def check_size_param(task: Task) -> None:
+    """Raise ContractError where the model takes no argument of the size parameter's name, or of a model_kwargs name."""
+    try:
+        parameters = inspect.signature(task.model).parameters
+    except (TypeError, ValueError):  # no signature to look at: building will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    wanted = [*([task.size_param] if isinstance(task.size_param, str) else []), *task.model_kwargs]
+    for name in wanted:
+        if name not in parameters:
+            takes = ", ".join(parameters) or "none"
+            role = "size_param" if name == task.size_param else "model_kwargs"
+            raise ContractError(
+                f"{role} names {name!r}, but {_name(task.model)} has no such parameter; it takes: {takes}."
+            )
+
+
+def count_params(task: Task, model: nn.Module) -> int:
+    """N: the task's own count, else `model.num_params()`, else all parameters, tied ones once.
+
+    Raises ContractError where the count is not a positive int.
+    """
+    if task.num_params is not None:
+        source, count = "Task.num_params", task.num_params(model)
+    elif hasattr(model, "num_params"):
+        own: Any = model.num_params
+        source, count = f"{type(model).__name__}.num_params", own() if callable(own) else own
+    else:
+        source, count = "the count of parameters", sum(parameter.numel() for parameter in model.parameters())
+    if not isinstance(count, int) or isinstance(count, bool) or count <= 0:
+        raise ContractError(f"{source} must give a whole number above 0, but got {count!r}; return an int.")
+    return count
+
+
+def param_counts(model: nn.Module) -> Mapping[str, int]:
+    """Parameters by convention, tied ones once: total, non_embedding, matmul.
+
+    total: all. non_embedding: without the weights of `nn.Embedding` (an output layer tied to one goes with it).
+    matmul: weights with two or more dimensions that are multiplied in a forward pass, so a tied output layer counts.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embeddings = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    multiplied: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        if not isinstance(module, nn.Embedding):
+            multiplied.update({id(p): p for p in module.parameters(recurse=False) if p.ndim >= 2})
+    return {
+        "total": total,
+        "non_embedding": total - sum(weight.numel() for weight in embeddings.values()),
+        "matmul": sum(weight.numel() for weight in multiplied.values()),
+    }
+
+
+def _name(model: Any) -> str:
+    return str(getattr(model, "__name__", type(model).__name__))
