@@ -1,0 +1,130 @@
+"""Laws: formulas for the loss or for the optimum, whose fields may be numbers or arrays of resampled numbers.
+
+N params, D tokens, C FLOPs, L loss; L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, eq. 2).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "PowerLaw", "entry"]
+
+CostPerToken = Callable[[Any], Any]
+"""N -> FLOPs per token, for arrays of N."""
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """coefficient * C^exponent."""
+
+    coefficient: Any
+    exponent: Any
+
+    def __call__(self, C: Any) -> Any:
+        """Value at C FLOPs; an array of C needs a last axis of its own when the fields are arrays."""
+        return np.exp(np.log(self.coefficient) + self.exponent * np.log(C))
+
+
+@dataclass(frozen=True)
+class FrontierLaw:
+    """The optimum as power laws of the FLOPs, without a law for other sizes (Approaches 1 and 2)."""
+
+    num_params: PowerLaw
+    num_tokens: PowerLaw
+    loss: PowerLaw | None = None
+    """Loss of the optimum; None where the approach says nothing about it."""
+    sharpness: Any = None
+    """Second derivative of the loss in log N around the optimum, median over the budgets."""
+
+    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+        """(N, D) that C FLOPs are best spent on; with flops_per_token, D is what C pays for at N."""
+        N = self.num_params(C)
+        return N, self.num_tokens(C) if flops_per_token is None else C / flops_per_token(N)
+
+    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+        """Loss of the optimum; None where the approach says nothing about it."""
+        return None if self.loss is None else self.loss(C)
+
+
+@dataclass(frozen=True)
+class ChinchillaLaw:
+    """L = E + A / N^alpha + B / D^beta; as an argument of `Parametric`, fields left out are fitted, others are held.
+
+    >>> law = ChinchillaLaw(E=1.817, A=477.8, B=2143.9, alpha=0.3473, beta=0.3672)
+    >>> N, D = law.optimum(5.76e23)
+    >>> f"{N:.2e} {D:.2e} {law.loss(N, D):.3f}"
+    '7.33e+10 1.31e+12 1.974'
+    """
+
+    E: Any = math.nan
+    A: Any = math.nan
+    B: Any = math.nan
+    alpha: Any = math.nan
+    beta: Any = math.nan
+
+    def loss(self, N: Any, D: Any) -> Any:
+        """Loss of N params trained on D tokens."""
+        return self.E + self.A * np.power(N, -self.alpha) + self.B * np.power(D, -self.beta)
+
+    @property
+    def exponent(self) -> Any:
+        """Exponent a of the best N in C: beta / (alpha + beta)."""
+        return self.beta / (self.alpha + self.beta)
+
+    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+        """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default.
+
+        Hoffmann et al. 2022, eq. 4, for 6N; found numerically for other costs.
+        """
+        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+        N = scale * (np.asarray(C, dtype=float) / 6) ** self.exponent
+        if flops_per_token is None:
+            return N, C / (6 * N)
+        N = cheapest_size(self.loss, C, flops_per_token, around=N)
+        return N, C / flops_per_token(N)
+
+    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+        """Loss of the optimum at C FLOPs."""
+        return self.loss(*self.optimum(C, flops_per_token))
+
+    def spared(self, loss: Any, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+        """Share of C that would have reached `loss` if it were spent best, from L* - E ~ C^-(alpha beta / (alpha + beta))."""
+        reducible = self.optimal_loss(C, flops_per_token) - self.E
+        return (reducible / (loss - self.E)) ** ((self.alpha + self.beta) / (self.alpha * self.beta))
+
+
+def cheapest_size(
+    loss: Callable[[Any, Any], Any], C: Any, flops_per_token: CostPerToken, *, around: Any, reach: float = 100.0
+) -> Any:
+    """N within x/÷reach of `around` at which C FLOPs give the lowest loss; golden-section search, element by element."""
+    golden = (math.sqrt(5) - 1) / 2
+    middle = np.log(around)
+    low, high = middle - math.log(reach), middle + math.log(reach)
+
+    def at(log_size: Any) -> Any:
+        N = np.exp(log_size)
+        return loss(N, C / flops_per_token(N))
+
+    for _ in range(45):  # .618^45 of the span: 4e-9
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        falls = at(left) > at(right)
+        low, high = np.where(falls, left, low), np.where(falls, high, right)
+    return np.exp((low + high) / 2)
+
+
+AnyLaw = TypeVar("AnyLaw")
+
+
+def entry(law: AnyLaw, index: Any) -> AnyLaw:
+    """One of the laws in a law of arrays."""
+    changed = {field.name: _pick(getattr(law, field.name), index) for field in fields(law)}  # type: ignore[arg-type]
+    return type(law)(**changed)
+
+
+def _pick(value: Any, index: Any) -> Any:
+    if isinstance(value, PowerLaw):
+        return entry(value, index)
+    return value[index] if np.ndim(value) else value

@@ -1,0 +1,65 @@
+"""Runs as columns of numbers, which is how every approach reads them.
+
+N params, D tokens, C FLOPs, L loss.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.runs import Run
+
+__all__ = ["Array", "Points"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Columns of n runs, each of shape (n,)."""
+
+    runs: tuple[Run, ...]
+    N: Array
+    D: Array
+    C: Array
+    L: Array
+    budget: Array
+    """NaN where a run belongs to no budget."""
+    unique: Array
+    """Distinct training tokens; equal to D where no token was repeated or nothing is known."""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "Points":
+        """Columns of some runs."""
+        rows = [
+            (run.num_params, run.num_tokens, run.flops, run.loss, run.budget or np.nan, _unique_tokens(run)) for run in runs
+        ]
+        N, D, C, L, budget, unique = np.array(rows, dtype=np.float64).reshape(-1, 6).T
+        return cls(tuple(runs), N, D, C, L, budget, unique)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @cached_property
+    def budgets(self) -> Array:
+        """Budgets that the runs have, rising."""
+        return np.unique(self.budget[np.isfinite(self.budget)])
+
+    @cached_property
+    def cluster(self) -> NDArray[np.intp]:
+        """Number of each run's configuration: replicates and rows of one trained model share theirs."""
+        keys = [run.group or (run.num_params, run.num_tokens, run.budget) for run in self.runs]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.array([numbers[key] for key in keys], dtype=np.intp)
+
+    def pick(self, keep: NDArray[np.bool_]) -> "Points":
+        """The runs where `keep` is true."""
+        return Points.of([run for run, kept in zip(self.runs, keep, strict=True) if kept])
+
+
+def _unique_tokens(run: Run) -> float:
+    epochs = run.spec.epochs
+    return run.num_tokens / epochs if epochs is not None and epochs > 1 else run.num_tokens
