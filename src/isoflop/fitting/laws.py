@@ -10,10 +10,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "PowerLaw", "entry"]
+from isoflop.errors import DataError
+from isoflop.fitting.objective import Term
+from isoflop.fitting.points import Array, Points
+
+__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "Posed", "PowerLaw", "entry"]
 
 CostPerToken = Callable[[Any], Any]
 """N -> FLOPs per token, for arrays of N."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A law as a solver's problem: its terms at some points, and the way back from parameters to the law."""
+
+    terms: tuple[Term, ...]
+    names: tuple[str, ...]
+    law: Callable[[Array], Any]
+    """Parameters, shape (Q,) or (R, Q) -> the law with numbers or arrays of shape (R,)."""
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,16 +105,48 @@ class ChinchillaLaw:
         """Loss of the optimum at C FLOPs."""
         return self.loss(*self.optimum(C, flops_per_token))
 
+    def pose(self, points: Points) -> Posed:
+        """The problem of fitting the fields that are NaN, in logs centred on the points."""
+        if not (np.isnan(self.A) and np.isnan(self.B)):
+            raise DataError(
+                "Parametric: E, alpha and beta can be held at a value, but A or B was given; leave them out."
+            )
+        x, y = np.log(points.N), np.log(points.D)
+        middle_x, middle_y = x.mean(), y.mean()
+        constant = [] if _is_given(self.E) else [Term(np.ones(len(x)))]
+        exponents = [name for name in ("alpha", "beta") if not _is_given(getattr(self, name))]
+        terms = (*constant, _power(x - middle_x, self.alpha, 0), _power(y - middle_y, self.beta, len(exponents) - 1))
+        first = len(constant)
+
+        def law(parameters: Array) -> ChinchillaLaw:
+            found = dict(zip(exponents, np.moveaxis(parameters[..., first + 2 :], -1, 0), strict=True))
+            alpha, beta = found.get("alpha", self.alpha), found.get("beta", self.beta)
+            E = parameters[..., 0] if constant else self.E
+            A = parameters[..., first] * np.exp(alpha * middle_x)
+            return ChinchillaLaw(E, A, parameters[..., first + 1] * np.exp(beta * middle_y), alpha, beta)
+
+        names = (*(["E"] if constant else []), "A", "B", *exponents)
+        return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
+
     def spared(self, loss: Any, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Share of C that would have reached `loss` if it were spent best, from L* - E ~ C^-(alpha beta / (alpha + beta))."""
+        """Share of C that reaches `loss` when spent best, as L* - E ~ C^-(alpha beta / (alpha + beta))."""
         reducible = self.optimal_loss(C, flops_per_token) - self.E
         return (reducible / (loss - self.E)) ** ((self.alpha + self.beta) / (self.alpha * self.beta))
+
+
+def _is_given(value: Any) -> bool:
+    return not np.isnan(value)
+
+
+def _power(logs: Array, held: float, exponent: int) -> Term:
+    """exp(-theta logs) with theta fitted, or held at a value."""
+    return Term(np.exp(-held * logs)) if _is_given(held) else Term(np.ones(len(logs)), exponent, logs)
 
 
 def cheapest_size(
     loss: Callable[[Any, Any], Any], C: Any, flops_per_token: CostPerToken, *, around: Any, reach: float = 100.0
 ) -> Any:
-    """N within x/÷reach of `around` at which C FLOPs give the lowest loss; golden-section search, element by element."""
+    """N within x/÷reach of `around` at which C FLOPs give the lowest loss; golden-section search."""
     golden = (math.sqrt(5) - 1) / 2
     middle = np.log(around)
     low, high = middle - math.log(reach), middle + math.log(reach)

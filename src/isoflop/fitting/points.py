@@ -35,7 +35,8 @@ class Points:
     def of(cls, runs: Sequence[Run]) -> "Points":
         """Columns of some runs."""
         rows = [
-            (run.num_params, run.num_tokens, run.flops, run.loss, run.budget or np.nan, _unique_tokens(run)) for run in runs
+            (run.num_params, run.num_tokens, run.flops, run.loss, run.budget or np.nan, _unique_tokens(run))
+            for run in runs
         ]
         N, D, C, L, budget, unique = np.array(rows, dtype=np.float64).reshape(-1, 6).T
         return cls(tuple(runs), N, D, C, L, budget, unique)

@@ -1,18 +1,14 @@
-"""Least squares and Huber fits of sums of powers, one or a thousand resamples at a time; knows no runs.
+"""Fits of sums of powers by least squares or Huber's function, one or a thousand resamples at a time; knows no runs.
 
-A law is f = offset + sum_k c_k base_k exp(-theta_p(k) z_k): linear in its amplitudes c >= 0, and theta are exponents of
-centred logs z (uncentred, the Jacobian's condition is 1e5 and more). The fit minimises sum_i w_i rho(r_i), where r is
-log f - log y (or f - y) and rho is Huber's function, r^2 / 2 up to delta and linear beyond; a sum, because optimisers
-stop early on means (Besiroglu et al. 2024).
-
-Starts come from variable projection: on a grid of exponents the best amplitudes solve a non-negative linear problem
-exactly (`nonnegative.py`). From there a damped Newton method on all parameters at once, with analytic first and second
-derivatives and the bounds held by projection; where the Hessian is not positive the damping turns it into iteratively
-reweighted Gauss-Newton, which always descends. Shapes: n points, R resamples, K amplitudes, P exponents, Q = K + P.
+The objective is that of `objective.py`: linear in its amplitudes c >= 0, with exponents theta of centred logs
+(uncentred, the Jacobian's condition is 1e5 and more). Starts come from variable projection: on a grid of exponents the best
+amplitudes solve a non-negative linear problem exactly (`nonnegative.py`). From there a damped Newton method on all
+parameters at once, with analytic first and second derivatives and the bounds held by projection; where the Hessian is
+not positive the step falls back on iteratively reweighted Gauss-Newton, which always descends.
+Shapes: n points, R resamples, Q parameters (amplitudes, then exponents).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -20,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.nonnegative import nonnegative_amplitudes
+from isoflop.fitting.objective import Evaluation, Problem, Term, evaluate, term_values
 from isoflop.fitting.points import Array
 
 __all__ = ["Problem", "Solution", "Term", "condition_number", "solve", "solve_resampled"]
@@ -29,41 +26,6 @@ GRID = {1: 33, 2: 9, 3: 5}
 STARTS = 8
 EXPONENTS = (0.02, 3.0)
 """Bounds of every exponent; published laws lie between 0.05 and 1.2."""
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One summand, c * base * exp(-theta * logs); `exponent` is the number of its theta, None where it has none."""
-
-    base: Array
-    exponent: int | None = None
-    logs: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What is minimised: see the module's docstring."""
-
-    terms: tuple[Term, ...]
-    target: Array
-    """y, shape (n,), all above 0."""
-    names: tuple[str, ...]
-    """Of the amplitudes, then of the exponents."""
-    delta: float = math.inf
-    """Where Huber's function turns linear; infinite for least squares."""
-    log: bool = True
-    """Residuals of logs, else of the values themselves."""
-    offset: Array | float = 0.0
-    weights: Array | None = None
-    """Shape (n,); None for ones."""
-
-    @property
-    def num_amplitudes(self) -> int:
-        return len(self.terms)
-
-    @property
-    def num_exponents(self) -> int:
-        return len(self.names) - len(self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +65,7 @@ def solve_resampled(problem: Problem, weights: Array, start: Array) -> Solution:
 def condition_number(problem: Problem, solution: Solution) -> float:
     """Condition number of the Jacobian at a solution, its columns scaled to unit length."""
     with np.errstate(all="ignore"):
-        jacobian = _evaluate(problem, solution.parameters[None], np.ones((1, len(problem.target)))).jacobian[0]
+        jacobian = evaluate(problem, solution.parameters[None], np.ones((1, len(problem.target)))).jacobian[0]
         length = np.linalg.norm(jacobian, axis=1)
         values = np.linalg.svd(jacobian[length > 0] / length[length > 0, None], compute_uv=False)
         return float(values[0] / values[-1]) if len(values) else math.inf
@@ -127,95 +89,14 @@ def _starts(problem: Problem) -> Array:
     exponents = np.array([*product(axis, repeat=problem.num_exponents)])
     weights = np.ones(len(problem.target)) if problem.weights is None else problem.weights
     with np.errstate(all="ignore"):
-        values = np.stack([np.broadcast_to(v, (len(exponents), v.shape[-1])) for v in _values(problem, exponents)], axis=1)
+        values = np.stack(
+            [np.broadcast_to(v, (len(exponents), v.shape[-1])) for v in term_values(problem, exponents)], axis=1
+        )
         relative = weights / problem.target**2 if problem.log else weights
         amplitudes = nonnegative_amplitudes(values, problem.target - problem.offset, relative)
         parameters = np.hstack([amplitudes, exponents])
-        objective = _evaluate(problem, parameters, weights[None], derivatives=False).objective
+        objective = evaluate(problem, parameters, weights[None], derivatives=False).objective
     return parameters[np.argsort(objective)[:STARTS]]
-
-
-def _values(problem: Problem, exponents: Array) -> list[Array]:
-    """base * exp(-theta * logs) of each term, each of shape (R, n), or (1, n) where it has no exponent."""
-    return [
-        term.base[None] if term.exponent is None else term.base * np.exp(-exponents[:, term.exponent, None] * term.logs)
-        for term in problem.terms
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Evaluation:
-    objective: Array
-    gradient: Array
-    hessian: Array
-    majoriser: Array
-    """Gauss-Newton matrix of the reweighted problem: positive, and above the objective's curvature in the residuals."""
-    jacobian: Array
-
-    def where(self, keep: NDArray[np.bool_], other: "_Evaluation") -> "_Evaluation":
-        """This evaluation in the rows to keep, the other elsewhere; Jacobians are not carried along."""
-        column, matrix = keep[:, None], keep[:, None, None]
-        return _Evaluation(
-            np.where(keep, self.objective, other.objective),
-            np.where(column, self.gradient, other.gradient),
-            np.where(matrix, self.hessian, other.hessian),
-            np.where(matrix, self.majoriser, other.majoriser),
-            self.jacobian[:0],
-        )
-
-    def rows(self, index: NDArray[np.bool_]) -> "_Evaluation":
-        return _Evaluation(
-            self.objective[index], self.gradient[index], self.hessian[index], self.majoriser[index], self.jacobian[:0]
-        )
-
-
-def _evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives: bool = True) -> _Evaluation:
-    """Objective and its derivatives for R rows of parameters and weights."""
-    K = problem.num_amplitudes
-    values = _values(problem, parameters[:, K:])
-    model = problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values))
-    residual = np.log(model) - np.log(problem.target) if problem.log else model - problem.target
-    slope = np.clip(residual, -problem.delta, problem.delta)
-    objective = np.sum(weights * slope * (residual - slope / 2), axis=1)
-    none = np.empty((0, 0, 0))
-    if not derivatives:
-        return _Evaluation(objective, none, none, none, none)
-    scale = 1 / model if problem.log else np.ones_like(model)
-    slopes = [None if t.exponent is None else t.logs * v for t, v in zip(problem.terms, values, strict=True)]
-    jacobian = _jacobian(problem, parameters, values, slopes) * scale[:, None]
-    pull = weights * slope
-    inside = weights * (np.abs(residual) <= problem.delta)
-    hessian = _gram(jacobian, inside - pull if problem.log else inside)
-    _add_curvature(hessian, problem, parameters, slopes, pull * scale)
-    majoriser = _gram(jacobian, weights * np.where(residual == 0, 1, slope / residual))
-    return _Evaluation(objective, np.einsum("rqn,rn->rq", jacobian, pull), hessian, majoriser, jacobian)
-
-
-def _jacobian(problem: Problem, parameters: Array, values: list[Array], slopes: list[Array | None]) -> Array:
-    K, R = problem.num_amplitudes, len(parameters)
-    jacobian = np.zeros((R, len(problem.names), len(problem.target)))
-    for k, (term, value, slope) in enumerate(zip(problem.terms, values, slopes, strict=True)):
-        jacobian[:, k] = value
-        if term.exponent is not None and slope is not None:
-            jacobian[:, K + term.exponent] -= parameters[:, k, None] * slope
-    return jacobian
-
-
-def _add_curvature(hessian: Array, problem: Problem, parameters: Array, slopes: list[Array | None], pull: Array) -> None:
-    """Add sum_i pull_i times the second derivatives of f, in place."""
-    K = problem.num_amplitudes
-    for k, (term, slope) in enumerate(zip(problem.terms, slopes, strict=True)):
-        if term.exponent is None or slope is None:
-            continue
-        p, weighted = K + term.exponent, pull * slope
-        mixed = weighted.sum(axis=1)
-        hessian[:, k, p] -= mixed
-        hessian[:, p, k] -= mixed
-        hessian[:, p, p] += parameters[:, k] * (weighted @ term.logs)
-
-
-def _gram(jacobian: Array, weights: Array) -> Array:
-    return (jacobian * weights[:, None]) @ jacobian.transpose(0, 2, 1)
 
 
 def _descend(problem: Problem, parameters: Array, weights: Array, *, tolerance: float, most: int = 200) -> Solution:
@@ -223,12 +104,12 @@ def _descend(problem: Problem, parameters: Array, weights: Array, *, tolerance: 
     ended, objective = parameters.copy(), np.empty(len(parameters))
     converged = np.zeros(len(parameters), dtype=bool)
     with np.errstate(all="ignore"):
-        live, here = np.arange(len(parameters)), _evaluate(problem, parameters, weights)
+        live, here = np.arange(len(parameters)), evaluate(problem, parameters, weights)
         damping = np.full(len(parameters), 1e-2)
         for _ in range(most):
             step, decrement = _step(problem, parameters, here, damping)
             trial = np.clip(parameters + step, *_bounds(problem))
-            there = _evaluate(problem, trial, weights[live])
+            there = evaluate(problem, trial, weights[live])
             better = there.objective <= here.objective  # False where the trial is not finite
             done = (decrement <= tolerance * here.objective + 1e-26) | (damping > 1e12)
             parameters, here = np.where(better[:, None], trial, parameters), there.where(better, here)
@@ -241,7 +122,7 @@ def _descend(problem: Problem, parameters: Array, weights: Array, *, tolerance: 
     return Solution(ended, objective, converged & np.isfinite(objective))
 
 
-def _step(problem: Problem, parameters: Array, here: _Evaluation, damping: Array) -> tuple[Array, Array]:
+def _step(problem: Problem, parameters: Array, here: Evaluation, damping: Array) -> tuple[Array, Array]:
     """Step of each row, zero along bounds that the gradient pushes against, and the decrease it promises."""
     low, high = _bounds(problem)
     free = ~((parameters <= low) & (here.gradient > 0) | (parameters >= high) & (here.gradient < 0))
@@ -266,8 +147,8 @@ def _diagonal(values: Array) -> Array:
 
 def _solve_finite(matrix: Array, right: Array) -> Array:
     """matrix^-1 right row by row; zero where the row is singular or not finite."""
-    solver: Callable[[Array, Array], Array] = np.linalg.solve
     try:
-        return np.nan_to_num(solver(matrix, right[..., None])[..., 0], nan=0.0, posinf=0.0, neginf=0.0)
+        solved = np.linalg.solve(matrix, right[..., None])[..., 0]
     except np.linalg.LinAlgError:
-        return np.nan_to_num(np.einsum("rij,rj->ri", np.linalg.pinv(np.nan_to_num(matrix)), right))
+        solved = np.einsum("rij,rj->ri", np.linalg.pinv(np.nan_to_num(matrix)), right)
+    return np.asarray(np.nan_to_num(solved, nan=0.0, posinf=0.0, neginf=0.0))

@@ -1,0 +1,144 @@
+"""The objective of a fit of a sum of powers, with its first and second derivatives, for many resamples at once.
+
+f = offset + sum_k c_k base_k exp(-theta_p(k) z_k); the objective is sum_i w_i rho(r_i), where r is log f - log y (or
+f - y) and rho is Huber's function, r^2 / 2 up to delta and linear beyond. A sum, because optimisers stop early on means
+(Besiroglu et al. 2024). Shapes: n points, R resamples, K amplitudes c, P exponents theta, Q = K + P parameters.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.fitting.points import Array
+
+__all__ = ["Evaluation", "Problem", "Term", "evaluate", "term_values"]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One summand, c * base * exp(-theta * logs); `exponent` is the number of its theta, None where it has none."""
+
+    base: Array
+    exponent: int | None = None
+    logs: Any = None
+    """z, shape (n,); None where there is no exponent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is minimised: the module's docstring says how."""
+
+    terms: tuple[Term, ...]
+    target: Array
+    """y, shape (n,), all above 0."""
+    names: tuple[str, ...]
+    """Of the amplitudes, then of the exponents."""
+    delta: float = math.inf
+    """Where Huber's function turns linear; infinite for least squares."""
+    log: bool = True
+    """Residuals of logs, else of the values themselves."""
+    offset: Array | float = 0.0
+    weights: Array | None = None
+    """Shape (n,); None for ones."""
+
+    @property
+    def num_amplitudes(self) -> int:
+        return len(self.terms)
+
+    @property
+    def num_exponents(self) -> int:
+        return len(self.names) - len(self.terms)
+
+    def model(self, parameters: Array) -> Array:
+        """f at parameters of shape (Q,), shape (n,)."""
+        values = term_values(self, parameters[None, self.num_amplitudes :])
+        return np.asarray(self.offset + sum(parameters[k] * value[0] for k, value in enumerate(values)))
+
+
+def term_values(problem: Problem, exponents: Array) -> list[Array]:
+    """base * exp(-theta * logs) of each term, each of shape (R, n), or (1, n) where it has no exponent."""
+    return [
+        term.base[None] if term.exponent is None else term.base * np.exp(-exponents[:, term.exponent, None] * term.logs)
+        for term in problem.terms
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    objective: Array
+    gradient: Array
+    hessian: Array
+    majoriser: Array
+    """Gauss-Newton matrix of the reweighted problem: positive, and above the objective's curvature in the residuals."""
+    jacobian: Array
+
+    def where(self, keep: NDArray[np.bool_], other: "Evaluation") -> "Evaluation":
+        """Itself in the rows to keep, the other elsewhere; Jacobians are not carried along."""
+        column, matrix = keep[:, None], keep[:, None, None]
+        return Evaluation(
+            np.where(keep, self.objective, other.objective),
+            np.where(column, self.gradient, other.gradient),
+            np.where(matrix, self.hessian, other.hessian),
+            np.where(matrix, self.majoriser, other.majoriser),
+            self.jacobian[:0],
+        )
+
+    def rows(self, index: NDArray[np.bool_]) -> "Evaluation":
+        """Only some rows."""
+        return Evaluation(
+            self.objective[index], self.gradient[index], self.hessian[index], self.majoriser[index], self.jacobian[:0]
+        )
+
+
+def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives: bool = True) -> Evaluation:
+    """Objective and its derivatives for R rows of parameters and weights."""
+    K = problem.num_amplitudes
+    values = term_values(problem, parameters[:, K:])
+    model = problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values))
+    residual = np.log(model) - np.log(problem.target) if problem.log else model - problem.target
+    slope = np.clip(residual, -problem.delta, problem.delta)
+    objective = np.sum(weights * slope * (residual - slope / 2), axis=1)
+    none = np.empty((0, 0, 0))
+    if not derivatives:
+        return Evaluation(objective, none, none, none, none)
+    scale = 1 / model if problem.log else np.ones_like(model)
+    slopes = [None if t.exponent is None else t.logs * v for t, v in zip(problem.terms, values, strict=True)]
+    jacobian = _jacobian(problem, parameters, values, slopes) * scale[:, None]
+    pull = weights * slope
+    inside = weights * (np.abs(residual) <= problem.delta)
+    hessian = _gram(jacobian, inside - pull if problem.log else inside)
+    _add_curvature(hessian, problem, parameters, slopes, pull * scale)
+    majoriser = _gram(jacobian, weights * np.where(residual == 0, 1, slope / residual))
+    return Evaluation(objective, np.einsum("rqn,rn->rq", jacobian, pull), hessian, majoriser, jacobian)
+
+
+def _jacobian(problem: Problem, parameters: Array, values: list[Array], slopes: list[Array | None]) -> Array:
+    K, R = problem.num_amplitudes, len(parameters)
+    jacobian = np.zeros((R, len(problem.names), len(problem.target)))
+    for k, (term, value, slope) in enumerate(zip(problem.terms, values, slopes, strict=True)):
+        jacobian[:, k] = value
+        if term.exponent is not None and slope is not None:
+            jacobian[:, K + term.exponent] -= parameters[:, k, None] * slope
+    return jacobian
+
+
+def _add_curvature(
+    hessian: Array, problem: Problem, parameters: Array, slopes: list[Array | None], pull: Array
+) -> None:
+    """Add sum_i pull_i times the second derivatives of f, in place."""
+    K = problem.num_amplitudes
+    for k, (term, slope) in enumerate(zip(problem.terms, slopes, strict=True)):
+        if term.exponent is None or slope is None:
+            continue
+        p, weighted = K + term.exponent, pull * slope
+        mixed = weighted.sum(axis=1)
+        hessian[:, k, p] -= mixed
+        hessian[:, p, k] -= mixed
+        hessian[:, p, p] += parameters[:, k] * (weighted @ term.logs)
+
+
+def _gram(jacobian: Array, weights: Array) -> Array:
+    return (jacobian * weights[:, None]) @ jacobian.transpose(0, 2, 1)
