@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 
-__all__ = ["and_list", "bullets", "columns", "count", "factor", "flops", "interval", "number", "percent"]
+__all__ = ["and_list", "bullets", "columns", "count", "duration", "factor", "flops", "interval", "number", "percent"]
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -43,6 +43,14 @@ def flops(value: float, digits: int = 3) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """A share as percent: 0.0213 -> 2.1 %."""
     return f"{number(100 * share, digits)} %"
+
+
+def duration(seconds: float) -> str:
+    """A time in its natural unit: 3.2 s, 4.1 min, 2.5 h, 3.0 days."""
+    for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{number(seconds / unit, 2)} {name}"
+    return f"{number(seconds, 2)} s"
 
 
 def factor(ratio: float) -> str:

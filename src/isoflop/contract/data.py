@@ -1,8 +1,6 @@
 """What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -11,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
 
+from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError
 
-__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "seeded", "to_device"]
+__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "to_device"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
     if callable(data):
         return Source("batches", data, collate, None, name)
     raise ContractError(
-        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable seed -> batches, "
-        f"but got {type(data).__name__}."
+        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable "
+        f"seed -> batches, but got {type(data).__name__}."
     )
 
 
@@ -143,21 +142,6 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(to_device(value, device) for value in batch)
     return batch
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch (CPU), NumPy and `random` from a seed inside the block, as they were after it."""
-    state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - the user's code draws there
-    try:
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(state[0])
-        np.random.set_state(state[1])  # noqa: NPY002
-        random.setstate(state[2])
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

@@ -1,0 +1,122 @@
+"""What a plan costs on this machine: seconds from a few real steps of small sizes, and memory."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from isoflop.contract.data import first_batch, open_data, to_device
+from isoflop.contract.loss import batch_loss
+from isoflop.contract.model import build
+from isoflop.planning.sizing import SizeCount
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+
+__all__ = ["Speed", "device_bytes", "measure_speed", "run_bytes"]
+
+NUM_TIMED_STEPS = 3
+MAX_TIMED_FLOPS = 2e10
+"""Steps above this are not timed: about 0.3 s on one CPU core."""
+
+STATE_BYTES_PER_PARAM = 16
+"""fp32 weight, gradient and AdamW's two moments."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of an optimiser step as a fixed overhead plus its FLOPs at a rate, on one worker of this machine."""
+
+    overhead_seconds: float
+    flops_per_second: float
+
+    def seconds(self, spec: RunSpec) -> float:
+        """Predicted training time of a run."""
+        num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
+        return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
+
+
+def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
+    """The speed of this machine on these runs, from a few real steps of up to three of them.
+
+    Timed on one thread (as a worker of a pool runs) or the GPU. None where no step is small enough to be timed.
+    """
+    small = sorted((spec for spec in specs if _step_flops(spec) <= MAX_TIMED_FLOPS), key=_step_flops)
+    if not small:
+        return None
+    timed = list({spec.id: spec for spec in (small[0], small[len(small) // 2], small[-1])}.values())
+    with _one_thread():
+        points = [(_step_flops(spec), _step_seconds(task, spec)) for spec in timed]
+    return _fit_speed(points)
+
+
+def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
+    """Memory that a run needs on its device, weights to activations; None where activations could not be counted."""
+    if count.activation_bytes is None:
+        return None
+    return STATE_BYTES_PER_PARAM * count.num_params + count.activation_bytes * (spec.batch or 1)
+
+
+def device_bytes() -> float:
+    """Memory of the device that runs would use here: the first GPU's, else the machine's."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return _machine_bytes()
+
+
+def _machine_bytes() -> float:
+    import os
+
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _step_flops(spec: RunSpec) -> float:
+    return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
+
+
+def _step_seconds(task: Task, spec: RunSpec) -> float:
+    """Fastest of a few steps, after one that warms up."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build(task, spec.size, "cpu").to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    batch = to_device(first_batch(open_data(task.train_data, "train_data"), spec.batch or 1), device)
+
+    def step() -> None:
+        batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    step()
+    return min(_timed(step) for _ in range(NUM_TIMED_STEPS))
+
+
+def _timed(step: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def _fit_speed(points: list[tuple[float, float]]) -> Speed:
+    """Overhead and rate through the points by least squares on relative error, both kept positive."""
+    flops, seconds = np.array(points).T
+    if len(points) > 1:
+        design = np.stack([1 / seconds, flops / seconds], axis=1)
+        overhead, per_flop = np.linalg.lstsq(design, np.ones(len(points)), rcond=None)[0]
+        if overhead > 0 and per_flop > 0:
+            return Speed(float(overhead), float(1 / per_flop))
+    return Speed(0.0, float(np.min(flops / seconds)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

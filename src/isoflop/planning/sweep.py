@@ -1,0 +1,259 @@
+"""plan() and Sweep: the runs of an IsoFLOP grid, what they cost, and their table; nothing is spent yet."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isoflop.contract.fingerprint import fingerprint
+from isoflop.errors import PlanError
+from isoflop.fitting.fit import fit
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
+from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
+from isoflop.planning.tokens import TokenSupply, token_supply
+from isoflop.runs import Run, RunSpec
+from isoflop.task import Task
+from isoflop.text import bullets, columns, count, duration, flops, number
+
+__all__ = ["Sweep", "plan"]
+
+SIZES_PER_BUDGET = 7
+TOKENS_PER_PARAM = 20.0
+"""Guess of the optimum where nothing is known (Hoffmann et al. 2022)."""
+
+SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
+"""Sizes of a budget span the guess times and divided by this; less once runs have been fitted."""
+
+BUDGET_RATIO, NUM_BUDGETS = 3.0, 4
+"""Budgets of a sweep that is given by what it may spend: four, each three times the one before."""
+
+MIN_SIZES = 3
+"""A parabola needs three points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Runs that were asked for, with what they cost on this machine.
+
+    seconds, memory_bytes: predictions per run id, on one worker; empty where they could not be made.
+    """
+
+    specs: tuple[RunSpec, ...]
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    memory_bytes: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "token"
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of all runs together."""
+        return sum(spec.flops for spec in self.specs)
+
+    @property
+    def total_seconds(self) -> float | None:
+        """Predicted seconds on one worker; None where they could not be predicted."""
+        return sum(self.seconds[spec.id] for spec in self.specs) if self.seconds else None
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __str__(self) -> str:
+        parts = [_headline(self), columns([_HEADER, *(_row(self, spec) for spec in self.specs)])]
+        return "\n".join([*parts, bullets(self.notes)] if self.notes else parts)
+
+
+def plan(
+    task: Task,
+    *,
+    budgets: Sequence[float] | None = None,
+    target: float | None = None,
+    spend: float | None = None,
+    runs: Sequence[Run] = (),
+) -> Sweep:
+    """The runs that would answer the question, and what they cost; nothing is trained.
+
+    budgets: FLOPs of each IsoFLOP curve. Or `target` and `spend`: the FLOPs of the run that is wanted in the end and
+        the share of them that the sweep may cost (above 1: FLOPs).
+    runs: what has been run so far; sizes are then centred on its estimate of the optimum and spread less.
+
+    Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
+    not positive, too few sizes, too little data for the passes that the recipe allows.
+    """
+    wanted = _budgets(budgets, target, spend)
+    check_task(task)
+    supply = token_supply(task)
+    mark = fingerprint(task)
+    centres = _Centres.of(runs)
+    specs: list[RunSpec] = []
+    notes: list[str] = list(centres.notes)
+    for budget in wanted:
+        counts = _sizes(task, budget, centres, notes)
+        specs += [_spec(task, supply, mark, budget, sized, seed) for sized in counts for seed in task.recipe.seeds]
+    _check_data(task, supply, specs)
+    return _costed(task, specs, notes)
+
+
+def _budgets(budgets: Sequence[float] | None, target: float | None, spend: float | None) -> list[float]:
+    if budgets is not None:
+        wanted = sorted({float(budget) for budget in budgets})
+        if not wanted or not all(math.isfinite(budget) and budget > 0 for budget in wanted):
+            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
+        if spend is not None:
+            raise PlanError("budgets and spend both say how much the sweep may cost; give one of them.")
+        return wanted
+    if target is None or spend is None:
+        raise PlanError("A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost.")
+    total = spend * target if spend <= 1 else spend
+    if not (math.isfinite(total) and total > 0):
+        raise PlanError(f"target and spend must be above 0, but got target={target!r} and spend={spend!r}.")
+    smallest = total / (SIZES_PER_BUDGET * sum(BUDGET_RATIO**k for k in range(NUM_BUDGETS)))
+    return [smallest * BUDGET_RATIO**k for k in range(NUM_BUDGETS)]
+
+
+@dataclass(frozen=True)
+class _Centres:
+    """Where the optimum of a budget is guessed to lie: by the law of earlier runs, else by tokens per param."""
+
+    law: IsoFLOP | None = None
+    spread: float = SPREAD_UNKNOWN
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "_Centres":
+        if len({run.budget for run in runs if run.budget is not None and run.status == "completed"}) < 2:
+            return cls()
+        law = fit(runs, IsoFLOP(), resamples=0).law
+        return cls(law, SPREAD_KNOWN, ("Sizes are centred on the optimum that the earlier runs show.",))
+
+    def num_params(self, task: Task, budget: float) -> float:
+        if self.law is not None:
+            return float(self.law.num_params(budget))
+        guess = math.sqrt(budget / (6 * TOKENS_PER_PARAM))
+        for _ in range(2):  # FLOPs per token are not 6N at small sizes, and depend on N
+            near = size_near(task, guess)
+            guess = math.sqrt(budget / (TOKENS_PER_PARAM * near.flops_per_token / near.num_params))
+        return guess
+
+
+def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> list[SizeCount]:
+    centre = centres.num_params(task, budget)
+    wanted = np.geomspace(centre / centres.spread, centre * centres.spread, SIZES_PER_BUDGET)
+    counts = sorted(sizes_near(task, wanted.tolist()), key=lambda sized: sized.num_params)
+    if len(counts) < MIN_SIZES:
+        raise PlanError(
+            f"An IsoFLOP curve needs at least {MIN_SIZES} sizes, but {task.size_param!r} has only {len(counts)} near "
+            f"{count(centre)} params for budget {flops(budget)}; allow more sizes."
+        )
+    if counts[0].num_params > centre or counts[-1].num_params < centre:
+        notes.append(
+            f"Budget {flops(budget)}: no size on one side of {count(centre)} params, where the optimum is guessed to "
+            f"lie; the sizes run from {count(counts[0].num_params)} to {count(counts[-1].num_params)}."
+        )
+    notes += [note for sized in counts for note in sized.notes if note not in notes]
+    return counts
+
+
+def _spec(task: Task, supply: TokenSupply, mark: str, budget: float, sized: SizeCount, seed: int) -> RunSpec:
+    recipe = task.recipe
+    wanted = budget / sized.flops_per_token
+    per_step = recipe.tokens_per_step(sized.num_params, wanted)
+    batch = supply.fixed_batch or max(recipe.min_batch, round(per_step / supply.tokens_per_example))
+    step_tokens = batch * supply.tokens_per_example
+    num_tokens = round(max(1, round(wanted / step_tokens)) * step_tokens)
+    return RunSpec(
+        size=sized.size,
+        num_params=sized.num_params,
+        num_tokens=num_tokens,
+        flops=sized.flops_per_token * num_tokens,
+        budget=budget,
+        batch=batch,
+        tokens_per_example=supply.tokens_per_example,
+        lr=recipe.peak_lr(sized.num_params, num_tokens),
+        beta2=recipe.betas[1],
+        weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
+        schedule=recipe.schedule,
+        clip=recipe.clip,
+        precision=recipe.precision,
+        epochs=num_tokens / supply.unique_tokens if supply.unique_tokens else None,
+        seed=seed,
+        fingerprint=mark,
+    )
+
+
+def _check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
+    """Raise PlanError where a run needs more passes over the data than the recipe allows."""
+    allowed = task.recipe.epochs
+    if allowed is None or supply.unique_tokens is None:
+        return
+    over = [spec for spec in specs if spec.epochs is not None and spec.epochs > allowed * (1 + 1e-9)]
+    if not over:
+        return
+    worst = max(over, key=lambda spec: spec.num_tokens)
+    named = ", ".join(f"size {spec.size} at {flops(spec.budget or 0)}" for spec in over[:5])
+    more = f" and {len(over) - 5} more" if len(over) > 5 else ""
+    raise PlanError(
+        f"The recipe allows {number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {count(supply.unique_tokens)} "
+        f"{task.unit}s, but {len(over)} run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
+        f"{count(worst.num_tokens)}, {number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
+        f"bring more data, or lower the budgets."
+    )
+
+
+def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str]) -> Sweep:
+    speed = measure_speed(task, specs)
+    memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
+    known = {run_id: size for run_id, size in memory.items() if size is not None}
+    return Sweep(
+        specs=tuple(specs),
+        notes=(*notes, *_memory_notes(known), *_epoch_notes(task, specs)),
+        seconds={spec.id: speed.seconds(spec) for spec in specs} if isinstance(speed, Speed) else {},
+        memory_bytes=known,
+        unit=task.unit,
+    )
+
+
+def _memory_notes(memory: Mapping[str, float]) -> list[str]:
+    most, there = max(memory.values(), default=0.0), device_bytes()
+    if most <= there:
+        return []
+    return [f"The largest run needs about {most / 1e9:.1f} GB, but this machine's device has {there / 1e9:.1f} GB."]
+
+
+def _epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
+    """More than four passes over the data are worth less than fresh data (Muennighoff et al. 2023)."""
+    most = max((spec.epochs or 0 for spec in specs), default=0)
+    if most <= 4:
+        return []
+    return [f"Runs take up to {number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."]
+
+
+_HEADER = ("budget", "size", "params", "tokens", "per param", "steps", "batch", "lr", "FLOPs", "time", "memory")
+
+
+def _row(sweep: Sweep, spec: RunSpec) -> tuple[str, ...]:
+    seconds, memory = sweep.seconds.get(spec.id), sweep.memory_bytes.get(spec.id)
+    num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
+    return (
+        flops(spec.budget) if spec.budget else "",
+        str(spec.size),
+        count(spec.num_params),
+        count(spec.num_tokens),
+        number(spec.num_tokens / spec.num_params, 2),
+        f"{num_steps:.0f}",
+        str(spec.batch),
+        number(spec.lr or 0, 2),
+        flops(spec.flops),
+        "" if seconds is None else duration(seconds),
+        "" if memory is None else f"{count(memory, 2)}B",
+    )
+
+
+def _headline(sweep: Sweep) -> str:
+    budgets = len({spec.budget for spec in sweep.specs})
+    total = sweep.total_seconds
+    when = "" if total is None else f", about {duration(total)} on one worker of this machine"
+    runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
+    return f"{runs} at {budgets} budget{'s' if budgets != 1 else ''}: {flops(sweep.flops)} FLOPs{when}"

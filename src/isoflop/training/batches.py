@@ -1,0 +1,146 @@
+"""Which examples a step sees: a pure function of (seed, step), on any number of processes, from any step on."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.contract.data import Source, num_examples_in
+from isoflop.contract.randomness import draws_random_numbers, mix, reseed
+from isoflop.errors import DataError
+
+__all__ = ["epoch_and_index", "held_out_batches", "training_batches"]
+
+NUM_ROUNDS = 6
+"""Rounds of the Feistel network: four give a pseudo-random permutation (Luby & Rackoff 1988), two more are margin."""
+
+
+def epoch_and_index(seed: int, positions: NDArray[np.int64], num_examples: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The epoch and the example at each position of the endless training order; every epoch is a new permutation."""
+    epochs, places = np.divmod(positions, num_examples)
+    indices = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        indices[here] = _permuted(places[here], num_examples, mix(seed, int(epoch)))
+    return epochs, indices
+
+
+def _permuted(places: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
+    """A pseudo-random permutation of range(size) at some places, without holding it: Feistel with cycle walking."""
+    half = max(1, (max(1, size - 1).bit_length() + 1) // 2)
+    values = places.astype(np.uint64)
+    outside = np.ones(len(values), dtype=bool)
+    while outside.any():  # on average fewer than four rounds, since 4^half < 4 size
+        values[outside] = _feistel(values[outside], half, key)
+        outside = values >= size
+    return values.astype(np.int64)
+
+
+def _feistel(values: NDArray[np.uint64], half: int, key: int) -> NDArray[np.uint64]:
+    mask, shift = np.uint64(2**half - 1), np.uint64(half)
+    left, right = values >> shift, values & mask
+    for turn in range(NUM_ROUNDS):
+        left, right = right, left ^ (_hash(right ^ np.uint64(mix(key, turn))) & mask)
+    return (left << shift) | right
+
+
+def _hash(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def training_batches(source: Source, batch: int, seed: int, first_step: int, epochs: float | None) -> Iterator[Any]:
+    """The batches of a run from a step on, without end.
+
+    Raises DataError where a stream ends before the run does and another pass is not allowed.
+    """
+    if source.kind == "examples":
+        return _from_examples(source, batch, seed, first_step)
+    items = _endless(source, seed, epochs)
+    if source.kind == "batches":
+        return islice(items, first_step, None)
+    return _grouped(source, islice(items, first_step * batch, None), batch)
+
+
+def _from_examples(source: Source, batch: int, seed: int, step: int) -> Iterator[Any]:
+    num_examples = source.num_examples or 0
+    random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
+    while True:
+        positions = np.arange(step * batch, (step + 1) * batch)
+        epochs, indices = epoch_and_index(seed, positions, num_examples)
+        yield _gather_seeded(source, seed, epochs, indices) if random else source.gather(indices.tolist())
+        step += 1
+
+
+def _gather_seeded(source: Source, seed: int, epochs: NDArray[Any], indices: NDArray[Any]) -> Any:
+    """A batch whose augmentation depends on (seed, example, epoch) alone, not on what was drawn before."""
+    examples = []
+    for epoch, index in zip(epochs.tolist(), indices.tolist(), strict=True):
+        reseed(seed, index, epoch)
+        examples.append(source.data[index])
+    reseed(seed, *indices.tolist())  # a collate function may draw too
+    return source.collate(examples)
+
+
+def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
+    """Items of a stream or batches of a callable, started again for as many passes as are allowed."""
+    num_passes = 0
+    while True:
+        num_items = 0
+        items = source.iterate(int(mix(seed, num_passes) % 2**31))
+        while True:
+            reseed(seed, num_passes, num_items)
+            try:
+                item = next(items)
+            except StopIteration:
+                break
+            num_items += 1
+            yield item
+        num_passes += 1
+        if num_items == 0 or (epochs is not None and num_passes >= epochs):
+            raise DataError(
+                f"{source.name} ended after {num_passes} pass{'es' if num_passes > 1 else ''} of {num_items} items, "
+                f"before the run's tokens were trained; bring more data, or allow more passes with Recipe(epochs=None)."
+            )
+
+
+def _grouped(source: Source, items: Iterator[Any], batch: int) -> Iterator[Any]:
+    while True:
+        yield source.collate(list(islice(items, batch)))
+
+
+def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Iterator[Any]:
+    """A fixed held-out set in about `num_batches` batches: examples spread evenly, or the first of a stream.
+
+    Every run sees the same ones; none is repeated or padded.
+    """
+    if source.kind == "batches":
+        return _batches_of(source, num_examples)
+    batch = max(1, -(-num_examples // num_batches))
+    examples = _spread(source, num_examples) if source.kind == "examples" else islice(source.iterate(0), num_examples)
+    return _collated(source, examples, batch)
+
+
+def _spread(source: Source, num_examples: int) -> Iterator[Any]:
+    total = source.num_examples or 0
+    chosen: Sequence[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
+    for index in chosen:
+        reseed(0, index)
+        yield source.data[index]
+
+
+def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[Any]:
+    while group := list(islice(examples, batch)):
+        yield source.collate(group)
+
+
+def _batches_of(source: Source, num_examples: int) -> Iterator[Any]:
+    seen = 0
+    for batch in source.iterate(0):
+        yield batch
+        seen += num_examples_in(batch)
+        if seen >= num_examples:
+            return

@@ -1,0 +1,30 @@
+"""InProcess: one run after the other, here."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from isoflop.runs import Run, RunSpec
+
+__all__ = ["InProcess"]
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Trains runs one after the other in this process.
+
+    num_threads: CPU threads per run. One by default: it is what a worker of `Processes` has, so both give the same
+    losses to the last bit, and on a shared machine it is rarely slower for small models.
+    """
+
+    num_threads: int = 1
+
+    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+        import torch  # here, so that naming an executor does not load torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.num_threads)
+        try:
+            for spec in specs:
+                yield work(spec)
+        finally:
+            torch.set_num_threads(before)

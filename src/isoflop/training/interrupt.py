@@ -1,0 +1,33 @@
+"""A request to stop (Ctrl-C, SIGTERM) as a flag that the loop looks at between steps, where its state is whole."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["stop_requests"]
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], int | None]]:
+    """A function that gives the signal that asked to stop, or None; a second Ctrl-C stops at once.
+
+    Signals reach only the main thread; elsewhere the function always gives None.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

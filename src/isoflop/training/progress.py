@@ -1,0 +1,127 @@
+"""What a sweep shows while it trains: a live table on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from isoflop.planning.sweep import Sweep
+from isoflop.runs import Run
+from isoflop.text import count, duration, flops, number
+from isoflop.training.loop import Progress
+
+__all__ = ["Display", "show_progress"]
+
+
+class Display:
+    """Follows a sweep: FLOPs done, speed, time left, and the best loss of each budget so far."""
+
+    def __init__(self, sweep: Sweep, recorded: Iterable[Run]) -> None:
+        self.sweep = sweep
+        self.finished = {run.id: run for run in recorded}
+        self.running: dict[str, Progress] = {}
+        self.started = time.perf_counter()
+        self._flops_before = self.flops_done()
+        self._tokens_before = self._tokens_done()
+
+    def update(self, progress: Progress) -> None:
+        """A run has come further."""
+        self.running[progress.spec.id] = progress
+
+    def finish(self, run: Run) -> None:
+        """A run has ended."""
+        self.running.pop(run.id, None)
+        self.finished[run.id] = run
+
+    def flops_done(self) -> float:
+        """FLOPs behind us: of ended runs, and so far of those under way."""
+        ended = sum(run.spec.flops for run in self.finished.values())
+        return ended + sum(p.spec.flops_per_token * p.num_tokens for p in self.running.values())
+
+    def tokens_per_second(self) -> float:
+        """Tokens trained per second since the display began, over all workers."""
+        return (self._tokens_done() - self._tokens_before) / max(1e-9, time.perf_counter() - self.started)
+
+    def seconds_left(self) -> float | None:
+        """Time to the end at the speed so far; None before there is one."""
+        done = self.flops_done() - self._flops_before
+        if done <= 0:
+            return None
+        return (self.sweep.flops - self.flops_done()) * (time.perf_counter() - self.started) / done
+
+    def best(self) -> dict[float | None, Run]:
+        """The run with the lowest loss of each budget."""
+        best: dict[float | None, Run] = {}
+        for run in self.finished.values():
+            if run.status == "completed" and (run.budget not in best or run.loss < best[run.budget].loss):
+                best[run.budget] = run
+        return best
+
+    def summary(self) -> str:
+        """One line: runs, speed, time left."""
+        left = self.seconds_left()
+        eta = "" if left is None else f", {duration(left)} left"
+        num_runs = len({spec.id for spec in self.sweep.specs})
+        return f"{len(self.finished)} of {num_runs} runs, {count(self.tokens_per_second())} tokens/s{eta}"
+
+    def _tokens_done(self) -> float:
+        return sum(r.num_tokens for r in self.finished.values()) + sum(p.num_tokens for p in self.running.values())
+
+
+@contextmanager
+def show_progress(sweep: Sweep, recorded: Iterable[Run], *, enabled: bool = True) -> Iterator[Display]:
+    """A display that draws itself while the block runs: live on a terminal, a line per ended run elsewhere."""
+    display = Display(sweep, recorded)
+    if not enabled:
+        yield display
+        return
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(get_renderable=lambda: _drawn(display), console=console, refresh_per_second=4, transient=True):
+            yield display
+        return
+    yield _Lines(sweep, display.finished.values())
+
+
+class _Lines(Display):
+    """The display where nothing can be redrawn."""
+
+    def finish(self, run: Run) -> None:
+        super().finish(run)
+        print(f"isoflop: {_outcome(run)}  [{self.summary()}]", file=sys.stderr, flush=True)
+
+
+def _outcome(run: Run) -> str:
+    name = f"size {run.size} at {flops(run.budget)}" if run.budget else f"size {run.size}"
+    return f"{name}: loss {number(run.loss, 4)}" if run.status == "completed" else f"{name}: {run.status}, {run.error}"
+
+
+def _drawn(display: Display) -> Group:
+    bar = ProgressBar(total=display.sweep.flops, completed=display.flops_done(), width=60)
+    return Group(bar, Text(display.summary()), _running_table(display), _best_table(display))
+
+
+def _running_table(display: Display) -> Table:
+    table = Table("running", "size", "params", "tokens", "training loss", box=None, pad_edge=False)
+    for progress in list(display.running.values()):
+        spec = progress.spec
+        done = f"{count(progress.num_tokens)} of {count(spec.num_tokens)}"
+        budget = flops(spec.budget) if spec.budget else ""
+        table.add_row(budget, str(spec.size), count(spec.num_params), done, number(progress.loss, 4))
+    return table
+
+
+def _best_table(display: Display) -> Table:
+    table = Table("budget", "runs", "best size", "params", "loss", box=None, pad_edge=False)
+    for budget, run in sorted(display.best().items(), key=lambda item: item[0] or 0.0):
+        ended = sum(other.budget == budget for other in display.finished.values())
+        total = sum(spec.budget == budget for spec in display.sweep.specs)
+        name = flops(budget) if budget else ""
+        table.add_row(name, f"{ended}/{total}", str(run.size), count(run.num_params), number(run.loss, 4))
+    return table
