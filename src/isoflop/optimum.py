@@ -1,10 +1,26 @@
 """predict(): a fit and a question give an Optimum, the answer with its doubt."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.costs import interpolated_cost, measured_cost
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.laws import CostPerToken, FrontierLaw
+from isoflop.fitting.waste import band, wasted_share
 from isoflop.runs import SizeValue
 
-__all__ = ["Estimate", "Optimum"]
+if TYPE_CHECKING:
+    from isoflop.task import Task
+
+__all__ = ["Estimate", "Optimum", "predict"]
+
+FAR = 30.0
+"""Factor beyond the largest run from which an answer is called far."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,7 @@ class Optimum:
     loss: Estimate | None
     """None where the approach says nothing about the loss."""
     regret: Estimate
-    """Share of the compute wasted by following the recommendation, expected over the doubt (value)."""
+    """Share of the compute wasted by following the recommendation, expected over the doubt (value); NaN if unknown."""
     band: tuple[float, float] | None
     """Range of num_params that costs at most 1 % more compute for the same loss."""
     extrapolation: float
@@ -43,3 +59,188 @@ class Optimum:
     """Tokens that `flops` pays for at `size`."""
     unit: str = "token"
     notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = f"Compute-optimal at {text.flops(self.flops)} FLOPs ({text.percent(self.level)} intervals)"
+        return "\n".join(part for part in (head, text.columns(_rows(self), "  "), text.bullets(self.notes)) if part)
+
+
+def predict(
+    fit: Fit,
+    *,
+    flops: float | None = None,
+    num_params: float | None = None,
+    num_tokens: float | None = None,
+    loss: float | None = None,
+    task: "Task | None" = None,
+) -> Optimum:
+    """How big a model and how much data, with intervals, the cost of being wrong and the reasons to doubt.
+
+    One question: `flops`, the compute to be spent; or the compute-optimal answer that has `num_params`, `num_tokens` or
+    `loss`. With `task`, the optimum is sought under that model's counted FLOPs per token and among sizes that can be
+    built; without, under the FLOPs that the runs record, 6 per param and token where they do not differ from it.
+
+    Raises DataError where not exactly one question is asked, or it has no answer.
+    """
+    asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
+    question, value = _the_question(asked)
+    cost, told = _cost(fit, task, question, value)
+    target = value if question == "flops" else _flops_for(fit.law, question, value, cost)
+    N, D = (float(number) for number in fit.law.optimum(target, cost))
+    answer = Optimum(
+        flops=target,
+        level=fit.level,
+        num_params=_estimate(N, fit.resamples.optimum(target, cost)[0], fit.level),
+        num_tokens=_estimate(D, fit.resamples.optimum(target, cost)[1], fit.level),
+        loss=_loss(fit, target, cost),
+        regret=_regret(fit, N, target, cost),
+        band=band(fit.law, target, cost),
+        extrapolation=max(math.log10(target / fit.largest), 0.0),
+        notes=(*_notes(fit, target), *told),
+    )
+    return answer if task is None else _with_size(answer, task)
+
+
+def _the_question(asked: dict[str, float | None]) -> tuple[str, float]:
+    given = [(name, value) for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        names = text.and_list([name for name, _ in given]) or "none"
+        raise DataError(
+            f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
+        )
+    name, value = given[0]
+    if not (value > 0 and math.isfinite(value)):
+        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
+    return name, float(value)
+
+
+def _flops_for(law: Any, question: str, value: float, cost: CostPerToken | None) -> float:
+    """FLOPs whose optimum has the params, tokens or loss that are asked for."""
+
+    def measure(log_C: float) -> Any:
+        if question == "loss":
+            return law.optimal_loss(math.exp(log_C), cost)
+        return law.optimum(math.exp(log_C), cost)[0 if question == "num_params" else 1]
+
+    low, high = math.log(1e3), math.log(1e35)
+    first, last = measure(low), measure(high)
+    if first is None:
+        raise DataError("predict: this approach has no law for the loss; ask for flops, num_params or num_tokens.")
+    if not min(first, last) < value < max(first, last):
+        raise DataError(
+            f"predict: no compute gives {question} {text.number(value)}; the law goes from "
+            f"{text.number(float(first))} to {text.number(float(last))}."
+        )
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (measure(middle) < value) == (first < last) else (low, middle)
+    return math.exp(low)
+
+
+def _estimate(value: float, draws: Any, level: float) -> Estimate:
+    """The value with the quantiles of its resamples, widened to hold the value."""
+    finite = np.asarray(draws)[np.isfinite(draws)]
+    if not len(finite):
+        return Estimate(value, math.nan, math.nan)
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+def _loss(fit: Fit, target: float, cost: CostPerToken | None) -> Estimate | None:
+    value = fit.law.optimal_loss(target, cost)
+    return None if value is None else _estimate(float(value), fit.resamples.optimal_loss(target, cost), fit.level)
+
+
+def _regret(fit: Fit, N: float, target: float, cost: CostPerToken | None) -> Estimate:
+    wasted = wasted_share(fit.resamples, N, target, cost)
+    if wasted is None or not np.isfinite(wasted).any():
+        return Estimate(math.nan, math.nan, math.nan)
+    finite = wasted[np.isfinite(wasted)]
+    return _estimate(float(finite.mean()), finite, fit.level)
+
+
+def _notes(fit: Fit, target: float) -> tuple[str, ...]:
+    notes = list(fit.notes)
+    if fit.influence is not None:
+        at_fit = fit.influence.note(fit.largest)
+        notes = [fit.influence.note(target) if note == at_fit else note for note in notes]
+    if target > FAR * fit.largest:
+        notes.append(
+            f"The target is {target / fit.largest:.2g} times the largest run ({text.flops(fit.largest)} FLOPs); "
+            f"beyond {FAR:.0f} times, published laws have often failed."
+        )
+    return tuple(notes)
+
+
+def _cost(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[CostPerToken | None, tuple[str, ...]]:
+    """FLOPs per token as a function of size, and what is to be said about it."""
+    measured = None if isinstance(fit.law, FrontierLaw) else measured_cost(fit.runs)
+    if task is None:
+        return measured, () if measured is None else (_measured_note(fit, measured),)
+    from isoflop.planning.sizing import count_size, size_near  # needs torch
+
+    cost, notes = measured, tuple[str, ...]()
+    for _ in range(2):  # the second time around the optimum under the counted cost
+        target = value if question == "flops" else _flops_for(fit.law, question, value, cost)
+        around = float(fit.law.optimum(target, cost)[0])
+        sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
+        counts = [count_size(task, size) for size in sizes]
+        cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])
+        notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
+    return cost, notes
+
+
+def _measured_note(fit: Fit, cost: CostPerToken) -> str:
+    N = max(run.num_params for run in fit.runs)
+    ratio = float(cost(np.array(N))) / (6 * N)
+    return (
+        f"FLOPs are counted as the runs record them, {text.number(ratio, 2)} times 6ND at the largest size "
+        f"({text.count(N)}) and beyond it."
+    )
+
+
+def _with_size(answer: Optimum, task: "Task") -> Optimum:
+    from isoflop.planning.sizing import count_size, size_near  # needs torch
+
+    near = count_size(task, size_near(task, answer.num_params.value).size)
+    return replace(
+        answer,
+        size=near.size,
+        size_num_params=near.num_params,
+        size_num_tokens=answer.flops / near.flops_per_token,
+        unit=task.unit,
+    )
+
+
+def _rows(answer: Optimum) -> list[tuple[str, ...]]:
+    """Rows of the printed table: what, value, interval."""
+    rows: list[tuple[str, ...]] = [
+        ("params", *_cells(answer.num_params)),
+        (f"{answer.unit}s", *_cells(answer.num_tokens)),
+    ]
+    if answer.loss is not None:
+        rows.append(
+            ("loss", text.number(answer.loss.value, 4), text.interval(answer.loss.low, answer.loss.high, _loss_text))
+        )
+    if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
+        pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
+        rows.append(("size to build", str(answer.size), pays))
+    if answer.band is not None:
+        rows.append(("near-optimal", text.interval(*answer.band), "params within 1 % of the compute"))
+    if math.isfinite(answer.regret.value):
+        rows.append(("expected waste", text.percent(answer.regret.value), "of the compute, over the doubt"))
+    return [*rows, ("extrapolation", *_distance(answer.extrapolation))]
+
+
+def _cells(estimate: Estimate) -> tuple[str, str]:
+    return text.count(estimate.value), text.interval(estimate.low, estimate.high)
+
+
+def _loss_text(value: float) -> str:
+    return text.number(value, 4)
+
+
+def _distance(decades: float) -> tuple[str, str]:
+    if decades == 0:
+        return "none", "the target lies within the runs"
+    return f"{10**decades:.3g}x", "the FLOPs of the largest run"

@@ -1,19 +1,23 @@
 """fit(): runs and an approach give a Fit, a law with its runs and its doubt."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Approach, Diagnostics
+from isoflop.fitting.checks import reasons_to_doubt
+from isoflop.fitting.influence import Influence, find_influence
+from isoflop.fitting.laws import PowerLaw
+from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.screening import SetAside, screen
+from isoflop.fitting.uncertainty import resampled_law
 from isoflop.runs import Run
 
-__all__ = ["Fit", "SetAside"]
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A run that the fit did not use, and why."""
-
-    run: Run
-    reason: str
+__all__ = ["Fit", "SetAside", "fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +36,74 @@ class Fit:
     objective: float
     """Value of the minimised objective."""
     notes: tuple[str, ...]
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    """How the solver ended."""
+    influence: Influence | None = None
+    """Runs that the law does not explain, and the law without them."""
+
+    @property
+    def largest(self) -> float:
+        """FLOPs of the largest run."""
+        return max(run.flops for run in self.runs)
+
+    def __str__(self) -> str:
+        rows = [("approach", repr(self.approach)), *_law_rows(self.law), ("runs", _runs_line(self))]
+        return "\n".join(part for part in (text.columns(rows), text.bullets(self.notes)) if part)
+
+
+def fit(
+    runs: Iterable[Run],
+    approach: Approach | None = None,
+    *,
+    resamples: int = 1000,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Fit:
+    """The law of some runs, how sure it is, and the reasons to doubt it.
+
+    approach: how runs become a law, such as Parametric() or IsoFLOP(); Parametric() by default.
+    resamples: laws drawn for the intervals.
+    level: coverage aimed at by every interval.
+    seed: of the resamples; the same seed gives the same intervals.
+
+    Raises DataError where the runs cannot answer: too few, one budget, impossible values.
+    """
+    if not 0 < level < 1:
+        raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
+    if resamples < 20:
+        raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
+    chosen = approach if approach is not None else Parametric()
+    screened = screen(runs)
+    points = screened.points
+    solved = chosen.solve(points)
+    largest = float(points.C.max())
+    influence = find_influence(points, solved, flops=largest)
+    told = () if influence is None else (influence.note(largest),)
+    return Fit(
+        approach=chosen,
+        law=solved.law,
+        runs=points.runs,
+        set_aside=screened.set_aside,
+        resamples=resampled_law(solved, points, resamples, seed),
+        level=level,
+        objective=solved.objective,
+        notes=(*told, *screened.notes, *reasons_to_doubt(points, solved)),
+        diagnostics=solved.diagnostics,
+        influence=influence,
+    )
+
+
+def _law_rows(law: Any) -> list[tuple[str, str]]:
+    values = {part.name: getattr(law, part.name) for part in fields(law)}
+    return [(name, _law_text(value)) for name, value in values.items() if value is not None]
+
+
+def _law_text(value: Any) -> str:
+    if isinstance(value, PowerLaw):
+        return f"{text.number(value.coefficient, 4)} C^{text.number(value.exponent, 4)}"
+    return text.number(float(value), 4) if np.ndim(value) == 0 else str(value)
+
+
+def _runs_line(fit: Fit) -> str:
+    aside = f", {len(fit.set_aside)} set aside" if fit.set_aside else ""
+    return f"{len(fit.runs)}{aside}, up to {text.flops(fit.largest)} FLOPs"

@@ -128,11 +128,6 @@ class ChinchillaLaw:
         names = (*(["E"] if constant else []), "A", "B", *exponents)
         return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
 
-    def spared(self, loss: Any, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Share of C that reaches `loss` when spent best, as L* - E ~ C^-(alpha beta / (alpha + beta))."""
-        reducible = self.optimal_loss(C, flops_per_token) - self.E
-        return (reducible / (loss - self.E)) ** ((self.alpha + self.beta) / (self.alpha * self.beta))
-
 
 def _is_given(value: Any) -> bool:
     return not np.isnan(value)

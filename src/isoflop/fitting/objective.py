@@ -97,7 +97,7 @@ def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives
     """Objective and its derivatives for R rows of parameters and weights."""
     K = problem.num_amplitudes
     values = term_values(problem, parameters[:, K:])
-    model = problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values))
+    model: Array = np.asarray(problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values)))
     residual = np.log(model) - np.log(problem.target) if problem.log else model - problem.target
     slope = np.clip(residual, -problem.delta, problem.delta)
     objective = np.sum(weights * slope * (residual - slope / 2), axis=1)

@@ -1,10 +1,10 @@
 """Fits of sums of powers by least squares or Huber's function, one or a thousand resamples at a time; knows no runs.
 
 The objective is that of `objective.py`: linear in its amplitudes c >= 0, with exponents theta of centred logs
-(uncentred, the Jacobian's condition is 1e5 and more). Starts come from variable projection: on a grid of exponents the best
-amplitudes solve a non-negative linear problem exactly (`nonnegative.py`). From there a damped Newton method on all
-parameters at once, with analytic first and second derivatives and the bounds held by projection; where the Hessian is
-not positive the step falls back on iteratively reweighted Gauss-Newton, which always descends.
+(uncentred, the Jacobian's condition is 1e5 and more). Starts come from variable projection: on a grid of exponents
+the best amplitudes solve a non-negative linear problem exactly (`nonnegative.py`). From there a damped Newton method
+on all parameters at once, with analytic first and second derivatives and the bounds held by projection; where the
+Hessian is not positive the step falls back on iteratively reweighted Gauss-Newton, which always descends.
 Shapes: n points, R resamples, Q parameters (amplitudes, then exponents).
 """
 

@@ -1,0 +1,41 @@
+"""What a token costs as a function of size, where that is known better than 6N.
+
+N params, D tokens, C FLOPs.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from isoflop.fitting.laws import CostPerToken
+from isoflop.fitting.points import Array
+from isoflop.runs import Run
+
+__all__ = ["interpolated_cost", "measured_cost"]
+
+NEGLIGIBLE = 0.05
+"""Median relative difference from 6N below which 6N is used: the rounding of published FLOPs is of this size."""
+
+
+def interpolated_cost(num_params: Sequence[float], flops_per_token: Sequence[float]) -> CostPerToken:
+    """6N times a ratio interpolated over log N between some sizes and held beyond them."""
+    order = np.argsort(num_params)
+    log_N = np.log(np.asarray(num_params, dtype=float)[order])
+    log_ratio = np.log(np.asarray(flops_per_token, dtype=float)[order]) - np.log(6) - log_N
+
+    def cost(N: Array) -> Array:
+        return np.asarray(6 * N * np.exp(np.interp(np.log(N), log_N, log_ratio)))
+
+    return cost
+
+
+def measured_cost(runs: Sequence[Run]) -> CostPerToken | None:
+    """Cost from the runs' own FLOPs, mean log ratio of each size; None where they are 6ND to within 5 %."""
+    N = np.array([run.num_params for run in runs])
+    per_token = np.array([run.flops / run.num_tokens for run in runs])
+    if np.median(np.abs(np.log(per_token / (6 * N)))) < NEGLIGIBLE:
+        return None
+    sizes = np.unique(N)
+    means = [math.exp(float(np.log(per_token[size == N]).mean())) for size in sizes]
+    return interpolated_cost(sizes.tolist(), means)

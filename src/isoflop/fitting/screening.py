@@ -1,0 +1,135 @@
+"""Which runs a fit may use: refusals, runs set aside, copies and replicates."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.points import Points
+from isoflop.runs import Run
+
+__all__ = ["Screened", "SetAside", "describe", "screen"]
+
+SAME_BUDGET = 1.5
+"""Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A run that the fit did not use, and why."""
+
+    run: Run
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """Runs that a fit may use, as points, and what is to be said about the others."""
+
+    points: Points
+    set_aside: tuple[SetAside, ...]
+    notes: tuple[str, ...]
+
+
+def screen(runs: Iterable[Run]) -> Screened:
+    """Sort runs into usable and set aside.
+
+    Raises DataError where a value is impossible, or all runs have one budget.
+    """
+    given = _as_runs(runs)
+    reasons = [_reason(run) for run in given]
+    kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
+    for run in kept:
+        _refuse_impossible(run)
+    unique = list({_content(run): run for run in reversed(kept)}.values())[::-1]
+    _refuse_one_budget(unique)
+    aside = tuple(SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason)
+    points = Points.of(unique)
+    return Screened(points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique), points)]))
+
+
+def describe(run: Run) -> str:
+    """A run in words: 1.20B params on 24.0B tokens."""
+    size = f" (size {run.size})" if run.size is not None else ""
+    return f"{text.count(run.num_params)} params on {text.count(run.num_tokens)} tokens{size}"
+
+
+def _as_runs(runs: Iterable[Run]) -> list[Run]:
+    given = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
+    for run in given:
+        if not isinstance(run, Run):
+            raise DataError(
+                f"fit needs runs, but got {type(run).__name__}; read a table or a store with isoflop.read_runs() first."
+            )
+    if not given:
+        raise DataError("fit needs at least 6 runs, but got none.")
+    return given
+
+
+def _reason(run: Run) -> str:
+    """Why a run cannot be used; empty where it can."""
+    if run.status != "completed":
+        return f"{run.status}: {run.error}" if run.error else run.status
+    return "" if math.isfinite(run.loss) else "its loss is not finite"
+
+
+def _refuse_impossible(run: Run) -> None:
+    for name, value in (
+        ("loss", run.loss),
+        ("params", run.num_params),
+        ("tokens", run.num_tokens),
+        ("FLOPs", run.flops),
+    ):
+        if not (value > 0 and math.isfinite(value)):
+            are = "A run's loss must be" if name == "loss" else f"A run's {name} must be"
+            raise DataError(
+                f"{are} above 0 and finite, but the run with {describe(run)} has {value:g}; "
+                f"correct it or leave the run out."
+            )
+
+
+def _refuse_one_budget(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise DataError("fit needs at least 6 runs, but none of those given completed with a finite loss.")
+    low, high = min(run.flops for run in runs), max(run.flops for run in runs)
+    budgets = {run.budget for run in runs}
+    if (len(budgets) == 1 and None not in budgets) or high < SAME_BUDGET * low:
+        raise DataError(
+            f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(runs)} runs "
+            f"have one budget ({text.flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
+        )
+
+
+def _content(run: Run) -> tuple[object, ...]:
+    return run.num_params, run.num_tokens, run.flops, run.budget, run.loss
+
+
+def _aside_notes(aside: Sequence[SetAside]) -> list[str]:
+    by_reason: dict[str, list[Run]] = {}
+    for item in aside:
+        by_reason.setdefault(item.reason, []).append(item.run)
+    return [
+        f"{_runs(len(group))} set aside ({reason}): {text.and_list([describe(run) for run in group], most=3)}."
+        for reason, group in by_reason.items()
+    ]
+
+
+def _copy_notes(num_copies: int, points: Points) -> list[str]:
+    notes = []
+    if num_copies:
+        notes.append(f"{_runs(num_copies)} repeat another row in every number and count once.")
+    configurations = len(set(points.cluster.tolist()))
+    if configurations < len(points):
+        shared = (
+            "rows of one trained model" if any(run.group for run in points.runs) else "replicates of one configuration"
+        )
+        notes.append(
+            f"{len(points)} rows are {configurations} independent configurations: {shared} count as separate points "
+            f"and move together in the resamples."
+        )
+    return notes
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'s' if number > 1 else ''}"

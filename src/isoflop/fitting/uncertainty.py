@@ -1,0 +1,38 @@
+"""How sure a law is: the same approach on resampled runs."""
+
+from typing import Any
+
+import numpy as np
+
+from isoflop.fitting.approach import Solved
+from isoflop.fitting.points import Array, Points
+
+__all__ = ["bootstrap_weights", "leave_one_out_weights", "resampled_law"]
+
+
+def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int) -> Any:
+    """The law with arrays of shape (num_resamples,): the approach's own draws where it has them, else a bootstrap."""
+    random = np.random.default_rng(seed)
+    if solved.draw is not None:
+        return solved.draw(num_resamples, random)
+    assert solved.refit is not None, "an approach gives refit or draw"
+    return solved.refit(bootstrap_weights(points, solved.num_parameters, num_resamples, random))
+
+
+def bootstrap_weights(points: Points, num_parameters: int, num_resamples: int, random: np.random.Generator) -> Array:
+    """Weights of a Bayesian bootstrap by configuration, shape (num_resamples, n), mean 1.
+
+    Rubin 1981: gamma weights instead of counts, so that no resample loses a size that a curve needs. Replicates and
+    rows of one trained model share a weight. The variance of the weights is n / (n - parameters) for n configurations,
+    which makes up for residuals that the fit itself has shrunk.
+    """
+    configurations = int(points.cluster.max()) + 1
+    shape = max(1 - num_parameters / configurations, 0.2)
+    weights = random.gamma(shape, 1 / shape, size=(num_resamples, configurations))
+    return np.asarray(weights[:, points.cluster])
+
+
+def leave_one_out_weights(points: Points) -> Array:
+    """Weights that leave out each configuration in turn, shape (configurations, n)."""
+    configurations = int(points.cluster.max()) + 1
+    return np.asarray(points.cluster[None] != np.arange(configurations)[:, None], dtype=float)
