@@ -1,0 +1,118 @@
+"""Axes as a careful printer sets them: logarithmic where counts are, few lines, numbers as people write them."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, Locator, NullLocator
+
+from isoflop import text
+from isoflop.reporting.colours import GREY, INK, RULE
+
+__all__ = ["TEXT_SIZE", "counts", "end_labels", "new_axes", "powers_of_ten", "scientific", "tidy"]
+
+TEXT_SIZE = 9.5
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes on a figure of their own, in inches; pyplot and its state are not touched."""
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def tidy(ax: Axes, xlabel: str, ylabel: str) -> None:
+    """Two spines, faint horizontal lines, the name of the vertical axis above it so that it reads level."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set(color=GREY, linewidth=0.8)
+    ax.grid(axis="y", color=RULE, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=TEXT_SIZE, labelcolor=GREY, color=GREY, length=0)
+    ax.tick_params(axis="x", length=4, width=0.8, pad=4)
+    ax.set_xlabel(xlabel, fontsize=TEXT_SIZE, color=INK, labelpad=7)
+    ax.set_title(ylabel, loc="left", fontsize=TEXT_SIZE, color=INK, pad=10)
+
+
+def counts(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as counts: 100M, 200M, 500M, 1B."""
+    _set_ticks(axis, _round_values, lambda value: text.count(value, 1))
+
+
+def powers_of_ten(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as powers: 10¹⁹, 10²⁰."""
+    _set_ticks(axis, _powers, scientific)
+
+
+def scientific(value: float, digits: int = 3) -> str:
+    """A number as 6×10¹⁸, or 10¹⁹ where its first factor is one."""
+    factor, power = text.flops(value, digits).split("e")
+    raised = "10" + str(int(power)).translate(_SUPERSCRIPT)
+    return raised if factor == "1" else f"{factor}×{raised}"
+
+
+def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]], *, heading: str = "", gap: float = 0.055) -> None:
+    """Names of lines, right of the axes, as (height, name, colour); names that would touch are moved apart."""
+    ordered = sorted(labels)
+    places = _apart([_share(ax, height) for height, _, _ in ordered], gap)
+    for (_, name, colour), place in zip(ordered, places, strict=True):
+        _beside(ax, name, place, colour)
+    if heading:
+        _beside(ax, heading, places[-1] + gap * 1.15, GREY)
+
+
+def _beside(ax: Axes, name: str, place: float, colour: str) -> None:
+    ax.annotate(
+        name, (1, place), (8, 0), xycoords="axes fraction", textcoords="offset points", color=colour,
+        fontsize=TEXT_SIZE, va="center", annotation_clip=False,
+    )  # fmt: skip
+
+
+def _share(ax: Axes, height: float) -> float:
+    """A height as a share of the vertical axis, from its limits alone: the layout is not known before drawing."""
+    low, high, at = ax.yaxis.get_transform().transform([*ax.get_ylim(), height])
+    return float((at - low) / (high - low))
+
+
+def _apart(places: list[float], gap: float) -> list[float]:
+    """Rising places, each at least `gap` above the one before, moved as a whole to stay centred on where they were."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    shift = sum(new - old for new, old in zip(moved, places, strict=True)) / max(len(places), 1)
+    return [place - shift for place in moved]
+
+
+class _Places(Locator):
+    """Ticks at places that follow from the ends of the axis, whatever they become later."""
+
+    def __init__(self, places: Callable[[float, float], list[float]]) -> None:
+        self._places = places
+
+    def __call__(self) -> list[float]:
+        assert self.axis is not None, "matplotlib calls a locator only after it was given to an axis"
+        low, high = self.axis.get_view_interval()
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return self._places(min(vmin, vmax), max(vmin, vmax))
+
+
+def _set_ticks(axis: Axis, places: Callable[[float, float], list[float]], write: Callable[[float], str]) -> None:
+    axis.set_major_locator(_Places(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Powers of ten between two numbers, with more between them where there is room."""
+    decades = math.log10(high / low)
+    parts = (1, 2, 5) if decades < 3 else (1, 3) if decades < 4.5 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [part * 10.0**power for power in powers for part in parts if low <= part * 10.0**power <= high]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    step = max(1, math.ceil((last - first + 1) / 8))
+    return [10.0**power for power in range(first, last + 1, step)]

@@ -1,0 +1,130 @@
+"""How the answer was made, for somebody who must be able to make it again: law, counts, versions, hashes."""
+
+import hashlib
+import platform
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+
+from isoflop import text
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
+from isoflop.optimum import Optimum
+from isoflop.reporting.html import Html, join, tag
+from isoflop.reporting.sections import section
+from isoflop.runs import Run
+
+__all__ = ["facts", "formula", "method"]
+
+# What papers on scaling laws leave out most often (Li et al. 2025, "(Mis)Fitting"): named here when it is not known.
+_DISCLOSED = {"batch": "batch size", "lr": "learning rate", "schedule": "schedule", "epochs": "epochs"}
+_PACKAGES = ("isoflop", "numpy", "scipy")
+
+
+def method(fit: Fit, optimum: Optimum) -> Html:
+    """The section on method and reproduction."""
+    rows = [part for name, value in facts(fit, optimum).items() for part in (tag("dt", name), tag("dd", value))]
+    call = (
+        f"fit = isoflop.fit(runs, isoflop.{fit.approach!r}, level={fit.level:g})\n"
+        f"isoflop.predict(fit, flops={optimum.flops!r})"
+    )
+    return section("Method", tag("dl", *rows, class_="facts"), tag("pre", tag("code", call)))
+
+
+def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
+    """What has to be disclosed, by name."""
+    runs = fit.runs
+    return {
+        "Approach": repr(fit.approach),
+        "Law": formula(fit.law),
+        "Its numbers": tag("code", _numbers(fit.law)),
+        "Objective": text.number(fit.objective, 6),
+        "Intervals": f"{text.percent(fit.level)}, from the same fit on resampled runs",
+        "Runs": f"{len(runs)} used, {len(fit.set_aside)} set aside",
+        "Params": _span(run.num_params for run in runs),
+        "Tokens": _span(run.num_tokens for run in runs),
+        "Tokens per param": _span(run.num_tokens / run.num_params for run in runs),
+        "FLOPs": _flops_convention(runs),
+        "Training": _training(runs),
+        "Seeds": _seeds(runs),
+        "Trained with": _trained_with(runs),
+        "Fitted with": _fitted_with(),
+        "Hash of the runs": _digest(runs),
+    }
+
+
+def formula(law: object) -> Html:
+    """The law as people write it, its numbers rounded."""
+    if isinstance(law, ChinchillaLaw):
+        size, data = _term(law.A, "N", law.alpha), _term(law.B, "D", law.beta)
+        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data)
+    if isinstance(law, FrontierLaw):
+        lines = {"N": law.num_params, "D": law.num_tokens, "L": law.loss}
+        return join(*[_power(name, power) for name, power in lines.items() if power is not None])
+    return join(str(law))
+
+
+def _term(coefficient: float, symbol: str, exponent: float) -> Html:
+    return join(f"{_short(coefficient)} / ", tag("i", symbol), tag("sup", _short(exponent)))
+
+
+def _power(symbol: str, law: PowerLaw) -> Html:
+    return _line(tag("i", symbol), f" = {_short(law.coefficient)} ", tag("i", "C"), tag("sup", _short(law.exponent)))
+
+
+def _line(*parts: str) -> Html:
+    return tag("div", *parts, class_="formula")
+
+
+def _short(value: float) -> str:
+    return text.number(float(value), 4)
+
+
+def _numbers(law: object) -> str:
+    """The law's numbers in full, by name: rounded exponents would move the answer."""
+    if not is_dataclass(law):
+        return str(law)
+    values = {part.name: getattr(law, part.name) for part in fields(law)}
+    shown = {name: _numbers(value) if is_dataclass(value) else f"{value}" for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value != "None")
+
+
+def _seeds(runs: Iterable[Run]) -> str:
+    """Seeds of the runs that were trained here; a table's rows do not tell theirs."""
+    seeds = sorted({run.spec.seed for run in runs if run.spec.fingerprint})
+    return text.and_list([str(seed) for seed in seeds]) or "not recorded"
+
+
+def _span(values: Iterable[float]) -> str:
+    values = list(values)
+    return text.interval(min(values), max(values))
+
+
+def _flops_convention(runs: Iterable[Run]) -> str:
+    ratios = [run.flops / (6 * run.num_params * run.num_tokens) for run in runs]
+    if max(abs(ratio - 1) for ratio in ratios) < 1e-6:
+        return "6·N·D, forward and backward"
+    return f"counted, {text.interval(min(ratios), max(ratios), lambda r: text.number(r, 3))} times 6·N·D"
+
+
+def _training(runs: Iterable[Run]) -> str:
+    unknown = [word for name, word in _DISCLOSED.items() if all(getattr(run.spec, name) is None for run in runs)]
+    known = [word for word in _DISCLOSED.values() if word not in unknown]
+    parts = [f"{text.and_list(known)} recorded with each run"] * bool(known)
+    return "; ".join(parts + [f"{text.and_list(unknown)} not recorded"] * bool(unknown))
+
+
+def _trained_with(runs: Iterable[Run]) -> str:
+    found = sorted({f"{name} {number}" for run in runs for name, number in run.versions.items()})
+    devices = sorted({run.device for run in runs if run.device})
+    return text.and_list([*found, *devices], most=12) or "not recorded"
+
+
+def _fitted_with() -> str:
+    return text.and_list([f"{name} {version(name)}" for name in _PACKAGES] + [f"Python {platform.python_version()}"])
+
+
+def _digest(runs: Iterable[Run]) -> str:
+    """Hash of what was asked for and what was measured, whatever the order of the runs."""
+    lines = sorted(f"{run.id} {run.num_tokens!r} {run.flops!r} {run.loss!r}" for run in runs)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

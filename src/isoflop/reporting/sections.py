@@ -1,0 +1,160 @@
+"""The sections of the page, each from a fit and its answer to HTML."""
+
+from collections.abc import Callable, Sequence
+
+from isoflop import text
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.isoflop import Valley
+from isoflop.optimum import Estimate, Optimum
+from isoflop.reporting.html import Html, join, tag
+from isoflop.reporting.tables import Column, Table, runs_table, valleys_table
+
+__all__ = ["answer", "budgets", "figure", "reasons", "runs", "section"]
+
+MANY_ROWS = 1000
+"""Rows of the runs' table; the rest is counted, so that a page stays a page."""
+
+NEAR = 1.5
+"""Times the largest run up to which a target counts as near."""
+
+
+def section(title: str, *content: str) -> Html:
+    """A part of the page under a heading of its own."""
+    name = title.lower().replace(" ", "-")
+    return tag("section", tag("h2", title, id=name), tag("div", *content), aria_labelledby=name)
+
+
+def answer(optimum: Optimum) -> Html:
+    """The recommendation as a sentence, its three numbers with intervals, and what it costs to be wrong."""
+    return tag(
+        "header",
+        tag("p", join("Compute-optimal training with ", _power(optimum.flops), " FLOPs"), class_="eyebrow"),
+        tag("h1", *_headline(optimum)),
+        tag("dl", *_estimates(optimum), class_="estimates"),
+        tag("p", *_consequences(optimum), class_="lede"),
+        class_="answer",
+    )
+
+
+def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> Html:
+    """What speaks for the answer and what against it, side by side."""
+    against = optimum.notes or ("None of isoflop's checks speaks against it.",)
+    return section(
+        "Why believe it, why not",
+        tag(
+            "div",
+            tag("div", tag("h3", "For it"), tag("ul", *[tag("li", word) for word in _grounds(fit, optimum, found)])),
+            tag("div", tag("h3", "Against it"), tag("ul", *[tag("li", word) for word in against]), class_="against"),
+            class_="reasons",
+        ),
+    )
+
+
+def figure(drawing: Html, caption: str) -> Html:
+    """A figure with its caption; on a narrow screen it scrolls and stays readable."""
+    scroll = tag("div", drawing, class_="scroll", tabindex="0", role="group", aria_label="Figure, scrolls sideways")
+    return tag("figure", scroll, tag("figcaption", caption))
+
+
+def budgets(found: Sequence[Valley]) -> Html:
+    """The table of the budgets' minima."""
+    why = [tag("p", valley.reason, class_="after") for valley in found if not valley.interior]
+    return section("Budgets", _table(valleys_table(found), "Minimum of each budget", sortable=False), *why)
+
+
+def runs(fit: Fit) -> Html:
+    """The table of all runs, used and set aside."""
+    table = runs_table(fit.runs, fit.set_aside)
+    shown = Table(table.columns, table.rows[:MANY_ROWS])
+    left_out = len(table.rows) - len(shown.rows)
+    after = f"{left_out} more runs are not shown." if left_out else ""
+    return section(
+        "Runs", _table(shown, "Runs of the sweep", sortable=True), *([tag("p", after, class_="after")] * bool(after))
+    )
+
+
+def _headline(optimum: Optimum) -> list[str]:
+    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
+    if optimum.size is None or optimum.size_num_params is None:
+        return ["Train ", tag("b", f"{params} params"), " on ", tag("b", f"{tokens} {optimum.unit}s"), "."]
+    real = text.count(optimum.size_num_params)
+    tokens = text.count(optimum.size_num_tokens or optimum.num_tokens.value)
+    return [
+        "Train size ",
+        tag("b", str(optimum.size)),
+        f", {real} params, on ",
+        tag("b", f"{tokens} {optimum.unit}s"),
+        ".",
+    ]
+
+
+def _estimates(optimum: Optimum) -> list[Html]:
+    def loss(value: float) -> str:
+        return text.number(value, 4)
+
+    parts = [
+        _estimate("Params", optimum.num_params, text.count, optimum.level),
+        _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, optimum.level),
+    ]
+    return parts + ([_estimate("Loss", optimum.loss, loss, optimum.level)] if optimum.loss else [])
+
+
+def _estimate(name: str, estimate: Estimate, write: Callable[[float], str], level: float) -> Html:
+    ends = join(text.interval(estimate.low, estimate.high, write), f", {text.percent(level)} interval")
+    value, range_ = tag("dd", write(estimate.value), class_="value"), tag("dd", ends, class_="range")
+    return tag("div", tag("dt", name), value, range_)
+
+
+def _consequences(optimum: Optimum) -> list[str]:
+    words: list[str] = []
+    if optimum.band is not None:
+        words.append(
+            f"Any size from {text.interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
+        )
+    words.append(f"Doubt about the optimum is expected to waste {text.percent(optimum.regret.value)} of the compute. ")
+    if optimum.extrapolation > 0:
+        words.append(f"The target lies {text.number(10**optimum.extrapolation, 2)} times beyond the largest run.")
+    else:
+        words.append("The target lies within the compute of the runs.")
+    return words
+
+
+def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
+    spent = [run.flops for run in fit.runs]
+    aside = f", {len(fit.set_aside)} more were set aside" if fit.set_aside else ""
+    grounds = [f"{len(fit.runs)} runs from {text.interval(min(spent), max(spent), text.flops)} FLOPs{aside}."]
+    inside = sum(valley.interior for valley in found)
+    if inside:
+        grounds.append(f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets.")
+    if fit.diagnostics.converged and fit.diagnostics.agreement == 1 and not fit.diagnostics.at_bound:
+        grounds.append("The fit converged, with no parameter at a bound.")
+    if 10**optimum.extrapolation <= NEAR:
+        grounds.append("The target is no further than the runs themselves.")
+    return grounds
+
+
+def _table(table: Table, caption: str, *, sortable: bool) -> Html:
+    heads = [_heading(column, sortable) for column in table.columns]
+    rows = [
+        tag("tr", *[_cell(*parts) for parts in zip(table.columns, cells, values, strict=True)])
+        for cells, values in zip(table.cells(), table.rows, strict=True)
+    ]
+    body = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), aria_label=caption)
+    return tag("div", body, class_="table", tabindex="0", role="region", aria_label=caption)
+
+
+def _heading(column: Column, sortable: bool) -> Html:
+    label = tag("button", column.heading, type="button") if sortable else column.heading
+    return tag("th", label, scope="col", class_="number" if column.is_number else None)
+
+
+def _cell(column: Column, written: str, value: object) -> Html:
+    kind = "number" if column.is_number else "long" if len(written) > 40 else None
+    return tag("td", written, class_=kind, data_value="" if value is None else str(value))
+
+
+def _power(value: float) -> Html:
+    """FLOPs as 5.76 × 10²³."""
+    factor, power = text.flops(value).split("e")
+    raised = join("10", tag("sup", str(int(power))))
+    return tag("span", raised if factor == "1" else join(f"{factor} × ", raised), class_="nowrap")

@@ -1,0 +1,225 @@
+"""Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, HTML, rich or a data frame."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from isoflop import text
+from isoflop.fitting.fit import SetAside
+from isoflop.fitting.isoflop import Valley
+from isoflop.optimum import Estimate, Optimum
+from isoflop.runs import Run, RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import rich.table
+
+__all__ = [
+    "Column",
+    "Table",
+    "optima_table",
+    "runs_table",
+    "specs_table",
+    "to_frame",
+    "to_markdown",
+    "to_rich",
+    "to_text",
+    "valleys_table",
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, the name that code knows it by, and how a value of it is written."""
+
+    heading: str
+    name: str
+    write: Callable[[Any], str]
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Values by row, and how to write them; None where there is no value."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def cells(self) -> list[list[str]]:
+        """The rows as people read them."""
+        return [[_cell(column, value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def headings(self) -> list[str]:
+        return [column.heading for column in self.columns]
+
+
+def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table:
+    """One row for each run, with the columns that at least one run fills; `read_runs` reads its data frame back.
+
+    Runs that were set aside come last, with the reason.
+    """
+    rows = [*((run, run.error) for run in runs), *((aside.run, aside.reason) for aside in set_aside)]
+    return _filled(
+        (
+            Column("run", "run", str, is_number=False),
+            Column("size", "size", str),
+            Column("params", "params", text.count),
+            Column("tokens", "tokens", text.count),
+            Column("FLOPs", "flops", text.flops),
+            Column("budget", "compute_budget", text.flops),
+            Column("loss", "loss", _loss),
+            Column("± se", "loss_stderr", _two_digits),
+            Column("status", "status", str, is_number=False),
+            Column("set aside because", "reason", str, is_number=False),
+        ),
+        [_run_row(run, reason) for run, reason in rows],
+    )
+
+
+def specs_table(specs: Iterable[RunSpec]) -> Table:
+    """One row for each run that a sweep asks for, with the columns that at least one spec fills."""
+    return _filled(
+        (
+            Column("budget", "compute_budget", text.flops),
+            Column("size", "size", str),
+            Column("params", "params", text.count),
+            Column("tokens", "tokens", text.count),
+            Column("FLOPs", "flops", text.flops),
+            Column("tokens/param", "tokens_per_param", _two_digits),
+            Column("batch", "batch", str),
+            Column("lr", "lr", _two_digits),
+            Column("epochs", "epochs", _two_digits),
+            Column("seed", "seed", str),
+        ),
+        [_spec_row(spec) for spec in specs],
+    )
+
+
+def valleys_table(valleys: Iterable[Valley]) -> Table:
+    """One row for each budget: where its lowest loss lies, and whether runs stand on both sides of it."""
+    return Table(
+        (
+            Column("budget", "compute_budget", text.flops),
+            Column("runs", "num_runs", str),
+            Column("sizes", "sizes", lambda ends: text.interval(*ends), is_number=False),
+            Column("best params", "params", text.count),
+            Column("best tokens", "tokens", text.count),
+            Column("tokens/param", "tokens_per_param", _two_digits),
+            Column("lowest loss", "loss", _loss),
+            Column("minimum", "interior", lambda inside: "bracketed" if inside else "not bracketed", is_number=False),
+        ),
+        tuple(_valley_row(valley) for valley in valleys),
+    )
+
+
+def optima_table(optima: Iterable[Optimum]) -> Table:
+    """One row for each compute, the paper's compute-optimal table: params, tokens and loss with their intervals."""
+    optima = list(optima)
+    level = text.percent(optima[0].level) if optima else ""
+    return _filled(
+        (
+            Column("FLOPs", "flops", text.flops),
+            Column("params", "params", text.count),
+            Column(level, "params_interval", _interval, is_number=False),
+            Column("tokens", "tokens", text.count),
+            Column(level, "tokens_interval", _interval, is_number=False),
+            Column("loss", "loss", _loss),
+            Column(level, "loss_interval", lambda ends: text.interval(ends[0], ends[1], _loss), is_number=False),
+            Column("size", "size", str),
+        ),
+        [_optimum_row(optimum) for optimum in optima],
+    )
+
+
+def to_frame(table: Table) -> "pd.DataFrame":
+    """The table's values, unrounded, as a pandas DataFrame."""
+    import pandas as pd  # a third of a second that no other form needs
+
+    return pd.DataFrame(list(table.rows), columns=[column.name for column in table.columns])
+
+
+def to_text(table: Table) -> str:
+    """The table as aligned plain text, numbers to the right."""
+    rows = [table.headings(), *table.cells()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(_align(cell, width, column) for cell, width, column in zip(row, widths, table.columns, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def to_markdown(table: Table) -> str:
+    """The table in Markdown, numbers to the right."""
+    rules = ["---:" if column.is_number else ":---" for column in table.columns]
+    rows = [table.headings(), rules, *table.cells()]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def to_rich(table: Table, title: str | None = None) -> "rich.table.Table":
+    """The table for a rich console: no lines but the one under the headings."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in table.columns:
+        shown.add_column(column.heading, justify="right" if column.is_number else "left", header_style="dim")
+    for row in table.cells():
+        shown.add_row(*map(Text, row))  # Text: a run named "[red]" is shown, not obeyed
+    return shown
+
+
+def _run_row(run: Run, reason: str | None) -> tuple[Any, ...]:
+    spent = (run.num_params, run.num_tokens, run.flops, run.budget)
+    status = None if run.status == "completed" else run.status
+    return (run.group, run.size, *spent, run.loss, run.loss_stderr, status, reason)
+
+
+def _spec_row(spec: RunSpec) -> tuple[Any, ...]:
+    spent = (spec.num_params, spec.num_tokens, spec.flops, spec.num_tokens / spec.num_params)
+    return (spec.budget, spec.size, *spent, spec.batch, spec.lr, spec.epochs, spec.seed)
+
+
+def _valley_row(valley: Valley) -> tuple[Any, ...]:
+    sizes = (valley.runs[0].num_params, valley.runs[-1].num_params)
+    found = (valley.num_params, valley.num_tokens, valley.num_tokens / valley.num_params, valley.loss)
+    shown = found if valley.interior else (None,) * 4  # a minimum that no runs bracket is a guess
+    return (valley.budget, len(valley.runs), sizes, *shown, valley.interior)
+
+
+def _optimum_row(optimum: Optimum) -> tuple[Any, ...]:
+    estimates = (optimum.num_params, optimum.num_tokens, optimum.loss)
+    numbers = [part for estimate in estimates for part in _value_and_ends(estimate)]
+    return (optimum.flops, *numbers, optimum.size)
+
+
+def _value_and_ends(estimate: Estimate | None) -> tuple[float | None, tuple[float, float] | None]:
+    return (None, None) if estimate is None else (estimate.value, (estimate.low, estimate.high))
+
+
+def _filled(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> Table:
+    """The table without the columns that no row fills."""
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    return Table(tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+
+
+def _cell(column: Column, value: Any) -> str:
+    return "" if value is None else column.write(value)
+
+
+def _align(cell: str, width: int, column: Column) -> str:
+    return cell.rjust(width) if column.is_number else cell.ljust(width)
+
+
+def _loss(value: float) -> str:
+    return text.number(value, 4) if math.isfinite(value) else "none"
+
+
+def _two_digits(value: float) -> str:
+    return text.number(value, 2)
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return text.interval(*ends)
