@@ -1,12 +1,10 @@
 """find_optimal(): plan, train, fit and predict in one call that can be made again."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.fit import fit
 from isoflop.optimum import Optimum, predict
 from isoflop.planning.sweep import Sweep, plan
@@ -66,10 +64,8 @@ def _planned(
     task: Task, store: Store, *, budgets: Sequence[float] | None, target: float, spend: float | None
 ) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
-    asked = {"budgets": None if budgets is None else sorted(map(float, budgets)), "seeds": task.recipe.seeds}
-    if budgets is None:
-        asked |= {"target": target, "spend": spend}
-    name = hashlib.sha256(json.dumps([fingerprint(task), asked], default=str).encode()).hexdigest()[:16]
+    question = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
+    name = digest_of(fingerprint(task), task.recipe, task.sizes, question)
     stored = store.read_stage(name)
     if stored is not None:
         return Sweep(specs=stored[0], notes=stored[1], unit=task.unit)

@@ -25,7 +25,7 @@ from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import seeded
 from isoflop.task import Task
 
-__all__ = ["fingerprint"]
+__all__ = ["digest_of", "fingerprint"]
 
 NUM_SAMPLED_ITEMS = 16
 MAX_ARRAY_ITEMS = 2**22
@@ -51,6 +51,14 @@ def fingerprint(task: Task) -> str:
         with seeded(0):
             for item in _sampled(source):
                 digest.add(item)
+    return digest.hexdigest()[:16]
+
+
+def digest_of(*values: Any) -> str:
+    """16 hexadecimal digits that stand for some values, by the same rules."""
+    digest = _Digest()
+    for value in values:
+        digest.add(value)
     return digest.hexdigest()[:16]
 
 
