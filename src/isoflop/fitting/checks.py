@@ -29,7 +29,7 @@ def _solver(found: Diagnostics) -> Iterator[str]:
     if not found.converged:
         yield "The solver did not converge; the law is the best point that it reached."
     if found.agreement < AGREEING:
-        yield f"Only {text.percent(found.agreement)} of the solver's starts ended in the best minimum; there are others."
+        yield f"Only {text.percent(found.agreement)} of the solver's starts ended in the best minimum: it has rivals."
     for name in found.at_bound:
         yield f"{name} ended at the bound of its range: the runs do not determine it, so do not extrapolate the law."
     if found.condition > ILL_CONDITIONED:

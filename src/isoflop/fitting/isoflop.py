@@ -169,7 +169,7 @@ def _window(values: Array, best: float, approach: IsoFLOP) -> NDArray[np.bool_]:
     distance = np.abs(np.log(values / best))
     if approach.window is None:
         return np.ones(len(values), dtype=bool)
-    nearest = np.unique(distance.round(12))[: _LEAST_SIZES[approach.curve]][-1]
+    nearest = np.sort(np.abs(np.log(np.unique(values) / best)))[: _LEAST_SIZES[approach.curve]][-1]
     return np.asarray(distance <= max(math.log(approach.window), nearest) * (1 + 1e-9))
 
 

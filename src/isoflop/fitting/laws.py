@@ -123,7 +123,8 @@ class ChinchillaLaw:
             alpha, beta = found.get("alpha", self.alpha), found.get("beta", self.beta)
             E = parameters[..., 0] if constant else self.E
             A = parameters[..., first] * np.exp(alpha * middle_x)
-            return ChinchillaLaw(E, A, parameters[..., first + 1] * np.exp(beta * middle_y), alpha, beta)
+            B = parameters[..., first + 1] * np.exp(beta * middle_y)
+            return ChinchillaLaw(*(float(v) if np.ndim(v) == 0 else v for v in (E, A, B, alpha, beta)))
 
         names = (*(["E"] if constant else []), "A", "B", *exponents)
         return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)

@@ -42,7 +42,10 @@ def screen(runs: Iterable[Run]) -> Screened:
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
     for run in kept:
         _refuse_impossible(run)
-    unique = list({_content(run): run for run in reversed(kept)}.values())[::-1]
+    first: dict[tuple[object, ...], Run] = {}
+    for run in kept:
+        first.setdefault(_content(run), run)
+    unique = [*first.values()]
     _refuse_one_budget(unique)
     aside = tuple(SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason)
     points = Points.of(unique)

@@ -67,8 +67,11 @@ def condition_number(problem: Problem, solution: Solution) -> float:
     with np.errstate(all="ignore"):
         jacobian = evaluate(problem, solution.parameters[None], np.ones((1, len(problem.target)))).jacobian[0]
         length = np.linalg.norm(jacobian, axis=1)
-        values = np.linalg.svd(jacobian[length > 0] / length[length > 0, None], compute_uv=False)
-        return float(values[0] / values[-1]) if len(values) else math.inf
+        used = jacobian[length > 0] / length[length > 0, None]
+        if not len(used) or not np.isfinite(used).all():
+            return math.inf
+        values = np.linalg.svd(used, compute_uv=False)
+        return float(values[0] / values[-1])
 
 
 def _at_bound(problem: Problem, solution: Solution) -> tuple[str, ...]:

@@ -1,0 +1,166 @@
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from isoflop.errors import DataError
+from isoflop.fitting.costs import interpolated_cost
+from isoflop.fitting.fit import fit
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.fitting.parametric import Parametric
+from isoflop.optimum import predict
+from isoflop.runs import Run, RunSpec
+
+LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+
+
+def a_sweep(noise=0.0, dearer=lambda N: 1.0, seed=0):
+    """Four budgets x seven sizes of a law; a token costs 6N times dearer(N)."""
+    random, runs = np.random.default_rng(seed), []
+    for budget in (1e18, 1e19, 1e20, 1e21):
+        for N in LAW.optimum(budget)[0] * np.geomspace(1 / 4, 4, 7):
+            D = budget / (6 * N * dearer(N))
+            spec = RunSpec(num_params=N, num_tokens=D, flops=budget, budget=budget)
+            loss = float(LAW.loss(N, D) * np.exp(noise * random.standard_normal()))
+            runs.append(Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=budget))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return fit(a_sweep(), Parametric(), resamples=50)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return fit(a_sweep(noise=0.005), Parametric(), resamples=200)
+
+
+def test_a_noise_free_sweep_predicts_the_true_optimum_with_no_doubt(exact):
+    best = predict(exact, flops=1e22)
+    N, D = LAW.optimum(1e22)
+    assert best.num_params.value == pytest.approx(N, rel=1e-4)
+    assert best.num_tokens.value == pytest.approx(D, rel=1e-4)
+    assert best.loss.value == pytest.approx(LAW.loss(N, D), rel=1e-6)
+    assert best.regret.value < 1e-6
+    assert best.extrapolation == pytest.approx(1.0)
+    assert best.notes == ()
+
+
+def test_noise_gives_intervals_around_the_values_that_widen_with_the_distance(noisy):
+    near, far = predict(noisy, flops=1e21), predict(noisy, flops=1e24)
+    for estimate in (near.num_params, near.num_tokens, near.loss, near.regret):
+        assert estimate.low <= estimate.value <= estimate.high
+    assert far.num_params.high / far.num_params.low > near.num_params.high / near.num_params.low
+    assert far.regret.value > near.regret.value
+    assert near.extrapolation == 0
+
+
+def test_expected_waste_is_half_the_exponents_times_the_variance_of_the_log_size(noisy):
+    best = predict(noisy, flops=1e22)
+    spread = np.var(np.log(noisy.resamples.optimum(1e22)[0]))
+    assert best.regret.value == pytest.approx(0.5 * 0.72 * spread, rel=0.3)
+
+
+@pytest.mark.parametrize("approach", [Parametric(), IsoFLOP()])
+def test_the_ends_of_the_band_cost_one_percent_more_compute(approach):
+    best = predict(fit(a_sweep(), approach, resamples=50), flops=1e21)
+    goal = LAW.optimal_loss(1e21)
+    for end in best.band:
+        assert LAW.loss(end, 1.01e21 / (6 * end)) == pytest.approx(goal, rel=2e-4)
+    assert best.band[0] < best.num_params.value < best.band[1]
+
+
+def test_a_level_of_half_gives_narrower_intervals():
+    wide, narrow = (
+        predict(fit(a_sweep(noise=0.01), resamples=200, level=level), flops=1e22).num_params for level in (0.9, 0.5)
+    )
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+@pytest.mark.parametrize("approach", [Parametric(), IsoFLOP()])
+@pytest.mark.parametrize("question", ["num_params", "num_tokens", "loss"])
+def test_the_inverse_questions_lead_back_to_the_same_compute(approach, question):
+    found = fit(a_sweep(), approach, resamples=20)
+    best = predict(found, flops=3e21)
+    assert predict(found, **{question: getattr(best, question).value}).flops == pytest.approx(3e21, rel=1e-6)
+
+
+def test_a_loss_below_the_irreducible_one_is_refused(exact):
+    with pytest.raises(DataError, match=r"no compute gives loss 1\.70; the law goes from .* to 1\.80"):
+        predict(exact, loss=1.7)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({}, "one question at a time .* but got none"),
+        ({"flops": 1e20, "loss": 2.0}, "one question at a time .* but got flops and loss"),
+        ({"flops": -1.0}, "flops must be above 0 and finite, but got -1"),
+        ({"num_params": math.inf}, "num_params must be above 0 and finite, but got inf"),
+    ],
+)
+def test_predict_wants_exactly_one_possible_question(exact, question, message):
+    with pytest.raises(DataError, match=message):
+        predict(exact, **question)
+
+
+def test_a_far_target_is_answered_with_a_note(exact):
+    assert predict(exact, flops=1e23).notes == (
+        "The target is 1e+02 times the largest run (1e+21 FLOPs); beyond 30 times, published laws have often failed.",
+    )
+
+
+def test_flops_that_the_runs_count_dearer_than_6nd_are_the_ones_that_are_spent():
+    found = fit(a_sweep(dearer=lambda N: 1.3), Parametric(), resamples=20)
+    best = predict(found, flops=1e22)
+    assert 6 * 1.3 * best.num_params.value * best.num_tokens.value == pytest.approx(1e22, rel=1e-3)
+    assert any("FLOPs are counted as the runs record them, 1.3 times 6ND" in note for note in best.notes)
+
+
+def test_a_cost_between_sizes_is_interpolated_and_beyond_them_its_ratio_is_held():
+    cost = interpolated_cost([1e9, 1e7], [6e9, 12e7])
+    assert cost(np.array([1e7, 1e9, 1e10])) == pytest.approx([12e7, 6e9, 6e10])
+    assert cost(np.array(1e8)) == pytest.approx(6e8 * math.sqrt(2))
+
+
+@pytest.fixture
+def sizing(monkeypatch):
+    """Stands for planning.sizing: widths d with 100 d^2 params, 20 % dearer than 6N."""
+
+    def count_size(task, size):
+        N = 100 * size**2
+        return SimpleNamespace(size=size, num_params=N, flops_per_token=7.2 * N, notes=("counted on the meta device",))
+
+    module = ModuleType("isoflop.planning.sizing")
+    module.count_size = count_size
+    module.size_near = lambda task, N: count_size(task, round(math.sqrt(N / 100)))
+    monkeypatch.setitem(sys.modules, "isoflop.planning.sizing", module)
+
+
+def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(exact, sizing):
+    best = predict(exact, flops=1e22, task=SimpleNamespace(unit="byte"))
+    assert best.size_num_params == 100 * best.size**2
+    assert best.size_num_params == pytest.approx(best.num_params.value, rel=1e-2)
+    assert best.size_num_tokens * 7.2 * best.size_num_params == pytest.approx(1e22)
+    assert best.num_tokens.value * 7.2 * best.num_params.value == pytest.approx(1e22, rel=1e-6)
+    assert best.unit == "byte"
+    assert "counted on the meta device" in best.notes
+    assert f"size to build   {best.size}" in str(best)
+
+
+def test_an_optimum_prints_as_a_table_to_act_on(noisy):
+    lines = str(predict(noisy, flops=1e23)).splitlines()
+    assert lines[0] == "Compute-optimal at 1e+23 FLOPs (90 % intervals)"
+    assert [line.split("  ")[1] for line in lines[1:7]] == [
+        "params",
+        "tokens",
+        "loss",
+        "near-optimal",
+        "expected waste",
+        "extrapolation",
+    ]
+    assert lines[7].startswith("  - ")
