@@ -20,6 +20,8 @@ __all__ = ["Parametric", "Surface"]
 
 HUBER = 1.345
 """delta in standard deviations of the noise; costs 5 % of the efficiency where the noise is Gaussian (Huber 1981)."""
+FIRST_DELTA = 1e-3
+"""Of the fit whose residuals measure the noise: small, so that far-off runs hardly move it (Hoffmann et al. 2022)."""
 LEAST_DELTA = 1e-5
 """Below the rounding of published losses, so that noise-free tables are fitted by least squares."""
 
@@ -54,10 +56,11 @@ class Parametric:
         """The law of some points; Raises DataError where there are too few."""
         posed = self.law.pose(points)
         _require_enough(points, posed)
-        problem = Problem(posed.terms, points.L, posed.names, delta=self.delta or math.inf, offset=posed.offset)
-        if self.delta is None:
-            problem = replace(problem, delta=measured_delta(problem))
+        problem = Problem(posed.terms, points.L, posed.names, delta=self.delta or FIRST_DELTA, offset=posed.offset)
         solution = solve(problem)
+        if self.delta is None:
+            problem = replace(problem, delta=measured_delta(problem, solution.parameters))
+            solution = replace(solve(problem, solution.parameters[None]), agreement=solution.agreement)
 
         def refit(weights: Array) -> Any:
             return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
@@ -72,10 +75,10 @@ class Parametric:
         )
 
 
-def measured_delta(problem: Problem) -> float:
-    """1.345 robust standard deviations of the residuals of a fit that large residuals hardly move."""
+def measured_delta(problem: Problem, parameters: Array) -> float:
+    """1.345 robust standard deviations of the residuals of a fit."""
     n, Q = len(problem.target), len(problem.names)
-    residual = residuals(problem, solve(replace(problem, delta=1e-3)).parameters)
+    residual = residuals(problem, parameters)
     deviation = 1.4826 * float(np.median(np.abs(residual))) * math.sqrt(n / max(n - Q, 1))
     return max(HUBER * deviation, LEAST_DELTA)
 

@@ -24,6 +24,10 @@ __all__ = ["Problem", "Solution", "Term", "condition_number", "solve", "solve_re
 GRID = {1: 33, 2: 9, 3: 5}
 """Exponents tried on each axis, by their number."""
 STARTS = 8
+TIGHT, LOOSE = 1e-13, 1e-8
+"""Promised relative decrease of the objective at which a single fit and a resample end."""
+SAME = 1e-4
+"""Relative difference of objectives up to which two starts have ended in the same minimum."""
 EXPONENTS = (0.02, 3.0)
 """Bounds of every exponent; published laws lie between 0.05 and 1.2."""
 
@@ -43,23 +47,31 @@ class Solution:
     condition: float = math.nan
     """Condition number of the Jacobian with columns of unit length."""
 
+    @property
+    def arrays(self) -> tuple[Array, Array, NDArray[np.bool_]]:
+        return self.parameters, self.objective, self.converged
 
-def solve(problem: Problem) -> Solution:
-    """Best fit from a grid of starts."""
-    starts = _starts(problem)
-    weights = np.ones(len(problem.target)) if problem.weights is None else problem.weights
-    ended = _descend(problem, starts, np.broadcast_to(weights, (len(starts), len(weights))), tolerance=1e-13)
-    best = int(np.argmin(ended.objective))
-    lowest = ended.objective[best]
-    same = ended.objective <= lowest * (1 + 1e-6) + 1e-18
-    solution = Solution(ended.parameters[best], lowest, ended.converged[best], agreement=float(np.mean(same)))
+
+def solve(problem: Problem, starts: Array | None = None) -> Solution:
+    """Best fit from some starts, shape (starts, Q), or from the best of a grid."""
+    begun = _starts(problem) if starts is None else starts
+    weights = np.ones((1, len(problem.target))) if problem.weights is None else problem.weights[None]
+    ended = _descend(problem, begun, np.broadcast_to(weights, (len(begun), weights.shape[1])), TIGHT, most=40)
+    best = np.argsort(ended.objective)[:1]
+    if not ended.converged[best[0]]:
+        rest = _descend(problem, ended.parameters[best], weights, TIGHT)
+        for whole, part in zip(ended.arrays, rest.arrays, strict=True):
+            whole[best] = part
+    lowest = ended.objective[best[0]]
+    same = ended.objective <= lowest * (1 + SAME) + 1e-18
+    solution = Solution(ended.parameters[best[0]], lowest, ended.converged[best[0]], agreement=float(np.mean(same)))
     return replace(solution, at_bound=_at_bound(problem, solution), condition=condition_number(problem, solution))
 
 
 def solve_resampled(problem: Problem, weights: Array, start: Array) -> Solution:
     """Fits under R sets of weights, shape (R, n), each begun at `start`, shape (Q,) or (R, Q)."""
     starts = np.broadcast_to(start, (len(weights), len(problem.names))).copy()
-    return _descend(problem, starts, weights, tolerance=1e-8)
+    return _descend(problem, starts, weights, LOOSE)
 
 
 def condition_number(problem: Problem, solution: Solution) -> float:
@@ -102,7 +114,7 @@ def _starts(problem: Problem) -> Array:
     return parameters[np.argsort(objective)[:STARTS]]
 
 
-def _descend(problem: Problem, parameters: Array, weights: Array, *, tolerance: float, most: int = 200) -> Solution:
+def _descend(problem: Problem, parameters: Array, weights: Array, tolerance: float, most: int = 200) -> Solution:
     """Damped Newton from R starts, shape (R, Q); rows that have converged are left out of the work."""
     ended, objective = parameters.copy(), np.empty(len(parameters))
     converged = np.zeros(len(parameters), dtype=bool)
