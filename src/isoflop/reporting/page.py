@@ -1,10 +1,11 @@
 """report(): one self-contained HTML page, the answer first."""
 
 import os
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from isoflop import __version__, text
+from isoflop import text
 from isoflop.fitting.fit import Fit
 from isoflop.optimum import Optimum
 from isoflop.reporting import sections
@@ -79,7 +80,7 @@ def _head(optimum: Optimum, num_budgets: int) -> Html:
 
 
 def _footer() -> Html:
-    return tag("footer", f"Written by isoflop {__version__}. The page is one file and needs no network.")
+    return tag("footer", f"Written by isoflop {version('isoflop')}. The page is one file and needs no network.")
 
 
 def _own(name: str) -> Html:

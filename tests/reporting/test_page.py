@@ -1,0 +1,270 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from made import SCRIPT, make_run, make_sweep
+
+from isoflop.errors import StoreError
+from isoflop.fitting.fit import SetAside, fit
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.optimum import Estimate, predict
+from isoflop.reporting.method import facts, formula
+from isoflop.reporting.page import render, report
+from isoflop.reporting.sections import MANY_ROWS
+from isoflop.text import count, number
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and visible words of a page; complains of tags that are not closed in order."""
+
+    VOID = frozenset({"meta", "path", "use", "br"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.words, self._open = [], [], [], []
+        self.feed(page)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not self._open or self._open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def page(fitted, answer):
+    return render(fitted, answer)
+
+
+def test_report_writes_one_file_and_gives_its_path(fitted, answer, tmp_path):
+    path = report(fitted, answer, path=tmp_path / "deep" / "report.html")
+
+    assert path == tmp_path / "deep" / "report.html"
+    assert path.read_text() == render(fitted, answer)
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_a_store_error(fitted, answer, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="Cannot write"):
+        report(fitted, answer, path=tmp_path / "file" / "report.html")
+
+
+def test_the_answer_stands_first_with_its_intervals(page, answer):
+    text = Outline(page).text
+    first = text[: text.index("Why believe it")]
+
+    assert f"Train {count(answer.num_params.value)} params on {count(answer.num_tokens.value)} tokens." in first
+    for estimate in (answer.num_params, answer.num_tokens):
+        assert f"{count(estimate.low)} to {count(estimate.high)}, 90 % interval" in first
+    assert f"{number(answer.loss.low, 4)} to {number(answer.loss.high, 4)}" in first
+    assert "times beyond the largest run" in first
+
+
+def test_a_size_that_can_be_built_leads_the_answer(fitted, answer):
+    sized = replace(answer, size=512, size_num_params=98_000_000, size_num_tokens=1.5e9, unit="byte")
+
+    assert "Train size 512, 98.0M params, on 1.50B bytes." in Outline(render(fitted, sized)).text
+
+
+def test_an_answer_without_loss_or_band_is_shown_without_them(fitted, answer):
+    bare = Outline(render(fitted, replace(answer, loss=None, band=None, extrapolation=0.0))).text
+
+    assert "Loss" not in bare[: bare.index("Why believe it")]
+    assert "The target lies within the compute of the runs." in bare
+
+
+def test_every_note_of_the_answer_is_shown(fitted, answer):
+    noted = replace(answer, notes=("The largest budget is one-sided.", "Two runs pull the answer."))
+
+    text = Outline(render(fitted, noted)).text
+
+    assert "The largest budget is one-sided." in text
+    assert "Two runs pull the answer." in text
+
+
+def test_an_answer_without_notes_says_so(fitted, answer):
+    assert "None of isoflop's checks speaks against it." in Outline(render(fitted, replace(answer, notes=()))).text
+
+
+def test_nothing_is_fetched(page):
+    outline = Outline(page)
+    addresses = [value for _, name, value in outline.attributes if name in ("href", "src", "action", "xlink:href")]
+
+    assert "http" not in page
+    assert "@import" not in page
+    assert all(address.startswith("#") for address in addresses)
+    assert not {"link", "img", "iframe", "object"} & set(outline.tags)
+
+
+@pytest.mark.parametrize("extras", [{"group": SCRIPT}, {"size": SCRIPT}])
+def test_a_run_named_as_a_script_shows_as_text(extras):
+    fitted = fit(make_sweep(**extras))
+    page = render(fitted, predict(fitted, flops=1e20))
+
+    assert SCRIPT not in page
+    assert SCRIPT in Outline(page).text
+    assert Outline(page).tags.count("script") == 1
+
+
+def test_scripts_in_notes_units_reasons_and_sizes_show_as_text(fitted, answer):
+    aside = SetAside(make_run(1e6, 2e7, 4.0, status="failed"), reason=SCRIPT)
+    page = render(
+        replace(fitted, set_aside=(aside,)),
+        replace(answer, notes=(SCRIPT,), unit=SCRIPT, size=SCRIPT, size_num_params=1, size_num_tokens=1.0),
+    )
+
+    assert SCRIPT not in page
+    assert Outline(page).text.count(SCRIPT) >= 4
+
+
+def test_the_page_is_good_html(page):
+    outline = Outline(page)
+
+    assert page.startswith('<!doctype html>\n<html lang="en">')
+    assert outline.tags.count("h1") == outline.tags.count("main") == outline.tags.count("title") == 1
+    assert outline.tags.index("h1") < outline.tags.index("h2")
+    names = [value for _, name, value in outline.attributes if name == "id"]
+    assert len(names) == len(set(names))
+    used = [value for _, name, value in outline.attributes if name == "aria-labelledby"]
+    assert set(used) <= set(names)
+
+
+def test_figures_are_vector_text_that_is_read_aloud(page):
+    outline = Outline(page)
+
+    assert outline.tags.count("svg") == 2
+    assert [value for tag, name, value in outline.attributes if tag == "svg" and name == "role"] == ["img", "img"]
+    assert "Best params and tokens against compute" in page
+    assert "<style" not in page[page.index("<svg") :]
+
+
+def test_every_colour_of_the_figures_has_its_stand_in_on_dark_paper(page):
+    used = set(re.findall(r"var\((--c-[0-9a-f]{6})", page))
+    dark = page[page.index("prefers-color-scheme: dark) { :root { --c-") :]
+
+    assert used
+    assert all(f"{name}: #" in dark for name in used)
+
+
+def test_runs_without_budgets_still_make_a_page(sweep):
+    fitted = fit([make_run(run.num_params, run.num_tokens, run.loss) for run in sweep])
+    outline = Outline(render(fitted, predict(fitted, flops=1e20)))
+
+    assert outline.tags.count("svg") == 1
+    assert "Budgets" not in outline.text
+
+
+def test_a_budget_that_is_not_bracketed_says_why(sweep):
+    fitted = fit([*sweep[:21], *sweep[24:]])
+
+    assert (
+        "its minimum is not bracketed; add smaller sizes" in Outline(render(fitted, predict(fitted, flops=1e20))).text
+    )
+
+
+def test_runs_are_sortable_by_their_unrounded_values(page, fitted):
+    values = [value for tag, name, value in Outline(page).attributes if tag == "td" and name == "data-value"]
+
+    assert str(fitted.runs[0].num_params) in values
+
+
+def test_a_very_long_table_is_cut_and_counted(fitted, answer):
+    many = replace(fitted, set_aside=tuple(SetAside(run, "too many") for run in fitted.runs * 50))
+
+    assert f"{len(fitted.runs) * 51 - MANY_ROWS} more runs are not shown." in Outline(render(many, answer)).text
+
+
+def test_the_method_names_what_papers_leave_out(fitted, answer):
+    told = facts(fitted, answer)
+
+    assert told["FLOPs"] == "6·N·D, forward and backward"
+    assert told["Training"] == "batch size, learning rate, schedule and epochs not recorded"
+    assert told["Seeds"] == told["Trained with"] == "not recorded"
+    assert told["Runs"] == "28 used, 1 set aside"
+    assert "numpy" in told["Fitted with"]
+
+
+def test_the_method_tells_what_runs_recorded(fitted, answer):
+    spec = replace(fitted.runs[0].spec, batch=8, lr=0.001, seed=3, fingerprint="f", flops=9e16)
+    run = replace(fitted.runs[0], spec=spec, flops=9e16, versions={"torch": "2.0"}, device="cpu")
+    told = facts(replace(fitted, runs=(run,)), answer)
+
+    assert told["Training"] == "batch size and learning rate recorded with each run; schedule and epochs not recorded"
+    assert (told["Seeds"], told["Trained with"]) == ("3", "torch 2.0 and cpu")
+    assert told["FLOPs"] == "counted, 0.900 to 0.900 times 6·N·D"
+
+
+def test_the_hash_depends_on_what_was_measured_and_not_on_its_order(fitted, answer):
+    def digest(runs):
+        return facts(replace(fitted, runs=tuple(runs)), answer)["Hash of the runs"]
+
+    changed = replace(fitted.runs[0], loss=9.0)
+
+    assert digest(reversed(fitted.runs)) == digest(fitted.runs)
+    assert digest((changed, *fitted.runs[1:])) != digest(fitted.runs)
+
+
+def test_laws_are_written_as_formulas(sweep):
+    chinchilla = Outline(formula(ChinchillaLaw(E=1.8172, A=477.84, B=2143.9, alpha=0.34731, beta=0.36718))).text
+    powers = Outline(formula(fit(sweep, IsoFLOP()).law)).text
+
+    assert chinchilla == "L = 1.817 + 477.8 / N0.3473 + 2144 / D0.3672"
+    assert powers.startswith("N = ")
+    assert formula("a law of yours") == "a law of yours"
+
+
+def test_the_numbers_of_the_law_are_given_in_full(page, fitted):
+    assert f"alpha {fitted.law.alpha}" in page
+
+
+def test_the_same_answer_gives_the_same_page(page, fitted, answer):
+    assert render(fitted, answer) == page
+
+
+def test_estimates_of_other_levels_say_so(fitted, answer):
+    half = replace(answer, level=0.5, num_params=Estimate(1e9, 0.9e9, 1.1e9))
+
+    assert "900M to 1.10B, 50 % interval" in Outline(render(fitted, half)).text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_press_on_a_heading_sorts_the_runs(page, fitted, tmp_path):
+    press = "<script>document.querySelectorAll('th button')[0].click()</script></body>"
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("</body>", press))
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [BROWSER, *options, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True, timeout=60
+    )
+    body = done.stdout[done.stdout.index("<main") :]
+    rows = re.findall(r"<tr>(?:(?!</tr>).)*</tr>", body[body.index('aria-sort="ascending"') :])
+
+    firsts = [float(re.search(r'data-value="([^"]*)"', row)[1]) for row in rows]
+
+    assert len(firsts) == len(fitted.runs) + 1
+    assert firsts == sorted(firsts)
