@@ -69,11 +69,7 @@ class Recipe:
         _require(self.epochs is None or self.epochs > 0, "epochs must be above 0 or None", self.epochs)
         _require(self.min_batch >= 1, "min_batch must be at least 1", self.min_batch)
         _require(0 <= self.warmup < 1, "warmup must be a share of the run from 0 to below 1", self.warmup)
-        _require(
-            self.schedule in ("cosine", "linear", "constant"),
-            "schedule must be cosine, linear or constant",
-            self.schedule,
-        )
+        _require(self.schedule in get_args(Schedule), f"schedule must be one of {get_args(Schedule)}", self.schedule)
         _require(
             self.precision in get_args(Precision), f"precision must be one of {get_args(Precision)}", self.precision
         )

@@ -117,6 +117,8 @@ def _run_counted(task: Task, model: nn.Module, batch: Any) -> tuple[int, int]:
             else:
                 outputs = forward(task, model, batch)
                 loss = _loss_checked(task, outputs, batch)
+        if not loss.requires_grad:
+            raise ContractError("The loss must depend on the model's parameters, but it carries no gradient.")
         loss.backward()  # type: ignore[no-untyped-call]
     return counter.get_total_flops(), sum(saved.values())
 
@@ -186,8 +188,6 @@ def check_task(task: Task) -> None:
         loss = batch_loss(task, model, first_batch(open_data(data, name), NUM_EXAMPLES))
         if not torch.isfinite(loss):
             raise ContractError(f"The loss of an untrained model must be finite, but on {name} it is {loss.item()}.")
-    if not loss.requires_grad:
-        raise ContractError("The loss must depend on the model's parameters, but it carries no gradient.")
 
 
 # -- which sizes build ---------------------------------------------------------------------------------------------

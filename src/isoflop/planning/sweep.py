@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from isoflop.contract.fingerprint import fingerprint
+from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
 from isoflop.planning.tokens import TokenSupply, token_supply
@@ -28,6 +29,9 @@ SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
 
 BUDGET_RATIO, NUM_BUDGETS = 3.0, 4
 """Budgets of a sweep that is given by what it may spend: four, each three times the one before."""
+
+MIN_RESAMPLES = 20
+"""Only the law itself is wanted where sizes are centred on it."""
 
 MIN_SIZES = 3
 """A parabola needs three points."""
@@ -82,6 +86,11 @@ def plan(
     not positive, too few sizes, too little data for the passes that the recipe allows.
     """
     wanted = _budgets(budgets, target, spend)
+    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+        return _planned(task, wanted, runs)
+
+
+def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run]) -> Sweep:
     check_task(task)
     supply = token_supply(task)
     mark = fingerprint(task)
@@ -116,7 +125,7 @@ def _budgets(budgets: Sequence[float] | None, target: float | None, spend: float
 class _Centres:
     """Where the optimum of a budget is guessed to lie: by the law of earlier runs, else by tokens per param."""
 
-    law: IsoFLOP | None = None
+    law: Any = None
     spread: float = SPREAD_UNKNOWN
     notes: tuple[str, ...] = ()
 
@@ -124,12 +133,12 @@ class _Centres:
     def of(cls, runs: Sequence[Run]) -> "_Centres":
         if len({run.budget for run in runs if run.budget is not None and run.status == "completed"}) < 2:
             return cls()
-        law = fit(runs, IsoFLOP(), resamples=0).law
+        law = fit(runs, resamples=MIN_RESAMPLES).law
         return cls(law, SPREAD_KNOWN, ("Sizes are centred on the optimum that the earlier runs show.",))
 
     def num_params(self, task: Task, budget: float) -> float:
         if self.law is not None:
-            return float(self.law.num_params(budget))
+            return float(self.law.optimum(budget)[0])
         guess = math.sqrt(budget / (6 * TOKENS_PER_PARAM))
         for _ in range(2):  # FLOPs per token are not 6N at small sizes, and depend on N
             near = size_near(task, guess)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from isoflop.contract.data import Source, first_batch, num_examples_in, open_data
 from isoflop.contract.loss import count_tokens
 from isoflop.contract.randomness import seeded
@@ -11,7 +13,7 @@ from isoflop.task import Task
 
 __all__ = ["TokenSupply", "token_supply"]
 
-NUM_SAMPLED_EXAMPLES = 64
+NUM_SAMPLED_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ def _mean_tokens(task: Task, source: Source) -> float:
         if source.kind == "stream":
             examples = list(islice(source.iterate(0), NUM_SAMPLED_EXAMPLES))
         else:
+            # Drawn, not evenly spaced: a stride could fall in step with a pattern in the data.
             length = source.num_examples or 1
-            stride = max(1, length // NUM_SAMPLED_EXAMPLES)
-            examples = [source.data[index] for index in range(0, length, stride)][:NUM_SAMPLED_EXAMPLES]
+            chosen = np.random.default_rng(0).choice(length, min(length, NUM_SAMPLED_EXAMPLES), replace=False)
+            examples = [source.data[index] for index in chosen.tolist()]
         counts = [count_tokens(task, source.collate([example])) for example in examples]
     return sum(counts) / max(1, len(counts))
 

@@ -1,0 +1,145 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from tasks import MLP, examples, mlp_task
+from torch import nn
+
+import isoflop
+from isoflop.planning.sizing import count_size, num_params_at, size_near, sizes_near, smallest_size
+
+
+class Attention(nn.Module):
+    """One layer of self-attention over a vocabulary of 16, with heads that divide its width."""
+
+    def __init__(self, width, num_heads=1, num_layers=1):
+        super().__init__()
+        self.num_heads = num_heads
+        self.embed, self.head = nn.Embedding(16, width), nn.Linear(width, 16, bias=False)
+        self.qkv = nn.ModuleList(nn.Linear(width, 3 * width, bias=False) for _ in range(num_layers))
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        for layer in self.qkv:
+            batch, length, width = x.shape
+            q, k, v = layer(x).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+            x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(x.shape)
+        return self.head(x)
+
+
+def text_task(length=12, **changes):
+    generator = torch.Generator().manual_seed(0)
+    windows = torch.randint(0, 16, (500, length + 1), generator=generator)
+    data = [(window[:-1], window[1:]) for window in windows]
+    fields = {
+        "model": Attention,
+        "size_param": "width",
+        "train_data": data,
+        "val_data": data,
+        "loss": lambda outputs, targets: F.cross_entropy(outputs.flatten(0, 1), targets.flatten()),
+    }
+    return isoflop.Task(**{**fields, **changes})
+
+
+def test_flops_of_a_perceptron_equal_the_closed_form():
+    width = 50
+    count = count_size(mlp_task(), width)
+    # forward 2 per weight; backward 2 for the weights' gradient everywhere, and 2 for the inputs' but in the first layer
+    assert count.flops_per_token == 4 * (8 * width) + 6 * (width * 4)
+    assert count.num_params == 8 * width + width + width * 4 + 4
+
+
+def test_flops_of_attention_equal_the_closed_form_with_the_full_square():
+    width, length = 24, 12
+    count = count_size(text_task(length), width)
+    qkv, head, attention = 3 * width * width, 16 * width, 2 * length * width
+    assert count.flops_per_token == 6 * (qkv + head + attention)
+
+
+def test_a_model_that_the_meta_device_cannot_run_is_counted_on_the_cpu_to_the_same():
+    class Peeking(Attention):
+        def forward(self, tokens):
+            assert tokens.sum().item() >= 0
+            return super().forward(tokens)
+
+    assert count_size(text_task(model=Peeking), 8).flops_per_token == count_size(text_task(), 8).flops_per_token
+
+
+def test_a_model_whose_operations_report_no_flops_falls_back_to_six_n_with_a_note():
+    class Elementwise(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.gains = nn.Parameter(torch.randn(width, 8, 4))
+
+        def forward(self, x):
+            return (x[:, None, :, None] * self.gains).sum(dim=(1, 2))
+
+    count = count_size(mlp_task(model=Elementwise), 10)
+    assert count.flops_per_token == 6 * count.num_params
+    assert "taken as 6 N D" in count.notes[0]
+
+
+def test_the_users_own_flops_replace_the_count():
+    assert count_size(mlp_task(flops_per_token=lambda model: 123.0), 9).flops_per_token == 123.0
+
+
+def test_sizes_that_heads_do_not_divide_are_not_found():
+    task = text_task(model_kwargs={"num_heads": 6})
+    assert smallest_size(task) == 6
+    assert all(count.size % 6 == 0 for count in sizes_near(task, [1e3, 1e4, 1e6]))
+
+
+def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
+    task = mlp_task()
+    for wanted in (30, 1e3, 12345, 1e6):
+        best = min(range(1, 100_000), key=lambda size: abs(torch.log(torch.tensor((13 * size + 4) / wanted))))
+        assert abs(size_near(task, wanted).size - best) <= 1
+
+
+def test_named_sizes_are_the_only_ones():
+    task = mlp_task(sizes=[3, 30, 300])
+    assert {count.size for count in sizes_near(task, [50, 500, 5e3, 5e4])} == {3, 30, 300}
+
+
+def test_sizes_that_are_names_are_taken():
+    def factory(name):
+        return MLP({"small": 4, "base": 40, "large": 400}[name])
+
+    task = mlp_task(model=factory, size_param="name", sizes=["small", "base", "large"])
+    assert size_near(task, 500).size == "base"
+
+
+def test_each_size_is_used_once():
+    counts = sizes_near(mlp_task(), [30, 31, 32, 33, 34])
+    assert len({count.size for count in counts}) == 5
+
+
+def test_a_size_param_that_does_not_change_the_size_is_refused():
+    def constant(width):
+        return MLP(5)
+
+    with pytest.raises(
+        isoflop.ContractError, match="must make the model larger, but sizes 1, 2 and 3 have 69, 69 and 69"
+    ):
+        smallest_size(mlp_task(model=constant))
+
+
+def test_a_hundred_billion_params_are_sized_without_memory():
+    assert num_params_at(mlp_task(), 8 * 10**9) > 1e11
+
+
+def test_convolutions_count_and_a_token_is_an_image():
+    class Net(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(1, channels, 3, padding=1), nn.Linear(channels, 4)
+
+        def forward(self, images):
+            return self.out(self.conv(images).relu().mean(dim=(2, 3)))
+
+    data = [(torch.randn(1, 6, 6), k % 4) for k in range(100)]
+    count = count_size(mlp_task(model=Net, size_param="channels", train_data=data, val_data=data), 10)
+    assert count.flops_per_token == 4 * (36 * 9 * 10) + 6 * 40
+
+
+def test_the_count_does_not_depend_on_how_many_examples_there_are():
+    assert count_size(mlp_task(train_data=examples(10)), 5) == count_size(mlp_task(), 5)

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+
+import pytest
+
+import isoflop
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_every_public_name_exists_and_has_a_docstring():
+    for name in isoflop.__all__:
+        value = getattr(isoflop, name)
+        assert value.__doc__, name
+
+
+def test_visible_names_are_the_public_ones():
+    assert set(isoflop.__all__) <= set(dir(isoflop))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        isoflop.trian  # noqa: B018
+
+
+def test_importing_isoflop_loads_neither_torch_nor_matplotlib_nor_numpy():
+    heavy = "import isoflop, sys; print(*[m for m in ('torch', 'matplotlib', 'numpy', 'pandas') if m in sys.modules])"
+    assert run_python(heavy) == []
+
+
+def test_fitting_loads_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, isoflop.fitting.fit, isoflop.optimum, isoflop.storage.directory, isoflop.storage.tables, "
+        "isoflop.runs, isoflop.task; print(*[m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    )
+    assert run_python(code) == []

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+from tasks import examples
+from torch.utils.data import Dataset
+
+import isoflop
+from isoflop.contract.data import open_data
+from isoflop.training.batches import epoch_and_index, held_out_batches, training_batches
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 1000, 4097])
+def test_an_epoch_sees_every_example_once(size):
+    for epoch in (0, 1):
+        epochs, indices = epoch_and_index(3, np.arange(epoch * size, (epoch + 1) * size), size)
+        assert sorted(indices.tolist()) == list(range(size))
+        assert set(epochs.tolist()) == {epoch}
+
+
+def test_epochs_and_seeds_have_different_orders():
+    orders = [
+        tuple(epoch_and_index(seed, np.arange(start, start + 100), 1000)[1].tolist())
+        for seed, start in ((0, 0), (0, 1000), (1, 0))
+    ]
+    assert len(set(orders)) == 3
+
+
+def test_the_order_looks_random():
+    _, indices = epoch_and_index(0, np.arange(100_000), 100_000)
+    neighbours = np.corrcoef(indices[:-1], indices[1:])[0, 1]
+    with_place = np.corrcoef(indices, np.arange(100_000))[0, 1]
+    assert abs(neighbours) < 0.02
+    assert abs(with_place) < 0.02
+
+
+def test_places_beyond_memory_need_no_memory():
+    _, indices = epoch_and_index(0, np.array([0, 10**12]), 10**13)
+    assert all(0 <= index < 10**13 for index in indices.tolist())
+
+
+@pytest.mark.parametrize("kind", ["examples", "stream", "batches"])
+def test_a_batch_is_the_same_from_whichever_step_one_starts(kind):
+    data = {"examples": examples(50), "stream": Endless(50), "batches": batches_of(50)}[kind]
+    source = open_data(data, "train_data")
+    whole = take(training_batches(source, 4, 9, 0, None), 30)
+    later = take(training_batches(source, 4, 9, 17, None), 13)
+    for one, other in zip(whole[17:], later, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+class Endless:
+    """A stream of examples that augments them with random numbers."""
+
+    def __init__(self, size):
+        self.data = examples(size)
+
+    def __iter__(self):
+        return ((x + torch.randn(8), y) for x, y in self.data)
+
+
+def batches_of(size):
+    def batches(seed):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(size):
+            yield torch.randn(4, 8, generator=generator), torch.zeros(4, dtype=torch.long)
+
+    return batches
+
+
+class Augmented(Dataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        return torch.randn(3) + np.random.normal(), index  # noqa: NPY002
+
+
+def test_augmentation_depends_on_seed_example_and_epoch_alone():
+    source = open_data(Augmented(), "train_data")
+    whole = take(training_batches(source, 5, 1, 0, None), 8)
+    torch.randn(3)
+    later = take(training_batches(source, 5, 1, 6, None), 2)
+    assert torch.equal(torch.stack([b[0] for b in whole[6:]]), torch.stack([b[0] for b in later]))
+    by_example = {int(i): x for inputs, indices in whole[:4] for x, i in zip(inputs, indices, strict=True)}
+    second = {int(i): x for inputs, indices in whole[4:] for x, i in zip(inputs, indices, strict=True)}
+    assert by_example.keys() == second.keys() == set(range(20))
+    assert not any(torch.equal(by_example[i], second[i]) for i in range(20))
+
+
+def test_a_stream_that_ends_early_is_refused_with_the_remedy():
+    source = open_data(Endless(10), "train_data")
+    with pytest.raises(isoflop.DataError, match="ended after 1 pass of 10 items.*Recipe"):
+        take(training_batches(source, 4, 0, 0, 1), 5)
+
+
+def test_the_held_out_set_is_fixed_spread_and_never_padded():
+    source = open_data(list(zip(range(1000), range(1000), strict=True)), "val_data")
+    batches = list(held_out_batches(source, 100, 9))
+    seen = torch.cat([inputs for inputs, _ in batches]).tolist()
+    assert len(seen) == len(set(seen)) == 100
+    assert (min(seen), max(seen)) == (0, 999)
+
+
+def test_a_small_held_out_set_is_used_whole():
+    source = open_data(list(zip(range(7), range(7), strict=True)), "val_data")
+    assert sum(len(inputs) for inputs, _ in held_out_batches(source, 100, 64)) == 7
