@@ -70,7 +70,7 @@ def test_the_ends_of_the_band_cost_one_percent_more_compute(approach):
     best = predict(fit(a_sweep(), approach, resamples=50), flops=1e21)
     goal = LAW.optimal_loss(1e21)
     for end in best.band:
-        assert LAW.loss(end, 1.01e21 / (6 * end)) == pytest.approx(goal, rel=2e-4)
+        assert LAW.loss(end, 1.01e21 / (6 * end)) == pytest.approx(goal, rel=3e-4)
     assert best.band[0] < best.num_params.value < best.band[1]
 
 

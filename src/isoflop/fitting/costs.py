@@ -5,14 +5,15 @@ N params, D tokens, C FLOPs.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from isoflop.fitting.laws import CostPerToken
+from isoflop.fitting.laws import CostPerToken, FrontierLaw
 from isoflop.fitting.points import Array
 from isoflop.runs import Run
 
-__all__ = ["interpolated_cost", "measured_cost"]
+__all__ = ["cost_for", "interpolated_cost", "measured_cost"]
 
 NEGLIGIBLE = 0.05
 """Median relative difference from 6N below which 6N is used: the rounding of published FLOPs is of this size."""
@@ -28,6 +29,11 @@ def interpolated_cost(num_params: Sequence[float], flops_per_token: Sequence[flo
         return np.asarray(6 * N * np.exp(np.interp(np.log(N), log_N, log_ratio)))
 
     return cost
+
+
+def cost_for(law: Any, runs: Sequence[Run]) -> CostPerToken | None:
+    """Cost under which a law's optimum is sought without a task; a frontier has power laws of its own for N and D."""
+    return None if isinstance(law, FrontierLaw) else measured_cost(runs)
 
 
 def measured_cost(runs: Sequence[Run]) -> CostPerToken | None:

@@ -15,7 +15,8 @@ from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.curves import Curve, parabola
-from isoflop.fitting.laws import FrontierLaw, PowerLaw
+from isoflop.fitting.laws import FrontierLaw, entry
+from isoflop.fitting.lines import loss_law, median, power_law
 from isoflop.fitting.points import Array, Points
 from isoflop.runs import Run
 
@@ -82,7 +83,7 @@ class IsoFLOP:
         def refit(weights: Array) -> FrontierLaw:
             return _frontier(good, weights)
 
-        law = _frontier(good, np.ones((1, len(points))), squeeze=True)
+        law = entry(_frontier(good, np.ones((1, len(points)))), 0)
         return Solved(
             law=law,
             objective=_scatter(good, law),
@@ -193,29 +194,14 @@ def _reason(budget: _Budget) -> str:
     )
 
 
-def _frontier(budgets: Sequence[_Budget], weights: Array, *, squeeze: bool = False) -> FrontierLaw:
+def _frontier(budgets: Sequence[_Budget], weights: Array) -> FrontierLaw:
     """Power laws through the minima of some budgets, for R sets of weights."""
     minima = [budget.minima(weights) for budget in budgets]
     log_N, log_D, loss, bend = (np.stack([m[i] for m in minima], axis=1) for i in range(4))
     usable = np.isfinite(log_N) & np.isfinite(log_D)
     log_C = np.log([budget.flops for budget in budgets])
-    with np.errstate(all="ignore"):
-        N, D, L = (_line(log_C, values, usable, squeeze) for values in (log_N, log_D, np.log(loss)))
-    sharpness = (
-        np.nanmedian(np.where(usable, bend, np.nan), axis=1) if usable.any(axis=1).all() else np.median(bend, axis=1)
-    )
-    return FrontierLaw(N, D, L, sharpness=float(sharpness[0]) if squeeze else sharpness)
-
-
-def _line(x: Array, y: Array, usable: NDArray[np.bool_], squeeze: bool) -> PowerLaw:
-    """exp(intercept) * C^slope through the usable points of each row; NaN with fewer than two."""
-    count = usable.sum(axis=1)
-    middle_x = np.where(usable, x, 0).sum(axis=1) / count
-    middle_y = np.where(usable, y, 0).sum(axis=1) / count
-    away = np.where(usable, x - middle_x[:, None], 0)
-    slope = np.sum(away * np.where(usable, y, 0), axis=1) / np.sum(away**2, axis=1)
-    coefficient = np.exp(middle_y - slope * middle_x)
-    return PowerLaw(float(coefficient[0]), float(slope[0])) if squeeze else PowerLaw(coefficient, slope)
+    N, D = (power_law(log_C, values, usable) for values in (log_N, log_D))
+    return FrontierLaw(N, D, loss_law(log_C, loss, usable), median(bend, usable))
 
 
 def _scatter(budgets: Sequence[_Budget], law: FrontierLaw) -> float:

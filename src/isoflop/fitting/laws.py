@@ -33,14 +33,15 @@ class Posed:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """coefficient * C^exponent."""
+    """offset + coefficient * C^exponent."""
 
     coefficient: Any
     exponent: Any
+    offset: Any = 0.0
 
     def __call__(self, C: Any) -> Any:
         """Value at C FLOPs; an array of C needs a last axis of its own when the fields are arrays."""
-        return np.exp(np.log(self.coefficient) + self.exponent * np.log(C))
+        return self.offset + np.exp(np.log(self.coefficient) + self.exponent * np.log(C))
 
 
 @dataclass(frozen=True)

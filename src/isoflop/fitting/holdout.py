@@ -1,0 +1,91 @@
+"""holdout(): how well the smaller budgets predict the largest ones.
+
+N params, D tokens, C FLOPs.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Approach
+from isoflop.fitting.costs import cost_for
+from isoflop.fitting.isoflop import Valley, valleys
+from isoflop.fitting.laws import CostPerToken
+from isoflop.fitting.points import Points
+from isoflop.fitting.screening import screen
+from isoflop.runs import Run
+
+__all__ = ["HeldOut", "Holdout", "held_out", "holdout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Errors at one budget that the law had not seen: prediction / measurement - 1, NaN where nothing was measured.
+
+    Measured is the minimum of the budget's own parabola.
+    """
+
+    budget: float
+    num_params: float
+    num_tokens: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Errors at the largest budgets of a law fitted without them."""
+
+    budgets: tuple[HeldOut, ...]
+    largest_used: float
+    """FLOPs of the largest run that was fitted."""
+
+    def __str__(self) -> str:
+        return "\n".join(self._line(held) for held in self.budgets)
+
+    def _line(self, held: HeldOut) -> str:
+        errors = (("params", held.num_params), ("tokens", held.num_tokens), ("loss", held.loss))
+        told = [f"{what} off by {100 * error:+.2g} %" for what, error in errors if math.isfinite(error)]
+        distance = f"{held.budget / self.largest_used:.2g}x beyond the rest"
+        return f"budget {text.flops(held.budget)} ({distance}): {text.and_list(told) or 'no minimum to compare with'}"
+
+
+def holdout(runs: Iterable[Run], approach: Approach, *, budgets: int = 1) -> Holdout:
+    """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
+
+    Raises DataError where fewer than two budgets would be left.
+    """
+    points = screen(runs).points
+    if budgets < 1 or len(points.budgets) < budgets + 2:
+        raise DataError(
+            f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
+            f"with {budgets} to be held out; add budgets."
+        )
+    return held_out(points, approach, budgets)
+
+
+def held_out(points: Points, approach: Approach, budgets: int = 1) -> Holdout:
+    """The same for points that have enough budgets."""
+    limit = points.budgets[-budgets]
+    first = points.C[points.budget >= limit].min()
+    seen = points.pick(np.less(points.C, first))
+    law = approach.solve(seen).law
+    cost = cost_for(law, points.runs)
+    measured = [valley for valley in valleys(points.runs) if valley.budget >= limit]
+    return Holdout(tuple(_errors(law, cost, valley) for valley in measured), float(seen.C.max()))
+
+
+def _errors(law: Any, cost: CostPerToken | None, valley: Valley) -> HeldOut:
+    N, D = law.optimum(valley.flops, cost)
+    loss = law.optimal_loss(valley.flops, cost)
+    trusted = 1.0 if valley.interior else math.nan
+    return HeldOut(
+        budget=valley.budget,
+        num_params=trusted * (float(N) / valley.num_params - 1),
+        num_tokens=trusted * (float(D) / valley.num_tokens - 1),
+        loss=math.nan if loss is None else trusted * (float(loss) / valley.loss - 1),
+    )
