@@ -163,4 +163,5 @@ def test_an_optimum_prints_as_a_table_to_act_on(noisy):
         "expected waste",
         "extrapolation",
     ]
-    assert lines[7].startswith("  - ")
+    assert lines[7].startswith("  held-out check: budget 1e+21 (10x beyond the rest): params off by")
+    assert lines[8].startswith("  - ")

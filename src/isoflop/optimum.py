@@ -8,9 +8,10 @@ import numpy as np
 
 from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.costs import interpolated_cost, measured_cost
+from isoflop.fitting.costs import cost_for, interpolated_cost
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.laws import CostPerToken, FrontierLaw
+from isoflop.fitting.holdout import Holdout
+from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.waste import band, wasted_share
 from isoflop.runs import SizeValue
 
@@ -58,11 +59,16 @@ class Optimum:
     size_num_tokens: float | None = None
     """Tokens that `flops` pays for at `size`."""
     unit: str = "token"
+    holdout: Holdout | None = None
+    """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
         head = f"Compute-optimal at {text.flops(self.flops)} FLOPs ({text.percent(self.level)} intervals)"
-        return "\n".join(part for part in (head, text.columns(_rows(self), "  "), text.bullets(self.notes)) if part)
+        return "\n".join(
+            part for part in (head, text.columns(_rows(self), "  "), check, text.bullets(self.notes)) if part
+        )
 
 
 def predict(
@@ -96,6 +102,7 @@ def predict(
         regret=_regret(fit, N, target, cost),
         band=band(fit.law, target, cost),
         extrapolation=max(math.log10(target / fit.largest), 0.0),
+        holdout=fit.holdout,
         notes=(*_notes(fit, target), *told),
     )
     return answer if task is None else _with_size(answer, task)
@@ -174,7 +181,7 @@ def _notes(fit: Fit, target: float) -> tuple[str, ...]:
 
 def _cost(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[CostPerToken | None, tuple[str, ...]]:
     """FLOPs per token as a function of size, and what is to be said about it."""
-    measured = None if isinstance(fit.law, FrontierLaw) else measured_cost(fit.runs)
+    measured = cost_for(fit.law, fit.runs)
     if task is None:
         return measured, () if measured is None else (_measured_note(fit, measured),)
     from isoflop.planning.sizing import count_size, size_near  # needs torch
@@ -229,7 +236,8 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
         rows.append(("near-optimal", text.interval(*answer.band), "params within 1 % of the compute"))
     if math.isfinite(answer.regret.value):
         rows.append(("expected waste", text.percent(answer.regret.value), "of the compute, over the doubt"))
-    return [*rows, ("extrapolation", *_distance(answer.extrapolation))]
+    rows.append(("extrapolation", *_distance(answer.extrapolation)))
+    return rows
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:

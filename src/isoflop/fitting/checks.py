@@ -5,24 +5,39 @@ N params, D tokens, C FLOPs; E irreducible loss.
 
 import math
 from collections.abc import Iterator
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from isoflop import text
 from isoflop.fitting.approach import Diagnostics, Solved
+from isoflop.fitting.isoflop import Valley, valleys
 from isoflop.fitting.laws import FrontierLaw
 from isoflop.fitting.points import Points
+from isoflop.fitting.rivals import disagreements
 
 __all__ = ["reasons_to_doubt"]
 
 AGREEING = 0.5
 ILL_CONDITIONED = 1000.0
 FEW_SIZES = 5
+ANSWERING = 0.95
 
 
-def reasons_to_doubt(points: Points, solved: Solved) -> tuple[str, ...]:
+def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[str, ...]:
     """What weakens a law and the sweep it came from."""
-    return (*solved.notes, *_solver(solved.diagnostics), *_exponents(solved), *_sweep(points))
+    found = chain(
+        solved.notes,
+        _valleys(points),
+        _sweep(points),
+        _solver(solved.diagnostics),
+        _exponents(solved),
+        _floor(points, solved, resamples),
+        _answers(points, resamples),
+        disagreements(points, solved, resamples),
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _solver(found: Diagnostics) -> Iterator[str]:
@@ -47,6 +62,56 @@ def _exponents(solved: Solved) -> Iterator[str]:
                 f"The best number of {what} grows with FLOPs to the power {exponent:.2f}, outside (0, 1), "
                 f"which no compute-optimal law does; add budgets or sizes."
             )
+    for name in ("alpha", "beta"):
+        if name not in solved.diagnostics.at_bound and float(getattr(law, name, 0.0)) > 1:
+            yield (
+                f"{name} is {getattr(law, name):.2f}, above 1, where no published law lies: "
+                f"the small runs may be in another regime."
+            )
+
+
+def _valleys(points: Points) -> Iterator[str]:
+    """Budgets whose minimum is not bracketed, or too shallow to be told from noise."""
+    for valley in valleys(points.runs):
+        if valley.reason:
+            yield valley.reason
+        elif _is_flat(valley):
+            yield (
+                f"Budget {text.flops(valley.budget)} is flat: its curve rises by less than twice the scatter of its "
+                f"losses; add sizes further from {text.count(valley.num_params)}."
+            )
+
+
+def _is_flat(valley: Valley) -> bool:
+    inside = [run for run in valley.runs if valley.window[0] <= run.num_params <= valley.window[1]]
+    if len(inside) < 4:
+        return False
+    N, loss = (np.array([getattr(run, name) for run in inside]) for name in ("num_params", "loss"))
+    curve = valley.loss_at(N)
+    scatter = math.sqrt(float(np.sum((curve - loss) ** 2)) / (len(inside) - 3))
+    return bool(curve.max() - valley.loss < 2 * scatter)
+
+
+def _floor(points: Points, solved: Solved, resamples: Any) -> Iterator[str]:
+    """The irreducible loss, where the law has one."""
+    floor = getattr(resamples, "E", None)
+    if floor is None or np.ndim(floor) == 0:
+        return
+    low, high = np.nanquantile(floor, [0.05, 0.95])
+    reducible = float(points.L.min()) - float(solved.law.E)
+    if high - low > reducible:
+        yield (
+            f"The irreducible loss is hardly determined ({low:.2f} to {high:.2f}, while the lowest loss is "
+            f"{points.L.min():.2f}), so losses far beyond the runs are guesses."
+        )
+
+
+def _answers(points: Points, resamples: Any) -> Iterator[str]:
+    with np.errstate(all="ignore"):
+        found = np.isfinite(resamples.optimum(float(points.C.max()))[0])
+    if found.mean() < ANSWERING:
+        share = text.percent(float(found.mean()))
+        yield f"Only {share} of the resamples have an optimum; the intervals are of those alone."
 
 
 def _sweep(points: Points) -> Iterator[str]:

@@ -10,14 +10,19 @@ from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Diagnostics
 from isoflop.fitting.checks import reasons_to_doubt
+from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
 from isoflop.fitting.uncertainty import resampled_law
 from isoflop.runs import Run
 
 __all__ = ["Fit", "SetAside", "fit"]
+
+HOLDOUT_BUDGETS = 4
+"""From which on the largest can be spared for a check."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,8 @@ class Fit:
     """How the solver ended."""
     influence: Influence | None = None
     """Runs that the law does not explain, and the law without them."""
+    holdout: Holdout | None = None
+    """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
 
     @property
     def largest(self) -> float:
@@ -48,6 +55,7 @@ class Fit:
 
     def __str__(self) -> str:
         rows = [("approach", repr(self.approach)), *_law_rows(self.law), ("runs", _runs_line(self))]
+        rows += [] if self.holdout is None else [("held out", str(self.holdout))]
         return "\n".join(part for part in (text.columns(rows), text.bullets(self.notes)) if part)
 
 
@@ -79,18 +87,29 @@ def fit(
     largest = float(points.C.max())
     influence = find_influence(points, solved, flops=largest)
     told = () if influence is None else (influence.note(largest),)
+    drawn = resampled_law(solved, points, resamples, seed)
     return Fit(
         approach=chosen,
         law=solved.law,
         runs=points.runs,
         set_aside=screened.set_aside,
-        resamples=resampled_law(solved, points, resamples, seed),
+        resamples=drawn,
         level=level,
         objective=solved.objective,
-        notes=(*told, *screened.notes, *reasons_to_doubt(points, solved)),
+        notes=(*told, *screened.notes, *reasons_to_doubt(points, solved, drawn)),
         diagnostics=solved.diagnostics,
         influence=influence,
+        holdout=_holdout(points, chosen),
     )
+
+
+def _holdout(points: Points, approach: Approach) -> Holdout | None:
+    if len(points.budgets) < HOLDOUT_BUDGETS:
+        return None
+    try:
+        return held_out(points, approach)
+    except DataError:  # the smaller budgets alone cannot determine the law
+        return None
 
 
 def _law_rows(law: Any) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ class Holdout:
     """FLOPs of the largest run that was fitted."""
 
     def __str__(self) -> str:
-        return "\n".join(self._line(held) for held in self.budgets)
+        return "; ".join(self._line(held) for held in self.budgets)
 
     def _line(self, held: HeldOut) -> str:
         errors = (("params", held.num_params), ("tokens", held.num_tokens), ("loss", held.loss))
