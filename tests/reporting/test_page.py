@@ -1,3 +1,4 @@
+import base64
 import re
 import shutil
 import subprocess
@@ -10,11 +11,12 @@ from made import SCRIPT, make_run, make_sweep
 from isoflop.errors import StoreError
 from isoflop.fitting.fit import SetAside, fit
 from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
 from isoflop.optimum import Estimate, predict
 from isoflop.reporting.method import facts, formula
 from isoflop.reporting.page import render, report
 from isoflop.reporting.sections import MANY_ROWS
+from isoflop.storage.tables import read_runs
 from isoflop.text import count, number
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -111,13 +113,20 @@ def test_an_answer_without_notes_says_so(fitted, answer):
     assert "None of isoflop's checks speaks against it." in Outline(render(fitted, replace(answer, notes=()))).text
 
 
+def test_the_check_on_the_held_out_budget_is_shown(page):
+    assert (
+        "Predicted from the smaller budgets alone, budget 3e+18 (3x beyond the rest): params off by"
+        in Outline(page).text
+    )
+
+
 def test_nothing_is_fetched(page):
     outline = Outline(page)
     addresses = [value for _, name, value in outline.attributes if name in ("href", "src", "action", "xlink:href")]
 
     assert "http" not in page
     assert "@import" not in page
-    assert all(address.startswith("#") for address in addresses)
+    assert all(address.startswith(("#", "data:")) for address in addresses)
     assert not {"link", "img", "iframe", "object"} & set(outline.tags)
 
 
@@ -199,6 +208,14 @@ def test_a_very_long_table_is_cut_and_counted(fitted, answer):
     assert f"{len(fitted.runs) * 51 - MANY_ROWS} more runs are not shown." in Outline(render(many, answer)).text
 
 
+def test_the_runs_can_be_taken_from_the_page_without_loss(page, fitted, tmp_path):
+    (link,) = [value for tag, name, value in Outline(page).attributes if tag == "a" and name == "href"]
+    path = tmp_path / "runs.csv"
+    path.write_bytes(base64.b64decode(link.partition(",")[2]))
+
+    assert read_runs(path)[: len(fitted.runs)] == list(fitted.runs)
+
+
 def test_the_method_names_what_papers_leave_out(fitted, answer):
     told = facts(fitted, answer)
 
@@ -235,6 +252,9 @@ def test_laws_are_written_as_formulas(sweep):
 
     assert chinchilla == "L = 1.817 + 477.8 / N0.3473 + 2144 / D0.3672"
     assert powers.startswith("N = ")
+    assert Outline(formula(FrontierLaw(PowerLaw(2.0, 0.5), PowerLaw(3.0, 0.5), PowerLaw(60.0, -0.08, 1.5)))).text == (
+        "N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000"
+    )
     assert formula("a law of yours") == "a law of yours"
 
 

@@ -69,7 +69,10 @@ def _term(coefficient: float, symbol: str, exponent: float) -> Html:
 
 
 def _power(symbol: str, law: PowerLaw) -> Html:
-    return _line(tag("i", symbol), f" = {_short(law.coefficient)} ", tag("i", "C"), tag("sup", _short(law.exponent)))
+    offset = f"{_short(law.offset)} + " if law.offset else ""
+    return _line(
+        tag("i", symbol), f" = {offset}{_short(law.coefficient)} ", tag("i", "C"), tag("sup", _short(law.exponent))
+    )
 
 
 def _line(*parts: str) -> Html:
@@ -77,7 +80,7 @@ def _line(*parts: str) -> Html:
 
 
 def _short(value: float) -> str:
-    return text.number(float(value), 4)
+    return text.number(float(value), 4).replace("-", "−")
 
 
 def _numbers(law: object) -> str:

@@ -1,5 +1,7 @@
 """The sections of the page, each from a fit and its answer to HTML."""
 
+import base64
+import math
 from collections.abc import Callable, Sequence
 
 from isoflop import text
@@ -7,7 +9,7 @@ from isoflop.fitting.fit import Fit
 from isoflop.fitting.isoflop import Valley
 from isoflop.optimum import Estimate, Optimum
 from isoflop.reporting.html import Html, join, tag
-from isoflop.reporting.tables import Column, Table, runs_table, valleys_table
+from isoflop.reporting.tables import Column, Table, runs_table, to_csv, valleys_table
 
 __all__ = ["answer", "budgets", "figure", "reasons", "runs", "section"]
 
@@ -67,10 +69,14 @@ def runs(fit: Fit) -> Html:
     table = runs_table(fit.runs, fit.set_aside)
     shown = Table(table.columns, table.rows[:MANY_ROWS])
     left_out = len(table.rows) - len(shown.rows)
-    after = f"{left_out} more runs are not shown." if left_out else ""
-    return section(
-        "Runs", _table(shown, "Runs of the sweep", sortable=True), *([tag("p", after, class_="after")] * bool(after))
-    )
+    after = tag("p", *[f"{left_out} more runs are not shown. "] * bool(left_out), _download(table), class_="after")
+    return section("Runs", _table(shown, "Runs of the sweep", sortable=True), after)
+
+
+def _download(table: Table) -> Html:
+    """A link to the table's unrounded values, carried by the page itself; `read_runs` reads the file back."""
+    data = base64.b64encode(to_csv(table).encode()).decode()
+    return tag("a", "All runs as CSV", href=f"data:text/csv;base64,{data}", download="runs.csv", class_="screen")
 
 
 def _headline(optimum: Optimum) -> list[str]:
@@ -126,6 +132,8 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
     inside = sum(valley.interior for valley in found)
     if inside:
         grounds.append(f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets.")
+    if fit.holdout is not None and any(math.isfinite(held.num_params) for held in fit.holdout.budgets):
+        grounds.append(f"Predicted from the smaller budgets alone, {fit.holdout}.")
     if fit.diagnostics.converged and fit.diagnostics.agreement == 1 and not fit.diagnostics.at_bound:
         grounds.append("The fit converged, with no parameter at a bound.")
     if 10**optimum.extrapolation <= NEAR:

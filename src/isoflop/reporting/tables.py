@@ -1,8 +1,10 @@
 """Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, HTML, rich or a data frame."""
 
+import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from isoflop import text
@@ -21,6 +23,7 @@ __all__ = [
     "optima_table",
     "runs_table",
     "specs_table",
+    "to_csv",
     "to_frame",
     "to_markdown",
     "to_rich",
@@ -137,6 +140,15 @@ def to_frame(table: Table) -> "pd.DataFrame":
     import pandas as pd  # a third of a second that no other form needs
 
     return pd.DataFrame(list(table.rows), columns=[column.name for column in table.columns])
+
+
+def to_csv(table: Table) -> str:
+    """The table's values, unrounded, as CSV; empty where there is none."""
+    lines = StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow([column.name for column in table.columns])
+    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
+    return lines.getvalue()
 
 
 def to_text(table: Table) -> str:
