@@ -119,7 +119,8 @@ def _law_rows(law: Any) -> list[tuple[str, str]]:
 
 def _law_text(value: Any) -> str:
     if isinstance(value, PowerLaw):
-        return f"{text.number(value.coefficient, 4)} C^{text.number(value.exponent, 4)}"
+        offset = f"{text.number(value.offset, 4)} + " if value.offset else ""
+        return f"{offset}{text.number(value.coefficient, 4)} C^{text.number(value.exponent, 4)}"
     return text.number(float(value), 4) if np.ndim(value) == 0 else str(value)
 
 

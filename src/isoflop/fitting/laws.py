@@ -81,6 +81,11 @@ class ChinchillaLaw:
     alpha: Any = math.nan
     beta: Any = math.nan
 
+    def __repr__(self) -> str:
+        given = [(part.name, getattr(self, part.name)) for part in fields(self)]
+        shown = (f"{name}={value!r}" for name, value in given if np.ndim(value) or _is_given(value))
+        return f"ChinchillaLaw({', '.join(shown)})"
+
     def loss(self, N: Any, D: Any) -> Any:
         """Loss of N params trained on D tokens."""
         return self.E + self.A * np.power(N, -self.alpha) + self.B * np.power(D, -self.beta)

@@ -35,7 +35,7 @@ def disagreements(points: Points, solved: Solved, resamples: Any) -> Iterator[st
     """What another approach, all runs but one, the larger budgets and neighbouring residuals say against a law."""
     C = float(points.C.max())
     log_N = _log_sizes(solved.law, C, points)
-    spread = float(np.nanstd(_log_sizes(resamples, C, points)))
+    spread = _spread(_log_sizes(resamples, C, points))
     yield from _other_approach(points, solved, C, float(log_N), spread)
     if solved.refit is not None and not isinstance(solved.law, FrontierLaw):
         yield from _one_run(points, solved, C, float(log_N), spread)
@@ -48,6 +48,12 @@ def _log_sizes(law: Any, C: float, points: Points) -> Array:
         return np.asarray(np.log(law.optimum(C, cost_for(law, points.runs))[0]))
 
 
+def _spread(values: Array) -> float:
+    """Standard deviation of the finite ones."""
+    finite = values[np.isfinite(values)]
+    return float(finite.std()) if len(finite) else math.inf
+
+
 def _other_approach(points: Points, solved: Solved, C: float, log_N: float, spread: float) -> Iterator[str]:
     """Approach 2 beside a surface, where the budgets have minima enough."""
     if isinstance(solved.law, FrontierLaw):
@@ -58,9 +64,9 @@ def _other_approach(points: Points, solved: Solved, C: float, log_N: float, spre
         return
     assert other.refit is not None
     weights = bootstrap_weights(points, other.num_parameters, RESAMPLES, np.random.default_rng(0))
-    theirs, their_spread = math.log(other.law.num_params(C)), np.nanstd(_log_sizes(other.refit(weights), C, points))
+    theirs, their_spread = math.log(other.law.num_params(C)), _spread(_log_sizes(other.refit(weights), C, points))
     away = abs(theirs - log_N)
-    if away > max(HALF_90 * math.hypot(spread, float(their_spread)), WORTH_TELLING):
+    if away > max(HALF_90 * math.hypot(spread, their_spread), WORTH_TELLING):
         yield (
             f"Approach 2 puts the best size at {text.flops(C)} FLOPs at {text.count(math.exp(theirs))}, this law at "
             f"{text.count(math.exp(log_N))}: they differ by more than their intervals."
@@ -94,7 +100,7 @@ def _larger_budgets(points: Points, solved: Solved, C: float, log_N: float) -> I
     both = _log_sizes(solved.refit(np.vstack([kept[None], weights * kept])), C, points)
     shift = both[0] - log_N
     paired = both[1:] - _log_sizes(solved.refit(weights), C, points)
-    if abs(shift) > max(STRONG * float(np.nanstd(paired)), WORTH_TELLING):
+    if abs(shift) > max(STRONG * _spread(paired), WORTH_TELLING):
         yield (
             f"The law changes with scale: from the budgets of {text.flops(float(cut))} FLOPs and above alone the best "
             f"size at {text.flops(C)} would be {_instead(log_N, shift)}."
