@@ -54,6 +54,7 @@ def test_fit_prints_the_law_and_the_answer_once_with_its_notes(run, table):
     assert "Compute-optimal at 1e+20 FLOPs (90 % intervals)" in out
     assert all(note.split(";")[0][:60] in out.replace("\n    ", " ") for note in answer.notes)
     assert out.count("FLOPs are 6·N·D in every row") == 1
+    assert out.count("beyond the rest") == 1
 
 
 def test_fit_without_a_target_prints_the_fit_alone(run, table):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from tasks import MLP, examples, loss, mlp_task
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
@@ -9,6 +8,7 @@ from isoflop.contract.data import first_batch, open_data
 from isoflop.contract.loss import batch_loss, count_tokens
 from isoflop.contract.model import build, count_params, param_counts
 from isoflop.planning.sizing import check_task
+from tasks import MLP, examples, loss, mlp_task
 
 
 class Stream(IterableDataset):

@@ -3,10 +3,10 @@ import sys
 import textwrap
 
 import torch
-from tasks import MLP, examples, mlp_task
 
 import isoflop
 from isoflop.contract.fingerprint import fingerprint
+from tasks import MLP, examples, mlp_task
 
 
 def make_loss(scale):

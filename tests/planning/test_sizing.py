@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tasks import MLP, examples, mlp_task
 from torch import nn
 
 import isoflop
 from isoflop.planning.sizing import count_size, num_params_at, size_near, sizes_near, smallest_size
+from tasks import MLP, examples, mlp_task
 
 
 class Attention(nn.Module):

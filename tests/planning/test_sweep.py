@@ -1,11 +1,11 @@
 import math
 
 import pytest
-from tasks import BUDGETS, examples, mlp_task
 
 import isoflop
 from isoflop.planning.sizing import count_size
 from isoflop.training.executors.simulated import Simulated
+from tasks import BUDGETS, examples, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
 

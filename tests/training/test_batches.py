@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from tasks import examples
 from torch.utils.data import Dataset
 
 import isoflop
 from isoflop.contract.data import open_data
 from isoflop.training.batches import epoch_and_index, held_out_batches, training_batches
+from tasks import examples
 
 
 def take(iterator, count):

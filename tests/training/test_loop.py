@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tasks import MLP, examples, loss, mlp_task
 from torch import nn
 
 import isoflop
@@ -11,6 +10,7 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.training import loop
 from isoflop.training.loop import evaluate, train_model
 from isoflop.training.work import Work
+from tasks import MLP, examples, loss, mlp_task
 
 
 def spec_of(task, budget=1e6, index=3):

@@ -1,0 +1,121 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import isoflop
+from tasks import MLP, examples, loss
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+import isoflop
+from tasks import MLP, examples, loss
+
+answer = isoflop.find_optimal(
+    MLP, "width", train_data=examples(4000), val_data=examples(500, seed=1), loss=loss,
+    budgets=[1e6, 3e6, 1e7], target=1e9, recipe=isoflop.Recipe(epochs=None), store={store!r}, executor={executor},
+)
+print(answer.num_params, answer.num_tokens, answer.loss, answer.size)
+"""
+
+
+def program(store, executor="None"):
+    text = PROGRAM.format(tests=str(Path(__file__).parent), store=str(store), executor=executor)
+    return [sys.executable, "-c", text]
+
+
+def answer_of(store, executor="None"):
+    return subprocess.run(program(store, executor), capture_output=True, text=True, check=True).stdout
+
+
+def records(store):
+    return {run.id: (run.loss, run.loss_stderr, run.curve, run.num_tokens) for run in isoflop.read_runs(store)}
+
+
+def find(**changes):
+    question = {
+        "train_data": examples(4000),
+        "val_data": examples(500, seed=1),
+        "loss": loss,
+        "budgets": [1e6, 3e6, 1e7],
+        "target": 1e9,
+        "recipe": isoflop.Recipe(epochs=None),
+        "store": isoflop.MemoryStore(),
+    }
+    return isoflop.find_optimal(MLP, "width", **{**question, **changes})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    store = tmp_path_factory.mktemp("undisturbed")
+    return answer_of(store), records(store), store
+
+
+def test_one_call_gives_params_tokens_and_loss_with_intervals_and_a_real_size(undisturbed):
+    answer = find(store=undisturbed[2])
+    for estimate in (answer.num_params, answer.num_tokens, answer.loss):
+        assert estimate.low <= estimate.value <= estimate.high
+    assert answer.size_num_params == 13 * answer.size + 4
+    assert answer.flops == 1e9
+
+
+def test_the_same_call_again_answers_the_same_and_trains_nothing(undisturbed):
+    text, before, store = undisturbed
+    times = {path: path.stat().st_mtime_ns for path in store.rglob("record.json")}
+    assert answer_of(store) == text
+    assert records(store) == before
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("record.json")} == times
+
+
+@pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
+def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_for_bit(executor, undisturbed, tmp_path):
+    draw = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(program(tmp_path, executor), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = len(list(tmp_path.glob("*/record.json")))
+        while process.poll() is None and len(list(tmp_path.glob("*/record.json"))) <= done:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.2)
+        process.kill()
+        process.wait()
+    assert answer_of(tmp_path, executor) == undisturbed[0]
+    assert records(tmp_path) == undisturbed[1]
+
+
+def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
+    process = subprocess.Popen(program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("*/record.json")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    assert answer_of(tmp_path) == undisturbed[0]
+
+
+def test_a_plan_that_was_begun_is_the_plan_that_is_finished(tmp_path):
+    find(store=tmp_path, budgets=[1e6, 3e6])
+    stages = list((tmp_path / "stages").iterdir())
+    find(store=tmp_path, budgets=[1e6, 3e6])
+    assert list((tmp_path / "stages").iterdir()) == stages
+
+
+def test_another_recipe_is_another_plan(tmp_path):
+    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=[1e6, 3e6], recipe=isoflop.Recipe(epochs=None, lr=0.01))
+    assert len(list((tmp_path / "stages").iterdir())) == 2
+    assert len({run.spec.lr for run in isoflop.read_runs(tmp_path)}) > 1
+
+
+def test_more_budgets_train_only_what_is_new(tmp_path):
+    find(store=tmp_path, budgets=[1e6, 3e6])
+    before = set(records(tmp_path))
+    find(store=tmp_path, budgets=[1e6, 3e6, 1e7])
+    assert before < set(records(tmp_path))
+    assert len(records(tmp_path)) == 21

@@ -1,0 +1,186 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+
+import isoflop
+from isoflop.training.executors.simulated import Simulated
+from isoflop.training.work import Work
+from tasks import BUDGETS, MLP, mlp_task
+
+LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
+
+EXECUTORS = {"in process": isoflop.InProcess(), "processes": isoflop.Processes(2)}
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return isoflop.plan(mlp_task(), budgets=[1e6])
+
+
+@pytest.fixture(scope="module")
+def expected(sweep):
+    return {run.id: run.loss for run in isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), progress=False)}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
+def test_every_spec_comes_back_once_recorded_and_the_same_everywhere(executor, sweep, expected, tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    runs = list(executor.map(Work(mlp_task(), store), list(sweep.specs)))
+    assert sorted(run.id for run in runs) == sorted(spec.id for spec in sweep.specs)
+    assert {run.id: run.loss for run in store.read_runs()} == {run.id: run.loss for run in runs} == expected
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
+def test_progress_comes_in_one_form(executor, sweep):
+    seen = []
+    work = Work(mlp_task(), isoflop.MemoryStore(), seen.append)
+    for _ in executor.map(work, list(sweep.specs[:2])):
+        pass
+    assert {progress.spec.id for progress in seen} == {spec.id for spec in sweep.specs[:2]}
+    assert all(0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch for progress in seen)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
+def test_a_run_that_raises_is_a_record_and_the_others_go_on(executor, sweep):
+    class Failing(MLP):
+        def __init__(self, width):
+            super().__init__(width)
+            self.fails = width == sweep.specs[2].size
+
+        def forward(self, x):
+            if self.fails:
+                raise RuntimeError("not this size")
+            return super().forward(x)
+
+    runs = list(executor.map(Work(mlp_task(model=Failing), isoflop.MemoryStore()), list(sweep.specs)))
+    failed = [run for run in runs if run.status == "failed"]
+    assert [run.size for run in failed] == [sweep.specs[2].size]
+    assert "not this size" in failed[0].error
+    assert sum(run.status == "completed" for run in runs) == 6
+
+
+@dataclass(frozen=True)
+class Suicidal:
+    """Work whose worker dies on one size, every time or only the first."""
+
+    work: Work
+    size: int
+    folder: str
+    always: bool
+
+    def __call__(self, spec):
+        mark = os.path.join(self.folder, "died")
+        if spec.size == self.size and (self.always or not os.path.exists(mark)):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.work(spec)
+
+
+def test_a_run_whose_worker_is_killed_is_tried_again(sweep, expected, tmp_path):
+    work = Suicidal(Work(mlp_task(), isoflop.MemoryStore()), sweep.specs[3].size, str(tmp_path), always=False)
+    runs = list(isoflop.Processes(2).map(work, list(sweep.specs)))
+    assert {run.id: run.loss for run in runs} == expected
+
+
+def test_a_run_that_always_kills_its_worker_is_recorded_as_failed_and_the_others_go_on(sweep, tmp_path):
+    work = Suicidal(Work(mlp_task(), isoflop.MemoryStore()), sweep.specs[3].size, str(tmp_path), always=True)
+    runs = list(isoflop.Processes(2).map(work, list(sweep.specs)))
+    failed = [run for run in runs if run.status == "failed"]
+    assert len(runs) == 7
+    assert [run.size for run in failed] == [sweep.specs[3].size]
+    assert "died 2 times, last with exit code -9" in failed[0].error
+
+
+def test_a_task_that_cannot_be_sent_is_refused_with_the_remedy(sweep):
+    task = mlp_task(val_data=[*mlp_task().val_data][:5] + [(x for x in range(3))])
+    with pytest.raises(isoflop.PlanError, match="cannot be pickled.*InProcess"):
+        list(isoflop.Processes(1).map(Work(task, isoflop.MemoryStore()), list(sweep.specs)))
+
+
+def test_no_worker_is_refused():
+    with pytest.raises(isoflop.PlanError, match="at least 1 worker, but got 0"):
+        isoflop.Processes(0)
+
+
+UNGUARDED = """
+import torch, isoflop
+from torch import nn
+from torch.utils.data import TensorDataset
+
+print("started")
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, width), nn.Linear(width, 2)
+    def forward(self, x):
+        return self.b(self.a(x).relu())
+
+x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+data = TensorDataset(x, (x.sum(1) > 0).long())
+recipe = isoflop.Recipe(epochs=None)
+task = isoflop.Task(model=Net, size_param="width", train_data=data, val_data=data, loss=nn.CrossEntropyLoss(), recipe=recipe)
+sweep = isoflop.plan(task, budgets=[1e6])
+runs = isoflop.train(task, sweep, store={store!r}, executor=isoflop.Processes(2))
+print(sum(run.status == "completed" for run in runs))
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "-c"])
+def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path):
+    program = UNGUARDED.format(store=str(tmp_path / "store"))
+    (tmp_path / "program.py").write_text(program)
+    arguments = [str(tmp_path / "program.py")] if how == "script" else ["-c", program]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["started", "7"], done.stderr
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    program = UNGUARDED.format(store=str(tmp_path / "store")).replace("[1e6]", "[1e11]").replace('print("started")', "")
+    program = program.replace("sweep = ", "import os\nprint(os.getpid(), flush=True)\nsweep = ")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    pid = int(parent.stdout.readline())
+    children = wait_for(lambda: (found := children_of(pid)) and len(found) >= 2 and found)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: not any(is_alive(child) for child in children))
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if result := condition():
+            return result
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def test_a_simulated_run_is_the_law_with_noise_that_depends_on_seed_and_id():
+    sweep = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    runs = list(Simulated(LAW.loss, noise=0.01, seed=3).map(None, list(sweep.specs)))
+    errors = [run.loss / LAW.loss(run.num_params, run.num_tokens) - 1 for run in runs]
+    assert 0.005 < (sum(e * e for e in errors) / len(errors)) ** 0.5 < 0.02
+    assert runs == list(Simulated(LAW.loss, noise=0.01, seed=3).map(None, list(sweep.specs)))
+    assert runs[0].loss != Simulated(LAW.loss, noise=0.01, seed=4).run(sweep.specs[0]).loss
+    assert Simulated(LAW.loss).run(replace(sweep.specs[0], seed=9)).loss == Simulated(LAW.loss).run(sweep.specs[0]).loss
