@@ -60,9 +60,7 @@ def find_optimal(
     return predict(fit(runs), flops=target, task=task)
 
 
-def _planned(
-    task: Task, store: Store, *, budgets: Sequence[float] | None, target: float, spend: float | None
-) -> Sweep:
+def _planned(task: Task, store: Store, *, budgets: Sequence[float] | None, target: float, spend: float | None) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
     question = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
     name = digest_of(fingerprint(task), task.recipe, task.sizes, question)
