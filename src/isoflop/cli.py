@@ -113,8 +113,8 @@ def fit(
         typer.echo(_json({"fit": _fit_values(fitted), "optimum": answer}))
     elif answer is None:
         typer.echo(fitted)
-    else:  # the answer repeats the fit's notes, for its own compute
-        typer.echo(f"{dataclasses.replace(fitted, notes=())}\n\n{answer}")
+    else:  # the answer repeats the fit's doubts, for its own compute
+        typer.echo(f"{dataclasses.replace(fitted, notes=(), holdout=None)}\n\n{answer}")
 
 
 @app.command()

@@ -11,9 +11,12 @@ from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 from isoflop import text
 from isoflop.reporting.colours import GREY, INK, RULE
 
-__all__ = ["TEXT_SIZE", "counts", "end_labels", "new_axes", "powers_of_ten", "scientific", "tidy"]
+__all__ = ["TEXT_SIZE", "counts", "end_key", "end_labels", "new_axes", "powers_of_ten", "scientific", "tidy"]
 
 TEXT_SIZE = 9.5
+
+GAP = 0.055
+"""Least distance of names beside the axes, as a share of their height."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -51,21 +54,32 @@ def scientific(value: float, digits: int = 3) -> str:
     return raised if factor == "1" else f"{factor}×{raised}"
 
 
-def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]], *, heading: str = "", gap: float = 0.055) -> None:
+def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     """Names of lines, right of the axes, as (height, name, colour); names that would touch are moved apart."""
     ordered = sorted(labels)
-    places = _apart([_share(ax, height) for height, _, _ in ordered], gap)
-    for (_, name, colour), place in zip(ordered, places, strict=True):
+    for (_, name, colour), place in zip(ordered, _places(ax, ordered), strict=True):
         _beside(ax, name, place, colour)
-    if heading:
-        _beside(ax, heading, places[-1] + gap * 1.15, GREY)
 
 
-def _beside(ax: Axes, name: str, place: float, colour: str) -> None:
+def end_key(ax: Axes, labels: Iterable[tuple[float, str, str]], heading: str) -> None:
+    """The same with a dash in the line's colour before each name, for colours too light to read, under a heading."""
+    ordered = sorted(labels)
+    places = _places(ax, ordered)
+    for (_, name, colour), place in zip(ordered, places, strict=True):
+        ax.plot((1.016, 1.042), (place, place), color=colour, linewidth=2.4, transform=ax.transAxes, clip_on=False)
+        _beside(ax, name, place, INK, distance=27)
+    _beside(ax, heading, places[-1] + 1.15 * GAP, GREY)
+
+
+def _beside(ax: Axes, name: str, place: float, colour: str, distance: float = 8) -> None:
     ax.annotate(
-        name, (1, place), (8, 0), xycoords="axes fraction", textcoords="offset points", color=colour,
+        name, (1, place), (distance, 0), xycoords="axes fraction", textcoords="offset points", color=colour,
         fontsize=TEXT_SIZE, va="center", annotation_clip=False,
     )  # fmt: skip
+
+
+def _places(ax: Axes, ordered: list[tuple[float, str, str]]) -> list[float]:
+    return _apart([_share(ax, height) for height, _, _ in ordered], GAP)
 
 
 def _share(ax: Axes, height: float) -> float:
@@ -83,7 +97,7 @@ def _apart(places: list[float], gap: float) -> list[float]:
     return [place - shift for place in moved]
 
 
-class _Places(Locator):
+class _TickPlaces(Locator):
     """Ticks at places that follow from the ends of the axis, whatever they become later."""
 
     def __init__(self, places: Callable[[float, float], list[float]]) -> None:
@@ -99,7 +113,7 @@ class _Places(Locator):
 
 
 def _set_ticks(axis: Axis, places: Callable[[float, float], list[float]], write: Callable[[float], str]) -> None:
-    axis.set_major_locator(_Places(places))
+    axis.set_major_locator(_TickPlaces(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
 

@@ -15,7 +15,7 @@ DARK = {INK: "#e8e5dd", GREY: "#a19c91", RULE: "#34353a", PAPER: "#16171a", BLUE
 """What stands for each colour on dark paper."""
 
 # The ends of viridis that would vanish on the paper are left out.
-_LIGHT_ENDS, _DARK_ENDS = (0.0, 0.86), (0.34, 1.0)
+_LIGHT_ENDS, _DARK_ENDS = (0.0, 0.8), (0.34, 1.0)
 
 
 def ramp(length: int, *, dark: bool = False) -> list[str]:

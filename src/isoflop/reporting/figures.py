@@ -13,7 +13,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.isoflop import IsoFLOP, Valley, valleys
 from isoflop.optimum import Estimate, Optimum, predict
-from isoflop.reporting.axes import TEXT_SIZE, counts, end_labels, new_axes, powers_of_ten, scientific, tidy
+from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, end_labels, new_axes, powers_of_ten, scientific, tidy
 from isoflop.reporting.colours import BLUE, GREY, INK, PAPER, RULE, VERMILION, ramp
 from isoflop.runs import Run
 
@@ -52,7 +52,7 @@ def isoflop_curves(fit: Fit, ax: Axes | None = None) -> Axes:
     floors = [
         (_lowest(valley).loss, scientific(valley.budget), colour) for valley, colour in zip(found, colours, strict=True)
     ]
-    end_labels(ax, floors, heading="FLOPs")
+    end_key(ax, floors, "FLOPs")
     return ax
 
 

@@ -16,6 +16,9 @@ __all__ = ["answer", "budgets", "figure", "reasons", "runs", "section"]
 MANY_ROWS = 1000
 """Rows of the runs' table; the rest is counted, so that a page stays a page."""
 
+WELL_PREDICTED = 0.15
+"""Error of params at the held-out budget up to which it speaks for the law: it costs less than 1 % of the compute."""
+
 NEAR = 1.5
 """Times the largest run up to which a target counts as near."""
 
@@ -40,12 +43,17 @@ def answer(optimum: Optimum) -> Html:
 
 def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> Html:
     """What speaks for the answer and what against it, side by side."""
-    against = optimum.notes or ("None of isoflop's checks speaks against it.",)
+    check, holds = _checked(fit)
+    against = (*check * (not holds), *optimum.notes) or ("None of isoflop's checks speaks against it.",)
     return section(
         "Why believe it, why not",
         tag(
             "div",
-            tag("div", tag("h3", "For it"), tag("ul", *[tag("li", word) for word in _grounds(fit, optimum, found)])),
+            tag(
+                "div",
+                tag("h3", "For it"),
+                tag("ul", *[tag("li", word) for word in (*check * holds, *_grounds(fit, optimum, found))]),
+            ),
             tag("div", tag("h3", "Against it"), tag("ul", *[tag("li", word) for word in against]), class_="against"),
             class_="reasons",
         ),
@@ -132,13 +140,19 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
     inside = sum(valley.interior for valley in found)
     if inside:
         grounds.append(f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets.")
-    if fit.holdout is not None and any(math.isfinite(held.num_params) for held in fit.holdout.budgets):
-        grounds.append(f"Predicted from the smaller budgets alone, {fit.holdout}.")
     if fit.diagnostics.converged and fit.diagnostics.agreement == 1 and not fit.diagnostics.at_bound:
         grounds.append("The fit converged, with no parameter at a bound.")
     if 10**optimum.extrapolation <= NEAR:
         grounds.append("The target is no further than the runs themselves.")
     return grounds
+
+
+def _checked(fit: Fit) -> tuple[tuple[str, ...], bool]:
+    """What the largest budget said of a law that had not seen it, and whether the law held."""
+    errors = [held.num_params for held in fit.holdout.budgets if math.isfinite(held.num_params)] if fit.holdout else []
+    if not errors:
+        return (), False
+    return (f"Predicted from the smaller budgets alone, {fit.holdout}.",), max(map(abs, errors)) <= WELL_PREDICTED
 
 
 def _table(table: Table, caption: str, *, sortable: bool) -> Html:
