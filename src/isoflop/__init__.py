@@ -26,6 +26,10 @@ _HOMES = {
     "Estimate": "optimum",
     "Parametric": "fitting.parametric",
     "IsoFLOP": "fitting.isoflop",
+    "Envelope": "fitting.envelope",
+    "holdout": "fitting.holdout",
+    "Holdout": "fitting.holdout",
+    "valleys": "fitting.isoflop",
     "ChinchillaLaw": "fitting.laws",
     "PowerLaw": "fitting.laws",
     "InProcess": "training.executors.in_process",
@@ -43,8 +47,10 @@ __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from isoflop.errors import ContractError, DataError, IsoflopError, PlanError, StoreError
+    from isoflop.fitting.envelope import Envelope
     from isoflop.fitting.fit import Fit, fit
-    from isoflop.fitting.isoflop import IsoFLOP
+    from isoflop.fitting.holdout import Holdout, holdout
+    from isoflop.fitting.isoflop import IsoFLOP, valleys
     from isoflop.fitting.laws import ChinchillaLaw, PowerLaw
     from isoflop.fitting.parametric import Parametric
     from isoflop.optimum import Estimate, Optimum, predict
