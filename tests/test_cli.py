@@ -202,6 +202,14 @@ def test_a_task_is_planned_from_the_command_line(run, own_task):
     assert "2e+06" in out
 
 
+def test_a_plan_is_centred_on_what_was_run_so_far(run, own_task, table):
+    with_runs = run("plan", "own_task:task", "--budget=1e6", "--runs", table)
+    without = run("plan", "own_task:task", "--budget=1e6")
+
+    assert with_runs[0] == 0
+    assert with_runs[1] != without[1]
+
+
 def test_a_task_is_trained_once_from_the_command_line(run, own_task):
     train = ("train", "own_task.py:task", "--budget=1e6", "--store", "store")
 

@@ -66,11 +66,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 @app.command()
-def plan(task: TaskArgument, budget: Budget = None, target: Target = None, spend: Spend = None) -> None:
+def plan(
+    task: TaskArgument,
+    budget: Budget = None,
+    target: Target = None,
+    spend: Spend = None,
+    runs: Annotated[str | None, typer.Option(help="Store or table of what was run so far.")] = None,
+) -> None:
     """Show the runs of a sweep and what they cost; nothing is trained."""
     from isoflop.planning.sweep import plan as plan_sweep
+    from isoflop.storage.tables import read_runs
 
-    typer.echo(plan_sweep(_load_task(task), budgets=budget or None, target=target, spend=spend))
+    known = () if runs is None else read_runs(runs)
+    typer.echo(plan_sweep(_load_task(task), budgets=budget or None, target=target, spend=spend, runs=known))
 
 
 @app.command()

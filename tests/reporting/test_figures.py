@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,14 @@ def test_runs_far_above_the_curves_are_counted_and_not_drawn(sweep):
 
     assert "2 runs lie above" in texts(ax)
     assert ax.get_ylim()[1] < 9
+
+
+def test_very_many_runs_are_small_points_in_one_picture(fitted):
+    crowd = fitted.runs[0:7] * 200
+    points = isoflop_curves(replace(fitted, runs=crowd)).lines[0]
+
+    assert points.get_rasterized()
+    assert points.get_markersize() < 2
 
 
 def test_curves_are_drawn_as_the_approach_fitted_them(sweep):

@@ -216,6 +216,12 @@ def test_the_runs_can_be_taken_from_the_page_without_loss(page, fitted, tmp_path
     assert read_runs(path)[: len(fitted.runs)] == list(fitted.runs)
 
 
+def test_a_page_of_very_many_runs_does_not_carry_them(fitted, answer):
+    many = replace(fitted, set_aside=tuple(SetAside(run, "too many") for run in fitted.runs * 200))
+
+    assert "data:text/csv" not in render(many, answer)
+
+
 def test_the_method_names_what_papers_leave_out(fitted, answer):
     told = facts(fitted, answer)
 

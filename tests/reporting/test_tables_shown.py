@@ -31,6 +31,12 @@ def test_runs_line_up_with_numbers_to_the_right():
     ]
 
 
+def test_losses_line_up_at_the_point():
+    runs = [make_run(1e6, 2e7, loss) for loss in (11.25, 0.9876, 0.0123)]
+
+    assert [row.split()[-1] for row in to_text(runs_table(runs)).splitlines()[1:]] == ["11.250", "0.988", "0.0123"]
+
+
 def test_columns_that_no_run_fills_are_left_out():
     headings = runs_table([make_run(1e6, 2e7, 4.5)]).headings()
 

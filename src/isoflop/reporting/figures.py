@@ -19,8 +19,11 @@ from isoflop.runs import Run
 
 __all__ = ["isoflop_curves", "optimum_law", "valleys_of"]
 
-MANY_RUNS = 2000
-"""Points from here on are drawn as one picture inside the vector figure."""
+MANY_RUNS = 200
+"""Points of a budget that would hide its curve at their usual size."""
+
+VERY_MANY_RUNS = 1000
+"""Points of a budget that are drawn as one picture inside the vector figure, which stays small."""
 
 STEPS_OF_BAND = 25
 
@@ -78,9 +81,11 @@ def optimum_law(fit: Fit, optimum: Optimum | None = None, ax: Axes | None = None
 
 
 def _draw_valley(ax: Axes, valley: Valley, colour: str) -> None:
+    num_runs = len(valley.runs)
     ax.plot(
-        [run.num_params for run in valley.runs], [run.loss for run in valley.runs], "o", color=colour, alpha=0.75,
-        markersize=3.8, markeredgewidth=0, rasterized=len(valley.runs) > MANY_RUNS,
+        [run.num_params for run in valley.runs], [run.loss for run in valley.runs], "o", color=colour,
+        alpha=0.75 if num_runs < MANY_RUNS else 0.3, markersize=3.8 if num_runs < MANY_RUNS else 1.6,
+        markeredgewidth=0, rasterized=num_runs > VERY_MANY_RUNS,
     )  # fmt: skip
     sizes = np.geomspace(*valley.window, 100)
     ax.plot(sizes, valley.loss_at(sizes), color=colour, linewidth=1.4)

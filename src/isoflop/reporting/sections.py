@@ -16,6 +16,9 @@ __all__ = ["answer", "budgets", "figure", "reasons", "runs", "section"]
 MANY_ROWS = 1000
 """Rows of the runs' table; the rest is counted, so that a page stays a page."""
 
+VERY_MANY_ROWS = 5000
+"""Rows up to which the page carries all runs as CSV: about half a megabyte."""
+
 WELL_PREDICTED = 0.15
 """Error of params at the held-out budget up to which it speaks for the law: it costs less than 1 % of the compute."""
 
@@ -77,8 +80,9 @@ def runs(fit: Fit) -> Html:
     table = runs_table(fit.runs, fit.set_aside)
     shown = Table(table.columns, table.rows[:MANY_ROWS])
     left_out = len(table.rows) - len(shown.rows)
-    after = tag("p", *[f"{left_out} more runs are not shown. "] * bool(left_out), _download(table), class_="after")
-    return section("Runs", _table(shown, "Runs of the sweep", sortable=True), after)
+    after = [f"{left_out} more runs are not shown. "] * bool(left_out)
+    after += [_download(table)] * (len(table.rows) <= VERY_MANY_ROWS)
+    return section("Runs", _table(shown, "Runs of the sweep", sortable=True), tag("p", *after, class_="after"))
 
 
 def _download(table: Table) -> Html:

@@ -226,7 +226,10 @@ def _align(cell: str, width: int, column: Column) -> str:
 
 
 def _loss(value: float) -> str:
-    return text.number(value, 4) if math.isfinite(value) else "none"
+    """Three decimals, so that a column of losses lines up at the point."""
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.3f}" if abs(value) >= 0.1 else text.number(value)
 
 
 def _two_digits(value: float) -> str:
