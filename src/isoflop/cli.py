@@ -40,6 +40,7 @@ app = typer.Typer(
 _APPROACHES = {
     "parametric": ("isoflop.fitting.parametric", "Parametric"),
     "isoflop": ("isoflop.fitting.isoflop", "IsoFLOP"),
+    "envelope": ("isoflop.fitting.envelope", "Envelope"),
 }
 
 SourceArgument = Annotated[str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")]

@@ -1,4 +1,5 @@
 import base64
+import math
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from made import SCRIPT, make_run, make_sweep
 
+import isoflop
 from isoflop.errors import StoreError
 from isoflop.fitting.fit import SetAside, fit
 from isoflop.fitting.isoflop import IsoFLOP
@@ -93,8 +95,12 @@ def test_a_size_that_can_be_built_leads_the_answer(fitted, answer):
     assert "Train size 512, 98.0M params, on 1.50B bytes." in Outline(render(fitted, sized)).text
 
 
-def test_an_answer_without_loss_or_band_is_shown_without_them(fitted, answer):
-    bare = Outline(render(fitted, replace(answer, loss=None, band=None, extrapolation=0.0))).text
+def test_an_answer_without_loss_band_or_regret_is_shown_without_them(fitted, answer):
+    unknown = Estimate(math.nan, math.nan, math.nan)
+    bare = Outline(render(fitted, replace(answer, loss=None, band=None, regret=unknown, extrapolation=0.0))).text
+
+    assert "waste" not in bare
+    assert "1 % more compute" not in bare
 
     assert "Loss" not in bare[: bare.index("Why believe it")]
     assert "The target lies within the compute of the runs." in bare
@@ -186,6 +192,7 @@ def test_runs_without_budgets_still_make_a_page(sweep):
 
     assert outline.tags.count("svg") == 1
     assert "Budgets" not in outline.text
+    assert "diamonds" not in outline.text
 
 
 def test_a_budget_that_is_not_bracketed_says_why(sweep):
@@ -262,6 +269,13 @@ def test_laws_are_written_as_formulas(sweep):
         "N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000"
     )
     assert formula("a law of yours") == "a law of yours"
+
+
+def test_the_calls_that_gave_the_answer_can_be_run_again(page, fitted, answer, sweep):
+    calls = Outline(page).text.split("Hash of the runs")[1]
+    call = re.search(r"fit = (isoflop\.fit\(.*?\)) isoflop\.predict", calls)[1]
+
+    assert eval(call, {"isoflop": isoflop, "runs": sweep}).law == fitted.law
 
 
 def test_the_numbers_of_the_law_are_given_in_full(page, fitted):

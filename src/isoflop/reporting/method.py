@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
@@ -24,10 +25,8 @@ _PACKAGES = ("isoflop", "numpy", "scipy")
 def method(fit: Fit, optimum: Optimum) -> Html:
     """The section on method and reproduction."""
     rows = [part for name, value in facts(fit, optimum).items() for part in (tag("dt", name), tag("dd", value))]
-    call = (
-        f"fit = isoflop.fit(runs, isoflop.{fit.approach!r}, level={fit.level:g})\n"
-        f"isoflop.predict(fit, flops={optimum.flops!r})"
-    )
+    approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
+    call = f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\nisoflop.predict(fit, flops={optimum.flops!r})"
     return section("Method", tag("dl", *rows, class_="facts"), tag("pre", tag("code", call)))
 
 
@@ -39,7 +38,7 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
         "Law": formula(fit.law),
         "Its numbers": tag("code", _numbers(fit.law)),
         "Objective": text.number(fit.objective, 6),
-        "Intervals": f"{text.percent(fit.level)}, from the same fit on resampled runs",
+        "Intervals": f"{text.percent(fit.level)}, over the laws that the runs allow",
         "Runs": f"{len(runs)} used, {len(fit.set_aside)} set aside",
         "Params": _span(run.num_params for run in runs),
         "Tokens": _span(run.num_tokens for run in runs),

@@ -22,8 +22,8 @@ _CURVES = (
     "a minimum between measured sizes; a hollow one is not bracketed. The dashed line is the law's optimum."
 )
 _LAW = (
-    "The best number of params and tokens for a given compute, with its {level} interval. Diamonds are the minima of "
-    "single budgets, the shaded range holds the runs, the large marks are the answer."
+    "The best number of params and tokens for a given compute, with its {level} interval. The shaded range holds the "
+    "runs, the large marks are the answer{minima}."
 )
 
 
@@ -54,7 +54,8 @@ def render(fit: Fit, optimum: Optimum) -> str:
 
 def _figures(fit: Fit, optimum: Optimum, has_budgets: bool) -> list[Html]:
     law = inline_svg(optimum_law(fit, optimum), "law", _law_in_words(optimum))
-    drawn = [sections.figure(law, _LAW.format(level=text.percent(optimum.level)))]
+    minima = ", diamonds the minima of single budgets" * has_budgets
+    drawn = [sections.figure(law, _LAW.format(level=text.percent(optimum.level), minima=minima))]
     if has_budgets:
         curves = inline_svg(
             isoflop_curves(fit), "curves", "IsoFLOP curves: loss against params for each compute budget"

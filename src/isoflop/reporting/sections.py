@@ -129,7 +129,10 @@ def _consequences(optimum: Optimum) -> list[str]:
         words.append(
             f"Any size from {text.interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
         )
-    words.append(f"Doubt about the optimum is expected to waste {text.percent(optimum.regret.value)} of the compute. ")
+    if math.isfinite(optimum.regret.value):
+        words.append(
+            f"Doubt about the optimum is expected to waste {text.percent(optimum.regret.value)} of the compute. "
+        )
     if optimum.extrapolation > 0:
         words.append(f"The target lies {text.number(10**optimum.extrapolation, 2)} times beyond the largest run.")
     else:
