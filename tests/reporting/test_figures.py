@@ -144,3 +144,12 @@ def test_drawing_leaves_pyplot_alone():
 
 def test_large_numbers_are_written_with_powers():
     assert [scientific(value) for value in (1e19, 5.76e23, 2.5e-3)] == ["10¹⁹", "5.76×10²³", "2.5×10⁻³"]
+
+
+def test_budgets_too_small_for_a_curve_show_their_runs(fitted, sweep):
+    pairs = tuple(run for i, run in enumerate(sweep) if i % 7 < 2)
+    ax = isoflop_curves(replace(fitted, runs=pairs))
+    low, high = ax.get_ylim()
+
+    assert low < min(run.loss for run in pairs) < max(run.loss for run in pairs) < high
+    assert not any("above" in text for text in texts(ax))

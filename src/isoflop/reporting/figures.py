@@ -109,7 +109,7 @@ def _leave_out_far_runs(ax: Axes, found: Sequence[Valley]) -> None:
     curves = max(float(np.nanmax(valley.loss_at(valley.window), initial=low)) for valley in found)
     top = low + 1.35 * (curves - low)
     above = sum(run.loss > top for valley in found for run in valley.runs)
-    if not above or ax.get_ylim()[1] - low < 2 * (curves - low):
+    if not above or curves == low or ax.get_ylim()[1] - low < 2 * (curves - low):
         return
     ax.set_ylim(top=top)
     ax.annotate(
