@@ -40,13 +40,12 @@ def test_curves_and_minima_are_those_of_the_fit(fitted):
         assert (curve.get_xdata()[0], curve.get_xdata()[-1]) == pytest.approx(valley.window)
 
 
-def test_the_dashed_line_is_the_optimum_of_the_law(fitted):
+def test_the_dashed_line_is_what_predict_answers(fitted):
     (path,) = [line for line in isoflop_curves(fitted).lines if line.get_linestyle() == "--"]
+    answer = predict(fitted, flops=BUDGETS[-1])
 
-    num_params, num_tokens = fitted.law.optimum(BUDGETS[-1])
-
-    assert path.get_xdata()[-1] == pytest.approx(num_params)
-    assert path.get_ydata()[-1] == pytest.approx(fitted.law.loss(num_params, num_tokens))
+    assert path.get_xdata()[-1] == pytest.approx(answer.num_params.value)
+    assert path.get_ydata()[-1] == pytest.approx(answer.loss.value)
 
 
 def test_budgets_are_named_from_the_smallest_down(fitted):

@@ -26,6 +26,7 @@ VERY_MANY_RUNS = 1000
 """Points of a budget that are drawn as one picture inside the vector figure, which stays small."""
 
 STEPS_OF_BAND = 25
+STEPS_OF_PATH = 15
 
 
 def valleys_of(fit: Fit) -> tuple[Valley, ...]:
@@ -119,11 +120,13 @@ def _leave_out_far_runs(ax: Axes, found: Sequence[Valley]) -> None:
 
 
 def _draw_path(ax: Axes, fit: Fit, found: Sequence[Valley]) -> None:
-    """Where the law puts the optimum over the budgets, where it says what the loss is there."""
-    flops = np.geomspace(found[0].flops, found[-1].flops, 50)
-    losses = fit.law.optimal_loss(flops)
-    if losses is not None:
-        ax.plot(fit.law.optimum(flops)[0], losses, color=INK, linewidth=1.1, linestyle=(0, (5, 3)), zorder=4)
+    """Where the answers of the fit run over the budgets, where it says what the loss is there."""
+    optima = [
+        predict(fit, flops=float(flops)) for flops in np.geomspace(found[0].flops, found[-1].flops, STEPS_OF_PATH)
+    ]
+    path = [(optimum.num_params.value, optimum.loss.value) for optimum in optima if optimum.loss is not None]
+    if path:
+        ax.plot(*zip(*path, strict=True), color=INK, linewidth=1.1, linestyle=(0, (5, 3)), zorder=4)
 
 
 def _measured(fit: Fit) -> tuple[float, float]:
