@@ -1,0 +1,122 @@
+"""The exponents of a law integrated over, under several covariances of its errors at once.
+
+x, y centred logs of N and D; L loss = E + A exp(-alpha x) + B exp(-beta y) + error. K covariances, n runs, G exponents
+on an axis. Where the exponents and the covariance are given the law is linear, so that E, A, B (flat priors) and the
+scale of the error (prior 1 / scale) integrate out in closed form: the restricted likelihood of Patterson and Thompson
+1971. It needs the inner products of the whitened columns 1, exp(-alpha x), exp(-beta y) and L only, and each column
+knows one exponent, so that one matrix product serves a whole grid.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fitting.points import Array
+
+__all__ = ["ExponentGrid", "Restricted", "integrate", "restricted"]
+
+PRIOR_MIDDLE, PRIOR_WIDTH = math.log(0.4), 0.5
+"""Of log alpha and log beta, normal. METHODS 42 has a width of .3; on the held-out budgets of nine public sweeps .5 has
+median errors of N of .046, .075 and .137 (next budget, 3x, 10x) against .040, .090 and .135, and covers .84, .83 and
+.81 against .84, .81 and .66: sweeps whose small models were badly tuned have exponents outside .2 to .7."""
+AXIS = 14
+PASSES = 4
+"""Each pass centres an axis on the mass that the one before found; 4 reach a spacing below 1e-3."""
+REACH = 3.2
+"""Half-width of an axis in standard deviations of its exponent."""
+LARGEST_E = 0.98
+"""E as a share of the lowest loss."""
+IMPOSSIBLE = -1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Restricted:
+    """Laws of a grid of exponents: shape (K, G, G), rows alpha, columns beta."""
+
+    log_likelihood: Array
+    amplitudes: Array
+    """E, A, B in a last axis of 3."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExponentGrid:
+    """The posterior of both exponents and the covariance, on a grid for each covariance."""
+
+    log_alpha: Array
+    """Shape (K, G)."""
+    log_beta: Array
+    mass: Array
+    """Share of the posterior, shape (K, G, G); sums to 1."""
+    log_evidence: float
+    possible: bool
+    """Whether any law of the grid has E, A and B above 0."""
+
+    @property
+    def spacing(self) -> tuple[Array, Array]:
+        """Distance of neighbours on the two axes, shape (K,)."""
+        return self.log_alpha[:, 1] - self.log_alpha[:, 0], self.log_beta[:, 1] - self.log_beta[:, 0]
+
+
+def restricted(whiteners: Array, x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array) -> Restricted:
+    """Restricted likelihood and amplitudes on grids; whiteners (K, n, n) turn errors into white noise."""
+    K, G = log_alpha.shape
+    ones, target = np.ones((K, 1, len(x))), np.broadcast_to(loss, (K, 1, len(x)))
+    columns = [ones, np.exp(-np.exp(log_alpha)[..., None] * x), np.exp(-np.exp(log_beta)[..., None] * y), target]
+    white = whiteners @ np.swapaxes(np.concatenate(columns, axis=1), 1, 2)
+    gram = np.swapaxes(white, 1, 2) @ white
+    share = gram[:, 0] / gram[:, :1, 0]  # of the constant column in each other
+    rest = gram - gram[:, :, :1] * share[:, None]
+    square = np.einsum("kii->ki", rest)
+    aa, bb, ab = square[:, 1 : G + 1, None], square[:, None, G + 1 : -1], rest[:, 1 : G + 1, G + 1 : -1]
+    ay, by = rest[:, 1 : G + 1, -1:], rest[:, None, G + 1 : -1, -1]
+    determinant = np.maximum(aa * bb - ab**2, 1e-14 * aa * bb)
+    A, B = (bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant
+    left = square[:, -1, None, None] - A * ay - B * by
+    left = np.maximum(left, 1e-13 * gram[:, -1, -1, None, None])  # rounding of the products
+    E = share[:, -1, None, None] - A * share[:, 1 : G + 1, None] - B * share[:, None, G + 1 : -1]
+    volume = np.log(determinant) + np.log(gram[:, 0, 0])[:, None, None]
+    log_likelihood = -0.5 * volume - 0.5 * (len(x) - 3) * np.log(left)
+    possible = (A > 0) & (B > 0) & (E > 0) & (LARGEST_E * loss.min() > E)
+    return Restricted(np.where(possible, log_likelihood, IMPOSSIBLE), np.stack([E, A, B], axis=-1))
+
+
+def integrate(whiteners: Array, log_prior: Array, x: Array, y: Array, loss: Array) -> ExponentGrid:
+    """Posterior over K covariances and both exponents; log_prior (K,) includes minus half the log determinants."""
+    K = len(whiteners)
+    middle = np.full((2, K), PRIOR_MIDDLE)
+    half = np.full((2, K), 2.4 * PRIOR_WIDTH)
+    axis = np.linspace(-1, 1, AXIS)
+    for step in range(PASSES):
+        log_alpha, log_beta = middle[..., None] + half[..., None] * axis
+        found = restricted(whiteners, x, y, loss, log_alpha, log_beta).log_likelihood
+        log_density = found + _log_prior(log_alpha)[:, :, None] + _log_prior(log_beta)[:, None, :]
+        mass, log_mass = _normalised(log_density)
+        if step < PASSES - 1:
+            middle, half = _zoomed(mass, np.stack([log_alpha, log_beta]), half)
+    log_share = log_mass + np.log(half).sum(axis=0) + log_prior
+    top = float(log_share.max())
+    share = np.exp(log_share - top)
+    mass = mass * (share / share.sum())[:, None, None]
+    return ExponentGrid(log_alpha, log_beta, mass, top + math.log(share.sum()), top > IMPOSSIBLE / 2)
+
+
+def _log_prior(log_exponent: Array) -> Array:
+    return np.asarray(-0.5 * ((log_exponent - PRIOR_MIDDLE) / PRIOR_WIDTH) ** 2)
+
+
+def _normalised(log_density: Array) -> tuple[Array, Array]:
+    """Densities of each covariance that sum to 1, and the log of their sums, shape (K,)."""
+    top = log_density.max(axis=(1, 2))
+    density = np.exp(log_density - top[:, None, None])
+    total = density.sum(axis=(1, 2))
+    return density / total[:, None, None], top + np.log(total)
+
+
+def _zoomed(mass: Array, axes: Array, half: Array) -> tuple[Array, Array]:
+    """Middles and half-widths, shape (2, K), of axes that hold the mass found and no more."""
+    marginal = np.stack([mass.sum(axis=2), mass.sum(axis=1)])
+    middle = (marginal * axes).sum(axis=-1)
+    width = np.sqrt((marginal * (axes - middle[..., None]) ** 2).sum(axis=-1))
+    spacing = 2 * half / (AXIS - 1)
+    return middle, np.minimum(np.maximum(REACH * width, 0.75 * spacing), half)
