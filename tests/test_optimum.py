@@ -89,8 +89,25 @@ def test_the_inverse_questions_lead_back_to_the_same_compute(approach, question)
     assert predict(found, **{question: getattr(best, question).value}).flops == pytest.approx(3e21, rel=1e-6)
 
 
+def test_the_answer_to_an_inverse_question_has_intervals_on_what_was_not_given(noisy):
+    given_size = predict(noisy, num_params=1e10)
+    assert given_size.num_params.high / given_size.num_params.low == pytest.approx(1, abs=1e-6)
+    assert given_size.num_tokens.low < given_size.num_tokens.value < given_size.num_tokens.high
+    assert (
+        given_size.flops_needed.low < given_size.flops == given_size.flops_needed.value < given_size.flops_needed.high
+    )
+    assert str(given_size).splitlines()[1].startswith("  FLOPs")
+    assert predict(noisy, flops=1e22).flops_needed is None
+
+
+def test_resamples_that_never_reach_a_loss_are_counted(noisy):
+    nearly = float(noisy.law.E) + 0.003
+    best = predict(noisy, loss=nearly)
+    assert any("of the resamples never reach it; the intervals are of the others" in note for note in best.notes)
+
+
 def test_a_loss_below_the_irreducible_one_is_refused(exact):
-    with pytest.raises(DataError, match=r"no compute gives loss 1\.70; the law goes from .* to 1\.80"):
+    with pytest.raises(DataError, match=r"no compute gives loss 1\.70; the law goes from 1\.80 to"):
         predict(exact, loss=1.7)
 
 

@@ -27,6 +27,8 @@ _HOMES = {
     "Parametric": "fitting.parametric",
     "IsoFLOP": "fitting.isoflop",
     "Envelope": "fitting.envelope",
+    "compare": "fitting.compare",
+    "Comparison": "fitting.compare",
     "holdout": "fitting.holdout",
     "Holdout": "fitting.holdout",
     "valleys": "fitting.isoflop",
@@ -47,6 +49,7 @@ __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from isoflop.errors import ContractError, DataError, IsoflopError, PlanError, StoreError
+    from isoflop.fitting.compare import Comparison, compare
     from isoflop.fitting.envelope import Envelope
     from isoflop.fitting.fit import Fit, fit
     from isoflop.fitting.holdout import Holdout, holdout

@@ -1,6 +1,7 @@
 """predict(): a fit and a question give an Optimum, the answer with its doubt."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.costs import cost_for, interpolated_cost
+from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.holdout import Holdout
+from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.waste import band, wasted_share
 from isoflop.runs import SizeValue
@@ -24,23 +27,13 @@ FAR = 30.0
 """Factor beyond the largest run from which an answer is called far."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval at the fit's level."""
-
-    value: float
-    low: float
-    high: float
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
     """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
 
     flops: float
+    flops_needed: Estimate | None = None
+    """`flops` with its interval where params, tokens or a loss were asked for; None where `flops` was the question."""
     level: float
     """Coverage aimed at by every interval, 0.9 for 90 %."""
     num_params: Estimate
@@ -91,21 +84,29 @@ def predict(
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
     question, value = _the_question(asked)
     cost, told = _cost(fit, task, question, value)
-    target = value if question == "flops" else _flops_for(fit.law, question, value, cost)
-    N, D = (float(number) for number in fit.law.optimum(target, cost))
+    target, draws = _compute(fit, question, value, cost)
+    N, D = fit.law.optimum(target, cost)
     answer = Optimum(
         flops=target,
+        flops_needed=None if question == "flops" else estimate(target, draws, fit.level),
         level=fit.level,
-        num_params=_estimate(N, fit.resamples.optimum(target, cost)[0], fit.level),
-        num_tokens=_estimate(D, fit.resamples.optimum(target, cost)[1], fit.level),
-        loss=_loss(fit, target, cost),
-        regret=_regret(fit, N, target, cost),
+        num_params=estimate(N, fit.resamples.optimum(draws, cost)[0], fit.level),
+        num_tokens=estimate(D, fit.resamples.optimum(draws, cost)[1], fit.level),
+        loss=_loss(fit, target, draws, cost),
+        regret=_regret(fit, float(N), target, cost),
         band=band(fit.law, target, cost),
         extrapolation=max(math.log10(target / fit.largest), 0.0),
         holdout=fit.holdout,
-        notes=(*_notes(fit, target), *told),
+        notes=(*_notes(fit, target, draws), *told),
     )
     return answer if task is None else _with_size(answer, task)
+
+
+def _compute(fit: Fit, question: str, value: float, cost: CostPerToken | None) -> tuple[float, Any]:
+    """FLOPs of the answer, and of each resample's answer."""
+    if question == "flops":
+        return value, value
+    return require_answer(fit.law, question, value, cost), flops_for(fit.resamples, question, value, cost)
 
 
 def _the_question(asked: dict[str, float | None]) -> tuple[str, float]:
@@ -121,41 +122,9 @@ def _the_question(asked: dict[str, float | None]) -> tuple[str, float]:
     return name, float(value)
 
 
-def _flops_for(law: Any, question: str, value: float, cost: CostPerToken | None) -> float:
-    """FLOPs whose optimum has the params, tokens or loss that are asked for."""
-
-    def measure(log_C: float) -> Any:
-        if question == "loss":
-            return law.optimal_loss(math.exp(log_C), cost)
-        return law.optimum(math.exp(log_C), cost)[0 if question == "num_params" else 1]
-
-    low, high = math.log(1e3), math.log(1e35)
-    first, last = measure(low), measure(high)
-    if first is None:
-        raise DataError("predict: this approach has no law for the loss; ask for flops, num_params or num_tokens.")
-    if not min(first, last) < value < max(first, last):
-        raise DataError(
-            f"predict: no compute gives {question} {text.number(value)}; the law goes from "
-            f"{text.number(float(first))} to {text.number(float(last))}."
-        )
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if (measure(middle) < value) == (first < last) else (low, middle)
-    return math.exp(low)
-
-
-def _estimate(value: float, draws: Any, level: float) -> Estimate:
-    """The value with the quantiles of its resamples, widened to hold the value."""
-    finite = np.asarray(draws)[np.isfinite(draws)]
-    if not len(finite):
-        return Estimate(value, math.nan, math.nan)
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, min(float(low), value), max(float(high), value))
-
-
-def _loss(fit: Fit, target: float, cost: CostPerToken | None) -> Estimate | None:
+def _loss(fit: Fit, target: float, draws: Any, cost: CostPerToken | None) -> Estimate | None:
     value = fit.law.optimal_loss(target, cost)
-    return None if value is None else _estimate(float(value), fit.resamples.optimal_loss(target, cost), fit.level)
+    return None if value is None else estimate(value, fit.resamples.optimal_loss(draws, cost), fit.level)
 
 
 def _regret(fit: Fit, N: float, target: float, cost: CostPerToken | None) -> Estimate:
@@ -163,14 +132,17 @@ def _regret(fit: Fit, N: float, target: float, cost: CostPerToken | None) -> Est
     if wasted is None or not np.isfinite(wasted).any():
         return Estimate(math.nan, math.nan, math.nan)
     finite = wasted[np.isfinite(wasted)]
-    return _estimate(float(finite.mean()), finite, fit.level)
+    return estimate(float(finite.mean()), finite, fit.level)
 
 
-def _notes(fit: Fit, target: float) -> tuple[str, ...]:
+def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     notes = list(fit.notes)
     if fit.influence is not None:
         at_fit = fit.influence.note(fit.largest)
         notes = [fit.influence.note(target) if note == at_fit else note for note in notes]
+    never = float(np.mean(np.isnan(draws)))
+    if never > 0.01:
+        notes.append(f"{text.percent(never)} of the resamples never reach it; the intervals are of the others.")
     if target > FAR * fit.largest:
         notes.append(
             f"The target is {target / fit.largest:.2g} times the largest run ({text.flops(fit.largest)} FLOPs); "
@@ -188,7 +160,7 @@ def _cost(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[C
 
     cost, notes = measured, tuple[str, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
-        target = value if question == "flops" else _flops_for(fit.law, question, value, cost)
+        target = value if question == "flops" else require_answer(fit.law, question, value, cost)
         around = float(fit.law.optimum(target, cost)[0])
         sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
         counts = [count_size(task, size) for size in sizes]
@@ -221,7 +193,9 @@ def _with_size(answer: Optimum, task: "Task") -> Optimum:
 
 def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     """Rows of the printed table: what, value, interval."""
-    rows: list[tuple[str, ...]] = [
+    needed = answer.flops_needed
+    rows: list[tuple[str, ...]] = [] if needed is None else [("FLOPs", *_cells(needed, text.flops))]
+    rows += [
         ("params", *_cells(answer.num_params)),
         (f"{answer.unit}s", *_cells(answer.num_tokens)),
     ]
@@ -240,8 +214,8 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     return rows
 
 
-def _cells(estimate: Estimate) -> tuple[str, str]:
-    return text.count(estimate.value), text.interval(estimate.low, estimate.high)
+def _cells(found: Estimate, write: Callable[[float], str] = text.count) -> tuple[str, str]:
+    return write(found.value), text.interval(found.low, found.high, write)
 
 
 def _loss_text(value: float) -> str:

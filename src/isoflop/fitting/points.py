@@ -3,7 +3,7 @@
 N params, D tokens, C FLOPs, L loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,11 +50,15 @@ class Points:
         return np.unique(self.budget[np.isfinite(self.budget)])
 
     @cached_property
+    def keys(self) -> tuple[Hashable, ...]:
+        """Name of each run's configuration: replicates and rows of one trained model share theirs."""
+        return tuple(run.group or (run.num_params, run.num_tokens, run.budget) for run in self.runs)
+
+    @cached_property
     def cluster(self) -> NDArray[np.intp]:
-        """Number of each run's configuration: replicates and rows of one trained model share theirs."""
-        keys = [run.group or (run.num_params, run.num_tokens, run.budget) for run in self.runs]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return np.array([numbers[key] for key in keys], dtype=np.intp)
+        """Number of each run's configuration, from 0."""
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(self.keys))}
+        return np.array([numbers[key] for key in self.keys], dtype=np.intp)
 
     def pick(self, keep: NDArray[np.bool_]) -> "Points":
         """The runs where `keep` is true."""

@@ -1,0 +1,128 @@
+"""compare(): two systems (architectures, data sets, optimisers) at one budget, with paired resamples.
+
+N params, D tokens, C FLOPs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Approach, Solved
+from isoflop.fitting.costs import cost_for
+from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.fitting.inverses import flops_for
+from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.points import Array, Points
+from isoflop.fitting.screening import screen
+from isoflop.runs import Run
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The second system next to the first at one compute, each at its own optimum."""
+
+    flops: float
+    level: float
+    num_params: Estimate
+    """Best size of the second over that of the first."""
+    num_tokens: Estimate
+    loss: Estimate
+    """Loss of the second minus that of the first; below 0 the second is better."""
+    gain: Estimate
+    """Compute-equivalent gain: times as many FLOPs the first needs for the second's loss; infinite if it cannot."""
+    paired: float
+    """Share of the configurations that both systems were trained at; their resamples move together."""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rows = [
+            ("best size", *_cells(self.num_params), "times the first's"),
+            ("tokens", *_cells(self.num_tokens), "times the first's"),
+            ("loss", *_cells(self.loss), "minus the first's"),
+            ("gain", *_cells(self.gain), "times the compute, for the first to reach the second's loss"),
+        ]
+        head = f"Second against first at {text.flops(self.flops)} FLOPs ({text.percent(self.level)} intervals)"
+        return "\n".join(part for part in (head, text.columns(rows, "  "), text.bullets(self.notes)) if part)
+
+
+def compare(
+    first: Iterable[Run],
+    second: Iterable[Run],
+    *,
+    flops: float,
+    approach: Approach | None = None,
+    resamples: int = 1000,
+    level: float = 0.9,
+    seed: int = 0,
+) -> Comparison:
+    """How the second system's optimum differs from the first's at `flops`, with intervals.
+
+    Runs of the same params, tokens and budget in both are resampled together, so that what they share does not widen
+    the difference. Losses must be of the same held-out data.
+
+    Raises DataError where either set cannot be fitted, or the approach has no law for the loss.
+    """
+    chosen = approach if approach is not None else Parametric()
+    points = [screen(runs).points for runs in (first, second)]
+    solved = [chosen.solve(each) for each in points]
+    _require_loss_and_refit(solved)
+    paired, weights = paired_weights(points, solved, resamples, seed)
+    costs = [cost_for(one.law, each.runs) for one, each in zip(solved, points, strict=True)]
+    now = _differences([one.law for one in solved], costs, flops)
+    drawn = _differences([one.refit(w) for one, w in zip(solved, weights, strict=True) if one.refit], costs, flops)
+    N, D, loss, gain = (estimate(value, draws, level) for value, draws in zip(now, drawn, strict=True))
+    found = {"num_params": N, "num_tokens": D, "loss": loss, "gain": gain}
+    return Comparison(flops=flops, level=level, paired=paired, notes=_notes(points, paired, flops), **found)
+
+
+def paired_weights(
+    points: list[Points], solved: list[Solved], num_resamples: int, seed: int
+) -> tuple[float, list[Array]]:
+    """Share of configurations in both sets, and bootstrap weights of each that are equal where configurations are."""
+    random = np.random.default_rng(seed)
+    keys = [set(each.keys) for each in points]
+    number = {key: index for index, key in enumerate(dict.fromkeys([*points[0].keys, *points[1].keys]))}
+    fewest = min(len(each) for each in keys)
+    shape = max(1 - max(one.num_parameters for one in solved) / fewest, 0.2)
+    drawn = random.gamma(shape, 1 / shape, size=(num_resamples, len(number)))
+    weights = [drawn[:, [number[key] for key in each.keys]] for each in points]
+    return len(keys[0] & keys[1]) / len(number), weights
+
+
+def _differences(laws: list[Any], costs: list[Any], C: float) -> tuple[Any, Any, Any, Any]:
+    """Ratio of N, ratio of D, difference of the loss, and compute-equivalent gain of the second law over the first."""
+    with np.errstate(all="ignore"):
+        (N1, D1), (N2, D2) = (law.optimum(C, cost) for law, cost in zip(laws, costs, strict=True))
+        L1, L2 = (law.optimal_loss(C, cost) for law, cost in zip(laws, costs, strict=True))
+        needed = flops_for(laws[0], "loss", L2, costs[0])
+        unreachable = np.isnan(needed) & np.less(L2, L1)
+        return N2 / N1, D2 / D1, L2 - L1, np.where(unreachable, np.inf, needed / C)
+
+
+def _require_loss_and_refit(solved: list[Solved]) -> None:
+    for one in solved:
+        if one.refit is None or one.law.optimal_loss(1e18) is None:
+            raise DataError(
+                "compare needs an approach that has a law for the loss and can be refitted to resampled runs, "
+                "such as Parametric() or IsoFLOP()."
+            )
+
+
+def _notes(points: list[Points], paired: float, C: float) -> tuple[str, ...]:
+    notes = []
+    if paired == 0:
+        notes.append("No configuration was trained in both systems, so nothing is paired and the intervals are wider.")
+    largest = min(float(each.C.max()) for each in points)
+    if 30 * largest < C:
+        notes.append(f"The target is {C / largest:.2g} times the largest run of the smaller sweep.")
+    return tuple(notes)
+
+
+def _cells(found: Estimate) -> tuple[str, str]:
+    return text.number(found.value), text.interval(found.low, found.high, text.number)
