@@ -12,7 +12,7 @@ BIN := .venv/bin
 
 # Everything that tests and checks need.
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dev,hf]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dev,hf,ray,slurm,hydra]"
 	touch $@
 
 setup: .venv/dev
