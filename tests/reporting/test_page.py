@@ -19,7 +19,7 @@ from isoflop.reporting.method import facts, formula
 from isoflop.reporting.page import render, report
 from isoflop.reporting.sections import MANY_ROWS
 from isoflop.storage.tables import read_runs
-from isoflop.text import count, number
+from isoflop.text import count, flops, number
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -106,6 +106,12 @@ def test_an_answer_without_loss_band_or_regret_is_shown_without_them(fitted, ans
     assert "The target lies within the compute of the runs." in bare
 
 
+def test_a_tiny_waste_is_said_in_words(fitted, answer):
+    sure = replace(answer, regret=Estimate(1e-9, 0.0, 1e-8))
+
+    assert "expected to waste less than 0.01 % of the compute" in Outline(render(fitted, sure)).text
+
+
 def test_every_note_of_the_answer_is_shown(fitted, answer):
     noted = replace(answer, notes=("The largest budget is one-sided.", "Two runs pull the answer."))
 
@@ -113,6 +119,13 @@ def test_every_note_of_the_answer_is_shown(fitted, answer):
 
     assert "The largest budget is one-sided." in text
     assert "Two runs pull the answer." in text
+
+
+def test_an_answer_to_another_question_shows_the_compute_that_it_needs(fitted):
+    wanted = predict(fitted, loss=2.5)
+    needed = wanted.flops_needed
+
+    assert f"{flops(needed.low)} to {flops(needed.high)}, 90 % interval" in Outline(render(fitted, wanted)).text
 
 
 def test_an_answer_without_notes_says_so(fitted, answer):

@@ -106,11 +106,12 @@ def _mark(ax: Axes, x: float, y: float, *, face: str, edge: str) -> None:
 
 def _leave_out_far_runs(ax: Axes, found: Sequence[Valley]) -> None:
     """End the figure above the curves where runs far from them would flatten all, and say how many it leaves out."""
-    low = min(run.loss for valley in found for run in valley.runs)
+    losses = np.array([run.loss for valley in found for run in valley.runs])
+    low = float(losses.min())
     curves = max(float(np.nanmax(valley.loss_at(valley.window), initial=low)) for valley in found)
-    top = low + 1.35 * (curves - low)
-    above = sum(run.loss > top for valley in found for run in valley.runs)
-    if not above or curves == low or ax.get_ylim()[1] - low < 2 * (curves - low):
+    top = max(low + 1.35 * (curves - low), float(np.quantile(losses, 0.9)))
+    above = int(np.sum(losses > top))
+    if not above or curves == low or ax.get_ylim()[1] - low < 1.5 * (top - low):
         return
     ax.set_ylim(top=top)
     ax.annotate(
@@ -162,22 +163,23 @@ def _draw_minima(ax: Axes, found: Sequence[Valley]) -> None:
 
 
 def _draw_answer(ax: Axes, optimum: Optimum) -> None:
-    for estimate, colour in ((optimum.num_params, BLUE), (optimum.num_tokens, VERMILION)):
-        ax.vlines(optimum.flops, estimate.low, estimate.high, color=colour, linewidth=2.2, zorder=5)
-        ax.plot(
-            optimum.flops,
-            estimate.value,
-            "o",
-            markersize=9,
-            color=colour,
-            markeredgecolor=PAPER,
-            markeredgewidth=1.4,
-            zorder=6,
-        )
-        ax.annotate(
-            text.count(estimate.value), (optimum.flops, estimate.value), (-10, 6), textcoords="offset points",
-            ha="right", color=colour, fontsize=TEXT_SIZE + 1.5, fontweight="bold",
-        )  # fmt: skip
+    params, tokens = (optimum.num_params, BLUE), (optimum.num_tokens, VERMILION)
+    upper, lower = (params, tokens) if optimum.num_params.value > optimum.num_tokens.value else (tokens, params)
+    _draw_estimate(ax, optimum.flops, *upper, beside=(-10, 7), align="right")
+    _draw_estimate(ax, optimum.flops, *lower, beside=(9, -17), align="left")
+
+
+def _draw_estimate(
+    ax: Axes, flops: float, estimate: Estimate, colour: str, *, beside: tuple[float, float], align: str
+) -> None:
+    ax.vlines(flops, estimate.low, estimate.high, color=colour, linewidth=2.2, zorder=5)
+    ax.plot(
+        flops, estimate.value, "o", markersize=9, color=colour, markeredgecolor=PAPER, markeredgewidth=1.4, zorder=6
+    )
+    ax.annotate(
+        text.count(estimate.value), (flops, estimate.value), beside, textcoords="offset points", ha=align,
+        color=colour, fontsize=TEXT_SIZE + 1.5, fontweight="bold",
+    )  # fmt: skip
 
 
 def _name_lines(ax: Axes, last: Optimum, first_flops: float, last_flops: float) -> None:

@@ -110,11 +110,13 @@ def _estimates(optimum: Optimum) -> list[Html]:
     def loss(value: float) -> str:
         return text.number(value, 4)
 
-    parts = [
-        _estimate("Params", optimum.num_params, text.count, optimum.level),
-        _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, optimum.level),
+    level, needed = optimum.level, optimum.flops_needed
+    return [
+        *([_estimate("FLOPs", needed, text.flops, level)] if needed else []),
+        _estimate("Params", optimum.num_params, text.count, level),
+        _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, level),
+        *([_estimate("Loss", optimum.loss, loss, level)] if optimum.loss else []),
     ]
-    return parts + ([_estimate("Loss", optimum.loss, loss, optimum.level)] if optimum.loss else [])
 
 
 def _estimate(name: str, estimate: Estimate, write: Callable[[float], str], level: float) -> Html:
@@ -130,14 +132,16 @@ def _consequences(optimum: Optimum) -> list[str]:
             f"Any size from {text.interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
         )
     if math.isfinite(optimum.regret.value):
-        words.append(
-            f"Doubt about the optimum is expected to waste {text.percent(optimum.regret.value)} of the compute. "
-        )
+        words.append(f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the compute. ")
     if optimum.extrapolation > 0:
         words.append(f"The target lies {text.number(10**optimum.extrapolation, 2)} times beyond the largest run.")
     else:
         words.append("The target lies within the compute of the runs.")
     return words
+
+
+def _share(value: float) -> str:
+    return text.percent(value) if value >= 1e-4 else "less than 0.01 %"
 
 
 def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
