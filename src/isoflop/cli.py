@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 
 _APPROACHES = {
+    "kriging": ("isoflop.fitting.kriging", "Kriging"),
     "parametric": ("isoflop.fitting.parametric", "Parametric"),
     "isoflop": ("isoflop.fitting.isoflop", "IsoFLOP"),
     "envelope": ("isoflop.fitting.envelope", "Envelope"),

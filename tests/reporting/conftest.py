@@ -3,6 +3,7 @@ from made import make_run, make_sweep
 
 from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import predict
 
 
@@ -13,7 +14,7 @@ def sweep():
 
 @pytest.fixture(scope="session")
 def fitted(sweep):
-    return fit([*sweep, make_run(1e7, 1e9, float("nan"), budget=1e17)])
+    return fit([*sweep, make_run(1e7, 1e9, float("nan"), budget=1e17)], Parametric())
 
 
 @pytest.fixture(scope="session")

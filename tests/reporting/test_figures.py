@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from isoflop.errors import DataError
 from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import IsoFLOP, valleys
+from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import predict
 from isoflop.reporting.axes import scientific
 from isoflop.reporting.colours import ramp
@@ -54,7 +55,7 @@ def test_budgets_are_named_from_the_smallest_down(fitted):
 
 def test_a_minimum_that_is_not_bracketed_is_a_hollow_mark_on_the_lowest_run(sweep):
     cut = [*sweep[:21], *sweep[24:]]  # the largest budget keeps the sizes from its best one on
-    ax = isoflop_curves(fit(cut))
+    ax = isoflop_curves(fit(cut, Parametric()))
     marks = [line for line in ax.lines if line.get_marker() == "D"]
     lowest = min((run for run in cut if run.budget == 3e18), key=lambda run: run.loss)
 
@@ -65,7 +66,7 @@ def test_a_minimum_that_is_not_bracketed_is_a_hollow_mark_on_the_lowest_run(swee
 def test_runs_far_above_the_curves_are_counted_and_not_drawn(sweep):
     budget = BUDGETS[-1]
     far = [make_run(1e10, budget / 6e10, loss, budget=budget) for loss in (9.0, 9.1)]
-    ax = isoflop_curves(fit([*sweep, *far]))
+    ax = isoflop_curves(fit([*sweep, *far], Parametric()))
 
     assert "2 runs lie above" in texts(ax)
     assert ax.get_ylim()[1] < 9
@@ -89,7 +90,7 @@ def test_curves_without_budgets_are_refused(sweep):
     free = [make_run(run.num_params, run.num_tokens, run.loss) for run in sweep]
 
     with pytest.raises(DataError, match="need runs that share a compute budget, but no run of the fit has one"):
-        isoflop_curves(fit(free))
+        isoflop_curves(fit(free, Parametric()))
 
 
 def test_the_band_is_the_interval_that_predict_gives(fitted, answer):
@@ -152,3 +153,10 @@ def test_budgets_too_small_for_a_curve_show_their_runs(fitted, sweep):
 
     assert low < min(run.loss for run in pairs) < max(run.loss for run in pairs) < high
     assert not any("above" in text for text in texts(ax))
+
+
+def test_the_default_approach_can_be_drawn(sweep):
+    fitted = fit(sweep)
+
+    assert isoflop_curves(fitted).lines
+    assert optimum_law(fitted, predict(fitted, flops=1e20)).lines

@@ -14,6 +14,7 @@ from isoflop.errors import StoreError
 from isoflop.fitting.fit import SetAside, fit
 from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
+from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import Estimate, predict
 from isoflop.reporting.method import facts, formula
 from isoflop.reporting.page import render, report
@@ -151,7 +152,7 @@ def test_nothing_is_fetched(page):
 
 @pytest.mark.parametrize("extras", [{"group": SCRIPT}, {"size": SCRIPT}])
 def test_a_run_named_as_a_script_shows_as_text(extras):
-    fitted = fit(make_sweep(**extras))
+    fitted = fit(make_sweep(**extras), Parametric())
     page = render(fitted, predict(fitted, flops=1e20))
 
     assert SCRIPT not in page
@@ -200,7 +201,7 @@ def test_every_colour_of_the_figures_has_its_stand_in_on_dark_paper(page):
 
 
 def test_runs_without_budgets_still_make_a_page(sweep):
-    fitted = fit([make_run(run.num_params, run.num_tokens, run.loss) for run in sweep])
+    fitted = fit([make_run(run.num_params, run.num_tokens, run.loss) for run in sweep], Parametric())
     outline = Outline(render(fitted, predict(fitted, flops=1e20)))
 
     assert outline.tags.count("svg") == 1
@@ -209,7 +210,7 @@ def test_runs_without_budgets_still_make_a_page(sweep):
 
 
 def test_a_budget_that_is_not_bracketed_says_why(sweep):
-    fitted = fit([*sweep[:21], *sweep[24:]])
+    fitted = fit([*sweep[:21], *sweep[24:]], Parametric())
 
     assert (
         "its minimum is not bracketed; add smaller sizes" in Outline(render(fitted, predict(fitted, flops=1e20))).text
@@ -281,6 +282,7 @@ def test_laws_are_written_as_formulas(sweep):
     assert Outline(formula(FrontierLaw(PowerLaw(2.0, 0.5), PowerLaw(3.0, 0.5), PowerLaw(60.0, -0.08, 1.5)))).text == (
         "N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000"
     )
+    assert "a smooth discrepancy" in Outline(formula(fit(sweep).law)).text
     assert formula("a law of yours") == "a law of yours"
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from isoflop import text
 from isoflop.fitting.fit import Fit
+from isoflop.fitting.kriging import KrigedLaw
 from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
 from isoflop.optimum import Optimum
 from isoflop.reporting.html import Html, join, tag
@@ -54,9 +55,10 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
 
 def formula(law: object) -> Html:
     """The law as people write it, its numbers rounded."""
-    if isinstance(law, ChinchillaLaw):
+    if isinstance(law, ChinchillaLaw | KrigedLaw):
         size, data = _term(law.A, "N", law.alpha), _term(law.B, "D", law.beta)
-        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data)
+        discrepancy = ", with a smooth discrepancy" * isinstance(law, KrigedLaw)
+        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data, discrepancy)
     if isinstance(law, FrontierLaw):
         lines = {"N": law.num_params, "D": law.num_tokens, "L": law.loss}
         return join(*[_power(name, power) for name, power in lines.items() if power is not None])
