@@ -80,7 +80,8 @@ def test_copied_rows_count_once_and_replicates_as_points_that_move_together():
     runs = a_sweep(noise=0.01)
     copied = fit([*runs, runs[0], runs[0]], resamples=20)
     assert "2 runs repeat another row in every number and count once." in copied.notes
-    assert copied.law == fit(runs, resamples=20).law
+    assert copied.runs == tuple(runs)
+    assert copied.law.optimum(1e21) == fit(runs, resamples=20).law.optimum(1e21)
     again = a_run(runs[0].num_params, runs[0].num_tokens, runs[0].loss + 0.01, budget=runs[0].budget)
     assert any(
         "22 rows are 21 independent configurations: replicates" in note
@@ -126,7 +127,7 @@ def test_a_parameter_at_its_bound_is_said_so():
         (a_sweep()[:7] + a_sweep()[:1], "all 7 runs have one budget"),
         (
             [a_run(1e9, 1e10, 2.5), a_run(2e9, 4e10, 2.4)],
-            "Approach 3 needs at least 6 runs of different size or tokens .* but got 2",
+            "needs at least 6 runs of different size or tokens.* but got 2",
         ),
         (
             [*a_sweep(), a_run(1e9, 1e10, -0.3)],
@@ -164,6 +165,28 @@ def test_runs_that_cannot_answer_are_refused_in_one_sentence(runs, message):
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(DataError, match=message):
         fit(a_sweep(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (
+            [a_run(1e9, 1e10, 2.5), a_run(2e9, 4e10, 2.4)],
+            "Approach 3 needs at least 6 runs .* to fit 5 numbers, but got 2",
+        ),
+        (
+            [a_run(N, D, 2.0 + 1e9 / D) for N in (1e8, 2e8) for D in (1e9, 2e9, 4e9, 8e9)],
+            "Approach 3 needs at least 3 different sizes, but got 2",
+        ),
+        (
+            [a_run(N, D, 2.0 + 1e9 / D) for N in (1e8, 2e8, 4e8, 8e8) for D in (1e9, 2e9)],
+            "at least 3 different numbers of tokens, but got 2",
+        ),
+    ],
+)
+def test_too_few_runs_for_one_law_are_refused(runs, message):
+    with pytest.raises(DataError, match=message):
+        fit(runs, Parametric())
 
 
 def test_a_delta_of_zero_is_refused():

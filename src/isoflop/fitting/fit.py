@@ -12,8 +12,8 @@ from isoflop.fitting.approach import Approach, Diagnostics
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
+from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
-from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
 from isoflop.fitting.uncertainty import resampled_law
@@ -69,7 +69,7 @@ def fit(
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
-    approach: how runs become a law, such as Parametric() or IsoFLOP(); Parametric() by default.
+    approach: how runs become a law: Kriging() by default, or Parametric(), IsoFLOP(), Envelope().
     resamples: laws drawn for the intervals.
     level: coverage aimed at by every interval.
     seed: of the resamples; the same seed gives the same intervals.
@@ -80,12 +80,12 @@ def fit(
         raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    chosen = approach if approach is not None else Parametric()
+    chosen = approach if approach is not None else Kriging()
     screened = screen(runs)
     points = screened.points
     solved = chosen.solve(points)
     largest = float(points.C.max())
-    influence = find_influence(points, solved, flops=largest)
+    influence = find_influence(points, solved, chosen, flops=largest)
     told = () if influence is None else (influence.note(largest),)
     drawn = resampled_law(solved, points, resamples, seed)
     return Fit(

@@ -15,6 +15,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.isoflop import Valley, valleys
+from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import screen
@@ -54,7 +55,7 @@ class Holdout:
         return f"budget {text.flops(held.budget)} ({distance}): {text.and_list(told) or 'no minimum to compare with'}"
 
 
-def holdout(runs: Iterable[Run], approach: Approach, *, budgets: int = 1) -> Holdout:
+def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: int = 1) -> Holdout:
     """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
 
     Raises DataError where fewer than two budgets would be left.
@@ -65,7 +66,7 @@ def holdout(runs: Iterable[Run], approach: Approach, *, budgets: int = 1) -> Hol
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
             f"with {budgets} to be held out; add budgets."
         )
-    return held_out(points, approach, budgets)
+    return held_out(points, approach if approach is not None else Kriging(), budgets)
 
 
 def held_out(points: Points, approach: Approach, budgets: int = 1) -> Holdout:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop import text
-from isoflop.fitting.approach import Solved
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Approach, Solved
 from isoflop.fitting.laws import FrontierLaw, entry
+from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
 from isoflop.fitting.screening import describe
 from isoflop.runs import Run
@@ -20,52 +22,81 @@ FAR = 4.5
 """Robust standard deviations from the law of the other runs; one run in 150,000 under Gaussian noise."""
 LEFT = 0.05
 """Log size by which removing the other far-off runs too may still move the answer."""
+SMALL = 0.02
+"""Log size below which an answer has not moved."""
 LEAST_DEVIATION = 1e-6
 """Of log loss; below it differences are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """Runs that the law of the others does not explain, and that law."""
+    """Runs that a law of the others does not explain, and the answer without them."""
 
     runs: tuple[Run, ...]
     law: Any
     without: Any
     """The law without the runs."""
+    plain: tuple[Any, Any] | None = None
+    """A single law with and without the runs, where `law` is more than that; None where it is one."""
 
     def note(self, flops: float) -> str:
         """One sentence that gives the answer at some FLOPs without the runs."""
-        now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.without))
         one = len(self.runs) == 1
+        them = "it" if one else "them"
         head = (
             f"{len(self.runs)} run{'' if one else 's'} lie{'s' if one else ''} more than {FAR} standard deviations off "
             f"the law of the others ({text.and_list([describe(run) for run in self.runs])})"
         )
-        if abs(math.log(now / then)) < 0.01:
-            return f"{head}; the answer would be the same without {'it' if one else 'them'}."
-        return (
-            f"{head}; without {'it' if one else 'them'} the best size at {text.flops(flops)} FLOPs would be "
-            f"{text.count(then)} instead of {text.count(now)} ({100 * (then / now - 1):+.0f} %)."
-        )
+        now, then = _sizes(self.law, self.without, flops)
+        told = f"the best size at {text.flops(flops)} FLOPs would be {_change(now, then)}"
+        if abs(math.log(now / then)) < SMALL:
+            told = f"the answer would be the same within {100 * SMALL:.0f} %"
+        aside = "" if self.plain is None else f" (that of one law alone: {_change(*_sizes(*self.plain, flops))})"
+        return f"{head}; without {them} {told}{aside}."
 
 
-def find_influence(points: Points, solved: Solved, *, flops: float) -> Influence | None:
-    """The fewest far-off runs whose removal gives the answer that removing all far-off runs gives; None without any."""
-    if solved.refit is None or isinstance(solved.law, FrontierLaw):
+def find_influence(points: Points, solved: Solved, approach: Approach, *, flops: float) -> Influence | None:
+    """The fewest far-off runs whose removal gives the answer that removing all far-off runs gives; None without any.
+
+    They are looked for with one law through all runs, whatever the approach, and only where the approach is a surface.
+    """
+    if isinstance(solved.law, FrontierLaw):
         return None
-    far, distance = _far_off(points, solved)
+    single = _single(points, solved)
+    if single is None or single.refit is None:
+        return None
+    far, distance = _far_off(points, single)
     if not far.any():
         return None
     order = np.flatnonzero(far)[np.argsort(-distance[far])]
-    weights = np.ones((len(order), len(points)))
-    for row, _ in enumerate(order):
-        weights[row, order[: row + 1]] = 0
-    laws = solved.refit(weights)
-    shift = np.log(np.atleast_1d(laws.optimum(flops)[0]) / solved.law.optimum(flops)[0])
-    left = np.abs(shift - shift[-1])
-    enough = int(np.argmax(left <= LEFT))
-    runs = tuple(points.runs[row] for row in sorted(order[: enough + 1]))
-    return Influence(runs, solved.law, entry(laws, enough))
+    every = np.arange(len(points))
+    laws = single.refit(np.array([~np.isin(every, order[: number + 1]) for number in range(len(order))], dtype=float))
+    shift = np.log(np.atleast_1d(laws.optimum(flops)[0]) / single.law.optimum(flops)[0])
+    enough = int(np.argmax(np.abs(shift - shift[-1]) <= LEFT))
+    chosen = np.sort(order[: enough + 1])
+    runs, without = tuple(points.runs[row] for row in chosen), entry(laws, enough)
+    if single is solved:
+        return Influence(runs, solved.law, without)
+    rest = approach.solve(points.pick(~np.isin(every, chosen))).law
+    return Influence(runs, solved.law, rest, plain=(single.law, without))
+
+
+def _single(points: Points, solved: Solved) -> Solved | None:
+    """One law through all runs that can be refitted; None where the points do not determine it."""
+    if solved.refit is not None:
+        return solved
+    try:
+        return Parametric().solve(points)
+    except DataError:
+        return None
+
+
+def _sizes(law: Any, without: Any, flops: float) -> tuple[float, float]:
+    return float(law.optimum(flops)[0]), float(without.optimum(flops)[0])
+
+
+def _change(now: float, then: float) -> str:
+    return f"{text.count(then)} instead of {text.count(now)}, {100 * (then / now - 1):+.0f} %"
 
 
 def _far_off(points: Points, solved: Solved) -> tuple[NDArray[np.bool_], Array]:
