@@ -11,6 +11,7 @@ from isoflop.planning.sweep import Sweep, plan
 from isoflop.recipe import Recipe
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store, train
 
 __all__ = ["find_optimal"]
@@ -55,7 +56,7 @@ def find_optimal(
         unit=unit,
     )
     store = open_store(store)
-    sweep = _planned(task, store, budgets=budgets, target=target, spend=spend)
+    sweep = current_ranks().told(lambda: _planned(task, store, budgets=budgets, target=target, spend=spend))
     runs = train(task, sweep, store=store, executor=executor)
     return predict(fit(runs), flops=target, task=task)
 

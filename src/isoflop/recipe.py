@@ -1,16 +1,18 @@
-"""Recipe: how every run of a sweep is trained, with its rules for the learning rate and the batch."""
+"""Recipe: how every run of a sweep is trained, with its rules for learning rate, batch and decay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from isoflop.errors import ContractError
 
-__all__ = ["Recipe", "Rule", "Schedule"]
+__all__ = ["Groups", "Recipe", "Rule", "Schedule"]
 
 Rule = Callable[[float, float], float]
 """(num_params, num_tokens) -> value."""
-Schedule = Literal["cosine", "linear", "constant"]
+Groups = Callable[[Any, float, float], list[dict[str, Any]]]
+"""(model, lr, weight_decay) -> parameter groups for a torch optimiser; each group's "lr" is its own peak."""
+Schedule = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -31,12 +33,33 @@ def default_batch_tokens(num_params: float, num_tokens: float) -> float:
     return float(0.5 * num_tokens**0.5)
 
 
+def porian_lr(num_params: float, num_tokens: float) -> float:
+    """Peak learning rate 0.0047 (N / 1.08e8)^(-1/3) / 2: Porian et al. 2024 (2406.19146), halved as by OLMo."""
+    return float(0.5 * 0.0047 * (num_params / 108e6) ** (-1 / 3))
+
+
+def porian_batch_tokens(num_params: float, num_tokens: float) -> float:
+    """Tokens per step 2048 * 160 (N / 1.08e8)^(2/3): Porian et al. 2024, as in OLMo's ladder."""
+    return float(2048 * 160 * (num_params / 108e6) ** (2 / 3))
+
+
+def porian_beta2(batch_tokens: float) -> float:
+    """AdamW's second beta: 0.95 from 524,288 tokens per step on, 0.99 below (Porian et al. 2024, as by OLMo)."""
+    return 0.95 if batch_tokens >= 524_288 else 0.99
+
+
+def one_pass_of_params(num_params: float, num_tokens: float) -> float:
+    """Warm-up over as many tokens as the model has params, at most a quarter of the run (Porian et al. 2024)."""
+    return min(num_params / num_tokens, 0.25)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How each run of a sweep is trained.
 
-    `lr` and `batch_tokens` are numbers or rules (num_params, num_tokens) -> number; everything else is one value for
-    all runs. AdamW is the optimiser unless `optimizer` is a factory (params, lr, betas, weight_decay) -> Optimizer.
+    Where a field may be a rule, it is a number or a function (num_params, num_tokens) -> number. AdamW is the optimiser
+    unless `optimizer` is a factory (parameter groups, lr, betas) -> Optimizer. `Recipe.tiny_cpu()` is the default by
+    name, `Recipe.language_model()` the published rule for transformers, `Recipe.mup()` scales rates with width.
 
     Raises ContractError where a value is outside its range.
     """
@@ -48,18 +71,32 @@ class Recipe:
     """Tokens per optimiser step, over all processes."""
     min_batch: int = 2
     """Fewest examples per optimiser step."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float | Callable[[float], float] = 0.95
+    """A number, or a function of the tokens per optimiser step."""
+    weight_decay: float | Rule = 0.1
     """Decoupled decay of tensors with two or more dimensions; biases and gains are not decayed."""
-    warmup: float = 0.1
+    decay_timescale: float | None = None
+    """Share of the run over which the weights average, tau = 1 / (lr weight_decay steps): sets `weight_decay` from it
+    (Bergsma et al. 2025, 2505.13738). None keeps `weight_decay`."""
+    warmup: float | Rule = 0.1
     """Share of the run's steps in which the learning rate rises from zero to its peak."""
     schedule: Schedule = "cosine"
-    """Shape of the learning rate after the warm-up; cosine and linear end at zero."""
+    """Shape of the learning rate after the warm-up; all but constant end at zero. wsd: constant, then a cooldown along
+    1 - sqrt (Hägele et al. 2024, 2405.18392)."""
+    cooldown: float = 0.2
+    """Share of the run that a wsd schedule cools down in."""
     clip: float | None = 1.0
     """Largest gradient norm; None for no clipping."""
     precision: Precision = "auto"
     """auto: bf16 on GPUs that have it, fp32 elsewhere."""
+    ema: float | None = None
+    """Decay per step of an exponential moving average of the weights, which is then what is evaluated; None for off."""
     optimizer: Callable[..., Any] | None = None
+    groups: Groups | None = None
+    """Parameter groups with rates of their own; None for one rate, with biases and gains not decayed."""
+    compile: bool = False
+    """torch.compile the model: faster on a GPU after a minute, seldom worth it on a CPU."""
     eval_tokens: int = 2**18
     """Held-out tokens that the final loss is averaged over (all of `val_data` if it has fewer)."""
     seeds: tuple[int, ...] = (0,)
@@ -68,26 +105,87 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs > 0, "epochs must be above 0 or None", self.epochs)
         _require(self.min_batch >= 1, "min_batch must be at least 1", self.min_batch)
-        _require(0 <= self.warmup < 1, "warmup must be a share of the run from 0 to below 1", self.warmup)
+        _require(0 <= self.beta1 < 1, "beta1 must lie from 0 to below 1", self.beta1)
+        _require(callable(self.warmup) or 0 <= self.warmup < 1, "warmup must be a share below 1", self.warmup)
+        _require(0 < self.cooldown <= 1, "cooldown must be a share above 0", self.cooldown)
         _require(self.schedule in get_args(Schedule), f"schedule must be one of {get_args(Schedule)}", self.schedule)
-        _require(
-            self.precision in get_args(Precision), f"precision must be one of {get_args(Precision)}", self.precision
-        )
+        known = get_args(Precision)
+        _require(self.precision in known, f"precision must be one of {known}", self.precision)
         _require(self.clip is None or self.clip > 0, "clip must be above 0 or None", self.clip)
+        _require(self.ema is None or 0 < self.ema < 1, "ema must lie between 0 and 1, or be None", self.ema)
+        _require(
+            self.decay_timescale is None or self.decay_timescale > 0,
+            "decay_timescale must be above 0 or None",
+            self.decay_timescale,
+        )
         _require(self.eval_tokens >= 1, "eval_tokens must be at least 1", self.eval_tokens)
         _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ", self.seeds)
 
+    @classmethod
+    def tiny_cpu(cls, **changes: Any) -> "Recipe":
+        """The default, by name: measured on byte-level transformers of 1e3 to 3e5 params (see `default_lr`)."""
+        return cls(**changes)
+
+    @classmethod
+    def language_model(cls, **changes: Any) -> "Recipe":
+        """Rules for transformer language models from about 1e7 params on, from Porian et al. 2024 (2406.19146).
+
+        As implemented in OLMo's model ladder: lr and batch by powers of N, beta2 by batch, warm-up over N tokens. One
+        paper's constants: test them on your own sizes before you trust them.
+        """
+        rules: dict[str, Any] = {
+            "lr": porian_lr,
+            "batch_tokens": porian_batch_tokens,
+            "beta2": porian_beta2,
+            "warmup": one_pass_of_params,
+        }
+        return cls(**{**rules, **changes})
+
     def peak_lr(self, num_params: float, num_tokens: float) -> float:
         """Peak learning rate of a run."""
-        return _resolve("lr", self.lr, num_params, num_tokens)
+        return _above_zero("lr", self.lr, num_params, num_tokens)
 
     def tokens_per_step(self, num_params: float, num_tokens: float) -> float:
         """Wanted tokens per optimiser step of a run, before rounding to whole examples."""
-        return _resolve("batch_tokens", self.batch_tokens, num_params, num_tokens)
+        return _above_zero("batch_tokens", self.batch_tokens, num_params, num_tokens)
+
+    def settings(self, num_params: float, num_tokens: float, step_tokens: float) -> Mapping[str, Any]:
+        """The fields of a run's spec that this recipe decides, rules resolved.
+
+        step_tokens: tokens of one optimiser step, after rounding to whole examples.
+        """
+        lr = self.peak_lr(num_params, num_tokens)
+        decay = _resolved(self.weight_decay, num_params, num_tokens)
+        if self.decay_timescale is not None:
+            decay = step_tokens / (lr * self.decay_timescale * num_tokens)
+        warmup = _resolved(self.warmup, num_params, num_tokens)
+        _require(0 <= warmup < 1, "warmup must give a share from 0 to below 1", warmup)
+        beta2 = self.beta2(step_tokens) if callable(self.beta2) else self.beta2
+        _require(0 <= beta2 < 1, "beta2 must give a number from 0 to below 1", beta2)
+        return {
+            "lr": lr,
+            "beta1": self.beta1,
+            "beta2": float(beta2),
+            "weight_decay": decay,
+            "warmup": warmup,
+            "schedule": self.schedule,
+            "cooldown": self.cooldown if self.schedule == "wsd" else None,
+            "clip": self.clip,
+            "precision": self.precision,
+            "ema": self.ema,
+        }
+
+    def unspelled(self) -> tuple[Any, ...]:
+        """What decides a result but stands in no spec: it takes part in the task's fingerprint."""
+        return (self.optimizer, self.groups, self.eval_tokens)
 
 
-def _resolve(name: str, rule: float | Rule, num_params: float, num_tokens: float) -> float:
+def _resolved(rule: float | Rule, num_params: float, num_tokens: float) -> float:
+    return float(rule(num_params, num_tokens) if callable(rule) else rule)
+
+
+def _above_zero(name: str, rule: float | Rule, num_params: float, num_tokens: float) -> float:
     value = rule(num_params, num_tokens) if callable(rule) else rule
     where = f" at {num_params:.3g} params and {num_tokens:.3g} tokens" if callable(rule) else ""
     _require(isinstance(value, int | float) and value > 0, f"{name} must give a number above 0{where}", value)

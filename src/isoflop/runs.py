@@ -37,14 +37,19 @@ class RunSpec:
     tokens_per_example: float | None = None
     lr: float | None = None
     """Peak learning rate."""
+    beta1: float | None = None
     beta2: float | None = None
     weight_decay: float | None = None
     warmup: float | None = None
     """Share of the run in which the learning rate rises."""
     schedule: str | None = None
+    cooldown: float | None = None
+    """Share of the run in which a wsd schedule cools down."""
     clip: float | None = None
     """Largest gradient norm; None for no clipping."""
     precision: str | None = None
+    ema: float | None = None
+    """Decay per step of the averaged weights that are evaluated; None for none."""
     epochs: float | None = None
     """Passes over the training data that the tokens need; None where its length is unknown."""
     seed: int = 0

@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ from torch import nn
 
 import isoflop
 from isoflop.storage.directory import DirectoryStore
-from isoflop.training import loop
-from isoflop.training.loop import evaluate, train_model
+from isoflop.training.evaluation import evaluate
+from isoflop.training.loop import train_model
+from isoflop.training.ranks import current_ranks
 from isoflop.training.work import Work
 from tasks import MLP, examples, loss, mlp_task
 
@@ -82,7 +84,7 @@ def test_the_held_out_loss_is_the_mean_over_all_targets():
     inputs, targets = task.val_data.tensors
     with torch.no_grad():
         each = nn.functional.cross_entropy(model(inputs), targets, reduction="none")
-    mean, stderr = evaluate(task, model, torch.device("cpu"), loop.nullcontext())
+    mean, stderr = evaluate(task, model, current_ranks(), nullcontext())
     assert mean == pytest.approx(each.mean().item(), rel=1e-6)
     assert stderr == pytest.approx(each.std().item() / math.sqrt(500), rel=0.3)
 

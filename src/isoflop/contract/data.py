@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError
 
-__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "to_device"]
+__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "sliced", "to_device"]
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,21 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(to_device(value, device) for value in batch)
     return batch
+
+
+def sliced(value: Any, part: slice, num_examples: int) -> Any:
+    """The part of everything in a batch that has an entry per example; the rest is left as it is."""
+    if isinstance(value, torch.Tensor):
+        return value[part] if value.ndim and len(value) == num_examples else value
+    if isinstance(value, Mapping):
+        return {key: sliced(item, part, num_examples) for key, item in value.items()}
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], torch.Tensor | Mapping | list | tuple):
+        return value[part] if len(value) == num_examples else value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(sliced(item, part, num_examples) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(sliced(item, part, num_examples) for item in value)
+    return value
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

@@ -35,16 +35,15 @@ MAX_ARRAY_ITEMS = 2**22
 def fingerprint(task: Task) -> str:
     """16 hexadecimal digits that stand for the task in run ids; `Task.fingerprint` where the user gave one.
 
-    Of the recipe only what no spec spells out takes part (optimiser factory, first beta, evaluation tokens), so that
-    more seeds or another rule that gives the same learning rate leave finished runs valid.
+    Of the recipe only what no spec spells out takes part (optimiser, groups, evaluation tokens), so that more seeds
+    or another rule that gives the same learning rate leave finished runs valid.
     """
     if task.fingerprint is not None:
         return task.fingerprint
     digest = _Digest()
-    recipe = task.recipe
     for part in (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.count_tokens):
         digest.add(part)
-    for setting in (recipe.optimizer, recipe.betas[0], recipe.eval_tokens):
+    for setting in task.recipe.unspelled():
         digest.add(setting)
     for source in (open_data(task.train_data, "train_data"), open_data(task.val_data, "val_data")):
         digest.add(source.num_examples)

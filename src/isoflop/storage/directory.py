@@ -7,12 +7,14 @@ that is written atomically, so processes on many machines may share a store with
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import write_text
+from isoflop.storage.lease import leased
 from isoflop.storage.records import SCHEMA, dump_run, dump_spec, dump_specs, load_run, load_specs
 
 __all__ = ["DirectoryStore"]
@@ -28,6 +30,9 @@ class DirectoryStore:
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path.absolute()}  # a worker may stand in another folder
 
     def read_runs(self) -> list[Run]:
         folders = sorted(self.path.glob("*/record.json")) if self.path.is_dir() else []
@@ -63,6 +68,9 @@ class DirectoryStore:
 
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
+
+    def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
+        return leased(self.path / run_id, session)
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         # Appending is not atomic, and need not be: cut_curve drops a torn last line and whatever the checkpoint

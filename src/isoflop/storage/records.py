@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from isoflop.errors import StoreError
 from isoflop.runs import Run, RunSpec
 
 __all__ = ["SCHEMA", "dump_run", "dump_spec", "dump_specs", "load_run", "load_spec", "load_specs"]
+
+T = TypeVar("T", Run, RunSpec)
 
 SCHEMA = 1
 """Raised whenever a record changes so that an older isoflop would misread it."""
@@ -55,7 +57,7 @@ def _spec(data: Mapping[str, Any]) -> RunSpec:
     return _build(RunSpec, data)
 
 
-def _build(kind: Any, data: Mapping[str, Any]) -> Any:
+def _build(kind: type[T], data: Mapping[str, Any]) -> T:
     try:
         return kind(**data)
     except TypeError as error:

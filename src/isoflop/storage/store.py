@@ -1,6 +1,7 @@
 """Store: where specs and runs are kept. MemoryStore keeps them until the process ends."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +42,9 @@ class Store(Protocol):
     def checkpoint(self, run_id: str) -> Path | None:
         """The file that a run's checkpoint is kept in; None for a store that keeps none."""
 
+    def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
+        """Hold a run for a session while the block runs; gives None, or who has it where another session does."""
+
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         """Add points to a run's training curve."""
 
@@ -79,6 +83,9 @@ class MemoryStore:
 
     def checkpoint(self, run_id: str) -> Path | None:
         return None
+
+    def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
+        return nullcontext()  # nobody else can see this store
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         self._curves.setdefault(run_id, []).extend(points)

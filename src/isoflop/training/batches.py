@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.contract.data import Source, num_examples_in
+from isoflop.contract.data import Source, num_examples_in, sliced
 from isoflop.contract.randomness import draws_random_numbers, mix, reseed
 from isoflop.errors import DataError
 
@@ -52,26 +52,54 @@ def _hash(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def training_batches(source: Source, batch: int, seed: int, first_step: int, epochs: float | None) -> Iterator[Any]:
+def training_batches(
+    source: Source,
+    batch: int,
+    seed: int,
+    first_step: int,
+    epochs: float | None,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Any]:
     """The batches of a run from a step on, without end.
+
+    share: (rank, number of processes); each gets its part of every batch, None where a batch has fewer examples.
 
     Raises DataError where a stream ends before the run does and another pass is not allowed.
     """
     if source.kind == "examples":
-        return _from_examples(source, batch, seed, first_step)
+        return _from_examples(source, batch, seed, first_step, share)
     items = _endless(source, seed, epochs)
     if source.kind == "batches":
-        return islice(items, first_step, None)
-    return _grouped(source, islice(items, first_step * batch, None), batch)
+        return (_part(whole, share) for whole in islice(items, first_step, None))
+    return _grouped(source, islice(items, first_step * batch, None), batch, share)
 
 
-def _from_examples(source: Source, batch: int, seed: int, step: int) -> Iterator[Any]:
+def _bounds(batch: int, share: tuple[int, int]) -> tuple[int, int]:
+    """First and last (exclusive) place of a process's part of a batch; parts differ by one example at most."""
+    rank, num_ranks = share
+    return batch * rank // num_ranks, batch * (rank + 1) // num_ranks
+
+
+def _part(whole: Any, share: tuple[int, int]) -> Any:
+    """A process's part of a batch that came whole."""
+    if share[1] == 1:
+        return whole
+    num_examples = num_examples_in(whole)
+    first, last = _bounds(num_examples, share)
+    return sliced(whole, slice(first, last), num_examples) if last > first else None
+
+
+def _from_examples(source: Source, batch: int, seed: int, step: int, share: tuple[int, int]) -> Iterator[Any]:
     num_examples = source.num_examples or 0
     random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
+    first, last = _bounds(batch, share)
     while True:
-        positions = np.arange(step * batch, (step + 1) * batch)
+        positions = np.arange(step * batch + first, step * batch + last)
         epochs, indices = epoch_and_index(seed, positions, num_examples)
-        yield _gather_seeded(source, seed, epochs, indices) if random else source.gather(indices.tolist())
+        if last == first:
+            yield None
+        else:
+            yield _gather_seeded(source, seed, epochs, indices) if random else source.gather(indices.tolist())
         step += 1
 
 
@@ -107,9 +135,11 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
             )
 
 
-def _grouped(source: Source, items: Iterator[Any], batch: int) -> Iterator[Any]:
+def _grouped(source: Source, items: Iterator[Any], batch: int, share: tuple[int, int]) -> Iterator[Any]:
+    first, last = _bounds(batch, share)
     while True:
-        yield source.collate(list(islice(items, batch)))
+        own = list(islice(items, batch))[first:last]
+        yield source.collate(own) if own else None
 
 
 def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Iterator[Any]:

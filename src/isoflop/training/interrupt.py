@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_requests"]
+__all__ = ["EXIT_PREEMPTED", "stop_requests", "terminated_as_exit"]
+
+EXIT_PREEMPTED = 75
+"""Exit code after SIGTERM with everything saved (EX_TEMPFAIL of sysexits.h: try again)."""
 
 
 @contextmanager
@@ -31,3 +34,20 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """Inside the block SIGTERM raises SystemExit(75), so that workers are asked to save before the program ends."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_PREEMPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,29 +1,28 @@
 """train(): the specs of a sweep that a store does not have yet go to an executor and come back as records."""
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from isoflop import __version__
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import Run, RunSpec
+from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.executors.contract import Demand, Executor
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.progress import show_progress
+from isoflop.training.ranks import Ranks, current_ranks
+from isoflop.training.sharing import records
+from isoflop.training.trackers import check_trackers
 from isoflop.training.work import Work
 
 __all__ = ["Executor", "open_store", "train"]
-
-
-class Executor(Protocol):
-    """Anything with `map`: does the work for each spec, anywhere, and yields each spec's record once, in any order."""
-
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec], /) -> Iterable[Run]: ...
 
 
 def train(
@@ -35,6 +34,7 @@ def train(
     on_record: Callable[[Run], None] | None = None,
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    trackers: Sequence[str] = (),
 ) -> list[Run]:
     """Train the runs of a sweep and give them in its order; those that the store has are not trained again.
 
@@ -42,29 +42,35 @@ def train(
     executor: where runs are trained; None for one after the other in this process.
     on_record: called with each new record; for redrawing a page, say.
     progress: show runs done, tokens per second, time left and the best loss of each budget.
+    trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
     checkpoint_seconds: how often a run's state is saved, and so what a killed run loses at most.
 
     A run that diverges or raises comes back with that status and its reason; failed runs are not tried again unless
-    their folder is removed. Ctrl-C stops after saving checkpoints; the same call goes on from there.
+    their folder is removed. Ctrl-C stops after saving checkpoints, and so does SIGTERM (exit code 75); the same call
+    goes on from there.
 
-    Raises PlanError for an empty sweep or one that another task planned.
+    Under `torchrun` every process calls this; all of them train each run together, and the first one writes.
+
+    Raises PlanError for an empty sweep, one that another task planned, or a pool of workers under `torchrun`;
+    ContractError for a tracker that is not there.
     """
-    store = open_store(store)
-    if not sweep.specs:
-        raise PlanError("A sweep must have at least one run, but this one is empty.")
-    _check_specs(task, sweep)
-    store.write_task(_facts(task, sweep))
-    recorded = {spec.id: run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None}
+    store, ranks = open_store(store), current_ranks()
+    _check(task, sweep, executor, ranks)
+    check_trackers(trackers)
+    recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
-        with show_progress(sweep, recorded.values(), enabled=progress) as display:
-            work = Work(task, store, display.update, checkpoint_seconds)
-            for run in (executor or InProcess()).map(work, todo):
-                if store.read_run(run.id) is None:  # an executor without workers of its own, or a store in memory
+        shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
+        with shown as display, terminated_as_exit():
+            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), _demands(sweep))
+            for run in records(executor or InProcess(), work, todo, ranks):
+                if (
+                    ranks.is_first and store.read_run(run.id) is None
+                ):  # an executor without workers of its own, or a store in memory
                     store.write_run(run)
                 recorded[run.id] = run
                 display.finish(run)
-                if on_record is not None:
+                if on_record is not None and ranks.is_first:
                     on_record(run)
     return [recorded[spec.id] for spec in sweep.specs]
 
@@ -78,7 +84,25 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
     return store
 
 
-def _check_specs(task: Task, sweep: Sweep) -> None:
+def _begun(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
+    """What the store has of a sweep, after noting there what is being scaled."""
+    store.write_task(_facts(task, sweep))
+    return {spec.id: run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None}
+
+
+def _demands(sweep: Sweep) -> dict[str, Demand]:
+    ids = (spec.id for spec in sweep.specs)
+    return {run_id: Demand(sweep.seconds.get(run_id), sweep.memory_bytes.get(run_id)) for run_id in ids}
+
+
+def _check(task: Task, sweep: Sweep, executor: Executor | None, ranks: Ranks) -> None:
+    if not sweep.specs:
+        raise PlanError("A sweep must have at least one run, but this one is empty.")
+    if ranks.num_ranks > 1 and not isinstance(executor, InProcess | None):
+        raise PlanError(
+            f"Under torchrun all {ranks.num_ranks} processes train each run together, so the executor must be "
+            f"InProcess(), but got {type(executor).__name__}; start the program without torchrun to use that one."
+        )
     mark = fingerprint(task)
     strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
     if strangers:

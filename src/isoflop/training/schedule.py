@@ -7,16 +7,26 @@ from isoflop.recipe import Schedule
 __all__ = ["lr_factor"]
 
 
-def lr_factor(schedule: Schedule, warmup: float, step: float, num_steps: float) -> float:
+def lr_factor(schedule: Schedule, warmup: float, step: float, num_steps: float, cooldown: float = 0.2) -> float:
     """Share of the peak learning rate at a step (counted from 0) of a run of `num_steps`.
 
-    Rises in a line over the first `warmup` share of the steps and reaches the peak at its last; then "cosine" and
-    "linear" fall to zero, which they would reach at step `num_steps`, and "constant" stays.
+    Rises in a line over the first `warmup` share of the steps and reaches the peak at its last. Then "cosine" and
+    "linear" fall to zero, which they would reach at step `num_steps`; "wsd" stays until the last `cooldown` share and
+    falls along 1 - sqrt; "constant" stays.
     """
     num_warm = warmup * num_steps
     if step + 1 <= num_warm:
         return (step + 1) / num_warm
-    share = min(1.0, max(0.0, (step - num_warm) / max(1e-12, num_steps - num_warm)))
+    share = _share(step, num_warm, num_steps)
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * share))
-    return 1 - share if schedule == "linear" else 1.0
+    if schedule == "linear":
+        return 1 - share
+    if schedule == "wsd":
+        return 1 - math.sqrt(_share(step, max(num_warm, (1 - cooldown) * num_steps), num_steps))
+    return 1.0
+
+
+def _share(step: float, first: float, last: float) -> float:
+    """How far a step is from `first` (0) to `last` (1)."""
+    return min(1.0, max(0.0, (step - first) / max(1e-12, last - first)))

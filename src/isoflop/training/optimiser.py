@@ -1,0 +1,35 @@
+"""The optimiser of a run, and its parameter groups."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+
+__all__ = ["make_optimizer"]
+
+
+def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW, or what the recipe's factory gives; each group holds its peak learning rate as "peak_lr"."""
+    recipe, lr, decay = task.recipe, spec.lr or 0.0, spec.weight_decay or 0.0
+    groups = recipe.groups(model, lr, decay) if recipe.groups is not None else _decayed_apart(model, decay)
+    betas = (spec.beta1 or 0.9, spec.beta2 or 0.95)
+    if recipe.optimizer is not None:
+        optimizer: torch.optim.Optimizer = recipe.optimizer(groups, lr=lr, betas=betas)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    for group in optimizer.param_groups:
+        group["peak_lr"] = group["lr"]
+    return optimizer
+
+
+def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices with weight decay, biases and gains without."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,70 @@
+"""State: what the training loop changes, how it is saved, and how a run resumes from it."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from isoflop.runs import CurvePoint, RunSpec
+from isoflop.storage.store import Store
+from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
+
+__all__ = ["State", "resume", "save"]
+
+_COUNTERS = ("step", "num_tokens", "seconds")
+
+
+@dataclass
+class State:
+    """What the loop changes, and so exactly what a checkpoint holds. Random numbers are keyed by step: no state.
+
+    ema: the averaged weights, where the recipe asks for them.
+    recent: training losses since the last point of the curve; they stay on the device until then.
+    micro_batch: examples per forward pass once a batch did not fit; not saved, since it is found again.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: list[torch.Tensor] | None = None
+    step: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0
+    curve: list[CurvePoint] = field(default_factory=list)
+    recent: list[torch.Tensor] = field(default_factory=list)
+    micro_batch: int | None = None
+
+    def recent_losses(self) -> list[float]:
+        """The losses since the last point of the curve, fetched from the device."""
+        return torch.stack(self.recent).tolist() if self.recent else []
+
+
+def save(state: State, spec: RunSpec, store: Store) -> None:
+    """Write a checkpoint, and the curve up to it."""
+    path = store.checkpoint(spec.id)
+    if path is None:
+        return
+    kept = store.cut_curve(spec.id, state.num_tokens)
+    store.append_curve(spec.id, state.curve[len(kept) :])
+    held = {
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "ema": state.ema,
+        "recent": state.recent_losses(),
+        **{name: getattr(state, name) for name in _COUNTERS},
+    }
+    save_checkpoint(path, held)
+
+
+def resume(state: State, spec: RunSpec, store: Store, device: torch.device) -> None:
+    """Bring a new state to where the store's checkpoint is, if it has one."""
+    path = store.checkpoint(spec.id)
+    held = None if path is None else load_checkpoint(path, device)
+    if held is None:
+        return
+    state.model.load_state_dict(held["model"])
+    state.optimizer.load_state_dict(held["optimizer"])
+    state.ema = held["ema"]
+    state.recent = [torch.tensor(loss, device=device) for loss in held["recent"]]
+    for name in _COUNTERS:
+        setattr(state, name, held[name])
+    state.curve = store.cut_curve(spec.id, state.num_tokens)

@@ -1,0 +1,173 @@
+"""One optimiser step: gradients of a batch over micro-batches and processes, clipped and applied."""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoflop.contract.data import num_examples_in, sliced, to_device
+from isoflop.contract.loss import batch_loss, count_tokens
+from isoflop.contract.randomness import reseed
+from isoflop.errors import IsoflopError
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+from isoflop.training.ranks import Ranks
+from isoflop.training.schedule import lr_factor
+from isoflop.training.state import State
+
+__all__ = ["Setting", "split", "train_step"]
+
+MODEL = 2
+"""First part of the random key of a step, apart from the keys of data order and initial weights."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run's steps share.
+
+    forward: the model as it is called, compiled where the recipe asks for it.
+    precision: the autocast context, entered around each forward pass.
+    """
+
+    task: Task
+    spec: RunSpec
+    ranks: Ranks
+    forward: nn.Module
+    precision: AbstractContextManager[Any]
+
+
+def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int | None) -> int | None:
+    """Take one step; gives the signal that asked any process to stop, or None.
+
+    A batch that does not fit into memory is taken in halves, from this step on. Raises what the user's code raises, on
+    all processes.
+    """
+    _set_rates(setting, state)
+    num_tokens, loss, stop = _all_gradients(setting, state, batches, stop)
+    if setting.spec.clip is not None:
+        nn.utils.clip_grad_norm_(state.model.parameters(), setting.spec.clip)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.ema is not None:
+        torch._foreach_lerp_(state.ema, list(state.model.parameters()), 1 - (setting.spec.ema or 0.0))
+    state.recent.append(loss)
+    state.step += 1
+    state.num_tokens += num_tokens
+    return stop
+
+
+def _set_rates(setting: Setting, state: State) -> None:
+    """The learning rate of each group for this step."""
+    spec = setting.spec
+    # The position by tokens equals the step count where every step has as many, and ends on time where not.
+    num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
+    position = num_steps * state.num_tokens / spec.num_tokens
+    schedule: Any = spec.schedule or "cosine"
+    factor = lr_factor(schedule, spec.warmup or 0.0, position, num_steps, spec.cooldown or 0.2)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def _all_gradients(
+    setting: Setting, state: State, batches: Iterator[Any], stop: int | None
+) -> tuple[int, torch.Tensor, int | None]:
+    """Leave the gradient of the batch's mean loss in the parameters; gives tokens, mean loss, stop signal."""
+    batch, error = _fetched(batches)
+    while True:
+        attempt = _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
+        may_shrink = _is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
+        if setting.ranks.num_ranks > 1:
+            attempt, stop, may_shrink = _agreed(setting, state, attempt, stop, may_shrink)
+        if attempt.error is None:
+            return attempt.num_tokens, attempt.loss, stop
+        if not may_shrink:
+            raise attempt.error
+        state.micro_batch = math.ceil(_piece_size(state, batch) / 2)
+        state.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Gradients of a batch, or why there are none."""
+
+    num_tokens: int = 0
+    loss: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+    error: Exception | None = None
+
+
+def _try_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
+    reseed(MODEL, setting.spec.seed, state.step, setting.ranks.rank)
+    try:
+        return _own_gradients(setting, state, batch)
+    except Exception as error:  # told to the other processes, then raised or answered with smaller pieces
+        return _Attempt(error=error)
+
+
+def _agreed(
+    setting: Setting, state: State, own: _Attempt, stop: int | None, may_shrink: bool
+) -> tuple[_Attempt, int | None, bool]:
+    """Attempt, stop signal and whether to try smaller pieces, the same on all processes; gradients are summed."""
+    ranks, failed = setting.ranks, own.error is not None
+    sums = ranks.summed([failed, failed and may_shrink, own.num_tokens, own.num_tokens * own.loss.item(), stop or 0])
+    num_failed, num_shrinkable, tokens, weighted, signal = sums
+    if num_failed:
+        elsewhere = IsoflopError("Another process of this run failed at this step; its output says why.")
+        return _Attempt(error=own.error or elsewhere), stop, num_failed == num_shrinkable
+    _weigh(state.model, own.num_tokens / max(1.0, tokens))
+    ranks.sum_gradients(state.model.parameters())
+    loss = torch.tensor(weighted / max(1.0, tokens), device=ranks.device)
+    return _Attempt(int(tokens), loss), int(signal) or None, False
+
+
+def _fetched(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
+    try:
+        return next(batches), None
+    except Exception as error:
+        return None, error
+
+
+def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
+    """Add the gradient of the mean over this process's targets."""
+    loss_sum = torch.zeros((), device=setting.ranks.device)
+    num_tokens = 0 if batch is None else count_tokens(setting.task, batch)
+    if num_tokens == 0:
+        return _Attempt(0, loss_sum)
+    for piece in split(batch, state.micro_batch):
+        share = count_tokens(setting.task, piece) / num_tokens
+        if share > 0:  # the mean over no target is not a number
+            with setting.precision:
+                loss = batch_loss(setting.task, setting.forward, to_device(piece, setting.ranks.device))
+            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            loss_sum += loss.detach() * share
+    return _Attempt(num_tokens, loss_sum)
+
+
+def _piece_size(state: State, batch: Any) -> int:
+    """Examples of a forward pass."""
+    return state.micro_batch or (1 if batch is None else num_examples_in(batch))
+
+
+def _is_out_of_memory(error: Exception | None) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error)
+    )
+
+
+def _weigh(model: nn.Module, weight: float) -> None:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if gradients:
+        torch._foreach_mul_(gradients, weight)
+
+
+def split(batch: Any, size: int | None) -> list[Any]:
+    """A batch in pieces of at most `size` examples; whole for None."""
+    if size is None:
+        return [batch]
+    num_examples = num_examples_in(batch)
+    return [sliced(batch, slice(k, k + size), num_examples) for k in range(0, num_examples, size)]

@@ -1,0 +1,72 @@
+"""Experiment trackers (TensorBoard, Weights & Biases, MLflow, Trackio) through Accelerate; off unless asked for."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from isoflop.errors import ContractError
+from isoflop.runs import RunSpec
+from isoflop.storage.store import Store
+from isoflop.training.ranks import Ranks
+
+__all__ = ["TRACKERS", "check_trackers", "open_trackers"]
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+
+PROJECT = "isoflop"
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise ContractError for a tracker that is not known or not installed, before anything is trained."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    available = {str(tracker.value if hasattr(tracker, "value") else tracker) for tracker in get_available_trackers()}
+    for name in names:
+        if name not in TRACKERS or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}:
+            raise ContractError(f"trackers must be among {', '.join(TRACKERS)}, but got {name!r}.")
+        if name not in available:
+            raise ContractError(f"Tracker {name!r} must be installed; run: pip install 'isoflop[trackers]'.")
+
+
+@contextmanager
+def open_trackers(
+    names: Sequence[str], spec: RunSpec, store: Store, ranks: Ranks
+) -> Iterator[Callable[[Mapping[str, float], int], None]]:
+    """A function (values, step) that logs to every tracker: one tracker run per run, its spec as the configuration."""
+    opened = [_open(name, spec, store) for name in names] if ranks.is_first else []
+    for tracker in opened:
+        tracker.store_init_configuration({key: _plain(value) for key, value in asdict(spec).items()})
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        for tracker in opened:
+            tracker.log(dict(values), step=step)
+
+    try:
+        yield log
+    finally:
+        for tracker in opened:
+            tracker.finish()
+
+
+def _open(name: str, spec: RunSpec, store: Store) -> Any:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    checkpoint = store.checkpoint(spec.id)
+    folder = Path("runs") if checkpoint is None else checkpoint.parent.parent
+    title = f"{spec.size} at {spec.budget:.3g}, seed {spec.seed}" if spec.budget else f"{spec.size}, seed {spec.seed}"
+    known: dict[str, dict[str, Any]] = {
+        "tensorboard": {"run_name": spec.id, "logging_dir": folder / "tracking"},
+        "wandb": {"run_name": PROJECT, "name": title, "id": spec.id, "resume": "allow", "dir": str(folder)},
+        "mlflow": {"experiment_name": PROJECT, "run_name": title},
+        "trackio": {"run_name": PROJECT, "name": spec.id},
+    }
+    tracker = LOGGER_TYPE_TO_CLASS[name](**known[name])
+    if hasattr(tracker, "start"):
+        tracker.start()
+    return tracker
+
+
+def _plain(value: Any) -> Any:
+    return "none" if value is None else value
