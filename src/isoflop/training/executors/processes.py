@@ -1,82 +1,91 @@
-"""Processes: a pool of worker processes, each with one thread and one run at a time.
-
-This module is what a worker imports first, so it imports neither torch nor the caller's `__main__`: the work arrives by
-value (cloudpickle), and a program needs no `if __name__ == "__main__"` guard.
-"""
+"""Processes: a pool of worker processes on this machine, each with one run at a time."""
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from queue import SimpleQueue
 from typing import Any
 
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
+from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
+from isoflop.training.executors.devices import num_cores, visible_gpus
+from isoflop.training.executors.shipping import dump_work
+from isoflop.training.executors.worker import Message, serve
 
 __all__ = ["Processes"]
 
 STOP_SECONDS = 20.0
-"""What a worker has to save its checkpoint when the pool is stopped."""
+"""What workers have to save their checkpoints when the pool is stopped."""
 
-Message = tuple[str, Any]
-"""From a worker: ("progress", Progress), ("done", Run) or ("broken", text)."""
+FAILED_STARTS = 3
+"""So many workers in a row that die before they can take a run mean that none ever will."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Trains runs in worker processes of this machine, longest first, each run on one worker.
+
+    num_workers: None for one per GPU (`runs_per_device` on each), or one per CPU core where there is no GPU.
+    num_threads: CPU threads per run.
+    retries: how often a run is tried again whose worker died (killed, out of memory); then it is recorded as failed.
+    runs_per_device: runs that share a GPU; tiny ones leave most of it idle.
+
+    Workers are spawned, never forked, and told their GPU before they load torch, so the caller may have used CUDA. They
+    stay warm from run to run and end when the caller does. A program needs no `if __name__ == "__main__"`, and may be a
+    script, a notebook or `python -c`: what it defines is sent by value, and its `__main__` is not imported again.
+    """
+
+    num_workers: int | None = None
+    num_threads: int = 1
+    retries: int = 1
+    runs_per_device: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_workers", 1), ("num_threads", 1), ("runs_per_device", 1), ("retries", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                noun = "worker" if name == "num_workers" else name
+                raise PlanError(f"Processes needs at least {least} {noun}, but got {value}.")
+
+    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+        if not specs:
+            return
+        gpus = visible_gpus()
+        num_workers = self.num_workers or len(gpus) * self.runs_per_device or max(1, num_cores() // self.num_threads)
+        slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))]
+        payload = dump_work(reporting_to(work, None), with_modules=False)
+        pool = _Pool(payload, slots, self.num_threads, Deaths(self.retries), getattr(work, "on_progress", None))
+        try:
+            yield from pool.run(longest_first(work, specs))
+        finally:
+            pool.stop()
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    is_ready: bool = False
     spec: RunSpec | None = None
-
-
-@dataclass(frozen=True)
-class Processes:
-    """Trains runs in a pool of worker processes, longest first, each run on one worker.
-
-    num_workers: None for one per GPU, or one per CPU core where there is no GPU. Workers are spawned, stay warm from
-        run to run, compute on `num_threads` threads, see one GPU each, and end when this process does.
-    retries: how often a run is tried again whose worker died (killed, out of memory); then it is recorded as failed.
-    """
-
-    num_workers: int | None = None
-    num_threads: int = 1
-    retries: int = 1
-
-    def __post_init__(self) -> None:
-        if self.num_workers is not None and self.num_workers < 1:
-            raise PlanError(f"Processes needs at least 1 worker, but got {self.num_workers}.")
-
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
-        on_progress = getattr(work, "on_progress", None)
-        num_workers = min(self.num_workers or _default_workers(), len(specs))
-        payload = _by_value(replace(work, on_progress=None) if on_progress is not None else work)  # type: ignore[type-var]
-        pool = _Pool(payload, num_workers, self.num_threads, self.retries, on_progress)
-        try:
-            yield from pool.run(sorted(specs, key=lambda spec: -spec.flops))
-        finally:
-            pool.stop()
 
 
 @dataclass
 class _Pool:
     payload: bytes
-    num_workers: int
+    slots: list[str | None]
+    """The GPU of each worker; a worker's replacement has the same."""
     num_threads: int
-    retries: int
+    deaths: Deaths
     on_progress: Callable[[Any], None] | None
     workers: dict[int, _Worker] = field(default_factory=dict)
-    """By slot; a slot keeps its GPU when its worker is replaced."""
-    deaths: dict[str, int] = field(default_factory=dict)
+    failed_starts: int = 0
 
     def run(self, todo: list[RunSpec]) -> Iterator[Run]:
-        todo = list(todo)
         num_left = len(todo)
         while num_left:
             self._fill(todo)
@@ -87,37 +96,46 @@ class _Pool:
                     yield run
 
     def stop(self) -> None:
-        """Ask the workers to save and end; kill those that do not."""
+        """Ask the workers to save and end; kill those that have not when the time is over."""
         for worker in self.workers.values():
             if worker.spec is None:
                 worker.pipe.close()  # an idle worker ends when its pipe does
-            elif worker.process.is_alive():
+            else:
                 worker.process.terminate()
+        end = time.monotonic() + STOP_SECONDS
         for worker in self.workers.values():
-            worker.process.join(STOP_SECONDS)
+            worker.process.join(max(0.0, end - time.monotonic()))
             worker.process.kill()
+            worker.process.join()
+            worker.process.close()
+            worker.pipe.close()
         self.workers.clear()
 
     def _fill(self, todo: list[RunSpec]) -> None:
-        for slot in range(self.num_workers):
-            if not todo:
-                return
-            worker = self.workers.get(slot) or self._start(slot)
-            if worker.spec is None:
-                worker.spec = todo.pop(0)
-                with suppress(OSError):  # a worker that died idle is found by _ready
-                    worker.pipe.send(worker.spec)
+        for slot in range(len(self.slots)):
+            worker = self.workers.get(slot)
+            if todo and (worker is None or worker.spec is None):
+                self._give(self._living(slot), todo.pop(0))
+
+    def _living(self, slot: int) -> _Worker:
+        """The worker of a slot; a new one where it has none or it died while it had nothing to do."""
+        worker = self.workers.get(slot)
+        if worker is not None and not worker.process.is_alive():
+            worker.pipe.close()
+            worker = None
+        return worker or self._start(slot)
+
+    def _give(self, worker: _Worker, spec: RunSpec) -> None:
+        worker.spec = spec
+        with suppress(OSError):  # it died just now: _hear finds it
+            worker.pipe.send(spec)
 
     def _start(self, slot: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
+        arguments = (theirs, self.slots[slot], self.num_threads, list(sys.path))
         with _without_main():
-            process = context.Process(
-                target=_serve,
-                args=(theirs, slot, self.num_threads, list(sys.path)),
-                daemon=True,
-                name=f"isoflop-{slot}",
-            )
+            process = context.Process(target=serve, args=arguments, daemon=True, name=f"isoflop-{slot}")
             process.start()
         theirs.close()
         with suppress(OSError):
@@ -133,13 +151,16 @@ class _Pool:
         """A finished run, if that is what the worker in this slot has to say."""
         worker = self.workers[slot]
         try:
-            kind, content = worker.pipe.recv()
+            message: Message = worker.pipe.recv()
         except (EOFError, OSError):
             return self._bury(slot, todo)
-        if kind == "progress" and self.on_progress is not None:
-            self.on_progress(content)
+        kind, content = message
         if kind == "broken":
             raise PlanError(f"A worker process cannot load the task: {content}.")
+        if kind == "ready":
+            worker.is_ready, self.failed_starts = True, 0
+        if kind == "progress" and self.on_progress is not None:
+            self.on_progress(content)
         if kind != "done":
             return None
         worker.spec = None
@@ -149,98 +170,35 @@ class _Pool:
     def _bury(self, slot: int, todo: list[RunSpec]) -> Run | None:
         """After a worker's death: its run is tried again, or recorded as failed."""
         worker = self.workers.pop(slot)
+        worker.pipe.close()
         worker.process.join(STOP_SECONDS)
-        spec = worker.spec
-        assert spec is not None
-        self.deaths[spec.id] = self.deaths.get(spec.id, 0) + 1
-        if self.deaths[spec.id] <= self.retries:
-            todo.insert(0, spec)
-            return None
-        reason = f"its worker process died {self.deaths[spec.id]} times, last with exit code {worker.process.exitcode}"
-        return Run(spec=spec, status="failed", num_tokens=0, flops=0.0, error=reason)
+        reason = f"exit code {worker.process.exitcode}"
+        assert worker.spec is not None
+        if not worker.is_ready:
+            self._note_failed_start(reason)
+        elif not self.deaths.again(worker.spec):
+            return self.deaths.failed(worker.spec, reason)
+        todo.insert(0, worker.spec)
+        return None
 
-
-def _serve(pipe: Connection, slot: int, num_threads: int, path: list[str]) -> None:
-    """A worker's life: read the work, do it for each spec that comes, end when the parent does."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(num_threads)
-    _see_one_gpu(slot)
-    sys.path[:] = path
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
-    inbox: SimpleQueue[Any] = SimpleQueue()
-    try:
-        import cloudpickle
-        import torch
-
-        torch.set_num_threads(num_threads)
-        work = cloudpickle.loads(pipe.recv())
-    except EOFError:
-        return
-    except Exception as error:
-        pipe.send(("broken", f"{type(error).__name__}: {error}"))
-        return
-    threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
-    if hasattr(work, "on_progress"):
-        work = replace(work, on_progress=lambda progress: pipe.send(("progress", progress)))
-    while True:
-        spec = inbox.get()
-        with suppress(KeyboardInterrupt):  # asked to stop, and the checkpoint is saved
-            pipe.send(("done", work(spec)))
-            continue
-        return
-
-
-def _listen(pipe: Connection, inbox: "SimpleQueue[Any]") -> None:
-    """Pass specs on; when the pipe closes the parent is gone or done, so the worker ends at once, even in mid-run."""
-    while True:
-        try:
-            inbox.put(pipe.recv())
-        except (EOFError, OSError):
-            os._exit(0)
-
-
-def _see_one_gpu(slot: int) -> None:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(k) for k in range(_num_gpus())]
-    if gpus and gpus != [""]:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-
-
-def _num_gpus() -> int:
-    """GPUs of this machine, asked of the driver's folder so that no CUDA context is made."""
-    folder = "/proc/driver/nvidia/gpus"
-    return len(os.listdir(folder)) if os.path.isdir(folder) else 0
-
-
-def _default_workers() -> int:
-    import torch
-
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
-
-
-def _by_value(work: Any) -> bytes:
-    import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(work)
-    except Exception as error:
-        raise PlanError(
-            f"Processes must send the task to its workers, but it cannot be pickled ({type(error).__name__}: {error}); "
-            f"keep open files, locks and generators out of the dataset, or train with InProcess()."
-        ) from error
-    return data
+    def _note_failed_start(self, reason: str) -> None:
+        self.failed_starts += 1
+        if self.failed_starts >= FAILED_STARTS:
+            raise PlanError(
+                f"{FAILED_STARTS} worker processes in a row died while they loaded the task, last with {reason} (-9 is "
+                f"often a lack of memory); use fewer workers, or train with InProcess() to see why."
+            )
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Spawned processes import the parent's `__main__`, which runs an unguarded script again; hide it meanwhile."""
-    main = sys.modules["__main__"]
-    hidden = {name: getattr(main, name, None) for name in ("__spec__", "__file__")}
-    for name in hidden:
-        setattr(main, name, None)
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    names = [name for name in ("__spec__", "__file__") if name in main]
+    hidden = {name: main.pop(name) for name in names}
+    main["__spec__"] = None  # multiprocessing reads it without asking whether it is there
     try:
         yield
     finally:
-        for name, value in hidden.items():
-            setattr(main, name, value)
-        if hidden["__file__"] is None:
-            del main.__file__
+        main.pop("__spec__")
+        main.update(hidden)
