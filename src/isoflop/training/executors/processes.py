@@ -195,7 +195,7 @@ def _without_main() -> Iterator[None]:
     """Spawned processes import the parent's `__main__`, which runs an unguarded script again; hide it meanwhile."""
     main: dict[str, Any] = vars(sys.modules["__main__"])
     names = [name for name in ("__spec__", "__file__") if name in main]
-    hidden = {name: main.pop(name) for name in names}
+    hidden: dict[str, Any] = {name: main.pop(name) for name in names}
     main["__spec__"] = None  # multiprocessing reads it without asking whether it is there
     try:
         yield
