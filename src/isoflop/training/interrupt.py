@@ -5,11 +5,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
-__all__ = ["EXIT_PREEMPTED", "stop_requests", "terminated_as_exit"]
+__all__ = ["EXIT_PREEMPTED", "leave", "stop_requests", "terminated_as_exit"]
 
 EXIT_PREEMPTED = 75
 """Exit code after SIGTERM with everything saved (EX_TEMPFAIL of sysexits.h: try again)."""
+
+
+def leave(stop: int) -> NoReturn:
+    """End the program the way the signal asked for: SystemExit(75) for SIGTERM, else KeyboardInterrupt."""
+    if stop == signal.SIGTERM:
+        raise SystemExit(EXIT_PREEMPTED)
+    raise KeyboardInterrupt
 
 
 @contextmanager

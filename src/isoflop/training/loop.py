@@ -3,7 +3,6 @@
 import copy
 import math
 import platform
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +21,7 @@ from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.batches import training_batches
 from isoflop.training.evaluation import evaluate
-from isoflop.training.interrupt import EXIT_PREEMPTED, stop_requests
+from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer
 from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
@@ -55,19 +54,22 @@ def train_model(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
+    stop_requested: Callable[[], int | None] = lambda: None,
 ) -> Run:
     """Train one spec and give its run, held-out loss included; resumes from the store's checkpoint bit for bit.
 
     Under `torchrun` all processes train it together: the same batches, split among them, the same schedule, the same
     held-out set. The run stops as "diverged" when its training loss is no longer finite.
 
-    Raises KeyboardInterrupt on Ctrl-C and SystemExit(75) on SIGTERM, after saving a checkpoint, and whatever the user's
-    code raises.
+    stop_requested: asked between steps; gives a signal's number when the run is to be left.
+
+    Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after saving a checkpoint when asked to stop; and whatever
+    the user's code raises.
     """
     ranks = current_ranks()
     source = open_data(task.train_data, "train_data")
     share = (ranks.rank, ranks.num_ranks)
-    with seeded(0), stop_requests() as stop_requested, open_trackers(trackers, spec, store, ranks) as log:
+    with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
         reseed(INIT, spec.seed)
         model = build(task, spec.size, "cpu").to(ranks.device).train()
@@ -101,7 +103,7 @@ def train_model(
                     save(state, spec, store)
                 saved = now
             if stop:
-                _leave(stop, state.step)
+                leave(stop)
         # evaluate
         held_out, stderr = math.nan, None
         if error is None:
@@ -133,13 +135,6 @@ def _add_point(state: State) -> str | None:
     state.curve.append((float(state.num_tokens), sum(losses) / len(losses)))
     state.recent.clear()
     return None
-
-
-def _leave(stop: int, step: int) -> None:
-    """End the program the way its stop was asked for; the checkpoint is saved."""
-    if stop == signal.SIGTERM:
-        raise SystemExit(EXIT_PREEMPTED)
-    raise KeyboardInterrupt(f"stopped at step {step}; a checkpoint was saved")
 
 
 def _evaluated(state: State) -> nn.Module:

@@ -10,6 +10,7 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import Demand
+from isoflop.training.interrupt import leave, stop_requests
 from isoflop.training.loop import CHECKPOINT_SECONDS, Progress, train_model, versions
 from isoflop.training.ranks import current_ranks
 
@@ -40,9 +41,12 @@ class Work:
             known = ranks.told(lambda: self._begin(spec, held))
             if known is not None:
                 return known
-            run = self._attempt(spec)
-            if ranks.is_first:
-                self.store.write_run(run)
+            with stop_requests() as stop_requested:
+                run = self._attempt(spec, stop_requested)
+                if ranks.is_first:
+                    self.store.write_run(run)
+            if (stop := stop_requested()) is not None:  # asked while the run ended: it is recorded, now leave
+                leave(stop)
             return run
 
     def _begin(self, spec: RunSpec, held: ExitStack) -> Run | None:
@@ -55,7 +59,7 @@ class Work:
             self.store.write_spec(spec)
         return recorded
 
-    def _attempt(self, spec: RunSpec) -> Run:
+    def _attempt(self, spec: RunSpec, stop_requested: Callable[[], int | None]) -> Run:
         try:
             return train_model(
                 self.task,
@@ -64,6 +68,7 @@ class Work:
                 on_progress=self.on_progress,
                 checkpoint_seconds=self.checkpoint_seconds,
                 trackers=self.trackers,
+                stop_requested=stop_requested,
             )
         except Exception as error:  # the one place where a run's failure becomes a record
             return failed_run(spec, error)

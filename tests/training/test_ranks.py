@@ -1,0 +1,96 @@
+"""Several processes do not change the experiment."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tasks import mlp_task
+
+import isoflop
+from isoflop.training.ranks import current_ranks
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import isoflop
+from tasks import mlp_task
+task = mlp_task({changes})
+try:
+    sweep = isoflop.plan(task, budgets=[1e6])
+    runs = isoflop.train(task, sweep, store=sys.argv[1], executor={executor}, progress=False)
+except isoflop.IsoflopError as error:
+    print("refused:", error)
+else:
+    print(os.environ.get("RANK"), len(runs), sum(run.status == "completed" for run in runs))
+"""
+
+
+def run(tmp_path, store, num_processes, changes="", executor="None"):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(tests=str(Path(__file__).parents[1]), changes=changes, executor=executor))
+    start = [sys.executable]
+    if num_processes > 1:
+        start = [*start, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*start, str(program), str(store)], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    output = run(folder, folder / "store", 2)
+    return output, {run.id: run for run in isoflop.read_runs(folder / "store")}
+
+
+@pytest.fixture(scope="module")
+def one():
+    task = mlp_task()
+    runs = isoflop.train(task, isoflop.plan(task, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False)
+    return {run.id: run for run in runs}
+
+
+def test_both_processes_come_back_with_all_runs(two):
+    assert sorted(two[0].split("\n")[:2]) == ["0 7 7", "1 7 7"]
+
+
+def test_two_processes_train_the_same_runs_on_the_same_tokens_to_the_same_loss(one, two):
+    assert two[1].keys() == one.keys()
+    for run_id, run in two[1].items():
+        assert run.num_tokens == one[run_id].num_tokens
+        assert run.loss == pytest.approx(one[run_id].loss, rel=1e-4)
+        assert run.loss_stderr == pytest.approx(one[run_id].loss_stderr, rel=1e-3)
+        assert [point[0] for point in run.curve] == [point[0] for point in one[run_id].curve]
+        assert [point[1] for point in run.curve] == pytest.approx([point[1] for point in one[run_id].curve], rel=1e-4)
+        assert run.device.startswith("2 x cpu")
+
+
+def test_a_schedule_that_steps_once_per_process_would_change_the_losses_by_far_more(one):
+    """What the comparison above would catch: the learning rate falls to zero at half of the run."""
+    halved = mlp_task(recipe=isoflop.Recipe(epochs=None, schedule="linear", warmup=0.05))
+    runs = isoflop.train(halved, isoflop.plan(halved, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False)
+    worst = max(abs(run.loss / other.loss - 1) for run, other in zip(runs, one.values(), strict=True))
+    assert worst > 1e-3
+
+
+def test_a_pool_of_workers_is_refused_under_torchrun(tmp_path):
+    output = run(tmp_path, tmp_path / "store", 2, executor="isoflop.Processes(2)")
+    assert output.count("refused: Under torchrun all 2 processes train each run together") == 2
+
+
+def test_one_process_is_the_default():
+    ranks = current_ranks()
+    assert (ranks.rank, ranks.num_ranks) == (0, 1)
+    assert ranks.told(lambda: "me") == "me"
+    assert ranks.gathered([1]) == [1]
+    assert ranks.summed([2.0]) == [2.0]
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.ones(2)
+    ranks.sum_gradients([parameter])
+    assert parameter.grad.tolist() == [1, 1]
