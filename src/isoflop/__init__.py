@@ -26,6 +26,7 @@ _HOMES = {
     "Estimate": "optimum",
     "Parametric": "fitting.parametric",
     "IsoFLOP": "fitting.isoflop",
+    "Kriging": "fitting.kriging",
     "Envelope": "fitting.envelope",
     "compare": "fitting.compare",
     "Comparison": "fitting.compare",
@@ -48,27 +49,41 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
-    from isoflop.errors import ContractError, DataError, IsoflopError, PlanError, StoreError
-    from isoflop.fitting.compare import Comparison, compare
-    from isoflop.fitting.envelope import Envelope
-    from isoflop.fitting.fit import Fit, fit
-    from isoflop.fitting.holdout import Holdout, holdout
-    from isoflop.fitting.isoflop import IsoFLOP, valleys
-    from isoflop.fitting.laws import ChinchillaLaw, PowerLaw
-    from isoflop.fitting.parametric import Parametric
-    from isoflop.optimum import Estimate, Optimum, predict
-    from isoflop.pipeline import find_optimal
-    from isoflop.planning.sweep import Sweep, plan
-    from isoflop.recipe import Recipe
-    from isoflop.reporting.page import report
-    from isoflop.runs import Run, RunSpec
-    from isoflop.storage.directory import DirectoryStore
-    from isoflop.storage.store import MemoryStore
-    from isoflop.storage.tables import read_runs
-    from isoflop.task import Task
-    from isoflop.training.executors.in_process import InProcess
-    from isoflop.training.executors.processes import Processes
-    from isoflop.training.runner import train
+    from isoflop.errors import ContractError as ContractError
+    from isoflop.errors import DataError as DataError
+    from isoflop.errors import IsoflopError as IsoflopError
+    from isoflop.errors import PlanError as PlanError
+    from isoflop.errors import StoreError as StoreError
+    from isoflop.fitting.compare import Comparison as Comparison
+    from isoflop.fitting.compare import compare as compare
+    from isoflop.fitting.envelope import Envelope as Envelope
+    from isoflop.fitting.fit import Fit as Fit
+    from isoflop.fitting.fit import fit as fit
+    from isoflop.fitting.holdout import Holdout as Holdout
+    from isoflop.fitting.holdout import holdout as holdout
+    from isoflop.fitting.isoflop import IsoFLOP as IsoFLOP
+    from isoflop.fitting.isoflop import valleys as valleys
+    from isoflop.fitting.kriging import Kriging as Kriging
+    from isoflop.fitting.laws import ChinchillaLaw as ChinchillaLaw
+    from isoflop.fitting.laws import PowerLaw as PowerLaw
+    from isoflop.fitting.parametric import Parametric as Parametric
+    from isoflop.optimum import Estimate as Estimate
+    from isoflop.optimum import Optimum as Optimum
+    from isoflop.optimum import predict as predict
+    from isoflop.pipeline import find_optimal as find_optimal
+    from isoflop.planning.sweep import Sweep as Sweep
+    from isoflop.planning.sweep import plan as plan
+    from isoflop.recipe import Recipe as Recipe
+    from isoflop.reporting.page import report as report
+    from isoflop.runs import Run as Run
+    from isoflop.runs import RunSpec as RunSpec
+    from isoflop.storage.directory import DirectoryStore as DirectoryStore
+    from isoflop.storage.store import MemoryStore as MemoryStore
+    from isoflop.storage.tables import read_runs as read_runs
+    from isoflop.task import Task as Task
+    from isoflop.training.executors.in_process import InProcess as InProcess
+    from isoflop.training.executors.processes import Processes as Processes
+    from isoflop.training.runner import train as train
 
 
 def __getattr__(name: str) -> Any:
