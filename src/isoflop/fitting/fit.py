@@ -12,6 +12,7 @@ from isoflop.fitting.approach import Approach, Diagnostics
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
+from isoflop.fitting.isoflop import valleys
 from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.points import Points
@@ -56,7 +57,8 @@ class Fit:
     def __str__(self) -> str:
         rows = [("approach", repr(self.approach)), *_law_rows(self.law), ("runs", _runs_line(self))]
         rows += [] if self.holdout is None else [("held out", str(self.holdout))]
-        return "\n".join(part for part in (text.columns(rows), text.bullets(self.notes)) if part)
+        parts = (text.columns(rows), _valley_table(self.runs), text.bullets(self.notes))
+        return "\n".join(part for part in parts if part)
 
 
 def fit(
@@ -122,6 +124,23 @@ def _law_text(value: Any) -> str:
         offset = f"{text.number(value.offset, 4)} + " if value.offset else ""
         return f"{offset}{text.number(value.coefficient, 4)} C^{text.number(value.exponent, 4)}"
     return text.number(float(value), 4) if np.ndim(value) == 0 else str(value)
+
+
+def _valley_table(runs: tuple[Run, ...]) -> str:
+    """The minimum of each budget, where the runs have budgets."""
+    rows = [
+        (
+            text.flops(valley.budget),
+            str(len(valley.runs)),
+            text.interval(valley.runs[0].num_params, valley.runs[-1].num_params),
+            *((text.count(valley.num_params), text.count(valley.num_tokens)) if valley.interior else ("", "")),
+            text.number(valley.loss if valley.interior else min(run.loss for run in valley.runs), 4),
+            "interior" if valley.interior else "not bracketed",
+        )
+        for valley in valleys(runs)
+    ]
+    heading = ("budget", "runs", "params", "best params", "best tokens", "lowest loss", "minimum")
+    return text.columns([heading, *rows]) if rows else ""
 
 
 def _runs_line(fit: Fit) -> str:
