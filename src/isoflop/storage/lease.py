@@ -65,38 +65,42 @@ def leased(folder: Path, session: str) -> Iterator[str | None]:
         yield None
     finally:
         ended.set()
-        if _read(path) == _me(session):  # not one that was stolen from a process that slept too long
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # stolen from a process that slept too long
+            if _read(path) == _me(session):
+                path.unlink()
 
 
-def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder | None]:
+def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]:
     """The path of the lease that was taken, or the holder."""
     while True:
         newest = max(_numbers(folder), default=-1)
         path = folder / f"lease-{newest + 1}"
-        with _offer(folder, _me(session)) as offer:
-            if newest >= 0 and (other := _living(folder / f"lease-{newest}", session, _touched(offer))) is not None:
+        # A lease that goes away while we look at it was given back: look again, for its number may be taken anew.
+        with _offer(folder, _me(session)) as offer, suppress(FileNotFoundError):
+            other = None if newest < 0 else _read(folder / f"lease-{newest}")
+            if other is not None and _is_held(other, folder / f"lease-{newest}", session, _touched(offer)):
                 return None, other
-            if not _link(offer, path):
-                continue  # somebody was faster: look again
-        if max(_numbers(folder), default=-1) == newest + 1:
-            for number in _numbers(folder):
-                if number <= newest:
-                    (folder / f"lease-{number}").unlink(missing_ok=True)
-            return path, None
-        path.unlink(missing_ok=True)  # the folder's leases were older than our look at them
+            if _link(offer, path):
+                if max(_numbers(folder), default=-1) == newest + 1:
+                    _clear(folder, newest)
+                    return path, None
+                path.unlink(missing_ok=True)  # our look was older than a lease that counts
 
 
-def _living(path: Path, session: str, now: float) -> Holder | None:
-    """Who holds a lease, where that is another session's living process. `now` is by the clock that dates files."""
-    holder = _read(path)
-    if holder is None or holder.session == session:
-        return None
+def _is_held(holder: Holder, path: Path, session: str, now: float) -> bool:
+    """True where a lease is another session's living process'. `now` is by the clock that dates files."""
+    if holder.session == session:
+        return False
     if holder.machine == _machine():
-        return holder if _started(holder.pid) == holder.started else None
-    with suppress(FileNotFoundError):
-        return holder if now - _touched(path) < STALE_SECONDS else None
-    return None
+        return _started(holder.pid) == holder.started
+    return now - _touched(path) < STALE_SECONDS
+
+
+def _clear(folder: Path, last: int) -> None:
+    """Remove the leases up to a number: a newer one counts."""
+    for number in _numbers(folder):
+        if number <= last:
+            (folder / f"lease-{number}").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -134,12 +138,9 @@ def _numbers(folder: Path) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _read(path: Path) -> Holder | None:
-    """The holder that a lease names; None where it is gone."""
-    try:
-        return Holder(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
+def _read(path: Path) -> Holder:
+    """The holder that a lease names. Raises FileNotFoundError where the lease is gone."""
+    return Holder(**json.loads(path.read_text()))
 
 
 def _touched(path: Path) -> float:

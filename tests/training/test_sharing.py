@@ -1,0 +1,122 @@
+"""Several calls of train() on one store: different runs each, none twice, and what one leaves the other finishes."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import isoflop
+from isoflop.training import sharing
+from isoflop.training.executors.in_process import InProcess
+from isoflop.training.ranks import current_ranks
+from isoflop.training.work import Elsewhere, Work
+from tasks import mlp_task
+
+PROGRAM = """
+import sys, os
+sys.path.insert(0, {tests!r})
+import isoflop
+from isoflop.training import work
+from tasks import mlp_task
+
+real = work.train_model
+
+def noted(task, spec, *args, **kwargs):
+    with open({log!r}, "a") as file:
+        file.write(f"{{spec.id}} {{os.getpid()}}\\n")
+    run = real(task, spec, *args, **kwargs)
+    import time; time.sleep({seconds})
+    return run
+
+work.train_model = noted
+task = mlp_task()
+sweep = isoflop.plan(task, budgets=[1e6, 3e6])
+runs = isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False)
+print(len(runs))
+"""
+
+
+def start(folder, executor="None", seconds=0.15):
+    folder.mkdir(exist_ok=True)
+    text = PROGRAM.format(
+        tests=str(Path(__file__).parents[1]),
+        store=str(folder / "store"),
+        log=str(folder / "log"),
+        executor=executor,
+        seconds=seconds,
+    )
+    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def trained(folder):
+    return [line.split() for line in (folder / "log").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    sweep = isoflop.plan(mlp_task(), budgets=[1e6, 3e6])
+    return {run.id: run.loss for run in isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), progress=False)}
+
+
+def test_two_programs_on_one_store_split_the_work_and_both_have_all_runs(expected, tmp_path):
+    programs = [start(tmp_path), start(tmp_path)]
+    for program in programs:
+        output, errors = program.communicate(timeout=120)
+        assert output == "14\n", errors
+    ids, workers = zip(*trained(tmp_path), strict=True)
+    assert sorted(ids) == sorted(expected)
+    assert set(workers) == {str(program.pid) for program in programs}
+    assert {run.id: run.loss for run in isoflop.read_runs(tmp_path / "store")} == expected
+    assert not list((tmp_path / "store").glob("*/*lease*"))
+
+
+def test_a_program_finishes_what_a_killed_one_left(expected, tmp_path):
+    doomed, other = start(tmp_path, seconds=0.3), start(tmp_path, seconds=0.3)
+    while not (tmp_path / "log").exists() or str(doomed.pid) not in (tmp_path / "log").read_text():
+        time.sleep(0.01)
+    doomed.send_signal(signal.SIGKILL)
+    doomed.communicate()
+    output, errors = other.communicate(timeout=120)
+    assert output == "14\n", errors
+    assert {run.id: run.loss for run in isoflop.read_runs(tmp_path / "store")} == expected
+
+
+def test_a_run_that_another_session_holds_is_not_trained_but_awaited(monkeypatch, tmp_path):
+    monkeypatch.setattr(sharing, "LOOK_SECONDS", 0.01)
+    task, store = mlp_task(), isoflop.DirectoryStore(tmp_path)
+    specs = list(isoflop.plan(task, budgets=[1e6]).specs)
+    work, left = Work(task, store), threading.Event()
+
+    def hold():
+        with store.lease(specs[0].id, "other"):
+            left.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    while not list(tmp_path.glob("*/lease-*")):
+        time.sleep(0.001)
+    assert isinstance(work(specs[0]), Elsewhere)
+    assert store.read_run(specs[0].id) is None
+    runs = []
+    for run in sharing.records(InProcess(), work, specs, current_ranks()):
+        runs.append(run)
+        if len(runs) == len(specs) - 1:
+            left.set()
+    other.join()
+    assert runs[-1].id == specs[0].id
+    assert {run.status for run in runs} == {"completed"}
+    assert len({run.id for run in runs}) == len(specs)
+
+
+def test_a_run_that_has_a_record_by_now_is_not_trained_again(tmp_path):
+    task, store = mlp_task(), isoflop.DirectoryStore(tmp_path)
+    spec = isoflop.plan(task, budgets=[1e6]).specs[0]
+    work = Work(task, store)
+    first = work(spec)
+    written = (tmp_path / spec.id / "record.json").stat().st_mtime_ns
+    assert work(spec) == first
+    assert (tmp_path / spec.id / "record.json").stat().st_mtime_ns == written
