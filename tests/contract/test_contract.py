@@ -237,3 +237,11 @@ def test_the_loss_of_a_batch_is_the_users():
 
 def test_a_task_that_keeps_the_contract_passes():
     check_task(mlp_task())
+
+
+def test_a_tensor_dataset_is_gathered_at_once_to_what_collating_gives():
+    data = examples(50)
+    source = open_data(data, "train_data")
+    fast, slow = source.gather([7, 3, 3]), source.collate([data[7], data[3], data[3]])
+    assert type(fast) is type(slow)
+    assert all(torch.equal(one, other) for one, other in zip(fast, slow, strict=True))

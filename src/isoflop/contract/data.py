@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset, default_collate
 
 from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError
@@ -32,6 +32,9 @@ class Source:
 
     def gather(self, indices: Sequence[int]) -> Any:
         """The batch of the examples at these indices; only for kind "examples"."""
+        if type(self.data) is TensorDataset and self.collate is default_collate:
+            chosen = torch.as_tensor(indices)  # what collating the examples would give, without taking them apart
+            return [tensor[chosen] for tensor in self.data.tensors]
         if hasattr(self.data, "__getitems__"):
             return self.collate(self.data.__getitems__(list(indices)))
         return self.collate([self.data[index] for index in indices])
