@@ -64,10 +64,13 @@ def count_params(task: Task, model: nn.Module) -> int:
 
 
 def param_counts(model: nn.Module) -> Mapping[str, int]:
-    """Parameters by convention, tied ones once: total, non_embedding, matmul.
+    """Parameters by convention, tied ones once: total, non_embedding, matmul, and active where the model tells.
 
     total: all. non_embedding: without the weights of `nn.Embedding` (an output layer tied to one goes with it).
     matmul: weights with two or more dimensions that are multiplied in a forward pass, so a tied output layer counts.
+    active: what one token passes through in a mixture of experts, from the model's own `num_active_params()`.
+
+    Raises ContractError where `num_active_params` gives more than all parameters, or no count.
     """
     total = sum(parameter.numel() for parameter in model.parameters())
     embeddings = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -79,7 +82,21 @@ def param_counts(model: nn.Module) -> Mapping[str, int]:
         "total": total,
         "non_embedding": total - sum(weight.numel() for weight in embeddings.values()),
         "matmul": sum(weight.numel() for weight in multiplied.values()),
+        **_active_params(model, total),
     }
+
+
+def _active_params(model: nn.Module, total: int) -> Mapping[str, int]:
+    own: Any = getattr(model, "num_active_params", None)
+    if own is None:
+        return {}
+    active = own() if callable(own) else own
+    if not isinstance(active, int) or isinstance(active, bool) or not 0 < active <= total:
+        raise ContractError(
+            f"{type(model).__name__}.num_active_params must give a whole number from 1 to all {total} parameters, "
+            f"but got {active!r}."
+        )
+    return {"active": active}
 
 
 def _name(model: Any) -> str:

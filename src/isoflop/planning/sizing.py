@@ -5,21 +5,20 @@ meta device cannot run (data-dependent shapes, `.item()`) is counted on small CP
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from heapq import merge
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.loss import batch_loss, count_tokens, forward, loss_of
 from isoflop.contract.model import build, check_size_param, count_params, param_counts
 from isoflop.errors import ContractError, IsoflopError, PlanError
+from isoflop.planning.flops import count_step
 from isoflop.task import Task
 
 __all__ = ["SizeCount", "check_task", "count_size", "num_params_at", "size_near", "sizes_near", "smallest_size"]
@@ -30,14 +29,16 @@ MAX_CPU_PARAMS = 50e6
 NUM_EXAMPLES = 2
 """Examples of the batch that is counted: batch normalisation needs two."""
 
+SAME = 1e-3
+"""Counts this close to each other, in ratio, are the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SizeCount:
     """What one size of the user's model costs.
 
-    flops_per_token: FLOPs of forward and backward for one loss target. Matrix products and convolutions count two
-        FLOPs per multiply-add, attention counts in full (a causal mask saves nothing); element-wise work counts none.
-    params: params by convention (total, non_embedding, matmul).
+    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of planning/flops.py.
+    params: params by convention (contract/model.py): total, non_embedding, matmul, and active where the model tells.
     activation_bytes: kept for the backward pass, per example; None where the meta device could not tell.
     """
 
@@ -55,81 +56,70 @@ _cached = lru_cache(maxsize=4096)  # per task (compared by identity) and size
 @_cached
 def num_params_at(task: Task, size: Any) -> int:
     """N of a size, counted on the built module."""
+    return _params_at(task, size)[0]
+
+
+@_cached
+def _params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
+    """N of a size, and its params by convention."""
     try:
-        return count_params(task, build(task, size, "meta"))
+        model = build(task, size, "meta")
     except ContractError:
         raise
     except Exception:  # the user's class may do what the meta device cannot; the CPU's error is the one to show
-        return count_params(task, build(task, size, "cpu"))
+        model = build(task, size, "cpu")
+    return count_params(task, model), param_counts(model)
 
 
 @_cached
 def count_size(task: Task, size: Any) -> SizeCount:
     """Params and FLOPs per token of a size.
 
+    Counted on the meta device, which takes no memory; a model that needs values is counted on the CPU, and above
+    MAX_CPU_PARAMS with values assumed, where that is right at the smallest size.
+
     Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
     it does not support.
     """
-    batch = _counting_batch(task)
     try:
-        return _count_on(task, size, to_device(batch, "meta"), "meta")
+        return _count_on(task, size, "meta")
     except Exception:
-        if num_params_at(task, size) > MAX_CPU_PARAMS:
-            return _assumed(task, size)
-        return _count_on(task, size, batch, "cpu")
+        if num_params_at(task, size) <= MAX_CPU_PARAMS:
+            return _count_on(task, size, "cpu")
+    if task.flops_per_token is None and _values_can_be_assumed(task):
+        return _count_on(task, size, "meta", assume_values=True)
+    return _six_n(task, size)
 
 
-def _count_on(task: Task, size: Any, batch: Any, device: str) -> SizeCount:
+def _count_on(task: Task, size: Any, device: str, *, assume_values: bool = False) -> SizeCount:
+    batch = to_device(_counting_batch(task), device)
     model = build(task, size, device)
-    num_params = count_params(task, model)
-    params = param_counts(model)
-    num_tokens = _tokens_of(task)
-    flops, activations = _run_counted(task, model, batch)
-    per_token, notes = _trusted(flops / num_tokens, num_params, params["matmul"])
-    if task.flops_per_token is not None:
-        per_token, notes = float(task.flops_per_token(model)), ()
-    return SizeCount(
+    cost = count_step(model, lambda: _checked_loss(task, model, batch), assume_values=assume_values)
+    counted = SizeCount(
         size=size,
-        num_params=num_params,
-        flops_per_token=per_token,
-        params=params,
-        activation_bytes=activations / NUM_EXAMPLES if device == "meta" else None,
-        notes=notes,
+        num_params=count_params(task, model),
+        flops_per_token=cost.flops / _tokens_of(task),
+        params=param_counts(model),
+        activation_bytes=cost.activation_bytes / NUM_EXAMPLES if device == "meta" else None,
     )
+    if task.flops_per_token is not None:
+        return replace(counted, flops_per_token=float(task.flops_per_token(model)))
+    return _checked_count(counted)
 
 
-def _run_counted(task: Task, model: nn.Module, batch: Any) -> tuple[int, int]:
-    """FLOPs of forward and backward of a batch, and the bytes that are kept in between."""
-    saved: dict[int, int] = {}
-    owned = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in owned:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
-    model.train()
-    with FlopCounterMode(display=False) as counter, _countable_attention(model):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            if task.step is not None:
-                loss = batch_loss(task, model, batch)
-            else:
-                outputs = forward(task, model, batch)
-                loss = _loss_checked(task, outputs, batch)
-        if not loss.requires_grad:
-            raise ContractError("The loss must depend on the model's parameters, but it carries no gradient.")
-        loss.backward()  # type: ignore[no-untyped-call]
-    return counter.get_total_flops(), sum(saved.values())
+def _checked_loss(task: Task, model: nn.Module, batch: Any) -> torch.Tensor:
+    """The loss of a batch; an error of the user's loss function is told apart from one of the model."""
+    if task.step is not None:
+        loss = batch_loss(task, model, batch)
+    else:
+        outputs = forward(task, model, batch)
+        loss = _loss_of(task, outputs, batch)
+    if not loss.requires_grad:
+        raise ContractError("The loss must depend on the model's parameters, but it carries no gradient.")
+    return loss
 
 
-def _countable_attention(model: nn.Module) -> AbstractContextManager[object]:
-    """On the CPU the fused attention kernel reports no FLOPs; the math kernel is matrix products, which do."""
-    on_meta = next(model.parameters()).is_meta
-    return nullcontext() if on_meta else sdpa_kernel(SDPBackend.MATH)
-
-
-def _loss_checked(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
+def _loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
     try:
         return loss_of(task, outputs, batch)
     except IsoflopError:
@@ -141,27 +131,46 @@ def _loss_checked(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
         ) from error
 
 
-def _trusted(flops_per_token: float, num_params: int, matmul_params: int) -> tuple[float, tuple[str, ...]]:
+def _checked_count(counted: SizeCount) -> SizeCount:
     """The count, or 6N where nothing was counted; with a note where it looks too small."""
-    if flops_per_token <= 0:
-        return 6.0 * num_params, (
-            "FLOPs are taken as 6 N D, since no operation of this model reports its own; give Task(flops_per_token=).",
-        )
-    if flops_per_token < 0.5 * 6 * matmul_params:
-        return flops_per_token, (
-            f"Counted FLOPs per token are only {flops_per_token / (6 * matmul_params):.2f} of 6 x the params in matrix "
-            f"products: right for sparse experts, else a fused layer was missed and Task(flops_per_token=) should say.",
-        )
-    return flops_per_token, ()
-
-
-def _assumed(task: Task, size: Any) -> SizeCount:
-    num_params = num_params_at(task, size)
+    if counted.flops_per_token <= 0:
+        return _by_six_n(counted, "no operation of this model reports its own")
+    idle = counted.params["total"] - counted.params.get("active", counted.params["total"])
+    share = counted.flops_per_token / (6 * max(1, counted.params["matmul"] - idle))
+    if share >= 0.5:
+        return counted
     note = (
-        f"FLOPs of sizes above {MAX_CPU_PARAMS:.0e} params are taken as 6 N D, since this model cannot run on the meta "
-        f"device; give Task(flops_per_token=)."
+        f"Counted FLOPs per token are only {share:.2f} of 6 x the params in matrix products: a fused layer was missed "
+        f"and Task(flops_per_token=) should say, or experts idle and the model has no num_active_params() to tell."
     )
-    return SizeCount(size=size, num_params=num_params, flops_per_token=6.0 * num_params, params={}, notes=(note,))
+    return replace(counted, notes=(note,))
+
+
+def _six_n(task: Task, size: Any) -> SizeCount:
+    num_params, params = _params_at(task, size)
+    counted = SizeCount(size=size, num_params=num_params, flops_per_token=0.0, params=params)
+    if task.flops_per_token is not None:
+        return replace(counted, flops_per_token=float(task.flops_per_token(build(task, size, "meta"))))
+    return _by_six_n(counted, f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params")
+
+
+def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
+    which = "6 x active params x D" if "active" in counted.params else "6 N D"
+    note = f"FLOPs of this model are taken as {which}, since {reason}; give Task(flops_per_token=)."
+    return replace(counted, flops_per_token=6.0 * counted.params.get("active", counted.num_params), notes=(note,))
+
+
+@_cached
+def _values_can_be_assumed(task: Task) -> bool:
+    """True where a count on the meta device with assumed values equals the real one at the smallest size."""
+    size = smallest_size(task)
+    if num_params_at(task, size) > MAX_CPU_PARAMS:
+        return False
+    try:
+        assumed = _count_on(task, size, "meta", assume_values=True).flops_per_token
+    except Exception:  # not a value is what the model lacks there
+        return False
+    return math.isclose(assumed, _count_on(task, size, "cpu").flops_per_token, rel_tol=SAME)
 
 
 @_cached
@@ -219,27 +228,38 @@ def smallest_size(task: Task) -> Any:
     return _lattice(task)
 
 
-def _by_distance(task: Task, num_params: float, keep: int) -> list[Any]:
-    """The sizes nearest to an N, nearest first."""
+def _by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
+    """The sizes nearest to an N, nearest first; models are built only as far as they are asked for."""
+
+    def distance(size: Any) -> float:
+        return abs(math.log(num_params_at(task, size) / num_params))
+
     if task.sizes is not None:
-        candidates = list(task.sizes)
-    else:
-        step = _lattice(task)
-        middle = _bisect(task, step, num_params)
-        candidates = [step * k for k in range(max(1, middle - keep), middle + keep + 2)]
-    near = [size for size in candidates if _builds(task, size)]
-    return sorted(near, key=lambda size: abs(math.log(num_params_at(task, size) / num_params)))
+        yield from sorted((size for size in task.sizes if _builds(task, size)), key=distance)
+        return
+    step = _lattice(task)
+    middle = _largest_below(task, step, num_params)
+    below = (step * k for k in range(middle, max(0, middle - keep - 1), -1))
+    above = (step * k for k in range(middle + 1, middle + keep + 2))
+    yield from merge(*((size for size in side if _builds(task, size)) for side in (below, above)), key=distance)
 
 
-def _bisect(task: Task, step: int, num_params: float) -> int:
+def _largest_below(task: Task, step: int, num_params: float) -> int:
     """Largest k for which size k x step has at most `num_params`; 1 if none has."""
     low, high = 1, 2
     while num_params_at(task, step * high) <= num_params:
         low, high = high, 2 * high
     while high - low > 1:
-        middle = (low + high) // 2
+        middle = _where_power_law_meets(num_params, low, high, lambda k: num_params_at(task, step * k))
         low, high = (middle, high) if num_params_at(task, step * middle) <= num_params else (low, middle)
     return low
+
+
+def _where_power_law_meets(value: float, low: int, high: int, function: Callable[[int], float]) -> int:
+    """A whole number strictly between low and high, near where the power law through both gives the value."""
+    at_low, at_high = function(low), function(high)
+    share = math.log(value / at_low) / math.log(at_high / at_low) if at_high > at_low else 0.5
+    return min(max(round(low * float((high / low) ** share)), low + 1), high - 1)
 
 
 @_cached
@@ -262,16 +282,21 @@ def _lattice(task: Task) -> Any:
 
 
 def _multiples_work(task: Task, step: int) -> bool:
-    counts = [_try_count(task, step * k) for k in (1, 2, 3)]
-    if any(count is None for count in counts):
+    sizes = [step * k for k in (1, 2, 3)]
+    if not all(_works(task, size) for size in sizes):
         return False
-    params = [count.num_params for count in counts if count is not None]
+    params = [num_params_at(task, size) for size in sizes]
     if not params[0] < params[1] < params[2]:
         raise ContractError(
             f"The size parameter {task.size_param!r} must make the model larger, but sizes {step}, {2 * step} and "
             f"{3 * step} have {params[0]}, {params[1]} and {params[2]} params; name another parameter, or sizes=."
         )
     return True
+
+
+def _works(task: Task, size: Any) -> bool:
+    """True where the model builds and takes a batch; of one too large to be tried on the CPU, where it builds."""
+    return _builds(task, size) and (num_params_at(task, size) > MAX_CPU_PARAMS or _try_count(task, size) is not None)
 
 
 def _try_count(task: Task, size: Any) -> SizeCount | None:
