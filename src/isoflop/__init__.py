@@ -33,7 +33,10 @@ _HOMES = {
     "holdout": "fitting.holdout",
     "Holdout": "fitting.holdout",
     "valleys": "fitting.isoflop",
+    "fit_systems": "fitting.systems",
     "ChinchillaLaw": "fitting.laws",
+    "DataConstrainedLaw": "fitting.forms",
+    "OvertrainingLaw": "fitting.forms",
     "PowerLaw": "fitting.laws",
     "InProcess": "training.executors.in_process",
     "Processes": "training.executors.processes",
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
     from isoflop.fitting.envelope import Envelope as Envelope
     from isoflop.fitting.fit import Fit as Fit
     from isoflop.fitting.fit import fit as fit
+    from isoflop.fitting.forms import DataConstrainedLaw as DataConstrainedLaw
+    from isoflop.fitting.forms import OvertrainingLaw as OvertrainingLaw
     from isoflop.fitting.holdout import Holdout as Holdout
     from isoflop.fitting.holdout import holdout as holdout
     from isoflop.fitting.isoflop import IsoFLOP as IsoFLOP
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.laws import ChinchillaLaw as ChinchillaLaw
     from isoflop.fitting.laws import PowerLaw as PowerLaw
     from isoflop.fitting.parametric import Parametric as Parametric
+    from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.optimum import Estimate as Estimate
     from isoflop.optimum import Optimum as Optimum
     from isoflop.optimum import predict as predict

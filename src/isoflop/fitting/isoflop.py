@@ -4,7 +4,7 @@ Hoffmann et al. 2022, section 3.2. N params, D tokens, C FLOPs, L loss.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
-from isoflop.fitting.curves import Curve, parabola
+from isoflop.fitting.curves import CURVES, Curve
 from isoflop.fitting.laws import FrontierLaw, entry
 from isoflop.fitting.lines import loss_law, median, power_law
 from isoflop.fitting.points import Array, Points
@@ -22,9 +22,7 @@ from isoflop.runs import Run
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
 
-CurveName = Literal["parabola"]
-_CURVES: dict[str, Callable[[Array, Array, Array], Curve]] = {"parabola": parabola}
-_LEAST_SIZES = {"parabola": 3}
+CurveName = Literal["parabola", "cubic", "akima"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,8 @@ class IsoFLOP:
     """A curve of loss over log size for each budget, and power laws of the mean counted FLOPs through the minima.
 
     window: runs within x/÷window of a budget's best size are used, N and D each on their own curve; None uses all.
-    curve: shape of the curve.
+    curve: "parabola" or "cubic" through the losses by least squares, or "akima", which interpolates log loss and so
+        wants many sizes and little noise (Porian et al. 2024).
     """
 
     window: float | None = 4
@@ -71,8 +70,8 @@ class IsoFLOP:
     def __post_init__(self) -> None:
         if self.window is not None and not self.window > 1:
             raise DataError(f"IsoFLOP: window must be above 1, but got {self.window}; None uses every run of a budget.")
-        if self.curve not in _CURVES:
-            raise DataError(f"IsoFLOP: curve must be {text.and_list(list(_CURVES))}, but got {self.curve!r}.")
+        if self.curve not in CURVES:
+            raise DataError(f"IsoFLOP: curve must be {text.and_list(list(CURVES))}, but got {self.curve!r}.")
 
     def solve(self, points: Points) -> Solved:
         """Power laws of the interior minima; Raises DataError with fewer than two of them."""
@@ -122,7 +121,7 @@ class _Budget:
 
     def curve(self, values: Array, near: NDArray[np.bool_], weights: Array) -> Curve:
         rows = self.rows[near]
-        return _CURVES[self.shape](np.log(values[rows]), self.points.L[rows], weights[:, rows])
+        return CURVES[self.shape][0](np.log(values[rows]), self.points.L[rows], weights[:, rows])
 
     def minima(self, weights: Array) -> tuple[Array, Array, Array, Array]:
         """log N, log D, loss and curvature of the minima, each of shape (R,)."""
@@ -132,7 +131,7 @@ class _Budget:
 
     def valley(self) -> Valley:
         ones, rows = np.ones((1, len(self.points))), self.rows[self.near_N]
-        enough = len(np.unique(self.points.N[rows])) >= _LEAST_SIZES[self.shape]
+        enough = len(np.unique(self.points.N[rows])) >= CURVES[self.shape][1]
         curve = self.curve(self.points.N, self.near_N, ones) if enough else None
         N, D, loss, _ = (
             (np.exp(v) if i < 2 else v for i, v in enumerate(self.minima(ones))) if enough else [[math.nan]] * 4
@@ -170,16 +169,16 @@ def _window(values: Array, best: float, approach: IsoFLOP) -> NDArray[np.bool_]:
     distance = np.abs(np.log(values / best))
     if approach.window is None:
         return np.ones(len(values), dtype=bool)
-    nearest = np.sort(np.abs(np.log(np.unique(values) / best)))[: _LEAST_SIZES[approach.curve]][-1]
+    nearest = np.sort(np.abs(np.log(np.unique(values) / best)))[: CURVES[approach.curve][1]][-1]
     return np.asarray(distance <= max(math.log(approach.window), nearest) * (1 + 1e-9))
 
 
 def _reason(budget: _Budget) -> str:
     """Why the budget has no minimum that may be trusted; empty where it has."""
     points, rows = budget.points, budget.rows
-    name, sizes, needed = text.flops(budget.nominal), np.unique(points.N[rows]), _LEAST_SIZES[budget.shape]
+    name, sizes, needed = text.flops(budget.nominal), np.unique(points.N[rows]), CURVES[budget.shape][1]
     if len(sizes) < needed:
-        return f"Budget {name} has {len(sizes)} sizes, and a {budget.shape} needs {needed}; add sizes to it."
+        return f"Budget {name} has {len(sizes)} sizes, and {_an(budget.shape)} needs {needed}; add sizes to it."
     best = points.N[rows][np.argmin(points.L[rows])]
     over_N, over_D, _, _ = budget.minima(np.ones((1, len(points))))
     if not np.isfinite(over_N[0] + over_D[0]):
@@ -192,6 +191,10 @@ def _reason(budget: _Budget) -> str:
         f"Budget {name} has its lowest loss at the {side} size, {text.count(best)}, so its minimum is not bracketed; "
         f"add {edge} sizes."
     )
+
+
+def _an(shape: str) -> str:
+    return f"{'an' if shape[0] in 'aeiou' else 'a'} {shape}"
 
 
 def _frontier(budgets: Sequence[_Budget], weights: Array) -> FrontierLaw:

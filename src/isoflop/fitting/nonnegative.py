@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoflop.fitting.points import Array
 
@@ -12,14 +13,30 @@ __all__ = ["nonnegative_amplitudes"]
 def nonnegative_amplitudes(values: Array, target: Array, weights: Array) -> Array:
     """Amplitudes c >= 0 that minimise sum_i w_i (c . values_i - target_i)^2, exactly.
 
-    values: (R, K, n); target: (n,); weights: (n,) or (R, n). Gives (R, K). All 2^K - 1 sets of amplitudes above zero
-    are solved and the best feasible one is kept, so K is to be small.
+    values: (R, K, n); target: (n,); weights: (n,) or (R, n). Gives (R, K). Amplitudes that share no point are solved
+    apart; in each such block all sets of amplitudes above zero are tried, so blocks are to be small.
     """
     weighted = values * (weights if weights.ndim == 1 else weights[:, None])
     gram, right = weighted @ values.transpose(0, 2, 1), weighted @ target
+    found = np.zeros(right.shape)
+    for block in _blocks(gram):
+        found[:, block] = _best_set(gram[:, block[:, None], block], right[:, block])
+    return found
+
+
+def _blocks(gram: Array) -> list[NDArray[np.intp]]:
+    """Numbers of the amplitudes that are linked through a point, group by group."""
+    linked = (np.abs(gram) > 0).any(axis=0) | np.eye(gram.shape[1], dtype=bool)
+    for _ in range(gram.shape[1].bit_length()):
+        linked = linked @ linked
+    return [np.flatnonzero(row) for row in np.unique(linked, axis=0)]
+
+
+def _best_set(gram: Array, right: Array) -> Array:
+    """The best of all sets of amplitudes above zero, shape (R, K)."""
     best, lowest = np.zeros(right.shape), np.zeros(len(right))
-    for size in range(1, values.shape[1] + 1):
-        for chosen in combinations(range(values.shape[1]), size):
+    for size in range(1, right.shape[1] + 1):
+        for chosen in combinations(range(right.shape[1]), size):
             trial = _restricted(gram, right, chosen)
             decrease = -np.einsum("rk,rk->r", trial, right)  # the objective, up to a constant, at a stationary point
             better = (trial >= 0).all(axis=1) & (decrease < lowest)

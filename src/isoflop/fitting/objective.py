@@ -43,6 +43,8 @@ class Problem:
     offset: Array | float = 0.0
     weights: Array | None = None
     """Shape (n,); None for ones."""
+    prior: tuple[Array, Array] | None = None
+    """Centres and weights of the parameters, each (Q,): sum_q weight_q (parameter_q - centre_q)^2 / 2 is added."""
 
     @property
     def num_amplitudes(self) -> int:
@@ -101,6 +103,8 @@ def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives
     residual = np.log(model) - np.log(problem.target) if problem.log else model - problem.target
     slope = np.clip(residual, -problem.delta, problem.delta)
     objective = np.sum(weights * slope * (residual - slope / 2), axis=1)
+    centre, firmness = (0.0, 0.0) if problem.prior is None else problem.prior
+    objective += np.sum(firmness * (parameters - centre) ** 2, axis=1) / 2
     none = np.empty((0, 0, 0))
     if not derivatives:
         return Evaluation(objective, none, none, none, none)
@@ -112,7 +116,11 @@ def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives
     hessian = _gram(jacobian, inside - pull if problem.log else inside)
     _add_curvature(hessian, problem, parameters, slopes, pull * scale)
     majoriser = _gram(jacobian, weights * np.where(residual == 0, 1, slope / residual))
-    return Evaluation(objective, np.einsum("rqn,rn->rq", jacobian, pull), hessian, majoriser, jacobian)
+    gradient = np.einsum("rqn,rn->rq", jacobian, pull)
+    if problem.prior is not None:
+        gradient = gradient + firmness * (parameters - centre)
+        hessian, majoriser = hessian + np.diag(firmness), majoriser + np.diag(firmness)
+    return Evaluation(objective, gradient, hessian, majoriser, jacobian)
 
 
 def _jacobian(problem: Problem, parameters: Array, values: list[Array], slopes: list[Array | None]) -> Array:

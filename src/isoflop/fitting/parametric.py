@@ -4,11 +4,13 @@ N params, D tokens, L loss, E irreducible loss.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Diagnostics, Solved
 from isoflop.fitting.laws import ChinchillaLaw, Posed
@@ -41,46 +43,69 @@ class Parametric:
     law: which law; fields that are given, as in ChinchillaLaw(E=1.7), are held and the others fitted.
     delta: where Huber's function turns linear, in log loss; math.inf for least squares; None for 1.345 standard
         deviations of the noise, which is measured as the median absolute residual. Hoffmann et al. use 1e-3.
+    prior: what is known of E, alpha or beta beforehand, as name -> (value, standard deviation).
     """
 
     law: Any = field(default_factory=ChinchillaLaw)
     delta: float | None = None
+    prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.delta is not None and not self.delta > 0:
             raise DataError(
                 f"Parametric: delta must be above 0, but got {self.delta}; leave it out to have it measured."
             )
+        for name, (_, deviation) in self.prior.items():
+            if name in ("A", "B") or not deviation > 0:
+                raise DataError(
+                    f"Parametric: prior gives E, alpha or beta a value and a standard deviation above 0, "
+                    f"but got {name}={self.prior[name]}."
+                )
 
     def solve(self, points: Points) -> Solved:
         """The law of some points; Raises DataError where there are too few."""
         posed = self.law.pose(points)
         _require_enough(points, posed)
-        problem = Problem(posed.terms, points.L, posed.names, delta=self.delta or FIRST_DELTA, offset=posed.offset)
-        solution = solve(problem)
-        if self.delta is None:
-            problem = replace(problem, delta=measured_delta(problem, solution.parameters))
-            solution = replace(solve(problem, solution.parameters[None]), agreement=solution.agreement)
+        problem, solution = self._best(points, posed)
 
         def refit(weights: Array) -> Any:
             return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
 
-        law = posed.law(solution.parameters)
         return Solved(
-            law=law,
+            law=posed.law(solution.parameters),
             objective=float(solution.objective),
             refit=refit,
             num_parameters=len(posed.names),
             diagnostics=_diagnostics(solution),
         )
 
+    def _best(self, points: Points, posed: Posed) -> tuple[Problem, Solution]:
+        """The problem with its delta and prior settled, and its solution."""
+        problem = Problem(posed.terms, points.L, posed.names, delta=self.delta or FIRST_DELTA, offset=posed.offset)
+        solution = solve(problem)
+        if self.delta is not None and not self.prior:
+            return problem, solution
+        noise = measured_noise(problem, solution.parameters)
+        delta = self.delta or max(HUBER * noise, LEAST_DELTA)
+        problem = replace(problem, delta=delta, prior=self._prior(posed, noise))
+        return problem, replace(solve(problem, solution.parameters[None]), agreement=solution.agreement)
 
-def measured_delta(problem: Problem, parameters: Array) -> float:
-    """1.345 robust standard deviations of the residuals of a fit."""
+    def _prior(self, posed: Posed, noise: float) -> tuple[Array, Array] | None:
+        """Centres and weights of the parameters in units of the objective, whose residuals have variance noise^2."""
+        if unknown := set(self.prior) - set(posed.names):
+            raise DataError(
+                f"Parametric: prior names {text.and_list(sorted(unknown))}, which {self.law!r} does not fit."
+            )
+        known = [self.prior.get(name, (0.0, math.inf)) for name in posed.names]
+        centre, deviation = np.array(known).T
+        return (centre, (max(noise, LEAST_DELTA) / deviation) ** 2) if self.prior else None
+
+
+def measured_noise(problem: Problem, parameters: Array) -> float:
+    """Robust standard deviation of the residuals of a fit."""
     n, Q = len(problem.target), len(problem.names)
     residual = residuals(problem, parameters)
-    deviation = 1.4826 * float(np.median(np.abs(residual))) * math.sqrt(n / max(n - Q, 1))
-    return max(HUBER * deviation, LEAST_DELTA)
+    return 1.4826 * float(np.median(np.abs(residual))) * math.sqrt(n / max(n - Q, 1))
 
 
 def residuals(problem: Problem, parameters: Array) -> Array:

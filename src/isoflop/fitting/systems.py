@@ -1,0 +1,95 @@
+"""fit_systems(): several systems (optimisers, data sets, architectures) under one law with shared exponents.
+
+N params, D tokens, L loss; L = E_s + A_s / N^alpha + B_s / D^beta for system s. Separate fits of small sweeps are
+ill-conditioned in the exponents; shared ones make the amplitudes comparable (Volkova et al. 2026).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Solved
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.laws import ChinchillaLaw, Posed
+from isoflop.fitting.objective import Term
+from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.points import Array, Points
+from isoflop.fitting.screening import screen
+from isoflop.fitting.uncertainty import resampled_law
+from isoflop.runs import Run
+
+__all__ = ["fit_systems"]
+
+
+@dataclass(frozen=True, eq=False)
+class _SharedExponents:
+    """The law of several systems: `system` says which one each point belongs to, from 0 to count - 1."""
+
+    system: Array
+    count: int
+
+    def pose(self, points: Points) -> Posed:
+        """Three terms for each system, zero elsewhere, and two exponents for all."""
+        x, y = np.log(points.N), np.log(points.D)
+        middle_x, middle_y = x.mean(), y.mean()
+        masks = [(self.system == number).astype(float) for number in range(self.count)]
+        terms = [
+            term for mask in masks for term in (Term(mask), Term(mask, 0, x - middle_x), Term(mask, 1, y - middle_y))
+        ]
+        names = [f"{letter} of system {number + 1}" for number in range(self.count) for letter in "EAB"]
+
+        def laws(parameters: Array) -> list[ChinchillaLaw]:
+            alpha, beta = parameters[..., -2], parameters[..., -1]
+            amplitudes = np.moveaxis(parameters[..., :-2], -1, 0).reshape(self.count, 3, *alpha.shape)
+            rise_x, rise_y = np.exp(alpha * middle_x), np.exp(beta * middle_y)
+            return [ChinchillaLaw(E, a * rise_x, b * rise_y, alpha, beta) for E, a, b in amplitudes]
+
+        return Posed(tuple(terms), (*names, "alpha", "beta"), laws)
+
+
+def fit_systems(
+    systems: Mapping[str, Iterable[Run]],
+    *,
+    delta: float | None = None,
+    resamples: int = 1000,
+    level: float = 0.9,
+    seed: int = 0,
+) -> dict[str, Fit]:
+    """A fit for each named system, with amplitudes of its own and exponents shared by all; resamples are joint.
+
+    delta: as in Parametric.
+
+    Raises DataError with fewer than two systems, or where the runs of one cannot be fitted.
+    """
+    if len(systems) < 2:
+        raise DataError(f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one.")
+    screened = {name: screen(runs) for name, runs in systems.items()}
+    system = np.concatenate([np.full(len(each.points), number) for number, each in enumerate(screened.values())])
+    together = Points.of([run for each in screened.values() for run in each.points.runs])
+    approach = Parametric(law=_SharedExponents(system.astype(float), len(systems)), delta=delta)
+    solved = approach.solve(together)
+    drawn = resampled_law(solved, together, resamples, seed)
+    return {
+        name: Fit(
+            approach=Parametric(delta=delta),
+            law=solved.law[number],
+            runs=each.points.runs,
+            set_aside=each.set_aside,
+            resamples=drawn[number],
+            level=level,
+            objective=solved.objective,
+            notes=(*each.notes, *_notes(solved, list(systems))),
+            diagnostics=solved.diagnostics,
+        )
+        for number, (name, each) in enumerate(screened.items())
+    }
+
+
+def _notes(solved: Solved, names: list[str]) -> list[str]:
+    notes = [f"The exponents are shared by {len(names)} systems, and the objective is of all their runs."]
+    notes += [
+        f"{name} ended at the bound of its range: the runs do not determine it." for name in solved.diagnostics.at_bound
+    ]
+    return notes
