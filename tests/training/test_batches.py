@@ -109,3 +109,14 @@ def test_the_held_out_set_is_fixed_spread_and_never_padded():
 def test_a_small_held_out_set_is_used_whole():
     source = open_data(list(zip(range(7), range(7), strict=True)), "val_data")
     assert sum(len(inputs) for inputs, _ in held_out_batches(source, 100, 64)) == 7
+
+
+@pytest.mark.parametrize("share", [(0, 1), (1, 2), (5, 7)])
+def test_many_steps_permuted_at_once_are_those_permuted_one_by_one(share):
+    data = open_data(list(range(1000)), "train_data")
+    batches = training_batches(data, 6, 3, 11, None, share)
+    first, last = 6 * share[0] // share[1], 6 * (share[0] + 1) // share[1]
+    for step in range(11, 1500):
+        expected = epoch_and_index(3, np.arange(step * 6 + first, step * 6 + last), 1000)[1].tolist()
+        batch = next(batches)
+        assert (batch.tolist() if batch is not None else []) == expected

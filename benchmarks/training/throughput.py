@@ -1,0 +1,169 @@
+"""Does isoflop's training loop cost time? train_model() against a bare PyTorch loop; two workers against one.
+
+    python benchmarks/training/throughput.py [--seconds 3] [--pairs 7]
+
+Runs of the same model, batch, steps, schedule and clipping alternate in one process, so that load falls on both alike.
+Times are of whole calls. CPU time is what a busy machine distorts least; wall time is shown beside it.
+"""
+
+import argparse
+import datetime
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+import isoflop
+from isoflop.training.loop import train_model
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+from python_source_gpt import GPT, loss, python_source  # noqa: E402
+
+BATCHES = {16: 4, 64: 8, 256: 16}
+"""Sequences per step by width: what the default recipe gives near 2e10, 1e12 and 1e14 FLOPs."""
+RESULTS = ROOT / "benchmarks" / "results" / "training-throughput.md"
+
+
+def bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> float:
+    """What a researcher would write by hand; gives the last loss."""
+    model = task.model(**task.kwargs_for(spec.size))
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.95), fused=True)
+    loader = DataLoader(task.train_data, batch_size=spec.batch, shuffle=True, drop_last=True)
+    num_steps = num_steps_of(spec)
+    num_warm = spec.warmup * num_steps
+    for step, (inputs, targets) in enumerate(loader):
+        if step == num_steps:
+            break
+        share = max(0.0, (step - num_warm) / (num_steps - num_warm))
+        factor = (step + 1) / num_warm if step + 1 <= num_warm else 0.5 * (1 + math.cos(math.pi * share))
+        for group in optimizer.param_groups:
+            group["lr"] = spec.lr * factor
+        value = task.loss(model(inputs), targets)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return value.item()
+
+
+def num_steps_of(spec: isoflop.RunSpec) -> int:
+    return round(spec.num_tokens / (spec.batch * spec.tokens_per_example))
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of CPU and of wall."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    call()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def spec_of(task: isoflop.Task, width: int, seconds: float) -> isoflop.RunSpec:
+    """A run of about so many seconds on this machine."""
+    planned = isoflop.plan(replace(task, sizes=[width // 2, width, 2 * width]), budgets=[1e12]).specs
+    spec = replace(next(spec for spec in planned if spec.size == width), batch=BATCHES[width], seed=0)
+    trial = with_steps(spec, 30)
+    bare_loop(task, trial)
+    return with_steps(spec, max(30, round(30 * seconds / timed(lambda: bare_loop(task, trial))[0])))
+
+
+def with_steps(spec: isoflop.RunSpec, num_steps: int) -> isoflop.RunSpec:
+    num_tokens = round(num_steps * spec.batch * spec.tokens_per_example)
+    return replace(spec, num_tokens=num_tokens, flops=spec.flops_per_token * num_tokens)
+
+
+def compare(task: isoflop.Task, width: int, seconds: float, num_pairs: int) -> list[str]:
+    """One row: the speed of train_model as a share of the bare loop's, median over pairs."""
+    spec = spec_of(task, width, seconds)
+    calls = [lambda: bare_loop(task, spec), lambda: train_model(task, spec, isoflop.MemoryStore())]
+    ratios, steps = [], []
+    for k in range(num_pairs):
+        order = (0, 1) if k % 2 == 0 else (1, 0)
+        took = dict(sorted((which, timed(calls[which])) for which in order))
+        ratios.append((took[0][0] / took[1][0], took[0][1] / took[1][1]))
+        steps.append(took[0][0] / num_steps_of(spec))
+    cpu, wall = (sorted(column) for column in zip(*ratios, strict=True))
+    return [
+        str(width),
+        str(spec.batch),
+        str(num_steps_of(spec)),
+        f"{1e3 * statistics.median(steps):.2f}",
+        f"**{statistics.median(cpu):.3f}** ({cpu[0]:.3f}-{cpu[-1]:.3f})",
+        f"{statistics.median(wall):.3f} ({wall[0]:.3f}-{wall[-1]:.3f})",
+    ]
+
+
+def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
+    """Wall seconds of the same runs on one worker of one thread, and on two."""
+    sized = replace(task, sizes=[12, 16, 24], recipe=isoflop.Recipe(seeds=tuple(range(8)), eval_tokens=2**14))
+    sweep = isoflop.plan(sized, budgets=[2e10])
+    sweep = replace(sweep, specs=tuple(spec for spec in sweep.specs if spec.size == 16))
+    took: dict[int, list[float]] = {1: [], 2: []}
+    for k in range(2 * num_pairs):
+        count = (1, 2)[k % 2]
+        with tempfile.TemporaryDirectory() as folder:
+            call = lambda folder=folder, count=count: isoflop.train(  # noqa: E731
+                sized, sweep, store=folder, executor=isoflop.Processes(count), progress=False
+            )
+            took[count].append(timed(call)[1])
+    ratios = sorted(one / two for one, two in zip(took[1], took[2], strict=True))
+    return [
+        f"{len(sweep)} runs of width 16",
+        f"{statistics.median(took[1]):.1f} s",
+        f"{statistics.median(took[2]):.1f} s",
+        f"**{statistics.median(ratios):.2f}x** ({ratios[0]:.2f}-{ratios[-1]:.2f})",
+    ]
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=float, default=3.0, help="of each timed run")
+    arguments.add_argument("--pairs", type=int, default=7)
+    arguments.add_argument("--widths", type=int, nargs="*", default=list(BATCHES))
+    arguments.add_argument("--no-workers", action="store_true")
+    arguments.add_argument("--write", action="store_true", help="the table into benchmarks/results")
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    load = os.getloadavg()[0]
+    train_data, val_data = python_source()
+    # Almost nothing is held out: training is what is timed.
+    recipe = isoflop.Recipe(eval_tokens=64, epochs=None)
+    fields = {"model": GPT, "size_param": "width", "train_data": train_data, "val_data": val_data, "loss": loss}
+    task = isoflop.Task(**fields, recipe=recipe)
+    header = ["width", "batch", "steps", "ms a step", "train_model, share of the bare loop's speed (CPU)", "(wall)"]
+    text = table(header, [compare(task, width, given.seconds, given.pairs) for width in given.widths])
+    if not given.no_workers:
+        text += "\n\n" + table(["sweep", "one worker", "two workers", "speed-up"], [workers(task, 3)])
+    text += f"\n\nLoad of the machine when it began and ended: {load:.1f} and {os.getloadavg()[0]:.1f} on "
+    text += f"{os.cpu_count()} cores. Median of {given.pairs} pairs (lowest to highest)."
+    print(text)
+    if given.write:
+        RESULTS.write_text(f"{_head()}\n\n{text}\n")
+
+
+def _head() -> str:
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}, one thread"
+    return (
+        f"# Throughput of training\n\n{datetime.date.today()}, {machine}. "
+        f"`python benchmarks/training/throughput.py --write`"
+    )
+
+
+if __name__ == "__main__":
+    main()
