@@ -33,6 +33,8 @@ additive law is too high in most public sweeps, so that it over-predicts the los
 of 10x by 1.3 % at the median; .6 errs by .2 and .1 %."""
 ANCHORS = np.linspace(0, 1.05, 4)
 """Log FLOPs below the largest runs at which the valley's loss gives its slope."""
+LEAST_DECAY = 0.01
+"""A tenth of any published one; keeps the worth of compute above 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +98,10 @@ class Surfaces:
                 for below, share in zip(ANCHORS, shares, strict=True)
             ]
         )
-        floor = losses.min(axis=0) * np.clip(FLOOR + FLOOR_WIDTH * self.standard[3], 0.3, 0.9)
+        floor = losses[0] * np.clip(FLOOR + FLOOR_WIDTH * self.standard[3], 0.3, 0.9)
         away = (ANCHORS - ANCHORS.mean())[:, None]
-        decay = np.sum(away * np.log(losses - floor), axis=0) / np.sum(away**2)
-        return floor, losses[0], np.maximum(decay, 0)
+        decay = np.sum(away * np.log(np.maximum(losses - floor, 1e-3 * floor)), axis=0) / np.sum(away**2)
+        return floor, losses[0], np.maximum(decay, LEAST_DECAY)
 
     def _kriged(self, c: Array, noise: Array) -> Valley:
         """The valley with the law's own E; noise: standard normal numbers of g."""

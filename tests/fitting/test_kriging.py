@@ -1,0 +1,257 @@
+import time
+
+import numpy as np
+import pytest
+from sweeps import LAW, a_run, a_sweep, published
+
+from isoflop.errors import DataError
+from isoflop.fitting.fit import fit
+from isoflop.fitting.kriging import KrigedLaw, Kriging
+from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.fitting.points import Points
+from isoflop.fitting.spoilt import find_spoilt
+from isoflop.optimum import predict
+
+BUDGETS = tuple(np.geomspace(1e18, 1e20, 5))
+
+
+def solve(runs):
+    return Kriging().solve(Points.of(runs))
+
+
+def with_losses(runs, factor):
+    """The same runs with each loss times factor(run's number)."""
+    return [
+        a_run(run.num_params, run.num_tokens, run.loss * factor(number), budget=run.budget)
+        for number, run in enumerate(runs)
+    ]
+
+
+def bumped(size, seed, length=1.8):
+    """A law whose reducible loss is off by a smooth random surface, and its optimum at a target, found on a grid."""
+    random = np.random.default_rng(seed)
+    waves, phases = random.normal(0, 1 / length, (200, 2)), random.uniform(0, 2 * np.pi, 200)
+
+    def loss(N, D):
+        place = np.log([N / 1e9, D / 2e10])
+        bump = (
+            size * np.sqrt(2 / 200) * np.cos(waves @ place.reshape(2, -1) + phases[:, None]).sum(0).reshape(np.shape(N))
+        )
+        return LAW.E + (LAW.loss(N, D) - LAW.E) * np.exp(bump)
+
+    def best(C):
+        sizes = LAW.optimum(C)[0] * np.geomspace(1 / 3, 3, 3001)
+        return sizes[np.argmin(loss(sizes, C / (6 * sizes)))]
+
+    noise = np.random.default_rng(seed + 1000)
+    runs = [
+        a_run(N, D, float(loss(np.array(N), np.array(D)) * np.exp(0.002 * noise.standard_normal())), budget=C)
+        for C in BUDGETS
+        for N in LAW.optimum(C)[0] * np.geomspace(1 / 5, 5, 8)
+        for D in (C / (6 * N),)
+    ]
+    return runs, best
+
+
+def test_three_noise_free_budgets_give_three_optima_on_the_true_line_and_the_one_a_hundred_times_beyond():
+    law = solve(a_sweep(budgets=(1e18, 1e19, 1e20))).law
+    for C in (1e18, 1e19, 1e20, 1e22):
+        assert law.optimum(C)[0] == pytest.approx(LAW.optimum(C)[0], rel=0.01)
+        assert law.optimal_loss(C) == pytest.approx(LAW.optimal_loss(C), rel=1e-3)
+
+
+def test_clean_sweeps_give_the_size_within_2_percent_ten_times_beyond():
+    errors = [
+        np.log(
+            solve(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed)).law.optimum(1e21)[0] / LAW.optimum(1e21)[0]
+        )
+        for seed in range(20)
+    ]
+    assert np.median(np.abs(errors)) < 0.02
+
+
+def test_intervals_cover_the_optimum_of_laws_that_are_smoothly_wrong():
+    hits = []
+    for seed in range(40):
+        runs, best = bumped(0.008, seed)
+        low, high = np.quantile(solve(runs).draw(200, np.random.default_rng(0)).optimum(1e21)[0], [0.05, 0.95])
+        hits.append(low < best(1e21) < high)
+    assert 0.75 <= np.mean(hits) < 1
+
+
+def test_three_runs_that_are_5_percent_too_high_are_named_and_move_nothing():
+    runs = a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=3)
+    bad = {11, 20, 29}
+    spoilt = with_losses(runs, lambda number: 1.05 if number in bad else 1.0)
+    assert set(np.flatnonzero(find_spoilt(Points.of(spoilt)))) == bad
+    found = fit(spoilt, Kriging(), resamples=50)
+    (note,) = [note for note in found.notes if "neither the law" in note]
+    assert note.startswith("3 runs")
+    assert "on record" in note
+    clean = solve(runs).law
+    assert found.law.optimum(1e21)[0] == pytest.approx(clean.optimum(1e21)[0], rel=0.02)
+
+
+def test_a_run_that_is_3_percent_better_than_the_others_say_is_spoilt_too():
+    runs = with_losses(
+        a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=4), lambda number: 0.97 if number == 20 else 1
+    )
+    assert np.flatnonzero(find_spoilt(Points.of(runs))).tolist() == [20]
+
+
+def test_clean_runs_are_almost_never_called_spoilt():
+    sweeps = [a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed) for seed in range(20)]
+    assert sum(find_spoilt(Points.of(runs)).sum() for runs in sweeps) <= 8
+
+
+def test_an_interval_widens_with_distance_and_with_noise():
+    def width(noise, C):
+        found = solve(a_sweep(budgets=BUDGETS, noise=noise, seed=1)).draw(400, np.random.default_rng(0))
+        return np.log(found.optimum(C)[0]).std()
+
+    assert width(0.002, 1e20) < width(0.002, 1e21) < width(0.002, 1e23)
+    assert width(0.002, 1e21) < width(0.02, 1e21)
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
+    solved = solve(a_sweep(noise=0.003))
+    first, again, other = (solved.draw(50, np.random.default_rng(seed)).optimum(1e21)[0] for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_the_point_lies_in_the_middle_of_the_draws():
+    solved = solve(a_sweep(noise=0.003))
+    draws = solved.draw(2000, np.random.default_rng(0))
+    for C in (1e19, 1e21, 1e22):
+        assert solved.law.optimum(C)[0] == pytest.approx(np.median(draws.optimum(C)[0]), rel=0.02)
+        assert solved.law.optimal_loss(C) == pytest.approx(np.median(draws.optimal_loss(C)), rel=0.01)
+
+
+def test_the_optimum_is_where_the_loss_along_the_isoflop_is_lowest():
+    law = solve(a_sweep(noise=0.003)).law
+    N, D = law.optimum(1e21)
+    assert law.loss(N, D) == pytest.approx(law.optimal_loss(1e21), rel=1e-9)
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        assert law.loss(N * factor, D / factor) > law.optimal_loss(1e21)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_under_another_cost_the_optimum_is_the_law_s_under_that_cost(many):
+    def cost(N):
+        return 6 * N * (1 + (1e9 / N) ** 0.4)
+
+    solved = solve(a_sweep(budgets=BUDGETS, sizes=8))
+    law = solved.draw(20, np.random.default_rng(0)) if many else solved.law
+    N, D = law.optimum(1e20, cost)
+    assert pytest.approx(LAW.optimum(1e20, cost)[0] * np.ones(np.shape(N)), rel=0.01) == N
+    assert cost(N) * D == pytest.approx(1e20 * np.ones(np.shape(N)))
+
+
+def test_arrays_of_flops_give_arrays_of_optima():
+    solved = solve(a_sweep(noise=0.003))
+    C = np.array([1e19, 1e20, 1e21])
+    assert solved.law.optimum(C)[0].shape == (3,)
+    draws = solved.draw(25, np.random.default_rng(0))
+    assert draws.optimum(C[:, None])[0].shape == (3, 25)
+    assert draws.optimum(C[:, None])[0][1] == pytest.approx(draws.optimum(1e20)[0])
+
+
+def test_every_question_of_predict_is_answered():
+    found = fit(a_sweep(budgets=BUDGETS, noise=0.002), Kriging(), resamples=100)
+    best = predict(found, flops=1e21)
+    assert best.loss is not None
+    assert best.band is not None
+    assert best.num_params.low < LAW.optimum(1e21)[0] < best.num_params.high
+    assert best.loss.low < LAW.optimal_loss(1e21) < best.loss.high
+    assert 0 < best.regret.value < 0.05
+    assert predict(found, num_params=best.num_params.value).flops == pytest.approx(1e21, rel=1e-3)
+    assert predict(found, loss=best.loss.value).flops == pytest.approx(1e21, rel=1e-3)
+    assert "smooth discrepancy" in str(found.law)
+
+
+def test_runs_without_budgets_are_enough():
+    runs = [a_run(run.num_params, run.num_tokens, run.loss) for run in a_sweep(budgets=BUDGETS, noise=0.002)]
+    assert solve(runs).law.optimum(1e21)[0] == pytest.approx(LAW.optimum(1e21)[0], rel=0.1)
+
+
+def test_rows_of_one_trained_model_share_their_noise_so_the_interval_is_wider():
+    runs = a_sweep(budgets=BUDGETS, noise=0.004, seed=2)
+    sizes = sorted({run.num_params for run in runs})
+    grouped = [
+        a_run(
+            run.num_params,
+            run.num_tokens,
+            run.loss,
+            budget=run.budget,
+            group=f"trunk {sizes.index(run.num_params) // 7}",
+        )
+        for run in runs
+    ]
+    alone, shared = (solve(each).draw(400, np.random.default_rng(0)).optimum(1e21)[0] for each in (runs, grouped))
+    assert np.isfinite(shared).all()
+    assert np.log(shared).std() != pytest.approx(np.log(alone).std(), rel=0.02)
+
+
+def test_a_thousand_runs_are_thinned_to_those_that_count_and_said_so():
+    runs = a_sweep(budgets=tuple(np.geomspace(1e18, 1e20, 20)), sizes=20, noise=0.003)
+    solved = solve(runs)
+    assert any("The 300 of 400 runs" in note for note in solved.notes)
+    assert solved.law.optimum(1e21)[0] == pytest.approx(LAW.optimum(1e21)[0], rel=0.05)
+
+
+def test_a_large_smooth_misfit_is_told():
+    runs, _ = bumped(0.06, 1, length=1.2)
+    assert any("beyond noise, smoothly" in note for note in solve(runs).notes)
+    assert not any("beyond noise" in note for note in solve(a_sweep(budgets=BUDGETS, noise=0.002)).notes)
+
+
+def test_forty_runs_take_milliseconds():
+    points = Points.of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        Kriging().solve(points)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.1  # 9 ms on an idle core
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        (a_sweep(sizes=5)[:5], "Kriging needs at least 6 runs of different size or tokens, but got 5"),
+        ([a_run(N, D, 3.0) for N in (1e8, 2e8) for D in (1e9, 2e9, 3e9)], "at least 3 different sizes, but got 2"),
+        ([a_run(N, D, 3.0) for D in (1e9, 2e9) for N in (1e8, 2e8, 3e8)], "3 different numbers of tokens, but got 2"),
+        (with_losses(a_sweep(), lambda number: 10 / a_sweep()[number].loss ** 2), "no law whose loss falls with both"),
+    ],
+)
+def test_runs_that_cannot_answer_are_refused(runs, sentence):
+    with pytest.raises(DataError, match=sentence):
+        solve(runs)
+
+
+def test_a_law_with_held_numbers_is_refused():
+    with pytest.raises(DataError, match="none can be held"):
+        Kriging(law=ChinchillaLaw(E=1.7))
+
+
+@pytest.mark.parametrize("arguments", [{"lengths": ()}, {"ratios": (0.0, 1.0)}])
+def test_lengths_and_ratios_must_be_above_zero(arguments):
+    with pytest.raises(DataError, match="must be above 0"):
+        Kriging(**arguments)
+
+
+def test_marin_optimal_runs_are_foretold_within_1_2_percent():
+    law = solve(published("marin_comma.csv")).law
+    runs = [run for run in published("marin_comma_validation_optimal.csv") if 6e18 < run.flops < 1.1e20]
+    errors = [law.loss(run.num_params, run.num_tokens) / run.loss - 1 for run in runs]
+    assert len(errors) == 5
+    assert max(np.abs(errors)) < 0.012
+
+
+def test_the_largest_run_of_gadre_et_al_is_foretold_within_3_percent():
+    runs = published("gadre_rpj.csv")
+    largest = max(runs, key=lambda run: run.flops)
+    law = solve([run for run in runs if run.flops < 1e20]).law
+    assert law.loss(largest.num_params, largest.num_tokens) == pytest.approx(largest.loss, rel=0.03)
+    assert isinstance(law, KrigedLaw)
