@@ -32,6 +32,8 @@ class RunSpec:
     """FLOPs shared by the runs of one IsoFLOP curve; None when the run belongs to no curve."""
     size: SizeValue | None = None
     """Value of the task's size parameter."""
+    param_counts: Mapping[str, int] = field(default_factory=dict)
+    """Params by convention, where they can be told: total, non_embedding, matmul, active."""
     batch: int | None = None
     """Examples per optimiser step, over all processes."""
     tokens_per_example: float | None = None
@@ -83,6 +85,8 @@ class Run:
     flops: float
     """FLOPs spent, from the tokens trained."""
     seconds: float | None = None
+    peak_flops_per_second: float | None = None
+    """Of the devices that trained it, measured on a matrix product in the run's precision."""
     device: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
@@ -93,6 +97,18 @@ class Run:
     @property
     def id(self) -> str:
         return self.spec.id
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed of training, evaluation not counted; None where the time is unknown."""
+        return self.num_tokens / self.seconds if self.seconds else None
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilisation: the share of the measured peak that the run's counted FLOPs took."""
+        if not self.seconds or not self.peak_flops_per_second:
+            return None
+        return self.flops / self.seconds / self.peak_flops_per_second
 
     @property
     def num_params(self) -> float:

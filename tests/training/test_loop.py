@@ -217,3 +217,20 @@ def test_a_stream_is_trained_like_a_dataset():
     run = train_model(task, spec_of(task), isoflop.MemoryStore())
     assert run.status == "completed"
     assert run.loss < math.log(4)
+
+
+def test_speed_is_recorded_against_a_measured_peak(store):
+    task = mlp_task()
+    run = train_model(task, spec_of(task), store)
+    assert run.tokens_per_second == pytest.approx(run.num_tokens / run.seconds)
+    assert run.peak_flops_per_second > 1e8
+    assert 0 < run.mfu < 1
+
+
+def test_params_are_recorded_by_convention():
+    spec = spec_of(mlp_task())
+    assert spec.param_counts == {
+        "total": 13 * spec.size + 4,
+        "non_embedding": 13 * spec.size + 4,
+        "matmul": 12 * spec.size,
+    }

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tasks import mlp_task
 
 import isoflop
 from isoflop.training.ranks import current_ranks
+from tasks import mlp_task
 
 PROGRAM = """
 import os, sys

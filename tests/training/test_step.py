@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from tasks import MLP, examples, loss, mlp_task
 from torch import nn
 
 import isoflop
@@ -10,6 +9,7 @@ from isoflop.contract.data import num_examples_in
 from isoflop.training.loop import train_model
 from isoflop.training.step import split
 from isoflop.training.work import Work
+from tasks import MLP, examples, loss, mlp_task
 
 
 def spec_of(task, index=3):

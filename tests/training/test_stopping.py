@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tasks import mlp_task
 
 import isoflop
+from tasks import mlp_task
 
 PROGRAM = """
 import sys

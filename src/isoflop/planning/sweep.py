@@ -174,6 +174,7 @@ def _spec(task: Task, supply: TokenSupply, mark: str, budget: float, sized: Size
     return RunSpec(
         size=sized.size,
         num_params=sized.num_params,
+        param_counts=dict(sized.params),
         num_tokens=num_tokens,
         flops=sized.flops_per_token * num_tokens,
         budget=budget,

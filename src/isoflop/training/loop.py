@@ -23,6 +23,7 @@ from isoflop.training.batches import training_batches
 from isoflop.training.evaluation import evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer
+from isoflop.training.peak import peak_flops
 from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
 from isoflop.training.step import Setting, train_step
@@ -120,6 +121,7 @@ def train_model(
         num_tokens=state.num_tokens,
         flops=spec.flops_per_token * state.num_tokens,
         seconds=state.seconds,
+        peak_flops_per_second=ranks.num_ranks * peak_flops(ranks.device.type, _is_bf16(spec, ranks.device)),
         device=_device_name(ranks.device, ranks.num_ranks),
         versions=versions(),
         error=error,
@@ -149,10 +151,13 @@ def _evaluated(state: State) -> nn.Module:
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[Any]:
-    bf16 = spec.precision == "bf16" or (
-        spec.precision in (None, "auto") and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    )
-    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if _is_bf16(spec, device) else nullcontext()
+
+
+def _is_bf16(spec: RunSpec, device: torch.device) -> bool:
+    if spec.precision in (None, "auto"):
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return spec.precision == "bf16"
 
 
 def _device_name(device: torch.device, num_ranks: int) -> str:

@@ -1,0 +1,35 @@
+"""How the answer depends on what is counted as a param: the exponent of N_opt under each convention.
+
+N: params; C: FLOPs. Total and non-embedding counts gave 0.50 and 0.73 on one law (Pearce & Song 2024, 2406.12907).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from isoflop.errors import DataError
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.points import Points
+from isoflop.runs import Run
+
+__all__ = ["exponents_by_convention"]
+
+
+def exponents_by_convention(runs: Sequence[Run]) -> Mapping[str, float]:
+    """a of N_opt ~ C^a under each convention that all runs were counted by, from Approach 2.
+
+    Empty where the runs carry no counts or their budgets have too few minima.
+    """
+    names = set.intersection(*(set(run.spec.param_counts) for run in runs)) if runs else set()
+    found = {name: _exponent([_recounted(run, name) for run in runs]) for name in sorted(names)}
+    return {name: exponent for name, exponent in found.items() if exponent is not None}
+
+
+def _recounted(run: Run, convention: str) -> Run:
+    return replace(run, spec=replace(run.spec, num_params=run.spec.param_counts[convention]))
+
+
+def _exponent(runs: Sequence[Run]) -> float | None:
+    try:
+        return float(IsoFLOP().solve(Points.of(runs)).law.num_params.exponent)
+    except DataError:  # too few budgets with a minimum under this convention
+        return None
