@@ -28,3 +28,11 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.venv/docs: .venv/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[docs,ray,slurm]"
+	touch $@
+
+# Every example in the pages runs; a warning is an error.
+docs: .venv/docs
+	$(BIN)/sphinx-build -W --keep-going --nitpicky -j 2 docs docs/_build/html

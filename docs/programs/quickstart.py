@@ -1,0 +1,54 @@
+"""How big a byte-level network, and how many bytes of Python source, for a compute budget."""
+
+import sysconfig
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import isoflop
+
+
+class ByteNet(nn.Module):
+    """Causal convolutions over bytes; `width` is what grows."""
+
+    def __init__(self, width, num_layers=3):
+        super().__init__()
+        self.embed = nn.Embedding(256, width)
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 4) for _ in range(num_layers))
+        self.head = nn.Linear(width, 256)
+
+    def forward(self, text):
+        x = self.embed(text).transpose(1, 2)
+        for layer in self.layers:
+            x = x + F.gelu(layer(F.pad(x, (3, 0))))
+        return self.head(x.transpose(1, 2))
+
+
+def loss(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def windows(files):
+    text = b"".join(path.read_bytes() for path in files)
+    rows = torch.frombuffer(bytearray(text), dtype=torch.uint8).long().unfold(0, 65, 64)
+    return TensorDataset(rows[:, :-1], rows[:, 1:])
+
+
+files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+
+answer = isoflop.find_optimal(
+    ByteNet,
+    "width",
+    train_data=windows([file for k, file in enumerate(files) if k % 10]),
+    val_data=windows(files[::10]),
+    loss=loss,
+    budgets=[1e9, 3e9, 1e10],
+    target=1e11,
+    unit="byte",
+    store="runs/bytes",
+    executor=isoflop.Processes(2),
+)
+print(answer)
