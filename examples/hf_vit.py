@@ -15,6 +15,7 @@ from data.teacher_images import NUM_CLASSES, TeacherImages
 
 STORE = Path("runs/hf_vit")
 BUDGETS = [3e9, 1e10, 3e10]
+SIZES = [8, 12, 16, 24, 32, 48, 64, 96]
 IMAGE, PATCH = 16, 4
 NUM_IMAGES, NUM_HELD_OUT = 40_000, 4_000
 EPOCHS = 4
@@ -57,6 +58,7 @@ def task() -> isoflop.Task:
         val_data=Pixels(TeacherImages(NUM_HELD_OUT, IMAGE, seed=1)),
         loss=None,
         unit="image",
+        sizes=SIZES,
         recipe=isoflop.Recipe(epochs=EPOCHS),
     )
 

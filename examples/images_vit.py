@@ -29,6 +29,7 @@ def teacher_images() -> tuple[TeacherImages, TeacherImages]:
 
 
 MODELS = {"vit": ViT, "cnn": CNN}
+SIZES = {"vit": [8, 12, 16, 24, 32, 48, 64, 96], "cnn": [2, 3, 4, 6, 8, 12, 16, 24]}
 DATA = {"teacher": teacher_images, "cifar10": cifar10}
 
 
@@ -48,6 +49,7 @@ def task(model: str = "vit", data: str = "teacher") -> isoflop.Task:
         val_data=val_data,
         loss=loss,
         unit="image",
+        sizes=SIZES[model],
         recipe=isoflop.Recipe(epochs=EPOCHS),
     )
 
