@@ -8,8 +8,10 @@ BUDGETS = (1e17, 3e17, 1e18, 3e18)
 SCRIPT = "<script>alert(1)</script>"
 
 
-def make_run(num_params, num_tokens, loss, *, budget=None, status="completed", group=None, size=None, error=None):
-    spent = 6 * num_params * num_tokens
+def make_run(
+    num_params, num_tokens, loss, *, budget=None, status="completed", group=None, size=None, error=None, per_token=6
+):
+    spent = per_token * num_params * num_tokens
     spec = RunSpec(num_params=num_params, num_tokens=num_tokens, flops=spent, budget=budget, size=size)
     return Run(spec=spec, status=status, loss=loss, num_tokens=num_tokens, flops=spent, group=group, error=error)
 

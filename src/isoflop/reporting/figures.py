@@ -12,9 +12,10 @@ from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.isoflop import IsoFLOP, Valley, valleys
-from isoflop.optimum import Estimate, Optimum, predict
+from isoflop.optimum import Estimate, Optimum
 from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, end_labels, new_axes, powers_of_ten, scientific, tidy
 from isoflop.reporting.colours import BLUE, GREY, INK, PAPER, RULE, VERMILION, ramp
+from isoflop.reporting.frontier import Frontier, frontier
 from isoflop.runs import Run
 
 __all__ = ["isoflop_curves", "optimum_law", "valleys_of"]
@@ -60,24 +61,30 @@ def isoflop_curves(fit: Fit, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def optimum_law(fit: Fit, optimum: Optimum | None = None, ax: Axes | None = None) -> Axes:
-    """The best params and tokens against compute with their interval; the runs' range is shaded, the answer marked."""
+def optimum_law(
+    fit: Fit, optimum: Optimum | None = None, ax: Axes | None = None, *, along: Frontier | None = None
+) -> Axes:
+    """The best params and tokens against compute with their interval; the runs' range is shaded, the answer marked.
+
+    along: answers that are known already, to be drawn instead of computed.
+    """
     ax = ax or new_axes(7.6, 4.6)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    first, last = _measured(fit)
-    optima = [predict(fit, flops=float(flops)) for flops in _reach(first, last, optimum)]
+    first, last = measured(fit)
+    along = along or frontier(fit, reach(fit, optimum))
     ax.axvspan(first, last, color=RULE, alpha=0.45, linewidth=0, zorder=0)
-    _draw_law(ax, [o.flops for o in optima], [o.num_tokens for o in optima], VERMILION)
-    _draw_law(ax, [o.flops for o in optima], [o.num_params for o in optima], BLUE)
+    draw_band(ax, along.flops, along.num_tokens, VERMILION)
+    draw_band(ax, along.flops, along.num_params, BLUE)
     _draw_minima(ax, [valley for valley in valleys_of(fit) if valley.interior])
     if optimum is not None:
         _draw_answer(ax, optimum)
-    ax.set_xlim(optima[0].flops, optima[-1].flops)
+    ax.set_xlim(along.flops[0], along.flops[-1])
     tidy(ax, "training compute, FLOPs", "best params and tokens")
     counts(ax.yaxis)
     powers_of_ten(ax.xaxis)
-    _name_lines(ax, optima[-1], first, last)
+    end_labels(ax, [(along.num_params[-1, 0], "params", BLUE), (along.num_tokens[-1, 0], "tokens", VERMILION)])
+    name_measured(ax, first, last)
     return ax
 
 
@@ -122,31 +129,31 @@ def _leave_out_far_runs(ax: Axes, found: Sequence[Valley]) -> None:
 
 def _draw_path(ax: Axes, fit: Fit, found: Sequence[Valley]) -> None:
     """Where the answers of the fit run over the budgets, where it says what the loss is there."""
-    optima = [
-        predict(fit, flops=float(flops)) for flops in np.geomspace(found[0].flops, found[-1].flops, STEPS_OF_PATH)
-    ]
-    path = [(optimum.num_params.value, optimum.loss.value) for optimum in optima if optimum.loss is not None]
-    if path:
-        ax.plot(*zip(*path, strict=True), color=INK, linewidth=1.1, linestyle=(0, (5, 3)), zorder=4)
+    if len(found) < 2:
+        return
+    path = frontier(fit, np.geomspace(found[0].flops, found[-1].flops, STEPS_OF_PATH))
+    if path.loss is not None:
+        ax.plot(path.num_params[:, 0], path.loss[:, 0], color=INK, linewidth=1.1, linestyle=(0, (5, 3)), zorder=4)
 
 
-def _measured(fit: Fit) -> tuple[float, float]:
+def measured(fit: Fit) -> tuple[float, float]:
+    """FLOPs of the smallest and of the largest run."""
     spent = [run.flops for run in fit.runs]
     return min(spent), max(spent)
 
 
-def _reach(first: float, last: float, optimum: Optimum | None) -> np.ndarray:
+def reach(fit: Fit, optimum: Optimum | None = None, steps: int = STEPS_OF_BAND) -> np.ndarray:
     """Computes from below the runs to beyond the answer, a tenth of the span to spare on either side."""
+    first, last = measured(fit)
     low, high = min(first, optimum.flops if optimum else first), max(last, optimum.flops if optimum else last)
     spare = (high / low) ** 0.08
-    return np.geomspace(low / spare, high * spare, STEPS_OF_BAND)
+    return np.geomspace(low / spare, high * spare, steps)
 
 
-def _draw_law(ax: Axes, flops: Sequence[float], estimates: Sequence[Estimate], colour: str) -> None:
-    ax.plot(flops, [e.value for e in estimates], color=colour, linewidth=1.6)
-    ax.fill_between(
-        flops, [e.low for e in estimates], [e.high for e in estimates], color=colour, alpha=0.18, linewidth=0
-    )
+def draw_band(ax: Axes, flops: np.ndarray, estimates: np.ndarray, colour: str) -> None:
+    """A line and its interval, from columns of value, low and high."""
+    ax.plot(flops, estimates[:, 0], color=colour, linewidth=1.6)
+    ax.fill_between(flops, estimates[:, 1], estimates[:, 2], color=colour, alpha=0.18, linewidth=0)
 
 
 def _draw_minima(ax: Axes, found: Sequence[Valley]) -> None:
@@ -182,9 +189,9 @@ def _draw_estimate(
     )  # fmt: skip
 
 
-def _name_lines(ax: Axes, last: Optimum, first_flops: float, last_flops: float) -> None:
-    end_labels(ax, [(last.num_params.value, "params", BLUE), (last.num_tokens.value, "tokens", VERMILION)])
+def name_measured(ax: Axes, first: float, last: float) -> None:
+    """The word under the shaded range of the runs."""
     ax.annotate(
-        "measured", (np.sqrt(first_flops * last_flops), 0), (0, 6), xycoords=ax.get_xaxis_transform(),
+        "measured", (np.sqrt(first * last), 0), (0, 6), xycoords=ax.get_xaxis_transform(),
         textcoords="offset points", ha="center", color=GREY, fontsize=TEXT_SIZE,
     )  # fmt: skip
