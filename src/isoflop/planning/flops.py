@@ -54,11 +54,12 @@ def count_step(model: nn.Module, loss_of_batch: Callable[[], torch.Tensor], *, a
     phase = _Phase()
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     model.train()
-    with _counter(phase) as counter, ExitStack() as stack:
+    with ExitStack() as stack:
         if not on_meta:
             stack.enter_context(_countable_kernels())
         if assume_values:
             stack.enter_context(_AssumedValues())  # type: ignore[no-untyped-call]
+        counter = stack.enter_context(_counter(phase))  # the last to enter is the first to see an operation
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = loss_of_batch()
         with phase.backward():
