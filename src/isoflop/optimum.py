@@ -13,6 +13,7 @@ from isoflop.fitting.costs import cost_for, interpolated_cost
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.holdout import Holdout
+from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.waste import band, wasted_share
@@ -99,7 +100,25 @@ def predict(
         holdout=fit.holdout,
         notes=(*_notes(fit, target, draws), *told),
     )
+    if fit.region is not None and question == "flops":
+        answer = _with_profile(answer, fit, fit.region, cost)
     return answer if task is None else _with_size(answer, task)
+
+
+def _with_profile(answer: Optimum, fit: Fit, region: LawRegion, cost: CostPerToken | None) -> Optimum:
+    """The same values with profile intervals."""
+
+    def between(value: Estimate, measure: Callable[[Any], Any]) -> Estimate:
+        low, high = (math.exp(end) for end in region.range_of(lambda law: float(measure(law)), fit.level))
+        return Estimate(value.value, min(low, value.value), max(high, value.value))
+
+    C = answer.flops
+    return replace(
+        answer,
+        num_params=between(answer.num_params, lambda law: law.optimum(C, cost)[0]),
+        num_tokens=between(answer.num_tokens, lambda law: law.optimum(C, cost)[1]),
+        loss=None if answer.loss is None else between(answer.loss, lambda law: law.optimal_loss(C, cost)),
+    )
 
 
 def _compute(fit: Fit, question: str, value: float, cost: CostPerToken | None) -> tuple[float, Any]:

@@ -21,11 +21,11 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
 @pytest.mark.parametrize("approach", [Parametric(), Parametric(delta=math.inf), IsoFLOP()])
 def test_intervals_of_a_clean_law_cover_the_truth_about_as_often_as_they_say(approach):
     hits = 0
-    for seed in range(80):
+    for seed in range(50):
         found = fit(a_sweep(budgets=np.geomspace(1e18, 1e21, 5), noise=0.005, seed=seed), approach, resamples=200)
         low, high = np.quantile(found.resamples.optimum(1e21)[0], [0.05, 0.95])
         hits += low < LAW.optimum(1e21)[0] < high
-    assert 64 <= hits <= 79
+    assert 39 <= hits <= 49
 
 
 def test_fields_of_a_law_that_are_given_are_held_and_the_others_fitted():

@@ -38,6 +38,10 @@ class Solved:
     """Weights of the points, shape (R, n) -> the law with arrays of shape (R,); NaN where a resample has no answer."""
     draw: Callable[[int, np.random.Generator], Any] | None = None
     """Number of draws -> the law with arrays: the approach's own doubt, used instead of a bootstrap."""
+    gaussian: Callable[[int, np.random.Generator], Any] | None = None
+    """The same from the covariance of the fitted numbers, which is the delta method."""
+    region: Any = None
+    """The laws that the runs do not rule out, for profile intervals; None where the approach has no likelihood."""
     num_parameters: int = 0
     """Numbers fitted, which is what a bootstrap of few runs is corrected for."""
     diagnostics: Diagnostics = field(default_factory=Diagnostics)

@@ -12,12 +12,13 @@ from isoflop.fitting.approach import Approach, Diagnostics
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
+from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.isoflop import valleys
 from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
-from isoflop.fitting.uncertainty import resampled_law
+from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.runs import Run
 
 __all__ = ["Fit", "SetAside", "fit"]
@@ -48,6 +49,8 @@ class Fit:
     """Runs that the law does not explain, and the law without them."""
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
+    region: LawRegion | None = None
+    """The laws that the runs do not rule out, where profile intervals were asked for."""
 
     @property
     def largest(self) -> float:
@@ -68,6 +71,7 @@ def fit(
     resamples: int = 1000,
     level: float = 0.9,
     seed: int = 0,
+    intervals: Intervals = "auto",
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
@@ -75,6 +79,9 @@ def fit(
     resamples: laws drawn for the intervals.
     level: coverage aimed at by every interval.
     seed: of the resamples; the same seed gives the same intervals.
+    intervals: "auto" is what the approach is best served by: kriging's own draws, or a bootstrap by configuration;
+        "bootstrap", "delta" (covariance of the fitted numbers) or "profile" (likelihood ratio) choose one, for
+        Parametric(). Those three take the law for true and cover too little where it is not.
 
     Raises DataError where the runs cannot answer: too few, one budget, impossible values.
     """
@@ -89,7 +96,7 @@ def fit(
     largest = float(points.C.max())
     influence = find_influence(points, solved, chosen, flops=largest)
     told = () if influence is None else (influence.note(largest),)
-    drawn = resampled_law(solved, points, resamples, seed)
+    drawn = resampled_law(solved, points, resamples, seed, intervals)
     return Fit(
         approach=chosen,
         law=solved.law,
@@ -102,6 +109,7 @@ def fit(
         diagnostics=solved.diagnostics,
         influence=influence,
         holdout=_holdout(points, chosen),
+        region=solved.region if intervals == "profile" else None,
     )
 
 

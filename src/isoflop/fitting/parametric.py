@@ -13,6 +13,7 @@ import numpy as np
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Diagnostics, Solved
+from isoflop.fitting.intervals import LawRegion, gaussian_draws
 from isoflop.fitting.laws import ChinchillaLaw, Posed
 from isoflop.fitting.objective import Problem
 from isoflop.fitting.points import Array, Points
@@ -71,10 +72,15 @@ class Parametric:
         def refit(weights: Array) -> Any:
             return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
 
+        def gaussian(number: int, random: np.random.Generator) -> Any:
+            return posed.law(gaussian_draws(problem, solution, points, number, random))
+
         return Solved(
             law=posed.law(solution.parameters),
             objective=float(solution.objective),
             refit=refit,
+            gaussian=gaussian,
+            region=LawRegion(problem, solution, posed),
             num_parameters=len(posed.names),
             diagnostics=_diagnostics(solution),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.points import Points
+from isoflop.fitting.validity import invalid
 from isoflop.runs import Run
 
 __all__ = ["Screened", "SetAside", "describe", "screen"]
@@ -38,7 +39,8 @@ def screen(runs: Iterable[Run]) -> Screened:
     Raises DataError where a value is impossible, or all runs have one budget.
     """
     given = _as_runs(runs)
-    reasons = [_reason(run) for run in given]
+    doubted = invalid(given)
+    reasons = [_reason(run) or doubted.get(run.id, "") for run in given]
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
     for run in kept:
         _refuse_impossible(run)

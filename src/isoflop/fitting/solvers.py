@@ -19,7 +19,7 @@ from isoflop.fitting.nonnegative import nonnegative_amplitudes
 from isoflop.fitting.objective import Evaluation, Problem, Term, evaluate, term_values
 from isoflop.fitting.points import Array
 
-__all__ = ["Problem", "Solution", "Term", "condition_number", "solve", "solve_resampled"]
+__all__ = ["Problem", "Solution", "Term", "bounds", "condition_number", "solve", "solve_resampled"]
 
 GRID = {1: 33, 2: 9, 3: 5}
 """Exponents tried on each axis, by their number."""
@@ -87,12 +87,13 @@ def condition_number(problem: Problem, solution: Solution) -> float:
 
 
 def _at_bound(problem: Problem, solution: Solution) -> tuple[str, ...]:
-    low, high = _bounds(problem)
+    low, high = bounds(problem)
     hit = (solution.parameters <= low * (1 + 1e-9)) | (solution.parameters >= high * (1 - 1e-9))
     return tuple(name for name, is_hit in zip(problem.names, hit, strict=True) if is_hit)
 
 
-def _bounds(problem: Problem) -> tuple[Array, Array]:
+def bounds(problem: Problem) -> tuple[Array, Array]:
+    """Least and largest value of each parameter, each (Q,)."""
     amplitudes, exponents = problem.num_amplitudes, problem.num_exponents
     low = np.array([0.0] * amplitudes + [EXPONENTS[0]] * exponents)
     return low, np.array([math.inf] * amplitudes + [EXPONENTS[1]] * exponents)
@@ -123,7 +124,7 @@ def _descend(problem: Problem, parameters: Array, weights: Array, tolerance: flo
         damping = np.full(len(parameters), 1e-2)
         for _ in range(most):
             step, decrement = _step(problem, parameters, here, damping)
-            trial = np.clip(parameters + step, *_bounds(problem))
+            trial = np.clip(parameters + step, *bounds(problem))
             there = evaluate(problem, trial, weights[live])
             better = there.objective <= here.objective  # False where the trial is not finite
             done = (decrement <= tolerance * here.objective + 1e-26) | (damping > 1e12)
@@ -139,7 +140,7 @@ def _descend(problem: Problem, parameters: Array, weights: Array, tolerance: flo
 
 def _step(problem: Problem, parameters: Array, here: Evaluation, damping: Array) -> tuple[Array, Array]:
     """Step of each row, zero along bounds that the gradient pushes against, and the decrease it promises."""
-    low, high = _bounds(problem)
+    low, high = bounds(problem)
     free = ~((parameters <= low) & (here.gradient > 0) | (parameters >= high) & (here.gradient < 0))
     matrix = here.hessian + damping[:, None, None] * here.majoriser
     scale = np.einsum("rqq->rq", here.majoriser)

@@ -1,22 +1,36 @@
 """How sure a law is: the same approach on resampled runs."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from isoflop import text
+from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["bootstrap_weights", "leave_one_out_weights", "resampled_law"]
+__all__ = ["Intervals", "bootstrap_weights", "leave_one_out_weights", "resampled_law"]
+
+Intervals = Literal["auto", "bootstrap", "delta", "profile"]
 
 
-def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int) -> Any:
-    """The law with arrays of shape (num_resamples,): the approach's own draws where it has them, else a bootstrap."""
+def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int, intervals: Intervals = "auto") -> Any:
+    """The law with arrays of shape (num_resamples,), drawn as `intervals` says.
+
+    auto: the approach's own draws where it has them, else a bootstrap; delta and profile: from the covariance.
+
+    Raises DataError where the approach has no such draws.
+    """
+    if intervals not in get_args(Intervals):
+        raise DataError(f"fit: intervals must be {text.and_list(get_args(Intervals))}, but got {intervals!r}.")
     random = np.random.default_rng(seed)
-    if solved.draw is not None:
+    if intervals == "auto" and solved.draw is not None:
         return solved.draw(num_resamples, random)
-    assert solved.refit is not None, "an approach gives refit or draw"
-    return solved.refit(bootstrap_weights(points, solved.num_parameters, num_resamples, random))
+    if intervals in ("delta", "profile") and solved.gaussian is not None:
+        return solved.gaussian(num_resamples, random)
+    if intervals in ("auto", "bootstrap") and solved.refit is not None:
+        return solved.refit(bootstrap_weights(points, solved.num_parameters, num_resamples, random))
+    raise DataError(f"fit: this approach has no {intervals} intervals; leave intervals out, or use Parametric().")
 
 
 def bootstrap_weights(points: Points, num_parameters: int, num_resamples: int, random: np.random.Generator) -> Array:
