@@ -117,9 +117,10 @@ class _Jobs:
     def stop(self) -> None:
         """Ask the workers to save and end; kill those that have not when the time is over."""
         tasks = list(self.waiting)
-        for task in tasks:
-            self.ray.cancel(task)
         if tasks:
+            self.ray.get(self.mailbox.stop.remote())
+            for task in tasks:
+                self.ray.cancel(task)
             _, late = self.ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
             for task in late:
                 self.ray.cancel(task, force=True)

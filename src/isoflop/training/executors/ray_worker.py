@@ -23,6 +23,13 @@ class Mailbox:
     def __init__(self) -> None:
         self._progress: list[Any] = []
         self._addresses: dict[str, tuple[str, int]] = {}
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def is_stopping(self) -> bool:
+        return self._stopping
 
     def put(self, progress: Any) -> None:
         self._progress.append(progress)
@@ -43,6 +50,8 @@ def do_run(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int) ->
     work = _loaded(payload[0])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(num_threads)
+    if _ask(mailbox.is_stopping):  # an interrupt may be lost in an import
+        raise KeyboardInterrupt
     run: Run = reporting_to(work, mailbox.put.remote)(spec)
     return run
 
@@ -74,14 +83,18 @@ def _loaded(reference: Any) -> Any:
         ) from error
 
 
-def _meeting(mailbox: Any, name: str, rank: int) -> tuple[str, int]:
+def _ask(method: Any, *arguments: Any) -> Any:
     import ray
 
+    return ray.get(method.remote(*arguments))
+
+
+def _meeting(mailbox: Any, name: str, rank: int) -> tuple[str, int]:
     if rank == 0:
-        ray.get(mailbox.meet_at.remote(name, (_node_address(), _free_port())))
+        _ask(mailbox.meet_at, name, (_node_address(), _free_port()))
     end = time.monotonic() + MEET_SECONDS
     while time.monotonic() < end:
-        address: tuple[str, int] | None = ray.get(mailbox.address.remote(name))
+        address: tuple[str, int] | None = _ask(mailbox.address, name)
         if address is not None:
             return address
         time.sleep(0.05)

@@ -1,0 +1,178 @@
+"""Slurm: each run a job of a cluster's queue, through submitit."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from isoflop.errors import IsoflopError, PlanError
+from isoflop.runs import Run, RunSpec
+from isoflop.storage.atomic import write_bytes
+from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
+from isoflop.training.executors.extras import load_extra
+from isoflop.training.executors.shipping import dump_work
+from isoflop.training.executors.slurm_job import Job
+
+__all__ = ["Slurm"]
+
+# What submitit itself must know; every other option goes to sbatch as it is.
+_SUBMITIT = (
+    "time", "nodes", "ntasks_per_node", "setup", "teardown", "array_parallelism", "signal_delay_s", "srun_args",
+    "use_srun", "stderr_to_stdout",
+)  # fmt: skip
+
+DEFAULT_MINUTES = 60
+MAX_TIMEOUTS = 100
+"""A job that reaches its time limit is requeued and goes on; so a short limit, which queues favour, does no harm."""
+
+STOP_SECONDS = 30.0
+"""What jobs have to save their checkpoints: Slurm's own KillWait."""
+
+
+class Slurm:
+    """Trains runs as the jobs of one Slurm job array, longest first. The store must be a folder that all nodes share.
+
+    sbatch: options of `sbatch` by their names with underscores, passed on as they are: `partition="gpu"`,
+        `gres="gpu:1"`, `account="lab"`, `time="04:00:00"`. Also submitit's own `setup` (commands before the job),
+        `array_parallelism` (jobs at the same time), `signal_delay_s` (warning before the end, 90).
+        With `ntasks_per_node` above 1, each run is spread over that many processes.
+    folder: for submission files and logs; None for `slurm/` in the store.
+    retries: how often a run is tried again whose job died; being preempted or out of time is no death: the run is saved
+        and requeued.
+    num_threads: CPU threads per process; asked for as `cpus_per_task` unless that is given.
+    cluster: "slurm", or "local" for submitit's processes on this machine, all at once.
+    look_seconds: between two looks at the jobs.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        retries: int = 1,
+        num_threads: int = 1,
+        cluster: str = "slurm",
+        look_seconds: float = 2.0,
+        **sbatch: Any,
+    ) -> None:
+        if cluster not in ("slurm", "local"):
+            raise PlanError(f'cluster must be "slurm" or "local", but got {cluster!r}.')
+        self.folder = None if folder is None else Path(folder)
+        self.retries, self.num_threads = retries, num_threads
+        self.cluster, self.look_seconds, self.sbatch = cluster, look_seconds, sbatch
+        self._minutes = _minutes(sbatch.get("time", DEFAULT_MINUTES))
+
+    def __repr__(self) -> str:
+        return f"Slurm({', '.join(f'{key}={value!r}' for key, value in self.sbatch.items())})"
+
+    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+        if not specs:
+            return
+        folder = (self.folder or _folder_of(work)).absolute()
+        executor = self._executor(folder)
+        payload = dump_work(reporting_to(work, None), with_modules=True)
+        job = Job(write_bytes(folder / f"work-{uuid4().hex[:8]}.pickle", payload), self.num_threads)
+        jobs = _Jobs(executor, job, Deaths(self.retries), longest_first(work, specs))
+        try:
+            yield from jobs.records(getattr(work, "on_progress", None), self.look_seconds)
+        finally:
+            jobs.stop()
+            job.payload.unlink(missing_ok=True)
+            shutil.rmtree(job.payload.with_suffix(""), ignore_errors=True)
+
+    def _executor(self, folder: Path) -> Any:
+        submitit = load_extra("submitit", "slurm")
+        if self.cluster == "local":
+            executor = submitit.LocalExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
+            executor.update_parameters(timeout_min=self._minutes, tasks_per_node=self.sbatch.get("ntasks_per_node", 1))
+            return executor
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise IsoflopError("Slurm() needs the commands sbatch and srun; call it on a node that may submit jobs.")
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
+        own = {key: value for key, value in self.sbatch.items() if key in _SUBMITIT}
+        others = {key: value for key, value in self.sbatch.items() if key not in _SUBMITIT}
+        asked = {"job_name": "isoflop", "requeue": True, "cpus_per_task": self.num_threads, **others}
+        executor.update_parameters(**{**own, "time": self._minutes}, additional_parameters=asked)
+        return executor
+
+
+class _Jobs:
+    """The jobs of one stage."""
+
+    def __init__(self, executor: Any, job: Job, deaths: Deaths, specs: list[RunSpec]) -> None:
+        self.executor, self.job, self.deaths = executor, job, deaths
+        self.told: dict[str, float] = {}
+        self.waiting: list[tuple[Any, RunSpec]] = list(zip(executor.map_array(job, specs), specs, strict=True))
+
+    def records(self, on_progress: Callable[[Any], None] | None, look_seconds: float) -> Iterator[Run]:
+        while self.waiting:
+            for entry in list(self.waiting):
+                if on_progress is not None:
+                    self._tell(entry[1], on_progress)
+                if entry[0].done():
+                    run = self._outcome(*entry)
+                    self.waiting.remove(entry)
+                    if run is not None:
+                        yield run
+            if self.waiting:
+                time.sleep(look_seconds)
+
+    def stop(self) -> None:
+        """Cancel the jobs, which save and end."""
+        for job, _ in self.waiting:
+            job.cancel(check=False)
+        end = time.monotonic() + STOP_SECONDS
+        for job, _ in self.waiting:
+            while not job.done(force_check=True) and time.monotonic() < end:
+                time.sleep(0.2)
+
+    def _outcome(self, job: Any, spec: RunSpec) -> Run | None:
+        """The record that a job ended with; None where it is submitted again."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        try:
+            run: Run = job.results()[0]
+        except UncompletedJobError as error:
+            reason = str(error).strip().splitlines()[-1]
+            if isinstance(error, FailedJobError) and "not requeued" not in reason:  # every run would meet it
+                raise PlanError(f"A job could not do its work: {reason}; its log is {job.paths.stderr}.") from error
+            if not self.deaths.again(spec):
+                return self.deaths.failed(spec, f"{reason}; its log is {job.paths.stderr}")
+            self.waiting.append((self.executor.submit(self.job, spec), spec))
+            return None
+        return run
+
+    def _tell(self, spec: RunSpec, on_progress: Callable[[Any], None]) -> None:
+        from isoflop.training.loop import Progress  # loads torch, which the caller has by now
+
+        with suppress(FileNotFoundError):
+            num_tokens, loss = json.loads(self.job.progress(spec).read_text())
+            if self.told.get(spec.id) != num_tokens:
+                self.told[spec.id] = num_tokens
+                on_progress(Progress(spec, num_tokens, loss))
+
+
+def _folder_of(work: Any) -> Path:
+    path = getattr(getattr(work, "store", None), "path", None)
+    if path is None:
+        raise PlanError("Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...).")
+    return Path(path) / "slurm"
+
+
+def _minutes(time_limit: int | str) -> int:
+    """A time limit as sbatch takes it (minutes, "HH:MM:SS", "D-HH:MM", ...), in minutes rounded up."""
+    days, dash, clock = str(time_limit).rpartition("-")
+    try:
+        parts = [int(part) for part in clock.split(":")]
+        if dash:
+            hours, minutes, seconds = (*parts, 0, 0)[:3]
+        elif len(parts) == 3:
+            hours, minutes, seconds = parts
+        else:
+            hours, minutes, seconds = 0, *(*parts, 0)[:2]
+        return int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0)
+    except ValueError as error:
+        raise PlanError(f'time must be minutes or as in "1-12:00:00", but got {time_limit!r}.') from error
