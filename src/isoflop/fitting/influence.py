@@ -20,6 +20,8 @@ __all__ = ["Influence", "find_influence"]
 
 FAR = 4.5
 """Robust standard deviations from the law of the other runs; one run in 150,000 under Gaussian noise."""
+GROSS = 12.0
+"""From here on a run is named whether or not it moves the answer: something went wrong in it."""
 LEFT = 0.05
 """Log size by which removing the other far-off runs too may still move the answer."""
 SMALL = 0.02
@@ -56,7 +58,7 @@ class Influence:
 
 
 def find_influence(points: Points, solved: Solved, approach: Approach, *, flops: float) -> Influence | None:
-    """The fewest far-off runs whose removal gives the answer that removing all far-off runs gives; None without any.
+    """Runs far off the law of the others, as few as give the answer that leaving all of them out gives; None without.
 
     They are looked for with one law through all runs, whatever the approach, and only where the approach is a surface.
     """
@@ -72,13 +74,20 @@ def find_influence(points: Points, solved: Solved, approach: Approach, *, flops:
     every = np.arange(len(points))
     laws = single.refit(np.array([~np.isin(every, order[: number + 1]) for number in range(len(order))], dtype=float))
     shift = np.log(np.atleast_1d(laws.optimum(flops)[0]) / single.law.optimum(flops)[0])
-    enough = int(np.argmax(np.abs(shift - shift[-1]) <= LEFT))
+    enough = _last_to_name(shift, distance[order])
     chosen = np.sort(order[: enough + 1])
     runs, without = tuple(points.runs[row] for row in chosen), entry(laws, enough)
     if single is solved:
         return Influence(runs, solved.law, without)
     rest = approach.solve(points.pick(~np.isin(every, chosen))).law
     return Influence(runs, solved.law, rest, plain=(single.law, without))
+
+
+def _last_to_name(shift: Array, distance: Array) -> int:
+    """Index of the last run to name, by falling distance: all where the answer holds, else as few as tell it."""
+    if abs(shift[-1]) <= LEFT:
+        return len(shift) - 1
+    return max(int(np.argmax(np.abs(shift - shift[-1]) <= LEFT)), int(np.sum(distance > GROSS)) - 1)
 
 
 def _single(points: Points, solved: Solved) -> Solved | None:
