@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 
-__all__ = ["and_list", "bullets", "columns", "count", "duration", "factor", "flops", "interval", "number", "percent"]
+__all__ = ["and_list", "bullets", "columns", "count", "duration", "flops", "interval", "number", "percent"]
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -51,11 +51,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{number(seconds / unit, 2)} {name}"
     return f"{number(seconds, 2)} s"
-
-
-def factor(ratio: float) -> str:
-    """A ratio as a factor that says its direction: 3.2x more, 2.0x less."""
-    return f"{number(ratio, 2)}x more" if ratio >= 1 else f"{number(1 / ratio, 2)}x less"
 
 
 def interval(low: float, high: float, write: Callable[[float], str] = count) -> str:
