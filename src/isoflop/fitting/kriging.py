@@ -30,7 +30,7 @@ __all__ = ["KrigedLaw", "Kriging"]
 
 MOST_RUNS = 300
 """Memory and time grow with the square and the cube of the runs; 300 take .5 s on one core."""
-NUM_STANDING = 400
+NUM_STANDING = 250
 FEWEST = 6
 LARGE_MISFIT = 0.004
 """Of the loss, at runs near the valley; one of nine public sweeps has more."""
@@ -50,7 +50,7 @@ class Kriging:
 
     law: ChinchillaLaw = field(default_factory=ChinchillaLaw)
     lengths: tuple[float, ...] = (1.2, 1.8, 2.5)
-    ratios: tuple[float, ...] = (1.0, 2.0, 4.0)
+    ratios: tuple[float, ...] = (0.7, 1.4, 2.8)
 
     def __post_init__(self) -> None:
         if not all(np.isnan(value) for value in vars(self.law).values()):
@@ -145,8 +145,6 @@ class KrigedLaw:
         shift = sum(surfaces.plane.middle)
         if np.ndim(self.E) == 0:
             x, loss, reducible = np.moveaxis(self._table(log_ND - shift), -1, 0)
-        elif np.ndim(log_ND) == 2:
-            return _stacked([self._valley(row) for row in log_ND])
         else:
             found = surfaces.valley(log_ND - shift)
             x, loss, reducible = found.x, found.loss, found.reducible
@@ -161,12 +159,12 @@ class KrigedLaw:
     def _table(self) -> PchipInterpolator:
         """Medians over the surfaces as functions of c: log N, loss, reducible loss."""
         c = self._given.plane.c
-        inside = np.arange(c.min() - 1, c.max() + 1.5, 0.25)
-        outside = np.array([1, 2, 4, 7, 11, 16, 30, 50])
+        inside = np.arange(c.min() - 1, c.max() + 1.5, 0.35)
+        outside = np.array([1, 2, 4, 8, 15, 30, 50])
         places = np.concatenate([inside[0] - outside[::-1], inside, inside[-1] + outside])
-        rows = [self._given.valley(float(place)) for place in places]
-        medians = [[np.median(row.x), np.median(row.loss), np.median(row.reducible)] for row in rows]
-        return PchipInterpolator(places, np.array(medians), extrapolate=True)
+        found = self._given.valley(places[:, None])
+        medians = np.stack([np.median(values, axis=1) for values in (found.x, found.loss, found.reducible)], axis=1)
+        return PchipInterpolator(places, medians, extrapolate=True)
 
     def _near(self, log_ND: Array) -> "_Near":
         step = 0.05
@@ -205,10 +203,6 @@ def _law(surfaces: Surfaces, *, middle: bool) -> KrigedLaw:
 
 def _plain(value: Any) -> Any:
     return float(value) if np.ndim(value) == 0 else value
-
-
-def _stacked(rows: list[Valley]) -> Valley:
-    return Valley(*(np.stack([getattr(row, name) for row in rows]) for name in ("x", "loss", "reducible")))
 
 
 def _require_enough(points: Points) -> None:
