@@ -134,18 +134,25 @@ def _fetched(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
 
 def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
     """Add the gradient of the mean over this process's targets."""
-    loss_sum = torch.zeros((), device=setting.ranks.device)
     num_tokens = 0 if batch is None else count_tokens(setting.task, batch)
     if num_tokens == 0:
-        return _Attempt(0, loss_sum)
-    for piece in split(batch, state.micro_batch):
-        share = count_tokens(setting.task, piece) / num_tokens
-        if share > 0:  # the mean over no target is not a number
-            with setting.precision:
-                loss = batch_loss(setting.task, setting.forward, to_device(piece, setting.ranks.device))
-            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach() * share
-    return _Attempt(num_tokens, loss_sum)
+        return _Attempt(0, torch.zeros((), device=setting.ranks.device))
+    pieces = split(batch, state.micro_batch)
+    if len(pieces) == 1:
+        return _Attempt(num_tokens, _backward(setting, pieces[0], 1.0))
+    shares = [count_tokens(setting.task, piece) / num_tokens for piece in pieces]
+    # the mean over no target is not a number
+    losses = [_backward(setting, piece, share) for piece, share in zip(pieces, shares, strict=True) if share > 0]
+    return _Attempt(num_tokens, torch.stack(losses).sum())
+
+
+def _backward(setting: Setting, piece: Any, share: float) -> torch.Tensor:
+    """Add the gradient of a piece's mean loss times its share; gives that product."""
+    with setting.precision:
+        loss = batch_loss(setting.task, setting.forward, to_device(piece, setting.ranks.device))
+    weighted = loss if share == 1 else loss * share
+    weighted.backward()  # type: ignore[no-untyped-call]
+    return weighted.detach().to(torch.float32, copy=True)
 
 
 def _piece_size(state: State, batch: Any) -> int:
