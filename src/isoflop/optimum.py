@@ -65,6 +65,7 @@ class Optimum:
         )
 
 
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def predict(
     fit: Fit,
     *,

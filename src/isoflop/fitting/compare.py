@@ -51,6 +51,7 @@ class Comparison:
         return "\n".join(part for part in (head, text.columns(rows, "  "), text.bullets(self.notes)) if part)
 
 
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def compare(
     first: Iterable[Run],
     second: Iterable[Run],

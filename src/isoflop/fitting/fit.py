@@ -64,6 +64,7 @@ class Fit:
         return "\n".join(part for part in parts if part)
 
 
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def fit(
     runs: Iterable[Run],
     approach: Approach | None = None,

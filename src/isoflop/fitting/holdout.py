@@ -69,6 +69,7 @@ def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: i
     return held_out(points, approach if approach is not None else Kriging(), budgets)
 
 
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def held_out(points: Points, approach: Approach, budgets: int = 1) -> Holdout:
     """The same for points that have enough budgets."""
     limit = points.budgets[-budgets]

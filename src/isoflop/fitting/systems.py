@@ -49,6 +49,7 @@ class _SharedExponents:
         return Posed(tuple(terms), (*names, "alpha", "beta"), laws)
 
 
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def fit_systems(
     systems: Mapping[str, Iterable[Run]],
     *,
