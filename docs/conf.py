@@ -1,7 +1,10 @@
 """How the documentation is built: `make docs`. Every example in it runs during the build."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -18,8 +21,14 @@ os.environ.update(
     TERM="dumb",
     NO_COLOR="1",
     ISOFLOP_DOCS=str(DOCS),
-    PYTHONWARNINGS="ignore::FutureWarning",
 )
+
+# A profile of its own: nobody's start-up files run in the examples, and kernels are silent about their transport.
+profile = Path(tempfile.mkdtemp(prefix="isoflop-docs-")) / "profile_default"
+profile.mkdir()
+(profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+os.environ["IPYTHONDIR"] = str(profile.parent)
+atexit.register(shutil.rmtree, profile.parent, ignore_errors=True)
 
 project = "isoflop"
 author = "the isoflop contributors"

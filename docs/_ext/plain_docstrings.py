@@ -1,7 +1,6 @@
 """Docstrings are plain text, as they read in an editor; this gives Sphinx the markup that it wants.
 
-A line `name: what it is` (or `name, other: ...`) with its indented lines becomes an entry of a definition list, and a
-drawing in the middle of text a literal block.
+A line `name: what it is` (or `name, other: ...`) with the lines up to the next one becomes an entry of a definition list.
 """
 
 import re
@@ -31,7 +30,7 @@ def _with_lists(lines: list[str]) -> Iterator[str]:
             in_list = True
             yield ", ".join(f"``{name}``" for name in entry[1].split(", "))
             yield f"    {entry[2]}"
-        elif in_list and line.startswith("    "):
+        elif in_list and line.strip():
             yield f"    {line.strip()}"
         else:
             in_list = False
