@@ -40,6 +40,8 @@ _HOMES = {
     "PowerLaw": "fitting.laws",
     "InProcess": "training.executors.in_process",
     "Processes": "training.executors.processes",
+    "Ray": "training.executors.ray",
+    "Slurm": "training.executors.slurm",
     "DirectoryStore": "storage.directory",
     "MemoryStore": "storage.store",
     "IsoflopError": "errors",
