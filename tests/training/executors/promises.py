@@ -68,9 +68,9 @@ class Failing(MLP):
 
 
 def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
-    store, slow = isoflop.DirectoryStore(folder), replace(specs()[0], num_tokens=20 * specs()[0].num_tokens)
-    work, asked = Work(slow_task(), store), [specs()[1], slow]
-    runs = iter(executor.map(work, asked))
+    store, slow = isoflop.DirectoryStore(folder), long_spec()
+    asked = [specs()[1], slow]
+    runs = iter(executor.map(Work(mlp_task(model=Slow), store), asked))
     first = next(runs)
     end = time.monotonic() + 1
     while first.id != slow.id and not (folder / slow.id / "spec.json").exists() and time.monotonic() < end:
@@ -81,28 +81,28 @@ def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     assert store.read_run(slow.id) is None
     assert (folder / slow.id / "checkpoint").exists() == begun, "stopped without saving"
     assert not list(folder.glob("*/lease-*")), "somebody is still at work"
-    assert all(run.loss == slow_losses()[run.id] for run in InProcess().map(work, asked))
-
-
-class Slow(MLP):
-    """So slow at one size that it is still under way when it is stopped."""
-
-    def forward(self, x):
-        if self.out.in_features == specs()[0].size and self.training:
-            time.sleep(0.002)
-        return super().forward(x)
-
-
-def slow_task():
-    return mlp_task(model=Slow)
+    finished = InProcess().map(Work(mlp_task(), store), asked)
+    assert {run.id: run.loss for run in finished} == long_losses()
 
 
 @cache
-def slow_losses():
-    """The same computation without the waiting."""
-    slow = replace(specs()[0], num_tokens=20 * specs()[0].num_tokens)
+def long_spec():
+    return replace(specs()[0], num_tokens=3 * specs()[0].num_tokens)
+
+
+class Slow(MLP):
+    """The same numbers, but so slowly at one size that it is still under way when it is stopped."""
+
+    def forward(self, x):
+        if self.training and self.out.in_features == long_spec().size:
+            time.sleep(0.02)
+        return super().forward(x)
+
+
+@cache
+def long_losses():
     work = Work(mlp_task(), isoflop.MemoryStore())
-    return {run.id: run.loss for run in InProcess().map(work, [specs()[1], slow])}
+    return {run.id: run.loss for run in InProcess().map(work, [specs()[1], long_spec()])}
 
 
 def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):

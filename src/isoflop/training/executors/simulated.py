@@ -15,11 +15,13 @@ class Simulated:
     """An executor that trains nothing: a run's loss is loss(N, D) of a law times exp(noise z), z normal by seed and id.
 
     noise: relative standard deviation of the final loss; .0015 to .0045 on public runs.
+    factor: what a spec's other settings (learning rate, batch) multiply its loss by; infinite where a run diverges.
     """
 
     loss: Callable[[float, float], float]
     noise: float = 0.0
     seed: int = 0
+    factor: Callable[[RunSpec], float] = lambda spec: 1.0  # noqa: E731 - a field, not a name
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         return (self.run(spec) for spec in specs)
@@ -28,9 +30,10 @@ class Simulated:
         """The run of one spec; the same for the same spec and seed."""
         draw = np.random.default_rng([self.seed, int(spec.id, 16)]).normal()
         loss = float(self.loss(spec.num_params, spec.num_tokens)) * float(np.exp(self.noise * draw))
+        loss *= float(self.factor(spec))
         return Run(
             spec=spec,
-            status="completed",
+            status="completed" if np.isfinite(loss) else "diverged",
             loss=loss,
             loss_stderr=self.noise * loss,
             num_tokens=spec.num_tokens,
