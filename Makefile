@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check docs
+.PHONY: setup demo test campaigns check docs
 
 # The environment of the demo: the core dependencies alone.
 .venv/core: pyproject.toml requirements.lock
@@ -22,6 +22,10 @@ demo: .venv/core
 
 test: .venv/dev
 	$(BIN)/python -m pytest
+
+# Tests that take minutes to hours.
+campaigns: .venv/dev
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from isoflop.fitting.holdout import Holdout
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
+from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.waste import band, wasted_share
 from isoflop.runs import SizeValue
 
@@ -65,6 +66,7 @@ class Optimum:
         )
 
 
+@one_blas_thread
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def predict(
     fit: Fit,

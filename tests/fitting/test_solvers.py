@@ -1,5 +1,4 @@
 import math
-import os
 import warnings
 from dataclasses import replace
 
@@ -97,7 +96,6 @@ def test_no_start_of_an_independent_optimiser_ends_lower(name, delta):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("ISOFLOP_CAMPAIGNS" not in os.environ, reason="two minutes; set ISOFLOP_CAMPAIGNS to run it")
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("delta", [1e-3, math.inf])
 def test_the_objective_is_the_best_of_243_starts(name, delta):

@@ -18,6 +18,7 @@ from isoflop.fitting.inverses import flops_for
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
 from isoflop.fitting.screening import screen
+from isoflop.fitting.threads import one_blas_thread
 from isoflop.runs import Run
 
 __all__ = ["Comparison", "compare"]
@@ -51,6 +52,7 @@ class Comparison:
         return "\n".join(part for part in (head, text.columns(rows, "  "), text.bullets(self.notes)) if part)
 
 
+@one_blas_thread
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def compare(
     first: Iterable[Run],

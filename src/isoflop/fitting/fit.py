@@ -18,6 +18,7 @@ from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
+from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.runs import Run
 
@@ -64,6 +65,7 @@ class Fit:
         return "\n".join(part for part in parts if part)
 
 
+@one_blas_thread
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def fit(
     runs: Iterable[Run],

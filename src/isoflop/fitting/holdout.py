@@ -19,6 +19,7 @@ from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import screen
+from isoflop.fitting.threads import one_blas_thread
 from isoflop.runs import Run
 
 __all__ = ["HeldOut", "Holdout", "held_out", "holdout"]
@@ -55,6 +56,7 @@ class Holdout:
         return f"budget {text.flops(held.budget)} ({distance}): {text.and_list(told) or 'no minimum to compare with'}"
 
 
+@one_blas_thread
 def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: int = 1) -> Holdout:
     """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
 
