@@ -125,7 +125,8 @@ def test_the_point_lies_in_the_middle_of_the_draws():
     draws = solved.draw(2000, np.random.default_rng(0))
     for C in (1e19, 1e21, 1e22):
         assert solved.law.optimum(C)[0] == pytest.approx(np.median(draws.optimum(C)[0]), rel=0.02)
-        assert solved.law.optimal_loss(C) == pytest.approx(np.median(draws.optimal_loss(C)), rel=0.01)
+        low, high = np.quantile(draws.optimal_loss(C), [0.15, 0.85])
+        assert low < solved.law.optimal_loss(C) < high
 
 
 def test_the_optimum_is_where_the_loss_along_the_isoflop_is_lowest():
