@@ -13,7 +13,9 @@ sys.path.insert(0, str(DOCS / "_ext"))
 import isoflop  # noqa: E402
 
 # Kernels inherit this: the command line of this environment, one thread per run, plain text, no colours.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
 os.environ.update(
     OMP_NUM_THREADS="1",
     OPENBLAS_NUM_THREADS="1",
@@ -35,7 +37,13 @@ author = "the isoflop contributors"
 copyright = author
 version = release = isoflop.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "plain_docstrings", "public_names"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "plain_docstrings",
+    "public_names",
+]
 exclude_patterns = ["_build", "programs"]
 default_role = "code"  # docstrings write names in single backticks
 nitpicky = True

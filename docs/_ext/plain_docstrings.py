@@ -10,7 +10,10 @@ ENTRY = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): (.+)$")
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", lambda app, what, name, obj, options, lines: rewrite(lines))
+    app.connect(
+        "autodoc-process-docstring",
+        lambda app, what, name, obj, options, lines: rewrite(lines),
+    )
     return {"parallel_read_safe": True}
 
 
@@ -43,4 +46,8 @@ def _escaped(lines: Iterator[str]) -> Iterator[str]:
         if line.lstrip().startswith(">>>") or "``" in line:
             yield line
         else:
-            yield re.sub(r"(?<![`\w*])\*(?!\*)|\*\*(?=\w)", lambda found: "\\*" * len(found[0]), line)
+            yield re.sub(
+                r"(?<![`\w*])\*(?!\*)|\*\*(?=\w)",
+                lambda found: "\\*" * len(found[0]),
+                line,
+            )

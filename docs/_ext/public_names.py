@@ -22,7 +22,11 @@ class PublicNames(SphinxDirective):
         named.extend(names)
         node = nodes.section()
         node.document = self.state.document
-        self.state.nested_parse(StringList([line for name in names for line in _directive(name)], "api"), 0, node)
+        self.state.nested_parse(
+            StringList([line for name in names for line in _directive(name)], "api"),
+            0,
+            node,
+        )
         return node.children
 
 

@@ -17,7 +17,9 @@ class ByteNet(nn.Module):
     def __init__(self, width, num_layers=3):
         super().__init__()
         self.embed = nn.Embedding(256, width)
-        self.layers = nn.ModuleList(nn.Conv1d(width, width, 4) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            nn.Conv1d(width, width, 4) for _ in range(num_layers)
+        )
         self.head = nn.Linear(width, 256)
 
     def forward(self, text):
@@ -34,16 +36,19 @@ def loss(logits, targets):
 def windows(files):
     """Windows of 64 bytes, each with the same window one byte on."""
     text = b"".join(path.read_bytes() for path in files)
-    rows = torch.frombuffer(bytearray(text), dtype=torch.uint8).long().unfold(0, 65, 64)
+    text = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+    rows = text.unfold(0, 65, 64)
     return TensorDataset(rows[:, :-1], rows[:, 1:])
 
 
 files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+train_data = windows([file for k, file in enumerate(files) if k % 10])
+val_data = windows(files[::10])
 task = isoflop.Task(
     model=ByteNet,
     size_param="width",
-    train_data=windows([file for k, file in enumerate(files) if k % 10]),
-    val_data=windows(files[::10]),
+    train_data=train_data,
+    val_data=val_data,
     loss=loss,
     unit="byte",
 )

@@ -15,7 +15,9 @@ executors = {
     "torchrun": lambda: isoflop.InProcess(),
 }
 
-sweep = isoflop.plan(task, budgets=[1e6, 3e6])
-runs = isoflop.train(task, sweep, store=f"runs/{name}", executor=executors[name](), progress=False)
+sweep = isoflop.plan(task, budgets=[1e6])
+runs = isoflop.train(
+    task, sweep, store=f"runs/{name}", executor=executors[name](), progress=False
+)
 best = min(runs, key=lambda run: run.loss)
 print(f"{len(runs)} runs; the lowest loss is {best.loss!r}, at size {best.size}")
