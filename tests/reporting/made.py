@@ -29,3 +29,25 @@ def make_sweep(**extras):
             tokens = budget / 6 / size
             runs.append(make_run(size, tokens, loss_of(size, tokens) + rng.normal(0, 0.005), budget=budget, **extras))
     return runs
+
+
+def tiny_task(**changes):
+    """A multilayer perceptron of some widths, which needs torch."""
+    import torch
+    from torch import nn
+    from torch.utils.data import TensorDataset
+
+    import isoflop
+
+    class Net(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, width), nn.Linear(width, 4))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    data = TensorDataset(torch.randn(64, 16), torch.zeros(64, dtype=torch.long))
+    widths = [round(32 * 2 ** (k / 2)) for k in range(16)]
+    settings = {"size_param": "width", "sizes": widths, "train_data": data, "val_data": data}
+    return isoflop.Task(model=Net, loss=nn.functional.cross_entropy, **{**settings, **changes})

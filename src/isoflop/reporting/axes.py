@@ -1,17 +1,29 @@
 """Axes as a careful printer sets them: logarithmic where counts are, few lines, numbers as people write them."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 
 from isoflop import text
 from isoflop.reporting.colours import GREY, INK, RULE
 
-__all__ = ["TEXT_SIZE", "counts", "end_key", "end_labels", "new_axes", "powers_of_ten", "scientific", "tidy"]
+__all__ = [
+    "TEXT_SIZE",
+    "counts",
+    "end_key",
+    "end_labels",
+    "losses",
+    "new_axes",
+    "percents",
+    "powers_of_ten",
+    "scientific",
+    "tidy",
+]
 
 TEXT_SIZE = 9.5
 
@@ -47,6 +59,16 @@ def powers_of_ten(axis: Axis) -> None:
     _set_ticks(axis, _powers, scientific)
 
 
+def losses(axis: Axis) -> None:
+    """Ticks of a logarithmic axis of losses: 1.8, 2, 2.5, 3, 4."""
+    _set_ticks(axis, _loss_values, lambda value: f"{value:g}")
+
+
+def percents(axis: Axis) -> None:
+    """Ticks of a linear axis of shares as percent: −1 %, 0 %, 1 %."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %".replace("-", "−")))
+
+
 def scientific(value: float, digits: int = 3) -> str:
     """A number as 6×10¹⁸, or 10¹⁹ where its first factor is one."""
     factor, power = text.flops(value, digits).split("e")
@@ -61,18 +83,26 @@ def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
         _beside(ax, name, place, colour)
 
 
-def end_key(ax: Axes, labels: Iterable[tuple[float, str, str]], heading: str) -> None:
-    """The same with a dash in the line's colour before each name, for colours too light to read, under a heading."""
+def end_key(
+    ax: Axes, labels: Iterable[tuple[float, str, str]], heading: str, ids: Mapping[str, str] | None = None
+) -> None:
+    """The same with a dash in the line's colour before each name, for colours too light to read, under a heading.
+
+    ids: name -> id of its artists in an SVG.
+    """
     ordered = sorted(labels)
     places = _places(ax, ordered)
     for (_, name, colour), place in zip(ordered, places, strict=True):
-        ax.plot((1.016, 1.042), (place, place), color=colour, linewidth=2.4, transform=ax.transAxes, clip_on=False)
-        _beside(ax, name, place, INK, distance=27)
+        dash = ((1.016, 1.042), (place, place))
+        drawn = ax.plot(*dash, color=colour, linewidth=2.4, transform=ax.transAxes, clip_on=False)[0]
+        known = (ids or {}).get(name)
+        drawn.set_gid(known and f"{known}-dash")
+        _beside(ax, name, place, INK, distance=27).set_gid(known)
     _beside(ax, heading, places[-1] + 1.15 * GAP, GREY)
 
 
-def _beside(ax: Axes, name: str, place: float, colour: str, distance: float = 8) -> None:
-    ax.annotate(
+def _beside(ax: Axes, name: str, place: float, colour: str, distance: float = 8) -> Annotation:
+    return ax.annotate(
         name, (1, place), (distance, 0), xycoords="axes fraction", textcoords="offset points", color=colour,
         fontsize=TEXT_SIZE, va="center", annotation_clip=False,
     )  # fmt: skip
@@ -124,6 +154,17 @@ def _round_values(low: float, high: float) -> list[float]:
     parts = (1, 2, 5) if decades < 3 else (1, 3) if decades < 4.5 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [part * 10.0**power for power in powers for part in parts if low <= part * 10.0**power <= high]
+
+
+def _loss_values(low: float, high: float) -> list[float]:
+    """Round values between two numbers, so fine that there are four at least."""
+    for parts in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
+        found = [part * 10.0**power for power in range(-6, 7) for part in parts if low <= part * 10.0**power <= high]
+        if len(found) >= 4:
+            return found
+    step = 10 ** math.floor(math.log10((high - low) / 2))
+    step *= next((by for by in (5, 2) if (high - low) / (by * step) >= 3), 1)
+    return [round(k * step, 12) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _powers(low: float, high: float) -> list[float]:

@@ -1,81 +1,110 @@
 """report(): one self-contained HTML page, the answer first."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isoflop import text
 from isoflop.fitting.fit import Fit
 from isoflop.optimum import Optimum
-from isoflop.reporting import sections
-from isoflop.reporting.figures import isoflop_curves, optimum_law, valleys_of
+from isoflop.reporting import drawings, explore, sections
+from isoflop.reporting.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.method import method
-from isoflop.reporting.svg import dark_colours, inline_svg
+from isoflop.reporting.plots.curves import valleys_of
+from isoflop.reporting.svg import dark_colours
 from isoflop.storage.atomic import write_text
 
-__all__ = ["render", "report"]
+if TYPE_CHECKING:
+    from isoflop.planning.sizing import SizeCount
+    from isoflop.task import Task
 
-_CURVES = (
-    "Each colour is one compute budget: points are runs, lines the curve fitted near the lowest loss. A filled mark is "
-    "a minimum between measured sizes; a hollow one is not bracketed. The dashed line is the law's optimum."
-)
-_LAW = (
-    "The best number of params and tokens for a given compute, with its {level} interval. The shaded range holds the "
-    "runs, the large marks are the answer{minima}."
-)
+__all__ = ["document", "render", "report"]
 
 
-def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str]) -> Path:
+def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None) -> Path:
     """Write the answer, its doubt, figures, runs and method as one HTML file that needs no network; gives its path.
+
+    The page answers for other computes too. With `task` those answers come in sizes that can be built.
 
     Raises StoreError where the file cannot be written.
     """
-    return write_text(path, render(fit, optimum))
+    return write_text(path, render(fit, optimum, task=task))
 
 
-def render(fit: Fit, optimum: Optimum) -> str:
-    """The page as text."""
+def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()) -> str:
+    """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
     found = valleys_of(fit)
-    body = tag(
-        "main",
+    known = _Known.of(fit, optimum, task)
+    curves, points = drawings.curves(fit, found)
+    body = (
+        *before,
         sections.answer(optimum),
         sections.reasons(fit, optimum, found),
-        sections.section("Figures", *_figures(fit, optimum, bool(found))),
-        *([sections.budgets(found)] if found else []),
+        sections.section("IsoFLOP curves", curves) if found else Html(""),
+        sections.section(
+            "Another compute", explore.ask(optimum, known.along), *drawings.laws(fit, optimum, known.along, bool(found))
+        ),
+        sections.budgets(found) if found else Html(""),
+        sections.section("Doubt", *drawings.doubt(fit, optimum, known.along)),
         sections.runs(fit),
         method(fit, optimum),
     )
-    return "<!doctype html>\n" + tag(
-        "html", _head(optimum, len(found)), tag("body", body, _footer(), tag("script", _own("page.js"))), lang="en"
+    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
+    return document(
+        f"{text.flops(optimum.flops)} FLOPs: {params} params, {tokens} {optimum.unit}s",
+        body,
+        num_budgets=len(found),
+        data=explore.numbers(fit, optimum, known.along, known.sizes, points),
+        under_way=bool(before),
     )
 
 
-def _figures(fit: Fit, optimum: Optimum, has_budgets: bool) -> list[Html]:
-    law = inline_svg(optimum_law(fit, optimum), "law", _law_in_words(optimum))
-    minima = ", diamonds the minima of single budgets" * has_budgets
-    drawn = [sections.figure(law, _LAW.format(level=text.percent(optimum.level), minima=minima))]
-    if has_budgets:
-        curves = inline_svg(
-            isoflop_curves(fit), "curves", "IsoFLOP curves: loss against params for each compute budget"
-        )
-        drawn.insert(0, sections.figure(curves, _CURVES))
-    return drawn
+def document(
+    title: str, body: Sequence[Html], *, num_budgets: int = 0, data: Html | None = None, under_way: bool = False
+) -> str:
+    """A whole page around its sections; `data` is what the script that answers for other computes works with."""
+    scripts = [tag("script", _own("page.js"))] + [data or Html("")] + [tag("script", _own("explore.js"))] * bool(data)
+    return "<!doctype html>\n" + tag(
+        "html",
+        _head(title, num_budgets, under_way),
+        tag("body", tag("main", *body), _footer(), *scripts),
+        lang="en",
+    )
 
 
-def _law_in_words(optimum: Optimum) -> str:
-    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
-    return f"Best params and tokens against compute; {params} and {tokens} at {text.flops(optimum.flops)} FLOPs"
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """What the page answers for other computes."""
+
+    along: Frontier
+    sizes: "list[SizeCount]"
+
+    @classmethod
+    def of(cls, fit: Fit, optimum: Optimum, task: "Task | None") -> "_Known":
+        flops = explore.reachable(fit, optimum)
+        if task is None:
+            return cls(along=frontier(fit, flops), sizes=[])
+        rough = frontier(fit, flops[[0, -1]]).num_params[:, 0]
+        sizes = sizes_between(task, float(rough.min()), float(rough.max()))
+        return cls(along=frontier(fit, flops, cost_of_sizes(sizes)), sizes=sizes)
 
 
-def _head(optimum: Optimum, num_budgets: int) -> Html:
-    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
+_REFRESH = Html('<meta http-equiv="refresh" content="20">')
+"""Seconds after which a page of a sweep under way is loaded again."""
+
+
+def _head(title: str, num_budgets: int, under_way: bool) -> Html:
     dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark_colours(num_budgets)} }} }}"
     return tag(
         "head",
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", f"{text.flops(optimum.flops)} FLOPs: {params} params, {tokens} {optimum.unit}s"),
+        _REFRESH if under_way else Html(""),
+        tag("title", title),
         tag("style", _own("page.css"), Html(dark)),
     )
 

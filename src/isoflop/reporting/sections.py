@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from isoflop import text
-from isoflop.fitting.fit import Fit
+from isoflop.fitting.fit import Fit, SetAside
 from isoflop.fitting.isoflop import Valley
 from isoflop.optimum import Estimate, Optimum
 from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.tables import Column, Table, runs_table, to_csv, valleys_table
+from isoflop.runs import Run
 
-__all__ = ["answer", "budgets", "figure", "reasons", "runs", "section"]
+__all__ = ["answer", "budgets", "figure", "reasons", "runs", "runs_of", "section"]
 
 MANY_ROWS = 1000
 """Rows of the runs' table; the rest is counted, so that a page stays a page."""
@@ -63,10 +64,10 @@ def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> Html:
     )
 
 
-def figure(drawing: Html, caption: str) -> Html:
-    """A figure with its caption; on a narrow screen it scrolls and stays readable."""
+def figure(drawing: Html, caption: str, *controls: Html) -> Html:
+    """A figure with its caption, and controls above it; on a narrow screen it scrolls and stays readable."""
     scroll = tag("div", drawing, class_="scroll", tabindex="0", role="group", aria_label="Figure, scrolls sideways")
-    return tag("figure", scroll, tag("figcaption", caption))
+    return tag("figure", *controls, scroll, tag("figcaption", caption))
 
 
 def budgets(found: Sequence[Valley]) -> Html:
@@ -77,7 +78,12 @@ def budgets(found: Sequence[Valley]) -> Html:
 
 def runs(fit: Fit) -> Html:
     """The table of all runs, used and set aside."""
-    table = runs_table(fit.runs, fit.set_aside)
+    return runs_of(fit.runs, fit.set_aside)
+
+
+def runs_of(used: Sequence[Run], set_aside: Sequence[SetAside] = ()) -> Html:
+    """The table of runs, without a fit too."""
+    table = runs_table(used, set_aside)
     shown = Table(table.columns, table.rows[:MANY_ROWS])
     left_out = len(table.rows) - len(shown.rows)
     after = [f"{left_out} more runs are not shown. "] * bool(left_out)

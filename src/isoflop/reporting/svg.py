@@ -10,13 +10,17 @@ from matplotlib.axes import Axes
 from isoflop.reporting.colours import DARK, ramp
 from isoflop.reporting.html import Html
 
-__all__ = ["dark_colours", "inline_svg"]
+__all__ = ["dark_colours", "inline_svg", "place"]
+
+_POINTS = 72
+"""Units of an SVG per inch."""
 
 
 def inline_svg(ax: Axes, name: str, label: str) -> Html:
     """The figure of `ax` for an HTML page; `name` keeps its ids apart from other figures', `label` is read aloud.
 
-    The same figure gives the same text, so that a page that did not change is the same file.
+    The same figure gives the same text, so that a page that did not change is the same file. The drawing carries where
+    its axes lie and what they span, for the page's script.
     """
     drawn, figure = StringIO(), ax.get_figure(root=True)
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # with all of them gone, the links go too
@@ -26,7 +30,7 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     for pattern, better in (
         (
             r"^.*?<svg [^>]*?(viewBox=[^ ]* [^ ]* [^ ]* [^ ]*\")[^>]*>",
-            rf'<svg \1 role="img" aria-label="{escape(label)}">',
+            rf'<svg \1 role="img" aria-label="{escape(label)}" data-name="{name}" data-axes="{_axes(ax)}">',
         ),
         (r"<style.*?</style>", ""),  # it would reach every element of the page
         (r"font-family: [^;]*; ", ""),
@@ -38,10 +42,31 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     return Html(body)
 
 
+def place(ax: Axes, x: float, y: float) -> tuple[float, float] | None:
+    """Where a point lies in the figure's SVG; None outside the axes. Only after the figure was drawn."""
+    left, right, bottom, top = _box(ax)
+    across, up = ax.transAxes.inverted().transform(ax.transData.transform((x, y)))
+    if not (0 <= across <= 1 and 0 <= up <= 1):
+        return None
+    return left + across * (right - left), bottom + up * (top - bottom)
+
+
 def dark_colours(num_budgets: int) -> str:
     """CSS that gives every colour of the figures its stand-in on dark paper."""
     pairs = {**DARK, **dict(zip(ramp(num_budgets), ramp(num_budgets, dark=True), strict=True))}
     return " ".join(f"{_variable(light)}: {dark};" for light, dark in pairs.items())
+
+
+def _axes(ax: Axes) -> str:
+    """Left, right, bottom and top of the axes in the SVG, then the values there: x, x, y, y."""
+    ends = (*_box(ax), *ax.get_xlim(), *ax.get_ylim())
+    return " ".join(f"{float(end):.9g}" for end in ends)
+
+
+def _box(ax: Axes) -> tuple[float, float, float, float]:
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    across, down = width * _POINTS, height * _POINTS
+    return box.x0 * across, box.x1 * across, (1 - box.y0) * down, (1 - box.y1) * down
 
 
 def _variable(colour: str) -> str:

@@ -1,0 +1,104 @@
+"""live_report(): the page of a sweep while it trains, drawn again after each run."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Approach
+from isoflop.fitting.fit import fit
+from isoflop.optimum import predict
+from isoflop.reporting import sections
+from isoflop.reporting.html import Html, tag
+from isoflop.reporting.page import document, render
+from isoflop.runs import Run, RunSpec
+from isoflop.storage.atomic import write_text
+
+if TYPE_CHECKING:
+    from isoflop.planning.sweep import Sweep
+    from isoflop.task import Task
+
+__all__ = ["live_report"]
+
+
+def live_report(
+    path: str | os.PathLike[str],
+    *,
+    target: float,
+    sweep: "Sweep | None" = None,
+    runs: Iterable[Run] = (),
+    task: "Task | None" = None,
+    approach: Approach | None = None,
+    seconds: float = 5.0,
+) -> Callable[[Run], Path]:
+    """A function for `train(on_record=...)` that writes the page again for each run, with the answer once there is one.
+
+    The page is written at once too, so that a path that cannot be written is found before anything is trained.
+
+    target: FLOPs of the run that is wanted.
+    sweep: the runs that are to come, for the progress shown; the page is final when all are there.
+    runs: what was recorded before.
+    task: for answers in sizes that can be built.
+    seconds: the least time between two drawings while runs are still to come.
+
+    Raises StoreError where the page cannot be written.
+    """
+    specs = () if sweep is None else sweep.specs
+    known = {run.id: run for run in runs}
+    drawn_at = -float("inf")
+
+    def redraw(run: Run) -> Path:
+        nonlocal drawn_at
+        known[run.id] = run
+        over = bool(specs) and all(spec.id in known for spec in specs)
+        if over or time.monotonic() - drawn_at >= seconds:
+            write_text(path, _page(tuple(known.values()), specs, target, task, approach))
+            drawn_at = time.monotonic()
+        return Path(path)
+
+    write_text(path, _page(tuple(known.values()), specs, target, task, approach))
+    return redraw
+
+
+def _page(
+    runs: Sequence[Run], specs: Sequence[RunSpec], target: float, task: "Task | None", approach: Approach | None
+) -> str:
+    left = [spec for spec in specs if spec.id not in {run.id for run in runs}]
+    status = [_progress(runs, specs, left)] if left or not specs else []
+    try:
+        fitted = fit(runs, approach)
+        return render(fitted, predict(fitted, flops=target, task=task), task=task, before=status)
+    except DataError as error:  # too few runs as yet
+        return _early_page(runs, target, status, str(error))
+
+
+def _progress(runs: Sequence[Run], specs: Sequence[RunSpec], left: Sequence[RunSpec]) -> Html:
+    """How far the sweep is, in runs and in FLOPs."""
+    if not specs:
+        return tag("p", f"Sweep under way: {_runs(len(runs))} so far.", class_="progress")
+    total, to_do = sum(spec.flops for spec in specs), sum(spec.flops for spec in left)
+    done = len(specs) - len(left)
+    words = f"Sweep under way: {done} of {_runs(len(specs))}, {text.percent(1 - to_do / total)} of the compute."
+    bar = tag("progress", value=f"{1 - to_do / total:.4f}", max="1", aria_label="Share of the compute that is done")
+    return tag("div", words, bar, class_="progress")
+
+
+def _early_page(runs: Sequence[Run], target: float, status: Sequence[Html], why: str) -> str:
+    """Runs and progress, before there is an answer."""
+    title = f"{text.flops(target)} FLOPs: no answer yet"
+    head = tag(
+        "header",
+        tag("p", f"Compute-optimal training with {text.flops(target)} FLOPs", class_="eyebrow"),
+        tag("h1", "No answer yet."),
+        tag("p", why if runs else "The first run has not ended.", class_="lede"),
+        class_="answer",
+    )
+    shown = [sections.runs_of(runs)] if runs else []
+    return document(title, [*status, head, *shown], under_way=bool(status))
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'' if number == 1 else 's'}"

@@ -1,0 +1,56 @@
+"""opinions(): the same question put to every approach that can answer it from the same runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop.errors import DataError
+from isoflop.fitting.envelope import Envelope
+from isoflop.fitting.fit import Fit, fit
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.kriging import Kriging
+from isoflop.fitting.parametric import Parametric
+from isoflop.optimum import Optimum, predict
+
+__all__ = ["Opinion", "opinions"]
+
+RESAMPLES = 200
+MOST_RUNS = 2000
+"""Runs up to which other approaches are asked; a page must not take minutes."""
+APPROACHES: tuple[Any, ...] = (Kriging(), Parametric(), IsoFLOP(), Envelope())
+NAMES = {
+    "Kriging": "Kriging: law and discrepancy",
+    "Parametric": "Approach 3: law through all runs",
+    "IsoFLOP": "Approach 2: a parabola per budget",
+    "Envelope": "Approach 1: hull of the curves",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """What one approach answers, or why it does not."""
+
+    name: str
+    optimum: Optimum | None
+    reason: str = ""
+    is_the_answer: bool = False
+
+
+def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:
+    """The answer and what the other approaches say to it, at the same compute and level."""
+    asked = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
+    own = Opinion(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
+    if len(fitted.runs) > MOST_RUNS:
+        return (own,)
+    return (own, *(_asked(approach, fitted, optimum.flops) for approach in asked))
+
+
+def _asked(approach: Any, fitted: Fit, flops: float) -> Opinion:
+    try:
+        other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level)
+        return Opinion(name=_name(approach), optimum=predict(other, flops=flops))
+    except DataError as error:
+        return Opinion(name=_name(approach), optimum=None, reason=str(error))
+
+
+def _name(approach: Any) -> str:
+    return NAMES.get(type(approach).__name__, type(approach).__name__)

@@ -1,0 +1,88 @@
+import re
+
+import pytest
+from made import make_run
+
+from isoflop.errors import StoreError
+from isoflop.fitting.fit import fit
+from isoflop.fitting.parametric import Parametric
+from isoflop.optimum import predict
+from isoflop.planning.sweep import Sweep
+from isoflop.reporting.live import live_report
+from isoflop.reporting.page import render
+
+
+def words(path):
+    return re.sub(r"<[^>]*>", " ", path.read_text().split("<main>")[1])
+
+
+@pytest.fixture
+def planned(sweep):
+    return Sweep(specs=tuple(run.spec for run in sweep))
+
+
+def test_the_page_is_there_before_the_first_run(planned, tmp_path):
+    live_report(tmp_path / "page.html", target=1e20, sweep=planned)
+
+    assert "0 of 28 runs" in words(tmp_path / "page.html")
+    assert "No answer yet." in words(tmp_path / "page.html")
+    assert 'http-equiv="refresh"' in (tmp_path / "page.html").read_text()
+
+
+def test_a_path_that_cannot_be_written_is_found_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="Cannot write"):
+        live_report(tmp_path / "file" / "page.html", target=1e20)
+
+
+def test_runs_are_shown_before_they_allow_an_answer(planned, sweep, tmp_path):
+    redraw = live_report(tmp_path / "page.html", target=1e20, sweep=planned, seconds=0)
+
+    for run in sweep[:2]:
+        path = redraw(run)
+
+    assert "2 of 28 runs" in words(path)
+    assert "No answer yet." in words(path)
+    assert path.read_text().count("<tr>") == 3
+
+
+def test_the_answer_appears_as_soon_as_there_is_one_and_the_last_run_ends_the_view(planned, sweep, tmp_path):
+    redraw = live_report(
+        tmp_path / "page.html", target=1e20, sweep=planned, runs=sweep[:26], approach=Parametric(), seconds=0
+    )
+    path = redraw(sweep[26])
+
+    assert "27 of 28 runs" in words(path)
+    assert "Train" in words(path)
+    assert 'http-equiv="refresh"' in path.read_text()
+
+    redraw(sweep[27])
+
+    assert "under way" not in words(path)
+    assert 'http-equiv="refresh"' not in path.read_text()
+
+
+def test_the_last_page_is_the_report_of_all_runs(sweep, planned, tmp_path):
+    redraw = live_report(
+        tmp_path / "page.html", target=1e20, sweep=planned, runs=sweep[:-1], approach=Parametric(), seconds=1e9
+    )
+    path = redraw(sweep[-1])
+    whole = fit(sweep, Parametric())
+
+    assert path.read_text() == render(whole, predict(whole, flops=1e20))
+
+
+def test_runs_that_end_close_together_are_drawn_once(planned, sweep, tmp_path):
+    redraw = live_report(tmp_path / "page.html", target=1e20, sweep=planned, seconds=1e9)
+    redraw(sweep[0])
+
+    path = redraw(sweep[1])
+
+    assert "1 of 28 runs" in words(path)
+
+
+def test_without_a_sweep_runs_are_counted(tmp_path):
+    redraw = live_report(tmp_path / "page.html", target=1e20, seconds=0)
+
+    assert "1 run so far" in words(redraw(make_run(1e6, 2e7, 4.0)))
