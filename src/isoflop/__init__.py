@@ -18,6 +18,9 @@ _HOMES = {
     "report": "reporting.page",
     "Task": "task",
     "Recipe": "recipe",
+    "PowerRule": "recipe",
+    "tune": "training.tuning",
+    "Tuning": "training.tuning",
     "Sweep": "planning.sweep",
     "RunSpec": "runs",
     "Run": "runs",
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
     from isoflop.pipeline import find_optimal as find_optimal
     from isoflop.planning.sweep import Sweep as Sweep
     from isoflop.planning.sweep import plan as plan
+    from isoflop.recipe import PowerRule as PowerRule
     from isoflop.recipe import Recipe as Recipe
     from isoflop.reporting.page import report as report
     from isoflop.runs import Run as Run
@@ -92,6 +96,8 @@ if TYPE_CHECKING:
     from isoflop.training.executors.in_process import InProcess as InProcess
     from isoflop.training.executors.processes import Processes as Processes
     from isoflop.training.runner import train as train
+    from isoflop.training.tuning import Tuning as Tuning
+    from isoflop.training.tuning import tune as tune
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from isoflop.errors import ContractError
 
-__all__ = ["Groups", "Recipe", "Rule", "Schedule"]
+__all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
 
 Rule = Callable[[float, float], float]
 """(num_params, num_tokens) -> value."""
@@ -31,6 +31,27 @@ def default_batch_tokens(num_params: float, num_tokens: float) -> float:
     Measured on the same transformers as `default_lr`; a fixed batch of 16 sequences moved the optimum to 0.67 of its N.
     """
     return float(0.5 * num_tokens**0.5)
+
+
+@dataclass(frozen=True)
+class PowerRule:
+    """A rule as plain numbers: coefficient x params^num_params x tokens^num_tokens.
+
+    >>> PowerRule(0.3, num_params=-0.31)(1e8, 2e9)
+    0.0009934...
+    """
+
+    coefficient: float
+    num_params: float = 0.0
+    """Exponent of the params."""
+    num_tokens: float = 0.0
+    """Exponent of the tokens."""
+
+    def __call__(self, num_params: float, num_tokens: float) -> float:
+        return float(self.coefficient * num_params**self.num_params * num_tokens**self.num_tokens)
+
+    def __str__(self) -> str:
+        return f"{self.coefficient:.4g} N^{self.num_params:.3g} D^{self.num_tokens:.3g}"
 
 
 def porian_lr(num_params: float, num_tokens: float) -> float:

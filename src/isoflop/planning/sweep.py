@@ -13,6 +13,7 @@ from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
 from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
+from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import TokenSupply, token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
@@ -99,7 +100,11 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run]) -> Sweep:
     notes: list[str] = list(centres.notes)
     for budget in wanted:
         counts = _sizes(task, budget, centres, notes)
-        specs += [_spec(task, supply, mark, budget, sized, seed) for sized in counts for seed in task.recipe.seeds]
+        specs += [
+            make_spec(task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget)
+            for sized in counts
+            for seed in task.recipe.seeds
+        ]
     _check_data(task, supply, specs)
     return _costed(task, specs, notes)
 
@@ -162,29 +167,6 @@ def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> li
         )
     notes += [note for sized in counts for note in sized.notes if note not in notes]
     return counts
-
-
-def _spec(task: Task, supply: TokenSupply, mark: str, budget: float, sized: SizeCount, seed: int) -> RunSpec:
-    recipe = task.recipe
-    wanted = budget / sized.flops_per_token
-    per_step = recipe.tokens_per_step(sized.num_params, wanted)
-    batch = supply.fixed_batch or max(recipe.min_batch, round(per_step / supply.tokens_per_example))
-    step_tokens = batch * supply.tokens_per_example
-    num_tokens = round(max(1, round(wanted / step_tokens)) * step_tokens)
-    return RunSpec(
-        size=sized.size,
-        num_params=sized.num_params,
-        param_counts=dict(sized.params),
-        num_tokens=num_tokens,
-        flops=sized.flops_per_token * num_tokens,
-        budget=budget,
-        batch=batch,
-        tokens_per_example=supply.tokens_per_example,
-        **recipe.settings(sized.num_params, num_tokens, step_tokens),
-        epochs=num_tokens / supply.unique_tokens if supply.unique_tokens else None,
-        seed=seed,
-        fingerprint=mark,
-    )
 
 
 def _check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:

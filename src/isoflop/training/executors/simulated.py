@@ -21,7 +21,7 @@ class Simulated:
     loss: Callable[[float, float], float]
     noise: float = 0.0
     seed: int = 0
-    factor: Callable[[RunSpec], float] = lambda spec: 1.0  # noqa: E731 - a field, not a name
+    factor: Callable[[RunSpec], float] = lambda spec: 1.0
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         return (self.run(spec) for spec in specs)

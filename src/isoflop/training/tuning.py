@@ -1,0 +1,229 @@
+"""tune(): short runs at two sizes and two token counts find the rule for the learning rate, and what it may still cost.
+
+The best rate drifts with the length of a run as well as with size, so that a rule found at one length is wrong at
+another (Bjorck et al. 2024, 2409.19913); four cells tell the two apart.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from isoflop.errors import PlanError
+from isoflop.planning.sweep import Sweep
+from isoflop.recipe import Recipe, Rule
+from isoflop.runs import RunSpec
+from isoflop.storage.store import Store
+from isoflop.task import Task
+from isoflop.text import bullets, columns, count, flops, number, percent
+from isoflop.training.cells import Cell, Make, Place, Search, Trained, choose_places, spec_maker
+from isoflop.training.executors.contract import Executor
+from isoflop.training.rates import Fitted, fit_rule
+from isoflop.training.runner import train
+
+__all__ = ["Tuning", "tune"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A recipe with the rules that were found, and how sure they are.
+
+    flops, allowance: spent, and what could have been.
+    cost_inside: share of loss that the rule costs in the worst cell.
+    cost_at_largest: expected share of loss that it costs at the sweep's largest run; NaN where no valley was seen.
+    """
+
+    recipe: Recipe
+    lr: Fitted
+    cells: tuple[Cell, ...]
+    batch: Fitted | None = None
+    batch_cells: tuple[Cell, ...] = ()
+    flops: float
+    allowance: float
+    cost_inside: float
+    cost_at_largest: float
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        head = f"Learning rate {self.recipe.lr}, found with {flops(self.flops)} of {flops(self.allowance)} FLOPs"
+        cost = (
+            f"It may still cost {percent(self.cost_inside)} of loss in these cells and "
+            f"{percent(self.cost_at_largest)} at the sweep's largest run."
+        )
+        parts = [head, _table(self.cells, "lr")]
+        if self.batch is not None:
+            parts += [f"Tokens per step {self.batch.rule}", _table(self.batch_cells, "tokens per step")]
+        return "\n".join([*parts, bullets((cost, *self.notes))])
+
+
+def tune(
+    task: Task,
+    sweep: Sweep,
+    *,
+    store: str | os.PathLike[str] | Store,
+    executor: Executor | None = None,
+    share: float = 0.1,
+    batch: bool = False,
+    progress: bool = True,
+) -> Tuning:
+    """The learning-rate rule a N^b D^c of a task, from short runs at two sizes and two token counts.
+
+    sweep: the plan that the rule is for; nothing of it is trained. The cells are as large as the allowance permits, at
+        the sweep's tokens per param.
+    store, executor: as in `train`; the same call goes on where it was stopped.
+    share: of the sweep's FLOPs that may be spent here.
+    batch: look for the tokens per step too, with half of the allowance each; the rate then goes with their root.
+
+    Plan again with `dataclasses.replace(task, recipe=tuning.recipe)`. Raises PlanError where the share cannot pay for
+    five runs in each of four cells.
+    """
+    if not 0 < share <= 1:
+        raise PlanError(f"tune: share must lie above 0 and up to 1, but got {share!r}.")
+    allowance = share * sweep.flops / (2 if batch else 1)
+    places = choose_places(task, sweep, share, allowance)
+    make = spec_maker(task)
+
+    def trained(specs: Sequence[RunSpec]) -> dict[str, float]:
+        asked = Sweep(specs=tuple(specs), unit=task.unit)
+        runs = train(task, asked, store=store, executor=executor, progress=progress)
+        return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
+
+    search = _rates(task.recipe, places, make, allowance)
+    cells = search.run(trained)
+    lr = _rule(cells, task.recipe.peak_lr)
+    found = Tuning(
+        recipe=replace(task.recipe, lr=lr.rule),
+        lr=lr,
+        cells=cells,
+        flops=search.spent,
+        allowance=share * sweep.flops,
+        cost_inside=_cost_inside(lr, cells),
+        cost_at_largest=_cost_at_largest(lr, sweep),
+        notes=tuple(_notes(task, lr, cells, sweep)),
+    )
+    return _with_batch(found, _batches(found.recipe, places, make, allowance), trained) if batch else found
+
+
+def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
+    return Search(
+        places=places,
+        base=lambda place: recipe.peak_lr(place.num_params, place.num_tokens),
+        recipe_with=lambda place, lr: replace(recipe, lr=lr),
+        value_of=lambda spec: spec.lr or 0.0,
+        make=make,
+        allowance=allowance,
+    )
+
+
+def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
+    """Batches with the rate that the root rule of Adam gives them (Malladi et al. 2022, 2205.10287)."""
+
+    def recipe_with(place: Place, tokens: float) -> Recipe:
+        at = (place.num_params, place.num_tokens)
+        root = math.sqrt(tokens / recipe.tokens_per_step(*at))
+        return replace(recipe, batch_tokens=tokens, lr=root * recipe.peak_lr(*at))
+
+    return Search(
+        places=places,
+        base=lambda place: recipe.tokens_per_step(place.num_params, place.num_tokens),
+        recipe_with=recipe_with,
+        value_of=lambda spec: (spec.batch or 1) * (spec.tokens_per_example or 1),
+        make=make,
+        allowance=allowance,
+    )
+
+
+def _with_batch(found: Tuning, search: Search, trained: Trained) -> Tuning:
+    """The tuning with a rule for the batch too, and the learning rate moved along with it."""
+    recipe, cells = found.recipe, search.run(trained)
+    batch = _rule(cells, recipe.tokens_per_step)
+    at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
+    moved = [
+        replace(
+            cell.vertex, value=recipe.peak_lr(*where) * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where))
+        )
+        for cell, where in zip(cells, at, strict=True)
+    ]
+    lr = fit_rule(at, moved, _exponents(recipe.peak_lr, at))
+    return replace(
+        found,
+        recipe=replace(recipe, lr=lr.rule, batch_tokens=batch.rule),
+        batch=batch,
+        batch_cells=cells,
+        flops=found.flops + search.spent,
+        notes=(*found.notes, *_edge_notes(cells, "tokens per step")),
+    )
+
+
+def _rule(cells: Sequence[Cell], own: Rule) -> Fitted:
+    at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
+    return fit_rule(at, [cell.vertex for cell in cells], _exponents(own, at))
+
+
+def _exponents(rule: Rule, at: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Exponents of N and D of a rule between the corners of the cells."""
+    (n0, d0), (n1, d1) = at[0], at[-1]
+    by_size = math.log(rule(n1, d0) / rule(n0, d0)) / math.log(n1 / n0)
+    return by_size, math.log(rule(n0, d1) / rule(n0, d0)) / math.log(d1 / d0)
+
+
+def _cost_inside(lr: Fitted, cells: Sequence[Cell]) -> float:
+    """Half the curvature times the squared distance from each cell's own best, at the worst cell."""
+    away = [
+        math.log(lr.rule(cell.place.num_params, cell.place.num_tokens) / cell.vertex.value) ** 2 * cell.vertex.curvature
+        for cell in cells
+    ]
+    return max((0.5 * cost for cost in away if math.isfinite(cost)), default=math.nan)
+
+
+def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
+    largest = max(sweep.specs, key=lambda spec: spec.flops)
+    return 0.5 * lr.curvature * lr.deviation(largest.num_params, largest.num_tokens) ** 2
+
+
+def _notes(task: Task, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[str]:
+    yield from _edge_notes(cells, "learning rate")
+    by_size, by_tokens = lr.exponent_deviations
+    yield (
+        f"The best rate moves with params to the power {lr.rule.num_params:.2f} ± {by_size:.2f} and with {task.unit}s "
+        f"to the power {lr.rule.num_tokens:.2f} ± {by_tokens:.2f}."
+    )
+    largest = max(sweep.specs, key=lambda spec: spec.num_params)
+    beyond = largest.num_params / max(cell.place.num_params for cell in cells)
+    yield f"The sweep's largest size has {number(beyond, 2)} times the params of the largest one that was tuned."
+    costs = [_cost_of_own(task.recipe, cell) for cell in cells]
+    yield f"The recipe's own rule would have cost up to {percent(max(costs))} of loss in these cells."
+
+
+def _edge_notes(cells: Sequence[Cell], what: str) -> list[str]:
+    return [
+        f"The best {what} of size {cell.place.sized.size} on {count(cell.place.num_tokens)} tokens lies at the edge of "
+        f"what was tried ({number(cell.vertex.value, 2)}): allow a larger share, or start from a better rule."
+        for cell in cells
+        if not cell.vertex.inside
+    ]
+
+
+def _cost_of_own(recipe: Recipe, cell: Cell) -> float:
+    own = recipe.peak_lr(cell.place.num_params, cell.place.num_tokens)
+    nearest = min(cell.tried, key=lambda pair: abs(math.log(pair[0] / own)))
+    return nearest[1] / min(loss for _, loss in cell.tried) - 1
+
+
+def _table(cells: Sequence[Cell], what: str) -> str:
+    header = ("size", "params", "tokens", f"{what} tried", "best", "loss there", "twice as high costs")
+    return columns([header, *(_row(cell) for cell in cells)])
+
+
+def _row(cell: Cell) -> tuple[str, ...]:
+    values = [value for value, _ in cell.tried]
+    curvature = cell.vertex.curvature
+    return (
+        str(cell.place.sized.size),
+        count(cell.place.num_params),
+        count(cell.place.num_tokens),
+        f"{number(min(values), 2)} to {number(max(values), 2)}",
+        number(cell.vertex.value, 2) + ("" if cell.vertex.inside else " (edge)"),
+        number(min(loss for _, loss in cell.tried), 4),
+        percent(math.expm1(0.5 * curvature * math.log(2) ** 2)) if math.isfinite(curvature) else "unknown",
+    )
