@@ -1,4 +1,4 @@
-"""isoflop plan | train | fit | predict | report: the five verbs on the command line.
+"""isoflop plan | train | fit | predict | report: the five verbs on the command line; status | rerun for a store.
 
 Exit codes: 0 done; 1 a fault of isoflop or of the task's code, with its traceback; 2 a question that cannot be
 answered or a wrong option, in one sentence on stderr; 130 stopped with Ctrl-C.
@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isoflop.errors import ContractError, DataError, IsoflopError
+from isoflop.errors import ContractError, DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.optimum import Optimum
     from isoflop.runs import Run
+    from isoflop.storage.directory import DirectoryStore
     from isoflop.task import Task
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ _APPROACHES = {
 }
 
 SourceArgument = Annotated[str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")]
+StoreArgument = Annotated[Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")]
 TaskArgument = Annotated[
     str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")
 ]
@@ -91,20 +93,28 @@ def train(
     budget: Budget = None,
     target: Target = None,
     spend: Spend = None,
-    processes: Annotated[int, typer.Option(help="Runs trained at the same time.", min=1)] = 1,
+    processes: Annotated[int | None, typer.Option(help="Runs trained at the same time here.", min=1)] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
+    ] = None,
 ) -> None:
-    """Train the runs of a sweep that the store does not have yet."""
+    """Train the runs of a sweep that the store does not have yet; several of these may share a store."""
+    from isoflop.contract.fingerprint import digest_of
     from isoflop.planning.sweep import plan as plan_sweep
     from isoflop.reporting.tables import runs_table, to_text
-    from isoflop.training.executors.in_process import InProcess
-    from isoflop.training.executors.processes import Processes
+    from isoflop.storage.directory import DirectoryStore
+    from isoflop.training.executors.named import executor_from
     from isoflop.training.runner import train as train_runs
 
+    if executor is not None and processes is not None:
+        raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
+    where = executor_from(executor or (f"processes:{processes}" if processes else "in-process"))
     loaded = _load_task(task)
     sweep = plan_sweep(loaded, budgets=budget or None, target=target, spend=spend)
     typer.echo(sweep)
-    executor = Processes(processes) if processes > 1 else InProcess()
-    runs = train_runs(loaded, sweep, store=store, executor=executor)
+    folder = DirectoryStore(store)
+    folder.write_stage(digest_of([spec.id for spec in sweep.specs]), sweep.specs, sweep.notes)
+    runs = train_runs(loaded, sweep, store=folder, executor=where)
     typer.echo(to_text(runs_table(runs)))
 
 
@@ -164,6 +174,26 @@ def report(
     typer.echo(write_page(fitted, _answer(fitted, task, flops=target), path=path))
 
 
+@app.command()
+def status(store: StoreArgument) -> None:
+    """Show what ran, failed and waits in a store, by stage."""
+    from isoflop.reporting.standing import standing_text
+    from isoflop.storage.standing import standings
+
+    typer.echo(standing_text(standings(_open_store(store))))
+
+
+@app.command()
+def rerun(store: StoreArgument) -> None:
+    """Forget the failed runs of a store, so that the next train tries them again."""
+    from isoflop.storage.standing import forget_failed
+
+    failed = forget_failed(_open_store(store))
+    for run in failed:
+        typer.echo(f"{run.id} size {run.size}: {run.error}")
+    typer.echo(f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again.")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an IsoflopError becomes one sentence on stderr and exit code 2."""
     # Fits multiply many small matrices, where threads only wait for each other: 1.3 s with one, 14 to 34 s with two on
@@ -174,6 +204,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except IsoflopError as error:
         typer.echo(f"isoflop: {error}", err=True)
         sys.exit(2)
+
+
+def _open_store(path: Path) -> "DirectoryStore":
+    from isoflop.storage.directory import DirectoryStore
+
+    if not path.is_dir():
+        raise StoreError(f"There is no store {path}; name the folder that `isoflop train --store` was given.")
+    return DirectoryStore(path)
 
 
 def _fit(source: str, approach: str | None, level: float, column: Sequence[str] | None) -> "Fit":

@@ -15,7 +15,7 @@ from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import write_text
 from isoflop.storage.lease import leased
-from isoflop.storage.records import SCHEMA, dump_run, dump_spec, dump_specs, load_run, load_specs
+from isoflop.storage.records import SCHEMA, dump_run, dump_spec, dump_specs, load_run, load_spec, load_specs
 
 __all__ = ["DirectoryStore"]
 
@@ -65,6 +65,20 @@ class DirectoryStore:
 
     def write_stage(self, name: str, specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> None:
         write_text(self._stage(name), dump_specs(specs, notes))
+
+    def read_stages(self) -> dict[str, tuple[RunSpec, ...]]:
+        """The specs of every stage, the one that was planned first at the front."""
+        paths = sorted((self.path / "stages").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return {path.stem: load_specs(path.read_text())[0] for path in paths}
+
+    def read_specs(self) -> list[RunSpec]:
+        """Every run that was begun, whether it has ended or not."""
+        return [load_spec(path.read_text()) for path in sorted(self.path.glob("*/spec.json"))]
+
+    def remove_record(self, run_id: str) -> None:
+        """Forget what happened to a run, so that it is trained again."""
+        for name in ("record.json", "curve.jsonl"):
+            (self.path / run_id / name).unlink(missing_ok=True)
 
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from uuid import uuid4
 
 from isoflop.errors import StoreError
 
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "leased"]
+__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "holder_of", "leased"]
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
@@ -68,6 +69,15 @@ def leased(folder: Path, session: str) -> Iterator[str | None]:
         with suppress(FileNotFoundError):  # stolen from a process that slept too long
             if _read(path) == _me(session):
                 path.unlink()
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who has a folder's lease now; None where it is free."""
+    with suppress(FileNotFoundError):
+        path = folder / f"lease-{max(_numbers(folder), default=-1)}"
+        holder = _read(path)
+        return str(holder) if _is_held(holder, path, "", time.time()) else None
+    return None
 
 
 def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]:

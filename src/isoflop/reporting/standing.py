@@ -1,0 +1,48 @@
+"""How far a store is, as text."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from isoflop.runs import RunSpec
+from isoflop.storage.standing import Standing
+from isoflop.text import count, flops
+
+__all__ = ["standing_text"]
+
+
+def standing_text(stages: Sequence[Standing]) -> str:
+    """A line per stage, then each run that failed or is being trained, and how many wait at each budget."""
+    if not stages:
+        return "The store is empty: nothing was planned or trained there."
+    return "\n\n".join(_stage_text(stage) for stage in stages)
+
+
+def _stage_text(stage: Standing) -> str:
+    counts = {
+        "completed": sum(run.status == "completed" for run in stage.ended),
+        "diverged": sum(run.status == "diverged" for run in stage.ended),
+        "failed": len(stage.failed),
+        "running": len(stage.running),
+        "waiting": len(stage.waiting),
+    }
+    told = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
+    lines = [f"{stage.stage}: {_runs(stage.num_runs)}: {told}"]
+    lines += [f"  diverged  {_name(run.spec)}: {run.error}" for run in stage.ended if run.status == "diverged"]
+    lines += [f"  failed    {_name(run.spec)}: {run.error}" for run in stage.failed]
+    lines += [f"  running   {_name(spec)}: {holder}" for spec, holder in stage.running]
+    waiting = Counter(spec.budget for spec in stage.waiting)
+    for budget, num_runs in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
+        lines.append(f"  waiting   {_runs(num_runs)}{_budget(budget)}")
+    return "\n".join(lines)
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'s' if number != 1 else ''}"
+
+
+def _name(spec: RunSpec) -> str:
+    return f"{spec.id} size {spec.size}{_budget(spec.budget)}, {count(spec.num_params)} params, seed {spec.seed}"
+
+
+def _budget(budget: float | None) -> str:
+    return "" if budget is None else f" at {flops(budget)}"
