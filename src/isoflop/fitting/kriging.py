@@ -3,7 +3,7 @@
 N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y. The errors of a law on real sweeps are
 smooth in (x, y), not independent, so that 90 % intervals from resampled runs hold .02 to .16 of the held-out optima of
 nine public sweeps with one law, and half of them with parabolas. Universal kriging (Matheron 1969) with the exponents,
-the size and the length of the discrepancy integrated over (`exponents`, `discrepancy`, `posterior`) holds .86 to .94.
+the size and the length of the discrepancy integrated over (`exponents`, `discrepancy`, `posterior`) holds .88 to .94.
 """
 
 import math

@@ -21,10 +21,10 @@ from isoflop.fitting.points import Array
 
 __all__ = ["Surfaces", "Valley", "drawn", "standing"]
 
-DRIFT = 1.2
+DRIFT = 1.5
 """Growth of the variance of g' beyond the runs, per unit of log FLOPs: the discrepancy that the runs show is no bound
 on the one at larger scale. With 0 the 90 % intervals of N cover .77 and .76 of simulated mild misfits 10x and 100x
-beyond the runs and .74 and .67 of strong ones, with 1.2 .85 to .91 (100 and 150 sweeps each)."""
+beyond the runs and .74 and .67 of strong ones, with 1.5 .87 to .92 (100 and 150 sweeps each)."""
 LARGEST_STEP = 2.0
 """Log N by which a discrepancy may move the valley."""
 FLOOR, FLOOR_WIDTH = 0.6, 0.12
