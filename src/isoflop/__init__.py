@@ -21,6 +21,7 @@ _HOMES = {
     "PowerRule": "recipe",
     "tune": "training.tuning",
     "Tuning": "training.tuning",
+    "coordinate_check": "training.coordinates",
     "Sweep": "planning.sweep",
     "RunSpec": "runs",
     "Run": "runs",
@@ -39,6 +40,7 @@ _HOMES = {
     "fit_systems": "fitting.systems",
     "ChinchillaLaw": "fitting.laws",
     "DataConstrainedLaw": "fitting.forms",
+    "KaplanLaw": "fitting.forms",
     "OvertrainingLaw": "fitting.forms",
     "PowerLaw": "fitting.laws",
     "InProcess": "training.executors.in_process",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit as Fit
     from isoflop.fitting.fit import fit as fit
     from isoflop.fitting.forms import DataConstrainedLaw as DataConstrainedLaw
+    from isoflop.fitting.forms import KaplanLaw as KaplanLaw
     from isoflop.fitting.forms import OvertrainingLaw as OvertrainingLaw
     from isoflop.fitting.holdout import Holdout as Holdout
     from isoflop.fitting.holdout import holdout as holdout
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from isoflop.storage.store import MemoryStore as MemoryStore
     from isoflop.storage.tables import read_runs as read_runs
     from isoflop.task import Task as Task
+    from isoflop.training.coordinates import coordinate_check as coordinate_check
     from isoflop.training.executors.in_process import InProcess as InProcess
     from isoflop.training.executors.processes import Processes as Processes
     from isoflop.training.runner import train as train

@@ -116,6 +116,8 @@ class Recipe:
     optimizer: Callable[..., Any] | None = None
     groups: Groups | None = None
     """Parameter groups with rates of their own; None for one rate, with biases and gains not decayed."""
+    mup_base: Any = None
+    """Size whose width the learning rates are for: other widths learn by `Recipe.mup`. None for one rate."""
     compile: bool = False
     """torch.compile the model: faster on a GPU after a minute, seldom worth it on a CPU."""
     eval_tokens: int = 2**18
@@ -163,6 +165,19 @@ class Recipe:
         }
         return cls(**{**rules, **changes})
 
+    @classmethod
+    def mup(cls, base_size: Any, lr: float, **changes: Any) -> "Recipe":
+        """One learning rate for all widths: the maximal update parametrisation for Adam (Yang & Hu 2022, 2203.03466).
+
+        base_size: value of the size parameter, a width, at which each layer learns at `lr`. At other widths hidden and
+            output matrices learn at lr x base fan-in / fan-in, and output layers start smaller; the model itself stays
+            as it is. Depth must be the same at all sizes.
+
+        Check it with `isoflop.coordinate_check`: attention scaled by 1 / sqrt(head width) with widening heads, and
+        output layers tied to embeddings, need the model's own help.
+        """
+        return cls(mup_base=base_size, lr=lr, **changes)
+
     def peak_lr(self, num_params: float, num_tokens: float) -> float:
         """Peak learning rate of a run."""
         return _above_zero("lr", self.lr, num_params, num_tokens)
@@ -199,7 +214,8 @@ class Recipe:
 
     def unspelled(self) -> tuple[Any, ...]:
         """What decides a result but stands in no spec: it takes part in the task's fingerprint."""
-        return (self.optimizer, self.groups, self.eval_tokens)
+        by_width = () if self.mup_base is None else ("mup", self.mup_base)
+        return (self.optimizer, self.groups, self.eval_tokens, *by_width)
 
 
 def _resolved(rule: float | Rule, num_params: float, num_tokens: float) -> float:

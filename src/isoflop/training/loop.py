@@ -14,7 +14,6 @@ from torch import nn
 
 from isoflop import __version__
 from isoflop.contract.data import open_data
-from isoflop.contract.model import build
 from isoflop.contract.randomness import mix, reseed, seeded
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
@@ -22,7 +21,7 @@ from isoflop.task import Task
 from isoflop.training.batches import training_batches
 from isoflop.training.evaluation import evaluate
 from isoflop.training.interrupt import leave
-from isoflop.training.optimiser import make_optimizer
+from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.peak import peak_flops
 from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
@@ -73,7 +72,7 @@ def train_model(
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
         reseed(INIT, spec.seed)
-        model = build(task, spec.size, "cpu").to(ranks.device).train()
+        model = new_model(task, spec.size).to(ranks.device).train()
         state = State(model, make_optimizer(task, spec, model))
         if spec.ema is not None:
             state.ema = [parameter.detach().clone() for parameter in model.parameters()]

@@ -5,16 +5,30 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoflop.contract.model import build
 from isoflop.runs import RunSpec
 from isoflop.task import Task
+from isoflop.training.mup import mup_groups, scale_init
 
-__all__ = ["make_optimizer"]
+__all__ = ["make_optimizer", "new_model"]
+
+
+def new_model(task: Task, size: Any) -> nn.Module:
+    """The model of a size at its start, on the CPU: as its class builds it, with output layers scaled under muP."""
+    model = build(task, size, "cpu")
+    if task.recipe.mup_base is not None:
+        scale_init(task, model)
+    return model
 
 
 def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW, or what the recipe's factory gives; each group holds its peak learning rate as "peak_lr"."""
     recipe, lr, decay = task.recipe, spec.lr or 0.0, spec.weight_decay or 0.0
-    groups = recipe.groups(model, lr, decay) if recipe.groups is not None else _decayed_apart(model, decay)
+    if recipe.groups is not None:
+        groups = recipe.groups(model, lr, decay)
+    else:
+        by_width = recipe.mup_base is not None
+        groups = mup_groups(task, model, lr, decay) if by_width else _decayed_apart(model, decay)
     betas = (spec.beta1 or 0.9, spec.beta2 or 0.95)
     if recipe.optimizer is not None:
         optimizer: torch.optim.Optimizer = recipe.optimizer(groups, lr=lr, betas=betas)

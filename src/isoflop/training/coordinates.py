@@ -1,0 +1,168 @@
+"""coordinate_check(): do activations keep their scale as a model widens, at the start and after a few steps?"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from isoflop.contract.data import first_batch, open_data
+from isoflop.contract.loss import batch_loss
+from isoflop.contract.model import build, count_params
+from isoflop.contract.randomness import reseed, seeded
+from isoflop.errors import ContractError
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+from isoflop.text import bullets, columns, number
+from isoflop.training.mup import scaled_parameters
+from isoflop.training.optimiser import make_optimizer, new_model
+
+__all__ = ["CoordinateCheck", "coordinate_check"]
+
+LARGEST_SLOPE = 0.3
+"""Of the log change of an activation against log width. The theory says 0; rates that ignore width give 0.5 to 1."""
+TOKENS_PER_PARAM = 20.0
+
+
+@dataclass(frozen=True)
+class CoordinateCheck:
+    """How activations scale with width; `passed` where none drifts.
+
+    start, change: per module, mean absolute output before training and of what a few steps changed in it, by size.
+    slopes: of log change against log width.
+    """
+
+    sizes: tuple[float, ...]
+    start: dict[str, tuple[float, ...]]
+    change: dict[str, tuple[float, ...]]
+    slopes: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def drifting(self) -> dict[str, float]:
+        """Modules whose change grows or fades with width, and the slope."""
+        return {name: slope for name, slope in self.slopes.items() if not abs(slope) <= LARGEST_SLOPE}
+
+    @property
+    def passed(self) -> bool:
+        return not self.drifting
+
+    def __str__(self) -> str:
+        header = ("module", *(f"change at {size:g}" for size in self.sizes), "slope", "")
+        rows = [
+            (name, *(number(value, 2) for value in self.change[name]), f"{slope:+.2f}", _word(slope))
+            for name, slope in self.slopes.items()
+        ]
+        verdict = (
+            "Passed: what training changes in every activation keeps its scale with width."
+            if self.passed
+            else f"Failed: {len(self.drifting)} of {len(self.slopes)} modules change more or less as the model widens, "
+            f"so that a learning rate found at one width is wrong at another."
+        )
+        return "\n".join([columns([header, *rows]), verdict, *([bullets(self.notes)] if self.notes else [])])
+
+
+def _word(slope: float) -> str:
+    if abs(slope) <= LARGEST_SLOPE:
+        return ""
+    return "grows" if slope > 0 else "fades"
+
+
+def coordinate_check(
+    task: Task, sizes: Sequence[float], *, num_steps: int = 4, num_examples: int = 16, num_seeds: int = 3
+) -> CoordinateCheck:
+    """Train a few steps at each of some widths and give how the activations' change scales with width.
+
+    sizes: values of the size parameter, which must be a width; at least three, a factor of four or more apart.
+    Each step sees the same batch, at the recipe's peak rate, without warm-up, on the CPU.
+
+    Raises ContractError for fewer than three sizes, or sizes that are no numbers.
+    """
+    if len(set(sizes)) < 3 or not all(isinstance(size, int | float) for size in sizes):
+        raise ContractError(f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}.")
+    widths = tuple(sorted(set(sizes)))
+    batch = first_batch(open_data(task.train_data, "train_data"), num_examples)
+    with seeded(0):
+        measured = [[_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)] for size in widths]
+    names = [name for name in measured[0][0] if all(name in one for row in measured for one in row)]
+    means = {name: np.array([np.mean([one[name] for one in row], axis=0) for row in measured]) for name in names}
+    moving = {name: values for name, values in means.items() if (values[:, 1] > 0).all()}
+    x = np.log(widths)
+    return CoordinateCheck(
+        sizes=tuple(float(size) for size in widths),
+        start={name: tuple(values[:, 0].tolist()) for name, values in moving.items()},
+        change={name: tuple(values[:, 1].tolist()) for name, values in moving.items()},
+        slopes={name: float(np.polyfit(x, np.log(values[:, 1]), 1)[0]) for name, values in moving.items()},
+        notes=tuple(_notes(task, widths[-1])),
+    )
+
+
+def _measure(task: Task, size: Any, batch: Any, num_steps: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Per module, the mean absolute output before training, and that of its change after some steps."""
+    reseed(seed)
+    model = new_model(task, size)
+    optimizer = make_optimizer(task, _spec(task, size, model), model)
+    before = _outputs(task, model, batch)
+    for _ in range(num_steps):
+        batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+    after = _outputs(task, model, batch)
+    return {
+        name: (float(before[name].abs().mean()), float((after[name] - before[name]).abs().mean()))
+        for name in before
+        if name in after
+    }
+
+
+def _spec(task: Task, size: Any, model: nn.Module) -> RunSpec:
+    num_params = count_params(task, model)
+    num_tokens = TOKENS_PER_PARAM * num_params
+    step_tokens = task.recipe.tokens_per_step(num_params, num_tokens)
+    settings = dict(task.recipe.settings(num_params, num_tokens, step_tokens))
+    return RunSpec(size=size, num_params=num_params, num_tokens=num_tokens, flops=math.nan, **settings)
+
+
+@torch.no_grad()
+def _outputs(task: Task, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+    """What each module gives for a batch, dropout off."""
+    kept: dict[str, torch.Tensor] = {}
+    model.eval()
+    with _watched(model, kept):
+        batch_loss(task, model, batch)
+    model.train()
+    return kept
+
+
+@contextmanager
+def _watched(model: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                kept[name] = output.detach().clone()
+
+        return hook
+
+    hooks = [module.register_forward_hook(keep(name or "output")) for name, module in model.named_modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _notes(task: Task, widest: Any) -> Iterator[str]:
+    if task.recipe.mup_base is None:
+        yield "The recipe has one learning rate for all layers; Recipe.mup(base_size=...) gives them rates by width."
+        return
+    model = build(task, widest, "meta")
+    tied = [scaled.name for scaled in scaled_parameters(task, model) if scaled.tied and scaled.kind != "fixed"]
+    if tied:
+        yield (
+            f"{', '.join(tied)} is used by two layers: it learns as an embedding, and the model has to divide its "
+            f"outputs by width / base width itself."
+        )
