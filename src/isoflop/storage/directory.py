@@ -6,7 +6,7 @@ that is written atomically, so processes on many machines may share a store with
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,19 @@ class DirectoryStore:
         return {"path": self.path.absolute()}  # a worker may stand in another folder
 
     def read_runs(self) -> list[Run]:
-        folders = sorted(self.path.glob("*/record.json")) if self.path.is_dir() else []
-        return [self._read_record(path.parent) for path in folders]
+        names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
+        return [run for name in names if (run := self.read_run(name)) is not None]
 
     def read_run(self, run_id: str) -> Run | None:
-        folder = self.path / run_id
-        return self._read_record(folder) if (folder / "record.json").exists() else None
+        record = _text(f"{self.path}/{run_id}/record.json")
+        if record is None:
+            return None
+        try:
+            return load_run(record, tuple(_points(_text(f"{self.path}/{run_id}/curve.jsonl") or "")))
+        except StoreError as error:
+            raise StoreError(
+                f"{self.path / run_id / 'record.json'}: {error} Remove the folder to have the run trained again."
+            ) from error
 
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id
@@ -96,35 +103,43 @@ class DirectoryStore:
 
     def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
         path = self.path / run_id / "curve.jsonl"
-        if not path.exists():
+        text = _text(str(path))
+        if text is None:
             return []
-        kept = [point for point in _read_curve(path) if point[0] <= num_tokens]
+        kept = [point for point in _points(text) if point[0] <= num_tokens]
         write_text(path, "".join(map(_curve_line, kept)))
         return kept
 
     def _stage(self, name: str) -> Path:
         return self.path / "stages" / f"{name}.json"
 
-    def _read_record(self, folder: Path) -> Run:
-        curve = folder / "curve.jsonl"
-        try:
-            return load_run((folder / "record.json").read_text(), tuple(_read_curve(curve)) if curve.exists() else ())
-        except StoreError as error:
-            raise StoreError(
-                f"{folder / 'record.json'}: {error} Remove the folder to have the run trained again."
-            ) from error
-
 
 def _curve_line(point: CurvePoint) -> str:
     return json.dumps(list(point)) + "\n"
 
 
-def _read_curve(path: Path) -> list[CurvePoint]:
-    points: list[CurvePoint] = []
-    for line in path.read_text().splitlines():
+def _text(path: str) -> str | None:
+    """A file's text; None where there is no such file. Plain strings and one open: a store has thousands of files."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _points(text: str) -> list[CurvePoint]:
+    """The points of a curve; a line torn by a dying process ends what can be trusted."""
+    lines = text.splitlines()
+    try:
+        return [(num_tokens, loss) for num_tokens, loss in json.loads(f"[{','.join(lines)}]")]
+    except (ValueError, TypeError):  # torn: line by line, up to there
+        return list(_whole_points(lines))
+
+
+def _whole_points(lines: list[str]) -> Iterator[CurvePoint]:
+    for line in lines:
         try:
             num_tokens, loss = json.loads(line)
-        except ValueError:  # a line torn by a dying process ends what can be trusted
-            break
-        points.append((num_tokens, loss))
-    return points
+        except (ValueError, TypeError):
+            return
+        yield num_tokens, loss
