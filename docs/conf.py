@@ -23,6 +23,8 @@ os.environ.update(
     TERM="dumb",
     NO_COLOR="1",
     ISOFLOP_DOCS=str(DOCS),
+    # Libraries that would draw bars in a notebook say so when widgets are not installed.
+    PYTHONWARNINGS="ignore:IProgress not found",
 )
 
 # A profile of its own: nobody's start-up files run in the examples, and kernels are silent about their transport.
@@ -53,6 +55,8 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# Markdown that a cell displays may hold tables.
+nb_render_markdown_format = "myst"
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
@@ -70,6 +74,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "isoflop"
 html_static_path = ["_static"]
 html_css_files = ["isoflop.css"]
+# Pages without neighbours need no list of them.
+html_sidebars = {"quickstart": [], "gallery": []}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -2,9 +2,9 @@
 
 import sys
 
-from teacher import task
-
 import isoflop
+
+from teacher import task
 
 name = sys.argv[1]
 executors = {
