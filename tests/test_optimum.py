@@ -127,7 +127,7 @@ def test_predict_wants_exactly_one_possible_question(exact, question, message):
 
 def test_a_far_target_is_answered_with_a_note(exact):
     assert predict(exact, flops=1e23).notes == (
-        "The target is 1e+02 times the largest run (1e+21 FLOPs); beyond 30 times, published laws have often failed.",
+        "The target is 100 times the largest run (1e+21 FLOPs); beyond 30 times, published laws have often failed.",
     )
 
 

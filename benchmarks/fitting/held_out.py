@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from tables import SWEEPS, markdown, published, write
 
+from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.isoflop import IsoFLOP
@@ -130,7 +131,7 @@ def row(group: str, name: str, scores: list[Score]) -> list[object]:
         group,
         name,
         len(scores),
-        *(f"{100 * value:.2g} %" for value in percent),
+        *(text.percent(value) for value in percent),
         f"{np.mean([one.covered for one in scores]):.2f}",
         f"{np.mean([one.loss_covered for one in scores]):.2f}",
         f"x/÷{math.exp(np.median([one.width for one in scores])):.2f}",

@@ -19,6 +19,7 @@ import numpy as np
 from held_out import APPROACHES
 from tables import a_run, markdown, write
 
+from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.points import Array, Points
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    percent: Callable[[float], str] = lambda value: f"{100 * value:.2g} %"  # noqa: E731
+    percent: Callable[[float], str] = text.percent
     rows = []
     for name, world in WORLDS.items():
         for label, approach in APPROACHES.items():

@@ -166,8 +166,9 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     if never > 0.01:
         notes.append(f"{text.percent(never)} of the resamples never reach it; the intervals are of the others.")
     if target > FAR * fit.largest:
+        beyond = text.number(target / fit.largest, 2)
         notes.append(
-            f"The target is {target / fit.largest:.2g} times the largest run ({text.flops(fit.largest)} FLOPs); "
+            f"The target is {beyond} times the largest run ({text.flops(fit.largest)} FLOPs); "
             f"beyond {FAR:.0f} times, published laws have often failed."
         )
     return tuple(notes)
@@ -247,4 +248,4 @@ def _loss_text(value: float) -> str:
 def _distance(decades: float) -> tuple[str, str]:
     if decades == 0:
         return "none", "the target lies within the runs"
-    return f"{10**decades:.3g}x", "the FLOPs of the largest run"
+    return f"{text.number(10**decades)}x", "the FLOPs of the largest run"

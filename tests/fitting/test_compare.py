@@ -63,7 +63,7 @@ def test_sweeps_without_a_common_configuration_and_far_targets_are_said_so():
     found = compare(first, second, flops=1e23, approach=IsoFLOP(), resamples=20)
     assert found.paired == 0
     assert found.notes[0].startswith("No configuration was trained in both systems")
-    assert found.notes[1] == "The target is 1e+02 times the largest run of the smaller sweep."
+    assert found.notes[1] == "The target is 100 times the largest run of the smaller sweep."
 
 
 def test_the_comparison_prints_what_differs():

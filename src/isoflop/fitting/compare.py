@@ -123,7 +123,7 @@ def _notes(points: list[Points], paired: float, C: float) -> tuple[str, ...]:
         notes.append("No configuration was trained in both systems, so nothing is paired and the intervals are wider.")
     largest = min(float(each.C.max()) for each in points)
     if 30 * largest < C:
-        notes.append(f"The target is {C / largest:.2g} times the largest run of the smaller sweep.")
+        notes.append(f"The target is {text.number(C / largest, 2)} times the largest run of the smaller sweep.")
     return tuple(notes)
 
 
