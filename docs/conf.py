@@ -43,6 +43,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx_copybutton",
+    "mathml",
     "plain_docstrings",
     "public_names",
 ]
@@ -70,6 +71,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "isoflop"
 html_static_path = ["_static"]

@@ -1,9 +1,10 @@
 """`{public-names}` documents each of the names given; with `:rest:` all names of isoflop that no page has named."""
 
-import isoflop
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+
+import isoflop
 
 
 class PublicNames(SphinxDirective):

@@ -3,11 +3,12 @@
 import sysconfig
 from pathlib import Path
 
-import isoflop
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
+
+import isoflop
 
 
 class ByteNet(nn.Module):
