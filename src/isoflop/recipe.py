@@ -107,6 +107,9 @@ class Recipe:
     1 - sqrt (Hägele et al. 2024, 2405.18392)."""
     cooldown: float = 0.2
     """Share of the run that a wsd schedule cools down in."""
+    branches: bool = False
+    """Train one constant-rate trunk per size and branch a cooldown off it for each token count: runs as by wsd, for
+    fewer FLOPs. Needs schedule="wsd", and rules that do not depend on the tokens of a run."""
     clip: float | None = 1.0
     """Largest gradient norm; None for no clipping."""
     precision: Precision = "auto"
@@ -132,6 +135,11 @@ class Recipe:
         _require(callable(self.warmup) or 0 <= self.warmup < 1, "warmup must be a share below 1", self.warmup)
         _require(0 < self.cooldown <= 1, "cooldown must be a share above 0", self.cooldown)
         _require(self.schedule in get_args(Schedule), f"schedule must be one of {get_args(Schedule)}", self.schedule)
+        _require(
+            not self.branches or self.schedule == "wsd",
+            'branches are cooldowns off a constant rate and need schedule="wsd"',
+            self.schedule,
+        )
         known = get_args(Precision)
         _require(self.precision in known, f"precision must be one of {known}", self.precision)
         _require(self.clip is None or self.clip > 0, "clip must be above 0 or None", self.clip)

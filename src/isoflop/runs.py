@@ -16,6 +16,9 @@ CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""
 
 
+_SELDOM = ("unique_tokens", "trunk")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """A training run that was asked for; equal specs have equal ids and give equal results.
@@ -54,14 +57,19 @@ class RunSpec:
     """Decay per step of the averaged weights that are evaluated; None for none."""
     epochs: float | None = None
     """Passes over the training data that the tokens need; None where its length is unknown."""
+    unique_tokens: float | None = None
+    """Tokens of the part of the training data that the run passes over `epochs` times; None for all of the data."""
+    trunk: str | None = None
+    """Name of the constant-rate trunk that the run shares with others; None for a run of its own."""
     seed: int = 0
     fingerprint: str = ""
     """Of the task: model, loss, recipe and data (contract/fingerprint.py)."""
 
     @cached_property
     def id(self) -> str:
-        """Hash of all fields, 16 hexadecimal digits."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
+        held = {name: value for name, value in asdict(self).items() if value is not None or name not in _SELDOM}
+        text = json.dumps(held, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -11,6 +11,7 @@ from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
+from isoflop.planning.branches import branch_notes, branched, on_lattice, shared
 from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
 from isoflop.planning.specs import make_spec
@@ -53,13 +54,16 @@ class Sweep:
 
     @property
     def flops(self) -> float:
-        """FLOPs of all runs together."""
-        return sum(spec.flops for spec in self.specs)
+        """FLOPs of all runs together, a trunk that several share counted once."""
+        return sum(spec.flops for spec in self.specs) - shared(self.specs, lambda spec: spec.flops)
 
     @property
     def total_seconds(self) -> float | None:
         """Predicted seconds on one worker; None where they could not be predicted."""
-        return sum(self.seconds[spec.id] for spec in self.specs) if self.seconds else None
+        if not self.seconds:
+            return None
+        total = sum(self.seconds[spec.id] for spec in self.specs)
+        return total - shared(self.specs, lambda spec: self.seconds[spec.id])
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -105,6 +109,9 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run]) -> Sweep:
             for sized in counts
             for seed in task.recipe.seeds
         ]
+    if task.recipe.branches:
+        specs = branched(task.recipe, specs)
+        notes += branch_notes(specs)
     _check_data(task, supply, specs)
     return _costed(task, specs, notes)
 
@@ -153,6 +160,8 @@ class _Centres:
 
 def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> list[SizeCount]:
     centre = centres.num_params(task, budget)
+    if task.recipe.branches:
+        centre = on_lattice(centre, centres.spread, SIZES_PER_BUDGET)
     wanted = np.geomspace(centre / centres.spread, centre * centres.spread, SIZES_PER_BUDGET)
     counts = sorted(sizes_near(task, wanted.tolist()), key=lambda sized: sized.num_params)
     if len(counts) < MIN_SIZES:

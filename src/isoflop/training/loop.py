@@ -19,6 +19,7 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.batches import training_batches
+from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.evaluation import evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
@@ -55,6 +56,7 @@ def train_model(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
     stop_requested: Callable[[], int | None] = lambda: None,
+    branches: Sequence[RunSpec] = (),
 ) -> Run:
     """Train one spec and give its run, held-out loss included; resumes from the store's checkpoint bit for bit.
 
@@ -62,6 +64,7 @@ def train_model(
     held-out set. The run stops as "diverged" when its training loss is no longer finite.
 
     stop_requested: asked between steps; gives a signal's number when the run is to be left.
+    branches: runs that share this one's constant-rate trunk; where they leave it, their checkpoints are written.
 
     Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after saving a checkpoint when asked to stop; and whatever
     the user's code raises.
@@ -82,6 +85,7 @@ def train_model(
         resume(state, spec, store, ranks.device)
         order = mix(DATA, spec.seed)
         batches = training_batches(source, spec.batch or 1, order, state.step, task.recipe.epochs, share)
+        waiting = waiting_branches(branches, state, store)
         saved = time.perf_counter()
         started = saved - state.seconds
         error = None
@@ -89,7 +93,7 @@ def train_model(
         while state.num_tokens < spec.num_tokens and error is None:
             stop = train_step(setting, state, batches, stop_requested())
             # once in a while: look at the loss
-            if state.num_tokens >= spec.num_tokens * (len(state.curve) + 1) / CURVE_POINTS:
+            if state.num_tokens >= _next_point(state, spec):
                 error = _add_point(state)
                 if error is None:
                     log({"train_loss": state.curve[-1][1], "tokens": state.num_tokens}, state.step)
@@ -97,6 +101,9 @@ def train_model(
                     on_progress(Progress(spec, state.num_tokens, state.curve[-1][1]))
             now = time.perf_counter()
             state.seconds = now - started
+            # where others leave the trunk: save for them
+            if waiting and error is None and branch_off(waiting, state, store, ranks.is_first):
+                saved = time.perf_counter()
             # once in a while, and when asked to stop: save
             if (stop or now - saved > checkpoint_seconds) and error is None:
                 if ranks.is_first:
@@ -124,7 +131,14 @@ def train_model(
         device=_device_name(ranks.device, ranks.num_ranks),
         versions=versions(),
         error=error,
+        group=spec.trunk,
     )
+
+
+def _next_point(state: State, spec: RunSpec) -> float:
+    """Tokens at which the curve gets its next point; a branch goes on from fewer points, those of its trunk."""
+    last = state.curve[-1][0] if state.curve else 0.0
+    return spec.num_tokens * (math.floor(CURVE_POINTS * last / spec.num_tokens + 1e-9) + 1) / CURVE_POINTS
 
 
 def _add_point(state: State) -> str | None:

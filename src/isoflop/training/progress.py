@@ -53,7 +53,8 @@ class Display:
         done = self.flops_done() - self._flops_before
         if done <= 0:
             return None
-        return (self.sweep.flops - self.flops_done()) * (time.perf_counter() - self.started) / done
+        wanted = sum(spec.flops for spec in self.sweep.specs)  # branches count whole here, as in what is done
+        return (wanted - self.flops_done()) * (time.perf_counter() - self.started) / done
 
     def best(self) -> dict[float | None, Run]:
         """The run with the lowest loss of each budget."""
@@ -103,7 +104,7 @@ def _outcome(run: Run) -> str:
 
 
 def _drawn(display: Display) -> Group:
-    bar = ProgressBar(total=display.sweep.flops, completed=display.flops_done(), width=60)
+    bar = ProgressBar(total=sum(spec.flops for spec in display.sweep.specs), completed=display.flops_done(), width=60)
     return Group(bar, Text(display.summary()), _running_table(display), _best_table(display))
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from isoflop import __version__
@@ -12,6 +13,7 @@ from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.branches import branches_of, waves
 from isoflop.training.executors.contract import Demand, Executor
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
@@ -62,8 +64,11 @@ def train(
     if todo:
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with shown as display, terminated_as_exit():
-            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), _demands(sweep))
-            for run in records(executor or InProcess(), work, todo, ranks):
+            trunks, later = waves(todo)
+            offshoots = branches_of(trunks, later)
+            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), _demands(sweep), offshoots)
+            done = (records(executor or InProcess(), work, wave, ranks) for wave in (trunks, later) if wave)
+            for run in chain.from_iterable(done):
                 if (
                     ranks.is_first and store.read_run(run.id) is None
                 ):  # an executor without workers of its own, or a store in memory

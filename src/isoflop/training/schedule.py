@@ -15,6 +15,8 @@ def lr_factor(schedule: Schedule, warmup: float, step: float, num_steps: float, 
     falls along 1 - sqrt; "constant" stays.
     """
     num_warm = warmup * num_steps
+    if abs(num_warm - round(num_warm)) < 1e-6:  # the same warm-up to the last bit in runs of other lengths
+        num_warm = float(round(num_warm))
     if step + 1 <= num_warm:
         return (step + 1) / num_warm
     share = _share(step, num_warm, num_steps)

@@ -32,6 +32,8 @@ class Work:
     trackers: tuple[str, ...] = ()
     demands: Mapping[str, Demand] = field(default_factory=dict)
     """By run id: what the plan predicts, for executors that place runs by it."""
+    branches: Mapping[str, tuple[RunSpec, ...]] = field(default_factory=dict)
+    """By run id: the runs that branch off its constant-rate trunk."""
     session: str = field(default_factory=lambda: uuid4().hex)
     """Shared by all workers of one call of `train`."""
 
@@ -69,6 +71,7 @@ class Work:
                 checkpoint_seconds=self.checkpoint_seconds,
                 trackers=self.trackers,
                 stop_requested=stop_requested,
+                branches=self.branches.get(spec.id, ()),
             )
         except Exception as error:  # the one place where a run's failure becomes a record
             return failed_run(spec, error)
