@@ -79,8 +79,10 @@ def peer(points: Points) -> list[list[object]]:
     with tempfile.TemporaryDirectory() as folder:
         columns = {"C": points.C, "N": points.N, "D": points.D, "loss": points.L}
         pd.DataFrame(columns).to_csv(f"{folder}/df.csv", index=False)
-        seconds = best_of(lambda: Chinchilla(folder, grid).fit(), 1)
-    return [["chinchilla (PyPI), 243 starts", f"{1e3 * seconds:.0f} ms", "", ""]]
+        start = time.perf_counter()  # it works in processes of its own, whose processor time is not seen here
+        Chinchilla(folder, grid).fit()
+        seconds = time.perf_counter() - start
+    return [["chinchilla (PyPI), 243 starts, on the clock", f"{1e3 * seconds:.0f} ms", "", ""]]
 
 
 def timings(points: Points, runs: list) -> list[list[object]]:
