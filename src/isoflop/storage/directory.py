@@ -6,7 +6,7 @@ that is written atomically, so processes on many machines may share a store with
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,11 @@ class DirectoryStore:
         paths = sorted((self.path / "stages").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
         return {path.stem: load_specs(path.read_text())[0] for path in paths}
 
-    def read_specs(self) -> list[RunSpec]:
-        """Every run that was begun, whether it has ended or not."""
-        return [load_spec(path.read_text()) for path in sorted(self.path.glob("*/spec.json"))]
+    def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
+        """Every run that was begun, whether it has ended or not, but for those whose ids are known."""
+        names = sorted(set(os.listdir(self.path)) - known)
+        texts = (_text(f"{self.path}/{name}/spec.json") for name in names)
+        return [load_spec(text) for text in texts if text is not None]
 
     def remove_record(self, run_id: str) -> None:
         """Forget what happened to a run, so that it is trained again."""

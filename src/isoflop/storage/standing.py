@@ -35,7 +35,8 @@ def standings(store: DirectoryStore) -> list[Standing]:
     runs = {run.id: run for run in store.read_runs()}
     stages = store.read_stages()
     planned = {spec.id for specs in stages.values() for spec in specs}
-    others = [spec for spec in store.read_specs() if spec.id not in planned]
+    others = [run.spec for run in runs.values() if run.id not in planned]
+    others += store.read_specs(known=planned | runs.keys())
     found = [_standing(store, name, specs, runs) for name, specs in stages.items()]
     return [*found, _standing(store, UNPLANNED, others, runs)] if others else found
 
