@@ -1,4 +1,4 @@
-"""Laws beside Chinchilla's: equal exponents, and repeated data.
+"""Laws beside Chinchilla's: equal exponents, repeated data, and Kaplan's.
 
 N params, D tokens trained, C FLOPs, L loss, U distinct tokens.
 """
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from isoflop.errors import DataError
-from isoflop.fitting.laws import ChinchillaLaw, CostPerToken, Posed, cheapest_size
+from isoflop.fitting.laws import ChinchillaLaw, CostPerToken, Posed, as_written, cheapest_size
 from isoflop.fitting.objective import Term
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["DataConstrainedLaw", "OvertrainingLaw"]
+__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class OvertrainingLaw:
     A: Any = math.nan
     B: Any = math.nan
     alpha: Any = math.nan
+
+    def __repr__(self) -> str:
+        return as_written(self)
 
     @property
     def chinchilla(self) -> ChinchillaLaw:
@@ -85,6 +88,9 @@ class DataConstrainedLaw:
     tokens_per_param: float = 20.0
     """Of the size that U tokens are optimal for."""
 
+    def __repr__(self) -> str:
+        return as_written(self)
+
     @property
     def chinchilla(self) -> ChinchillaLaw:
         """The law of effective params and tokens."""
@@ -120,6 +126,58 @@ class DataConstrainedLaw:
         """Effective params and tokens; those trained where no token is repeated."""
         fitting = np.where(np.less(unique, D), np.minimum(unique / self.tokens_per_param, N), N)
         return _worth(N, fitting, self.R_N), _worth(D, np.minimum(unique, D), self.R_D)
+
+
+@dataclass(frozen=True)
+class KaplanLaw:
+    """L = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D: no irreducible loss (Kaplan et al. 2020, eq. 1.5).
+
+    >>> law = KaplanLaw(N_c=6.4e13, D_c=1.8e13, alpha_N=0.076, alpha_D=0.103)
+    >>> N, D = law.optimum(1e21)
+    >>> f"{N:.2e} {D:.2e} {law.loss(N, D):.3f}"
+    '6.23e+09 2.67e+10 2.136'
+    """
+
+    N_c: Any = math.nan
+    D_c: Any = math.nan
+    alpha_N: Any = math.nan
+    alpha_D: Any = math.nan
+
+    def __repr__(self) -> str:
+        return as_written(self)
+
+    @property
+    def root(self) -> ChinchillaLaw:
+        """L^(1 / alpha_D), lowest where L is."""
+        ratio = self.alpha_N / self.alpha_D
+        return ChinchillaLaw(0.0, np.power(self.N_c, ratio), self.D_c, ratio, 1.0)
+
+    def loss(self, N: Any, D: Any) -> Any:
+        """Loss of N params trained on D tokens."""
+        return self.root.loss(N, D) ** self.alpha_D
+
+    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+        """(N, D) of the lowest loss that C FLOPs pay for."""
+        return self.root.optimum(C, flops_per_token)
+
+    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+        """Loss of the optimum at C FLOPs."""
+        return self.loss(*self.optimum(C, flops_per_token))
+
+    def pose(self, points: Points) -> Posed:
+        """The problem of fitting all four numbers: u (a exp(-p n) + b exp(-d))^q, with n and d centred logs."""
+        if not all(np.isnan(value) for value in (self.N_c, self.D_c, self.alpha_N, self.alpha_D)):
+            raise DataError("KaplanLaw: its numbers are all fitted; leave them out.")
+        n, d, u = (float(np.log(values).mean()) for values in (points.N, points.D, points.L))
+        terms = (Term(np.ones(len(points)), 0, np.log(points.N) - n), Term(np.exp(d) / points.D))
+
+        def law(parameters: Array) -> KaplanLaw:
+            a, b, p, q = np.moveaxis(parameters, -1, 0)
+            with np.errstate(all="ignore"):  # an exponent at its bound may send N_c to infinity
+                N_c, D_c = np.exp(n + (np.log(a) + u / q) / p), np.exp(d + np.log(b) + u / q)
+            return KaplanLaw(*(float(v) if np.ndim(v) == 0 else v for v in (N_c, D_c, p * q, q)))
+
+        return Posed(terms, ("N_c", "D_c", "alpha_N / alpha_D", "alpha_D"), law, unit=float(np.exp(u)))
 
 
 def _worth(total: Any, first: Any, repetitions: float) -> Any:

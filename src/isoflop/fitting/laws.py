@@ -29,6 +29,8 @@ class Posed:
     law: Callable[[Array], Any]
     """Parameters, shape (Q,) or (R, Q) -> the law with numbers or arrays of shape (R,)."""
     offset: float = 0.0
+    unit: float | None = None
+    """That of `Problem`, where the law is a power of a sum."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,7 @@ class ChinchillaLaw:
     beta: Any = math.nan
 
     def __repr__(self) -> str:
-        given = [(part.name, getattr(self, part.name)) for part in fields(self)]
-        shown = (f"{name}={value!r}" for name, value in given if np.ndim(value) or _is_given(value))
-        return f"ChinchillaLaw({', '.join(shown)})"
+        return as_written(self)
 
     def loss(self, N: Any, D: Any) -> Any:
         """Loss of N params trained on D tokens."""
@@ -134,6 +134,13 @@ class ChinchillaLaw:
 
         names = (*(["E"] if constant else []), "A", "B", *exponents)
         return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
+
+
+def as_written(law: Any) -> str:
+    """A law as code, without the numbers that are NaN."""
+    given = [(part.name, getattr(law, part.name)) for part in fields(law)]
+    shown = (f"{name}={value!r}" for name, value in given if np.ndim(value) or _is_given(value))
+    return f"{type(law).__name__}({', '.join(shown)})"
 
 
 def _is_given(value: Any) -> bool:

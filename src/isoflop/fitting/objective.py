@@ -3,6 +3,7 @@
 f = offset + sum_k c_k base_k exp(-theta_p(k) z_k); the objective is sum_i w_i rho(r_i), where r is log f - log y (or
 f - y) and rho is Huber's function, r^2 / 2 up to delta and linear beyond. A sum, because optimisers stop early on means
 (Besiroglu et al. 2024). Shapes: n points, R resamples, K amplitudes c, P exponents theta, Q = K + P parameters.
+A sum may be raised to a power q, one parameter more: f = u (sum_k ...)^q with a fixed u.
 """
 
 import math
@@ -35,7 +36,7 @@ class Problem:
     target: Array
     """y, shape (n,), all above 0."""
     names: tuple[str, ...]
-    """Of the amplitudes, then of the exponents."""
+    """Of the amplitudes, then of the exponents, then of q."""
     delta: float = math.inf
     """Where Huber's function turns linear; infinite for least squares."""
     log: bool = True
@@ -43,8 +44,13 @@ class Problem:
     offset: Array | float = 0.0
     weights: Array | None = None
     """Shape (n,); None for ones."""
+    unit: float | None = None
+    """u of a sum raised to a power, near the targets, so that amplitudes hardly move with q; None for a bare sum."""
     prior: tuple[Array, Array] | None = None
     """Centres and weights of the parameters, each (Q,): sum_q weight_q (parameter_q - centre_q)^2 / 2 is added."""
+
+    def __post_init__(self) -> None:
+        assert self.unit is None or (self.log and np.all(self.offset == 0)), "powers are of a sum, and in logs"
 
     @property
     def num_amplitudes(self) -> int:
@@ -52,12 +58,13 @@ class Problem:
 
     @property
     def num_exponents(self) -> int:
-        return len(self.names) - len(self.terms)
+        return len(self.names) - len(self.terms) - (self.unit is not None)
 
     def model(self, parameters: Array) -> Array:
         """f at parameters of shape (Q,), shape (n,)."""
         values = term_values(self, parameters[None, self.num_amplitudes :])
-        return np.asarray(self.offset + sum(parameters[k] * value[0] for k, value in enumerate(values)))
+        total = np.asarray(self.offset + sum(parameters[k] * value[0] for k, value in enumerate(values)))
+        return total if self.unit is None else self.unit * total ** parameters[-1]
 
 
 def term_values(problem: Problem, exponents: Array) -> list[Array]:
@@ -100,7 +107,8 @@ def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives
     K = problem.num_amplitudes
     values = term_values(problem, parameters[:, K:])
     model: Array = np.asarray(problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values)))
-    residual = np.log(model) - np.log(problem.target) if problem.log else model - problem.target
+    power: Any = 1.0 if problem.unit is None else parameters[:, -1:]
+    residual = _residual(problem, model, power)
     slope = np.clip(residual, -problem.delta, problem.delta)
     objective = np.sum(weights * slope * (residual - slope / 2), axis=1)
     centre, firmness = (0.0, 0.0) if problem.prior is None else problem.prior
@@ -108,19 +116,29 @@ def evaluate(problem: Problem, parameters: Array, weights: Array, *, derivatives
     none = np.empty((0, 0, 0))
     if not derivatives:
         return Evaluation(objective, none, none, none, none)
-    scale = 1 / model if problem.log else np.ones_like(model)
+    scale = power / model if problem.log else np.ones_like(model)
     slopes = [None if t.exponent is None else t.logs * v for t, v in zip(problem.terms, values, strict=True)]
     jacobian = _jacobian(problem, parameters, values, slopes) * scale[:, None]
+    if problem.unit is not None:
+        jacobian[:, -1] = np.log(model)
     pull = weights * slope
     inside = weights * (np.abs(residual) <= problem.delta)
-    hessian = _gram(jacobian, inside - pull if problem.log else inside)
+    hessian = _gram(jacobian, inside - pull / power if problem.log else inside)
     _add_curvature(hessian, problem, parameters, slopes, pull * scale)
+    if problem.unit is not None:
+        _add_curvature_of_power(hessian, jacobian, pull / power)
     majoriser = _gram(jacobian, weights * np.where(residual == 0, 1, slope / residual))
     gradient = np.einsum("rqn,rn->rq", jacobian, pull)
     if problem.prior is not None:
         gradient = gradient + firmness * (parameters - centre)
         hessian, majoriser = hessian + np.diag(firmness), majoriser + np.diag(firmness)
     return Evaluation(objective, gradient, hessian, majoriser, jacobian)
+
+
+def _residual(problem: Problem, model: Array, power: Any) -> Array:
+    if problem.unit is not None:
+        return np.asarray(power * np.log(model) - np.log(problem.target / problem.unit))
+    return np.log(model) - np.log(problem.target) if problem.log else model - problem.target
 
 
 def _jacobian(problem: Problem, parameters: Array, values: list[Array], slopes: list[Array | None]) -> Array:
@@ -146,6 +164,15 @@ def _add_curvature(
         hessian[:, k, p] -= mixed
         hessian[:, p, k] -= mixed
         hessian[:, p, p] += parameters[:, k] * (weighted @ term.logs)
+
+
+def _add_curvature_of_power(hessian: Array, jacobian: Array, pull: Array) -> None:
+    """Make the row and column of q those of q log(sum), which is straight in q, in place; pull is over q."""
+    logs = jacobian[:, -1]
+    mixed = np.einsum("rqn,rn->rq", jacobian[:, :-1], pull * (1 + logs))
+    hessian[:, :-1, -1] += mixed
+    hessian[:, -1, :-1] += mixed
+    hessian[:, -1, -1] += np.sum(pull * logs**2, axis=1)
 
 
 def _gram(jacobian: Array, weights: Array) -> Array:

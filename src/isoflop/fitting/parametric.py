@@ -57,7 +57,7 @@ class Parametric:
                 f"Parametric: delta must be above 0, but got {self.delta}; leave it out to have it measured."
             )
         for name, (_, deviation) in self.prior.items():
-            if name in ("A", "B") or not deviation > 0:
+            if name in ("A", "B", "N_c", "D_c") or not deviation > 0:
                 raise DataError(
                     f"Parametric: prior gives E, alpha or beta a value and a standard deviation above 0, "
                     f"but got {name}={self.prior[name]}."
@@ -87,7 +87,8 @@ class Parametric:
 
     def _best(self, points: Points, posed: Posed) -> tuple[Problem, Solution]:
         """The problem with its delta and prior settled, and its solution."""
-        problem = Problem(posed.terms, points.L, posed.names, delta=self.delta or FIRST_DELTA, offset=posed.offset)
+        delta = self.delta or FIRST_DELTA
+        problem = Problem(posed.terms, points.L, posed.names, delta, offset=posed.offset, unit=posed.unit)
         solution = solve(problem)
         if self.delta is not None and not self.prior:
             return problem, solution

@@ -23,6 +23,8 @@ __all__ = ["Problem", "Solution", "Term", "bounds", "condition_number", "solve",
 
 GRID = {1: 33, 2: 9, 3: 5}
 """Exponents tried on each axis, by their number."""
+RAISED, POWERS = np.geomspace(0.3, 2.5, 9), np.geomspace(0.05, 0.6, 9)
+"""Exponents within a power, and powers, that are tried; Kaplan et al. 2020 have .74 and .10."""
 STARTS = 8
 TIGHT, LOOSE = 1e-13, 1e-8
 """Promised relative decrease of the objective at which a single fit and a resample end."""
@@ -94,25 +96,41 @@ def _at_bound(problem: Problem, solution: Solution) -> tuple[str, ...]:
 
 def bounds(problem: Problem) -> tuple[Array, Array]:
     """Least and largest value of each parameter, each (Q,)."""
-    amplitudes, exponents = problem.num_amplitudes, problem.num_exponents
+    amplitudes = problem.num_amplitudes
+    exponents = len(problem.names) - amplitudes
     low = np.array([0.0] * amplitudes + [EXPONENTS[0]] * exponents)
     return low, np.array([math.inf] * amplitudes + [EXPONENTS[1]] * exponents)
 
 
 def _starts(problem: Problem) -> Array:
     """The best points of a grid of exponents, each with its best amplitudes: shape (starts, Q)."""
-    axis = np.geomspace(0.06, 1.8, GRID.get(problem.num_exponents, 3))
-    exponents = np.array([*product(axis, repeat=problem.num_exponents)])
+    exponents = _grid(problem)
     weights = np.ones(len(problem.target)) if problem.weights is None else problem.weights
     with np.errstate(all="ignore"):
         values = np.stack(
             [np.broadcast_to(v, (len(exponents), v.shape[-1])) for v in term_values(problem, exponents)], axis=1
         )
-        relative = weights / problem.target**2 if problem.log else weights
-        amplitudes = nonnegative_amplitudes(values, problem.target - problem.offset, relative)
+        amplitudes = _amplitudes(problem, exponents, values, weights)
         parameters = np.hstack([amplitudes, exponents])
         objective = evaluate(problem, parameters, weights[None], derivatives=False).objective
     return parameters[np.argsort(objective)[:STARTS]]
+
+
+def _grid(problem: Problem) -> Array:
+    """Exponents to begin from, and q where the problem has one: shape (points, exponents)."""
+    if problem.unit is not None:
+        return np.array([*product(*[RAISED] * problem.num_exponents, POWERS)])
+    axis = np.geomspace(0.06, 1.8, GRID.get(problem.num_exponents, 3))
+    return np.array([*product(axis, repeat=problem.num_exponents)])
+
+
+def _amplitudes(problem: Problem, exponents: Array, values: Array, weights: Array) -> Array:
+    """The best amplitudes at some exponents, to first order in log residuals: of a power, those of its root."""
+    if problem.unit is not None:
+        root = (problem.target / problem.unit) ** (1 / exponents[:, -1:])
+        return nonnegative_amplitudes(values / root[:, None], np.ones(len(problem.target)), weights)
+    relative = weights / problem.target**2 if problem.log else weights
+    return nonnegative_amplitudes(values, problem.target - problem.offset, relative)
 
 
 def _descend(problem: Problem, parameters: Array, weights: Array, tolerance: float, most: int = 200) -> Solution:
