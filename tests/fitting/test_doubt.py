@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep
 
+from isoflop import text
+from isoflop.fitting.breaks import breaks
 from isoflop.fitting.fit import fit
+from isoflop.fitting.forms import KaplanLaw
 from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.lines import loss_law, power_law
 from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.screening import screen
 
 BUDGETS = np.geomspace(1e18, 1e21, 5)
+FINE = np.geomspace(1e17, 1e21, 7)
 
 
 def changed(runs, change):
@@ -59,6 +65,67 @@ def test_a_law_that_changes_with_scale_is_told():
 
     runs = changed(a_sweep(budgets=np.geomspace(1e16, 1e21, 7), noise=0.001), tilt)
     assert told(notes_of(runs), "The law changes with scale: from the budgets of")
+
+
+def a_broken_sweep(small, large, at, *, seed=0):
+    """Runs of one law below a budget and of another from there on."""
+    sides = [a_sweep(law, FINE, sizes=8, noise=0.003, seed=seed) for law in (small, large)]
+    return [one if one.budget < at else other for one, other in zip(*sides, strict=True)]
+
+
+def breaks_of(runs, approach=None):
+    points = screen(runs).points
+    return [*breaks(points, (approach or Parametric()).solve(points))]
+
+
+@pytest.mark.parametrize("approach", [Parametric(), Kriging(), IsoFLOP()])
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_the_budget_at_which_losses_jump_is_named_whatever_the_approach(number, approach):
+    raised = ChinchillaLaw(1.8 * 1.03, 480.0 * 1.03, 2100.0 * 1.03, 0.35, 0.37)
+    (note,) = breaks_of(a_broken_sweep(LAW, raised, FINE[number]), approach)
+    assert note.startswith(f"The law breaks at the budget {text.flops(FINE[number])}: the runs from there on follow")
+
+
+def test_the_budget_from_which_on_size_counts_more_is_named_in_the_notes():
+    steeper = ChinchillaLaw(1.8, 480.0 * 1e9**0.08, 2100.0, 0.43, 0.37)
+    assert told(notes_of(a_broken_sweep(LAW, steeper, FINE[3])), "The law breaks at the budget 1e+19")
+
+
+def jittered(random):
+    return changed(a_sweep(budgets=FINE, sizes=8), lambda r: np.exp(0.003 * random.standard_t(3)))
+
+
+def noisier_when_small(random):
+    return changed(
+        a_sweep(budgets=FINE, sizes=8),
+        lambda r: np.exp(0.003 * (1e19 / r.budget) ** 0.25 * random.standard_normal()),
+    )
+
+
+def with_bad_runs(random):
+    runs = a_sweep(budgets=FINE, sizes=8, noise=0.003, seed=int(random.integers(1000)))
+    return changed(runs, lambda r: 1 + 0.05 * (random.random() < 0.06))
+
+
+def of_another_law(random):
+    law = KaplanLaw(6.4e13, 1.8e13, 0.076, 0.103)
+    return a_sweep(law, FINE, sizes=8, noise=0.003, seed=int(random.integers(1000)))
+
+
+def few_of_them(random):
+    budgets = np.geomspace(1e18, 1e20, 4)
+    return a_sweep(budgets=budgets, sizes=6, noise=0.005, seed=int(random.integers(1000)))
+
+
+@pytest.mark.parametrize("made", [jittered, noisier_when_small, with_bad_runs, of_another_law, few_of_them])
+def test_sweeps_without_a_break_are_told_none(made):
+    random = np.random.default_rng(0)
+    assert not any(breaks_of(made(random)) for _ in range(60))
+
+
+def test_noise_free_runs_have_no_break():
+    with np.errstate(all="ignore"):
+        assert not breaks_of(a_sweep(budgets=FINE, sizes=8))
 
 
 def test_approaches_that_differ_by_more_than_their_intervals_are_told():

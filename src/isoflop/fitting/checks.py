@@ -12,6 +12,7 @@ import numpy as np
 
 from isoflop import text
 from isoflop.fitting.approach import Diagnostics, Solved
+from isoflop.fitting.breaks import breaks
 from isoflop.fitting.isoflop import Valley, valleys
 from isoflop.fitting.laws import FrontierLaw
 from isoflop.fitting.points import Points
@@ -35,6 +36,7 @@ def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[st
         _exponents(solved),
         _floor(points, solved, resamples),
         _answers(points, resamples),
+        breaks(points, solved),
         disagreements(points, solved, resamples),
     )
     return tuple(dict.fromkeys(found))
