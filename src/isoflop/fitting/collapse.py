@@ -34,11 +34,14 @@ TUNING = 4.685
 def curve_distance(runs: Sequence[Run]) -> Array:
     """Robust standard deviations by which each curve leaves the common shape, and 0 where that cannot be told.
 
-    The largest over level, slope and curvature of the shape; shape (n,). Runs with another task or schedule are held
-    against their own kind.
+    The largest over level, slope and curvature of the shape; shape (n,). Runs with another task, schedule
+    or number of passes over the data are held against their own kind.
     """
     distance = np.zeros(len(runs))
-    kinds = [(run.spec.fingerprint, run.spec.schedule, run.spec.cooldown) for run in runs]
+    kinds = [
+        (run.spec.fingerprint, run.spec.schedule, run.spec.cooldown, round(math.log2(max(run.spec.epochs or 1, 1))))
+        for run in runs
+    ]
     for kind in set(kinds):
         rows = [k for k, run in enumerate(runs) if kinds[k] == kind and _has_shape(run)]
         if len(rows) >= FEWEST_RUNS:

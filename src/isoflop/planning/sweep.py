@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isoflop.contract.data import open_data
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
@@ -80,22 +81,40 @@ def plan(
     target: float | None = None,
     spend: float | None = None,
     runs: Sequence[Run] = (),
+    epochs: Sequence[float] | None = None,
 ) -> Sweep:
     """The runs that would answer the question, and what they cost; nothing is trained.
 
     budgets: FLOPs of each IsoFLOP curve. Or `target` and `spend`: the FLOPs of the run that is wanted in the end and
         the share of them that the sweep may cost (above 1: FLOPs).
     runs: what has been run so far; sizes are then centred on its estimate of the optimum and spread less.
+    epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
+        pass over as often, to show what repeated data are worth. None for all of the data.
 
     Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
     not positive, too few sizes, too little data for the passes that the recipe allows.
     """
     wanted = _budgets(budgets, target, spend)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        return _planned(task, wanted, runs)
+        return _planned(task, wanted, runs, _epochs(task, epochs))
 
 
-def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run]) -> Sweep:
+def _epochs(task: Task, epochs: Sequence[float] | None) -> Sequence[float | None]:
+    """The numbers of passes to sweep, rising; [None] where they are not swept."""
+    if epochs is None:
+        return [None]
+    counts = sorted({float(count) for count in epochs})
+    if not counts or not all(math.isfinite(count) and count >= 1 for count in counts):
+        raise PlanError(f"epochs must be numbers of passes of at least 1, but got {list(epochs)}.")
+    if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
+        raise PlanError(
+            "A sweep over epochs takes parts of the training data, so these must be a map-style dataset, and branches "
+            "of one trunk cannot see different parts; give such data and Recipe(branches=False)."
+        )
+    return counts
+
+
+def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None]) -> Sweep:
     check_task(task)
     supply = token_supply(task)
     mark = fingerprint(task)
@@ -105,8 +124,11 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run]) -> Sweep:
     for budget in wanted:
         counts = _sizes(task, budget, centres, notes)
         specs += [
-            make_spec(task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget)
+            make_spec(
+                task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget, epochs=passes
+            )
             for sized in counts
+            for passes in epochs
             for seed in task.recipe.seeds
         ]
     if task.recipe.branches:
@@ -179,7 +201,16 @@ def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> li
 
 
 def _check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
-    """Raise PlanError where a run needs more passes over the data than the recipe allows."""
+    """Raise PlanError where a run needs more data than there are, or more passes than the recipe allows."""
+    lacking = [spec for spec in specs if (spec.unique_tokens or 0) > (supply.unique_tokens or math.inf) * (1 + 1e-9)]
+    if lacking:
+        worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
+        raise PlanError(
+            f"{number(worst.epochs or 1, 2)} passes of size {worst.size} need {count(worst.unique_tokens or 0)} "
+            f"different {task.unit}s, but the training data have {count(supply.unique_tokens or 0)}; "
+            f"sweep more epochs, bring more data, or lower the budgets."
+        )
+    specs = [spec for spec in specs if spec.unique_tokens is None]  # passes that were asked for are allowed
     allowed = task.recipe.epochs
     if allowed is None or supply.unique_tokens is None:
         return
@@ -220,7 +251,7 @@ def _memory_notes(memory: Mapping[str, float]) -> list[str]:
 def _epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
     """More than four passes over the data are worth less than fresh data (Muennighoff et al. 2023)."""
     most = max((spec.epochs or 0 for spec in specs), default=0)
-    if most <= 4:
+    if round(most, 1) <= 4:
         return []
     return [f"Runs take up to {number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."]
 

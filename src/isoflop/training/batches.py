@@ -1,6 +1,7 @@
 """Which examples a step sees: a pure function of (seed, step), on any number of processes, from any step on."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ from isoflop.contract.data import Source, num_examples_in, sliced
 from isoflop.contract.randomness import draws_random_numbers, mix, reseed
 from isoflop.errors import DataError
 
-__all__ = ["epoch_and_index", "held_out_batches", "training_batches"]
+__all__ = ["epoch_and_index", "held_out_batches", "part_of", "training_batches"]
 
 NUM_ROUNDS = 6
 """Rounds of the Feistel network: four give a pseudo-random permutation (Luby & Rackoff 1988), two more are margin."""
@@ -90,6 +91,28 @@ def _part(whole: Any, share: tuple[int, int]) -> Any:
     num_examples = num_examples_in(whole)
     first, last = _bounds(num_examples, share)
     return sliced(whole, slice(first, last), num_examples) if last > first else None
+
+
+def part_of(source: Source, num_examples: int, seed: int) -> Source:
+    """The source with some of its examples only, drawn by seed; a smaller part lies inside a larger one."""
+    _, chosen = epoch_and_index(seed, np.arange(num_examples), source.num_examples or 0)
+    return replace(source, data=_Part(source.data, chosen), num_examples=num_examples)
+
+
+class _Part:
+    """Examples by their place in a part of the data."""
+
+    def __init__(self, whole: Any, chosen: NDArray[Any]) -> None:
+        self.whole, self.chosen = whole, chosen
+
+    def __getitem__(self, place: int) -> Any:
+        return self.whole[int(self.chosen[place])]
+
+    def __getitems__(self, places: Sequence[int]) -> Any:
+        indices = self.chosen[list(places)].tolist()
+        if hasattr(self.whole, "__getitems__"):
+            return self.whole.__getitems__(indices)
+        return [self.whole[index] for index in indices]
 
 
 def _from_examples(source: Source, batch: int, seed: int, step: int, share: tuple[int, int]) -> Iterator[Any]:

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from isoflop import __version__
-from isoflop.contract.data import open_data
+from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import mix, reseed, seeded
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
-from isoflop.training.batches import training_batches
+from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.evaluation import evaluate
 from isoflop.training.interrupt import leave
@@ -34,8 +34,8 @@ __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 CHECKPOINT_SECONDS = 30.0
 CURVE_POINTS = 100
 
-DATA, INIT = 1, 3
-"""First parts of random keys, so that data order, dropout (step.py) and initial weights are drawn apart."""
+DATA, INIT, PART = 1, 3, 4
+"""First parts of random keys, so that data order, dropout (step.py), initial weights and parts are drawn apart."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def train_model(
     the user's code raises.
     """
     ranks = current_ranks()
-    source = open_data(task.train_data, "train_data")
+    source = _data(task, spec)
     share = (ranks.rank, ranks.num_ranks)
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
@@ -133,6 +133,14 @@ def train_model(
         error=error,
         group=spec.trunk,
     )
+
+
+def _data(task: Task, spec: RunSpec) -> Source:
+    """The training data, or the part of them that the run passes over again and again."""
+    source = open_data(task.train_data, "train_data")
+    if spec.unique_tokens is None:
+        return source
+    return part_of(source, round(spec.unique_tokens / (spec.tokens_per_example or 1)), mix(PART, spec.seed))
 
 
 def _next_point(state: State, spec: RunSpec) -> float:

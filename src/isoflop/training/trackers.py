@@ -37,7 +37,7 @@ def open_trackers(
     """A function (values, step) that logs to every tracker: one tracker run per run, its spec as the configuration."""
     opened = [_open(name, spec, store) for name in names] if ranks.is_first else []
     for tracker in opened:
-        tracker.store_init_configuration({key: _plain(value) for key, value in asdict(spec).items()})
+        tracker.store_init_configuration(_plain(asdict(spec)))
 
     def log(values: Mapping[str, float], step: int) -> None:
         for tracker in opened:
@@ -68,5 +68,12 @@ def _open(name: str, spec: RunSpec, store: Store) -> Any:
     return tracker
 
 
-def _plain(value: Any) -> Any:
-    return "none" if value is None else value
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that every tracker takes: numbers and texts, one level deep."""
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            plain.update({f"{key}.{name}": inner for name, inner in _plain(value).items()})
+        else:
+            plain[key] = "none" if value is None else value
+    return plain
