@@ -1,30 +1,37 @@
 """Formulas as MathML, which browsers show without a script and without a network."""
 
+import re
+
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
+
+# MathML sizes brackets itself.
+SIZES = re.compile(r"\\[bB]igg?[lrm]?(?![a-zA-Z])")
 
 
-def _inline(writer, node):
-    writer.body.append(tex2mathml(node.astext(), as_block=False))
+def formula(node, *, as_block):
+    try:
+        return tex2mathml(SIZES.sub("", node.astext()), as_block=as_block)
+    except MathError as error:
+        log.warning("%s", error, location=node)
+        return f"<code>{node.astext()}</code>"
 
 
-def _block(writer, node):
-    # A class of its own lets a long formula scroll on a narrow screen.
-    formula = tex2mathml(node.astext(), as_block=True)
-    writer.body.append(f'<div class="formula">{formula}</div>\n')
+def visit_inline(writer, node):
+    writer.body.append(formula(node, as_block=False))
+    raise nodes.SkipNode
 
 
-def _skipping(write):
-    """The visitor, for nodes whose text it has written itself."""
-
-    def visit(writer, node):
-        write(writer, node)
-        raise nodes.SkipNode
-
-    return visit
+def visit_block(writer, node):
+    # In a box of its own a long formula can scroll on a narrow screen.
+    writer.body.append(f'<div class="formula">{formula(node, as_block=True)}</div>\n')
+    raise nodes.SkipNode
 
 
 def setup(app):
-    inline, block = _skipping(_inline), _skipping(_block)
-    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
