@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.contract.data import open_data
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
 from isoflop.planning.branches import branch_notes, branched, on_lattice, shared
 from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
+from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
 from isoflop.planning.specs import make_spec
-from isoflop.planning.tokens import TokenSupply, token_supply
+from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
 from isoflop.text import bullets, columns, count, duration, flops, number
@@ -96,22 +96,7 @@ def plan(
     """
     wanted = _budgets(budgets, target, spend)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        return _planned(task, wanted, runs, _epochs(task, epochs))
-
-
-def _epochs(task: Task, epochs: Sequence[float] | None) -> Sequence[float | None]:
-    """The numbers of passes to sweep, rising; [None] where they are not swept."""
-    if epochs is None:
-        return [None]
-    counts = sorted({float(count) for count in epochs})
-    if not counts or not all(math.isfinite(count) and count >= 1 for count in counts):
-        raise PlanError(f"epochs must be numbers of passes of at least 1, but got {list(epochs)}.")
-    if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
-        raise PlanError(
-            "A sweep over epochs takes parts of the training data, so these must be a map-style dataset, and branches "
-            "of one trunk cannot see different parts; give such data and Recipe(branches=False)."
-        )
-    return counts
+        return _planned(task, wanted, runs, epochs_to_sweep(task, epochs))
 
 
 def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None]) -> Sweep:
@@ -134,7 +119,7 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: S
     if task.recipe.branches:
         specs = branched(task.recipe, specs)
         notes += branch_notes(specs)
-    _check_data(task, supply, specs)
+    check_data(task, supply, specs)
     return _costed(task, specs, notes)
 
 
@@ -200,41 +185,13 @@ def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> li
     return counts
 
 
-def _check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
-    """Raise PlanError where a run needs more data than there are, or more passes than the recipe allows."""
-    lacking = [spec for spec in specs if (spec.unique_tokens or 0) > (supply.unique_tokens or math.inf) * (1 + 1e-9)]
-    if lacking:
-        worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
-        raise PlanError(
-            f"{number(worst.epochs or 1, 2)} passes of size {worst.size} need {count(worst.unique_tokens or 0)} "
-            f"different {task.unit}s, but the training data have {count(supply.unique_tokens or 0)}; "
-            f"sweep more epochs, bring more data, or lower the budgets."
-        )
-    specs = [spec for spec in specs if spec.unique_tokens is None]  # passes that were asked for are allowed
-    allowed = task.recipe.epochs
-    if allowed is None or supply.unique_tokens is None:
-        return
-    over = [spec for spec in specs if spec.epochs is not None and spec.epochs > allowed * (1 + 1e-9)]
-    if not over:
-        return
-    worst = max(over, key=lambda spec: spec.num_tokens)
-    named = ", ".join(f"size {spec.size} at {flops(spec.budget or 0)}" for spec in over[:5])
-    more = f" and {len(over) - 5} more" if len(over) > 5 else ""
-    raise PlanError(
-        f"The recipe allows {number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {count(supply.unique_tokens)} "
-        f"{task.unit}s, but {len(over)} run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
-        f"{count(worst.num_tokens)}, {number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
-        f"bring more data, or lower the budgets."
-    )
-
-
 def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str]) -> Sweep:
     speed = measure_speed(task, specs)
     memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
         specs=tuple(specs),
-        notes=(*notes, *_memory_notes(known), *_epoch_notes(task, specs)),
+        notes=(*notes, *_memory_notes(known), *epoch_notes(task, specs)),
         seconds={spec.id: speed.seconds(spec) for spec in specs} if isinstance(speed, Speed) else {},
         memory_bytes=known,
         unit=task.unit,
@@ -246,14 +203,6 @@ def _memory_notes(memory: Mapping[str, float]) -> list[str]:
     if most <= there:
         return []
     return [f"The largest run needs about {most / 1e9:.1f} GB, but this machine's device has {there / 1e9:.1f} GB."]
-
-
-def _epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
-    """More than four passes over the data are worth less than fresh data (Muennighoff et al. 2023)."""
-    most = max((spec.epochs or 0 for spec in specs), default=0)
-    if round(most, 1) <= 4:
-        return []
-    return [f"Runs take up to {number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."]
 
 
 _HEADER = ("budget", "size", "params", "tokens", "per param", "steps", "batch", "lr", "FLOPs", "time", "memory")

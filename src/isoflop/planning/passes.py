@@ -1,0 +1,64 @@
+"""How often runs pass over the training data: what is allowed, what was asked for, and whether there are enough."""
+
+import math
+from collections.abc import Sequence
+
+from isoflop.contract.data import open_data
+from isoflop.errors import PlanError
+from isoflop.planning.tokens import TokenSupply
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+from isoflop.text import count, flops, number
+
+__all__ = ["check_data", "epoch_notes", "epochs_to_sweep"]
+
+
+def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[float | None]:
+    """The numbers of passes to sweep, rising; [None] where they are not swept."""
+    if epochs is None:
+        return [None]
+    counts = sorted({float(count) for count in epochs})
+    if not counts or not all(math.isfinite(count) and count >= 1 for count in counts):
+        raise PlanError(f"epochs must be numbers of passes of at least 1, but got {list(epochs)}.")
+    if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
+        raise PlanError(
+            "A sweep over epochs takes parts of the training data, so these must be a map-style dataset, and branches "
+            "of one trunk cannot see different parts; give such data and Recipe(branches=False)."
+        )
+    return counts
+
+
+def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
+    """Raise PlanError where a run needs more data than there are, or more passes than the recipe allows."""
+    lacking = [spec for spec in specs if (spec.unique_tokens or 0) > (supply.unique_tokens or math.inf) * (1 + 1e-9)]
+    if lacking:
+        worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
+        raise PlanError(
+            f"{number(worst.epochs or 1, 2)} passes of size {worst.size} need {count(worst.unique_tokens or 0)} "
+            f"different {task.unit}s, but the training data have {count(supply.unique_tokens or 0)}; "
+            f"sweep more epochs, bring more data, or lower the budgets."
+        )
+    specs = [spec for spec in specs if spec.unique_tokens is None]  # passes that were asked for are allowed
+    allowed = task.recipe.epochs
+    if allowed is None or supply.unique_tokens is None:
+        return
+    over = [spec for spec in specs if spec.epochs is not None and spec.epochs > allowed * (1 + 1e-9)]
+    if not over:
+        return
+    worst = max(over, key=lambda spec: spec.num_tokens)
+    named = ", ".join(f"size {spec.size} at {flops(spec.budget or 0)}" for spec in over[:5])
+    more = f" and {len(over) - 5} more" if len(over) > 5 else ""
+    raise PlanError(
+        f"The recipe allows {number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {count(supply.unique_tokens)} "
+        f"{task.unit}s, but {len(over)} run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
+        f"{count(worst.num_tokens)}, {number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
+        f"bring more data, or lower the budgets."
+    )
+
+
+def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
+    """More than four passes over the data are worth less than fresh data (Muennighoff et al. 2023)."""
+    most = max((spec.epochs or 0 for spec in specs), default=0)
+    if round(most, 1) <= 4:
+        return []
+    return [f"Runs take up to {number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."]
