@@ -21,7 +21,7 @@ class Simulated:
     loss: Callable[[float, float], float]
     noise: float = 0.0
     seed: int = 0
-    factor: Callable[[RunSpec], float] = lambda spec: 1.0
+    factor: Callable[[RunSpec], float] | None = None
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         return (self.run(spec) for spec in specs)
@@ -30,7 +30,8 @@ class Simulated:
         """The run of one spec; the same for the same spec and seed."""
         draw = np.random.default_rng([self.seed, int(spec.id, 16)]).normal()
         loss = float(self.loss(spec.num_params, spec.num_tokens)) * float(np.exp(self.noise * draw))
-        loss *= float(self.factor(spec))
+        if self.factor is not None:
+            loss *= float(self.factor(spec))
         return Run(
             spec=spec,
             status="completed" if np.isfinite(loss) else "diverged",
