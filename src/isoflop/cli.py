@@ -8,24 +8,22 @@ answered or a wrong option, in one sentence on stderr; 130 stopped with Ctrl-C.
 # only `isoflop report` needs matplotlib.
 
 import dataclasses
-import importlib
-import json
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isoflop.errors import ContractError, DataError, IsoflopError, StoreError
+from isoflop.cli_arguments import APPROACHES, FORMS, approach_of, columns_of, load_task, writer_of
+from isoflop.errors import DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.optimum import Optimum
-    from isoflop.runs import Run
+    from isoflop.planning.sweep import Sweep
     from isoflop.storage.directory import DirectoryStore
     from isoflop.task import Task
 
@@ -39,13 +37,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_APPROACHES = {
-    "kriging": ("isoflop.fitting.kriging", "Kriging"),
-    "parametric": ("isoflop.fitting.parametric", "Parametric"),
-    "isoflop": ("isoflop.fitting.isoflop", "IsoFLOP"),
-    "envelope": ("isoflop.fitting.envelope", "Envelope"),
-}
-
 SourceArgument = Annotated[str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")]
 StoreArgument = Annotated[Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")]
 TaskArgument = Annotated[
@@ -54,7 +45,7 @@ TaskArgument = Annotated[
 Column = Annotated[
     list[str] | None, typer.Option("--column", help="Name of a table's column, as params=my_col; may be repeated.")
 ]
-Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', '.join(_APPROACHES)}.")]
+Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")]
 Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Target = Annotated[float | None, typer.Option(help="FLOPs of the run that is wanted, e.g. 1e21.")]
@@ -77,13 +68,16 @@ def plan(
     target: Target = None,
     spend: Spend = None,
     runs: Annotated[str | None, typer.Option(help="Store or table of what was run so far.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show the runs of a sweep and what they cost; nothing is trained."""
     from isoflop.planning.sweep import plan as plan_sweep
+    from isoflop.reporting.machine import sweep_values, to_json
     from isoflop.storage.tables import read_runs
 
     known = () if runs is None else read_runs(runs)
-    typer.echo(plan_sweep(_load_task(task), budgets=budget or None, target=target, spend=spend, runs=known))
+    sweep = plan_sweep(load_task(task), budgets=budget or None, target=target, spend=spend, runs=known)
+    typer.echo(to_json(sweep_values(sweep)) if as_json else sweep)
 
 
 @app.command()
@@ -97,10 +91,13 @@ def train(
     executor: Annotated[
         str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
     ] = None,
+    page: Annotated[Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train the runs of a sweep that the store does not have yet; several of these may share a store."""
     from isoflop.contract.fingerprint import digest_of
     from isoflop.planning.sweep import plan as plan_sweep
+    from isoflop.reporting.machine import run_values, to_json
     from isoflop.reporting.tables import runs_table, to_text
     from isoflop.storage.directory import DirectoryStore
     from isoflop.training.executors.named import executor_from
@@ -109,13 +106,15 @@ def train(
     if executor is not None and processes is not None:
         raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
     where = executor_from(executor or (f"processes:{processes}" if processes else "in-process"))
-    loaded = _load_task(task)
+    loaded = load_task(task)
     sweep = plan_sweep(loaded, budgets=budget or None, target=target, spend=spend)
-    typer.echo(sweep)
+    if not as_json:
+        typer.echo(sweep)
     folder = DirectoryStore(store)
     folder.write_stage(digest_of([spec.id for spec in sweep.specs]), sweep.specs, sweep.notes)
-    runs = train_runs(loaded, sweep, store=folder, executor=where)
-    typer.echo(to_text(runs_table(runs)))
+    redraw = None if page is None else _live_page(page, target, sweep, loaded, folder)
+    runs = train_runs(loaded, sweep, store=folder, executor=where, on_record=redraw)
+    typer.echo(to_json([run_values(run) for run in runs]) if as_json else to_text(runs_table(runs)))
 
 
 @app.command()
@@ -128,10 +127,12 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
+    from isoflop.reporting.machine import fit_values, to_json
+
     fitted = _fit(runs, approach, level, column)
     answer = None if target is None else _answer(fitted, None, flops=target)
     if as_json:
-        typer.echo(_json({"fit": _fit_values(fitted), "optimum": answer}))
+        typer.echo(to_json({"fit": fit_values(fitted), "optimum": answer}))
     elif answer is None:
         typer.echo(fitted)
     else:  # the answer repeats the fit's doubts, for its own compute
@@ -141,7 +142,9 @@ def fit(
 @app.command()
 def predict(
     runs: SourceArgument,
-    flops: Annotated[float | None, typer.Option(help="Compute to be spent.")] = None,
+    flops: Annotated[
+        list[float] | None, typer.Option(help="Compute to be spent; repeat it for a table over computes.")
+    ] = None,
     params: Annotated[float | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
     loss: Annotated[float | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")] = None,
@@ -150,11 +153,27 @@ def predict(
     level: Level = 0.9,
     column: Column = None,
     as_json: Json = False,
+    form: Annotated[str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")] = "text",
+    export: Annotated[
+        Path | None, typer.Option(help="JSON file for the final run's size, tokens, batch, lr, steps; needs --task.")
+    ] = None,
 ) -> None:
     """Answer one question from runs: compute, params, tokens or loss."""
-    fitted = _fit(runs, approach, level, column)
-    answer = _answer(fitted, task, flops=flops, num_params=params, num_tokens=tokens, loss=loss)
-    typer.echo(_json(answer) if as_json else answer)
+    from isoflop.reporting.machine import to_json
+
+    writes = writer_of(form)
+    fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
+    others = {"num_params": params, "num_tokens": tokens, "loss": loss}
+    asked = [{"flops": value, **others} for value in flops or (None,)]
+    answers = [_answer(fitted, loaded, **question) for question in asked]
+    if export is not None:
+        _export(loaded, answers, export)
+    if as_json:
+        typer.echo(to_json(answers if len(answers) > 1 else answers[0]))
+    elif len(answers) > 1 or form != "text":
+        typer.echo(_table_of(answers, writes))
+    else:
+        typer.echo(answers[0])
 
 
 @app.command()
@@ -166,12 +185,15 @@ def report(
     approach: Approach = None,
     level: Level = 0.9,
     column: Column = None,
+    as_json: Json = False,
 ) -> None:
     """Write the answer with figures, runs and doubts as one HTML page."""
+    from isoflop.reporting.machine import to_json
     from isoflop.reporting.page import report as write_page
 
-    fitted = _fit(runs, approach, level, column)
-    typer.echo(write_page(fitted, _answer(fitted, task, flops=target), path=path))
+    fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
+    written = write_page(fitted, _answer(fitted, loaded, flops=target), path=path, task=loaded)
+    typer.echo(to_json({"path": str(written)}) if as_json else written)
 
 
 @app.command()
@@ -192,6 +214,16 @@ def rerun(store: StoreArgument) -> None:
     for run in failed:
         typer.echo(f"{run.id} size {run.size}: {run.error}")
     typer.echo(f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again.")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check the installation: versions, devices and how fast they multiply, extras."""
+    from isoflop.doctor import checkup
+    from isoflop.reporting.machine import to_json
+
+    found = checkup()
+    typer.echo(to_json(found) if as_json else found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -218,93 +250,45 @@ def _fit(source: str, approach: str | None, level: float, column: Sequence[str] 
     from isoflop.fitting.fit import fit as fit_runs
     from isoflop.storage.tables import read_runs, table_notes
 
-    runs = read_runs(source, columns=_columns(column or ()))
-    fitted = fit_runs(runs, _approach(approach), level=level)
+    runs = read_runs(source, columns=columns_of(column or ()))
+    fitted = fit_runs(runs, approach_of(approach), level=level)
     told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *told))
 
 
-def _answer(fitted: "Fit", task: str | None, **question: float | None) -> "Optimum":
+def _answer(fitted: "Fit", task: "Task | None", **question: float | None) -> "Optimum":
     from isoflop.optimum import predict as predict_optimum
 
-    return predict_optimum(fitted, task=None if task is None else _load_task(task), **question)
+    return predict_optimum(fitted, task=task, **question)
 
 
-def _columns(pairs: Sequence[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise DataError(f"--column must be written as field=name, as in params=my_col, but got {pair!r}.")
-    return {field: name for field, _, name in (pair.partition("=") for pair in pairs)}
+def _table_of(answers: "Sequence[Optimum]", form: str) -> str:
+    """Answers over computes as a table; the doubts of the farthest stand under one that people read."""
+    from isoflop import text
+    from isoflop.reporting import tables
+
+    shown: str = getattr(tables, form)(tables.optima_table(answers))
+    notes = max(answers, key=lambda answer: answer.flops).notes
+    return "\n".join([shown, text.bullets(notes)] if notes and form == "to_text" else [shown])
 
 
-def _approach(name: str | None) -> Any:
-    if name is None:
-        return None
-    if name.lower() not in _APPROACHES:
-        raise DataError(f"--approach must be {' or '.join(_APPROACHES)}, but got {name!r}.")
-    module, public = _APPROACHES[name.lower()]
-    return getattr(importlib.import_module(module), public)()
+def _export(task: "Task | None", answers: "Sequence[Optimum]", path: Path) -> None:
+    from isoflop.reporting.export import export_run
+
+    if task is None or len(answers) != 1:
+        raise DataError(
+            "--export writes the final run of one answer by the task's recipe; give --task and one question."
+        )
+    export_run(task, answers[0], path)
 
 
-def _load_task(address: str) -> "Task":
-    """The task at module:name or file.py:name; a function without arguments is called for it."""
-    from isoflop.task import Task
+def _live_page(page: Path, target: float | None, sweep: "Sweep", task: "Task", store: "DirectoryStore") -> Any:
+    from isoflop.reporting.live import live_report
 
-    module_name, _, name = address.rpartition(":")
-    if not module_name or not name:
-        raise ContractError(f"A task is named as module:task or file.py:task, but got {address!r}.")
-    value = getattr(_load_module(module_name), name, None)
-    task = value() if callable(value) else value
-    if not isinstance(task, Task):
-        raise ContractError(f"{address} must be an isoflop.Task or a function that gives one, but is {value!r}.")
-    return task
-
-
-def _load_module(name: str) -> Any:
-    """A module by name or by file, as Python would find it from the current folder."""
-    path = Path(name)
-    folder, module = (str(path.resolve().parent), path.stem) if path.suffix == ".py" else (str(Path.cwd()), name)
-    sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the task's own code imports something that is missing
-        raise ContractError(f"There is no module {name!r} in {folder} or among the installed packages.") from error
-
-
-def _json(value: Any) -> str:
-    return json.dumps(_plain(value), indent=2, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: dataclasses as objects, numbers that are not finite as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-def _fit_values(fitted: "Fit") -> dict[str, Any]:
-    aside = [{"reason": one.reason, **_run_values(one.run)} for one in fitted.set_aside]
-    return {
-        "approach": repr(fitted.approach),
-        "law": fitted.law,
-        "objective": fitted.objective,
-        "level": fitted.level,
-        "num_runs": len(fitted.runs),
-        "set_aside": aside,
-        "notes": fitted.notes,
-    }
-
-
-def _run_values(run: "Run") -> dict[str, Any]:
-    return {"num_params": run.num_params, "num_tokens": run.num_tokens, "flops": run.flops, "loss": run.loss}
+    if target is None:
+        raise DataError("--page answers for one compute; give --target, the FLOPs of the run that is wanted.")
+    known = [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
+    return live_report(page, target=target, sweep=sweep, runs=known, task=task)
 
 
 if __name__ == "__main__":

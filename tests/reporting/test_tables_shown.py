@@ -13,6 +13,8 @@ from isoflop.reporting.tables import (
     runs_table,
     specs_table,
     to_frame,
+    to_html,
+    to_latex,
     to_markdown,
     to_rich,
     to_text,
@@ -114,3 +116,19 @@ def test_no_optima_make_an_empty_table():
 @pytest.mark.parametrize("show", [to_text, to_markdown])
 def test_what_a_run_is_called_stays_as_it_is(show):
     assert SCRIPT in show(runs_table([make_run(1e6, 2e7, 4.5, group=SCRIPT)]))
+
+
+def test_latex_writes_powers_as_print_does_and_its_own_signs_as_signs():
+    lines = to_latex(runs_table([make_run(1e6, 2e7, 4.5, group="a_b & 10 %")])).splitlines()
+
+    assert lines[0] == r"\begin{tabular}{lrrrr}"
+    assert lines[4] == r"a\_b \& 10 \% & 1.00M & 20.0M & $1.2 \times 10^{14}$ & 4.500 \\"
+    assert lines[-1] == r"\end{tabular}"
+
+
+def test_html_shows_names_without_obeying_them():
+    shown = to_html(runs_table([make_run(1e6, 2e7, 4.5, group=SCRIPT)]))
+
+    assert SCRIPT not in shown
+    assert "&lt;script&gt;" in shown
+    assert '<td style="text-align: right">1.00M</td>' in shown

@@ -1,21 +1,16 @@
-"""Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, HTML, rich or a data frame."""
+"""Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, LaTeX, HTML or a data frame."""
 
-import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from isoflop import text
 from isoflop.fitting.fit import SetAside
 from isoflop.fitting.isoflop import Valley
 from isoflop.optimum import Estimate, Optimum
+from isoflop.reporting.table import Column, Table
+from isoflop.reporting.written import to_csv, to_frame, to_html, to_latex, to_markdown, to_rich, to_text
 from isoflop.runs import Run, RunSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import rich.table
 
 __all__ = [
     "Column",
@@ -25,36 +20,13 @@ __all__ = [
     "specs_table",
     "to_csv",
     "to_frame",
+    "to_html",
+    "to_latex",
     "to_markdown",
     "to_rich",
     "to_text",
     "valleys_table",
 ]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its heading, the name that code knows it by, and how a value of it is written."""
-
-    heading: str
-    name: str
-    write: Callable[[Any], str]
-    is_number: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """Values by row, and how to write them; None where there is no value."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-    def cells(self) -> list[list[str]]:
-        """The rows as people read them."""
-        return [[_cell(column, value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
-
-    def headings(self) -> list[str]:
-        return [column.heading for column in self.columns]
 
 
 def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table:
@@ -135,54 +107,6 @@ def optima_table(optima: Iterable[Optimum]) -> Table:
     )
 
 
-def to_frame(table: Table) -> "pd.DataFrame":
-    """The table's values, unrounded, as a pandas DataFrame."""
-    import pandas as pd  # a third of a second that no other form needs
-
-    return pd.DataFrame(list(table.rows), columns=[column.name for column in table.columns])
-
-
-def to_csv(table: Table) -> str:
-    """The table's values, unrounded, as CSV; empty where there is none."""
-    lines = StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow([column.name for column in table.columns])
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
-    return lines.getvalue()
-
-
-def to_text(table: Table) -> str:
-    """The table as aligned plain text, numbers to the right."""
-    rows = [table.headings(), *table.cells()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(_align(cell, width, column) for cell, width, column in zip(row, widths, table.columns, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, numbers to the right."""
-    rules = ["---:" if column.is_number else ":---" for column in table.columns]
-    rows = [table.headings(), rules, *table.cells()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def to_rich(table: Table, title: str | None = None) -> "rich.table.Table":
-    """The table for a rich console: no lines but the one under the headings."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for column in table.columns:
-        shown.add_column(column.heading, justify="right" if column.is_number else "left", header_style="dim")
-    for row in table.cells():
-        shown.add_row(*map(Text, row))  # Text: a run named "[red]" is shown, not obeyed
-    return shown
-
-
 def _run_row(run: Run, reason: str | None) -> tuple[Any, ...]:
     spent = (run.num_params, run.num_tokens, run.flops, run.budget)
     status = None if run.status == "completed" else run.status
@@ -215,14 +139,6 @@ def _filled(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> Table
     """The table without the columns that no row fills."""
     kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
     return Table(tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
-
-
-def _cell(column: Column, value: Any) -> str:
-    return "" if value is None else column.write(value)
-
-
-def _align(cell: str, width: int, column: Column) -> str:
-    return cell.rjust(width) if column.is_number else cell.ljust(width)
 
 
 def _loss(value: float) -> str:

@@ -1,0 +1,74 @@
+"""export_run(): the run that the answer asks for, as a file that a training program reads."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoflop.errors import DataError
+from isoflop.optimum import Optimum
+from isoflop.reporting.machine import to_json
+from isoflop.storage.atomic import write_text
+
+if TYPE_CHECKING:
+    from isoflop.runs import RunSpec
+    from isoflop.task import Task
+
+__all__ = ["export_run", "final_run"]
+
+SCHEMA = 1
+
+
+def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
+    """The run of the answer by the task's recipe: size, tokens, batch, learning rate and the rest.
+
+    Raises DataError for an answer that was asked without a task.
+    """
+    from isoflop.contract.fingerprint import fingerprint
+    from isoflop.planning.sizing import count_size
+    from isoflop.planning.specs import make_spec
+    from isoflop.planning.tokens import token_supply
+
+    if optimum.size is None or optimum.size_num_tokens is None:
+        raise DataError("A final run needs a size that can be built; ask with predict(..., task=task) (--task).")
+    sized = count_size(task, optimum.size)
+    supply = token_supply(task)
+    return make_spec(task, supply, fingerprint(task), sized, optimum.size_num_tokens, seed=task.recipe.seeds[0])
+
+
+def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> Path:
+    """Write the answer's run as JSON, with the steps that it takes and the answer it follows; gives the path.
+
+    Raises DataError for an answer that was asked without a task, StoreError where the file cannot be written.
+    """
+    return write_text(path, to_json(_values(task, optimum)) + "\n")
+
+
+def _values(task: "Task", optimum: Optimum) -> dict[str, Any]:
+    spec = final_run(task, optimum)
+    step_tokens = (spec.batch or 1) * (spec.tokens_per_example or 1)
+    size = {"size_param": task.size_param} if isinstance(task.size_param, str) else {}
+    return {
+        "schema": SCHEMA,
+        **size,
+        "size": spec.size,
+        "num_params": spec.num_params,
+        "num_tokens": spec.num_tokens,
+        "flops": spec.flops,
+        "steps": round(spec.num_tokens / step_tokens),
+        "batch": spec.batch,
+        "step_tokens": step_tokens,
+        "lr": spec.lr,
+        "beta1": spec.beta1,
+        "beta2": spec.beta2,
+        "weight_decay": spec.weight_decay,
+        "warmup": spec.warmup,
+        "schedule": spec.schedule,
+        "cooldown": spec.cooldown,
+        "clip": spec.clip,
+        "precision": spec.precision,
+        "ema": spec.ema,
+        "epochs": spec.epochs,
+        "seed": spec.seed,
+        "unit": optimum.unit,
+        "answer": optimum,
+    }

@@ -1,0 +1,200 @@
+"""Tables over computes, the final run as a file, JSON of every command, and the check of the installation."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isoflop import cli, doctor
+from isoflop.errors import DataError
+from isoflop.fitting.fit import fit
+from isoflop.fitting.parametric import Parametric
+from isoflop.optimum import predict
+from isoflop.reporting.export import final_run
+from isoflop.storage.tables import read_runs
+from tasks import mlp_task
+
+TASK = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from tasks import mlp_task
+
+task = mlp_task()
+"""
+
+
+def loss_of(num_params, num_tokens):
+    return 1 + 4 / num_params**0.3 + 20 / num_tokens**0.3
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Exit code, stdout and stderr of a command in a folder with a task of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "owned", raising=False)
+    Path("owned.py").write_text(TASK)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = ["params,tokens,loss,compute_budget"]
+    for budget in (1e7, 3e7, 1e8, 3e8):
+        for size in (0.07 * (budget / 6) ** 0.5 * np.geomspace(1 / 5, 5, 7)).tolist():
+            rows.append(f"{size!r},{budget / 6 / size!r},{loss_of(size, budget / 6 / size)!r},{budget!r}")
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_several_computes_give_a_table_with_intervals(run, table):
+    code, out, _ = run("predict", table, "--approach=parametric", "--flops=1e9", "--flops=1e10")
+    lines = out.splitlines()
+
+    assert code == 0
+    assert lines[0].split() == ["FLOPs", "params", "90", "%", "tokens", "90", "%", "loss", "90", "%"]
+    assert [line.split()[0] for line in lines[1:3]] == ["1e+09", "1e+10"]
+    assert lines[3].startswith("  - ")
+
+
+def test_the_table_holds_what_predict_says(run, table):
+    out = run("predict", table, "--approach=parametric", "--flops=1e9", "--flops=1e10", "--json")[1]
+    answer = predict(fit(read_runs(table), Parametric()), flops=1e10)
+
+    assert [one["flops"] for one in json.loads(out)] == [1e9, 1e10]
+    assert json.loads(out)[1]["num_params"]["high"] == answer.num_params.high
+
+
+@pytest.mark.parametrize(
+    ("form", "first"), [("markdown", "| FLOPs |"), ("latex", r"\begin{tabular}{rrlrlrl}"), ("csv", "flops,params,")]
+)
+def test_a_table_is_written_in_the_form_that_is_asked_for(run, table, form, first):
+    assert run("predict", table, "--approach=parametric", "--flops=1e9", "--format", form)[1].startswith(first)
+
+
+def test_the_final_run_is_exported_with_all_that_trains_it(run, table):
+    code, _, _ = run("predict", table, "--flops=2e8", "--task=owned:task", "--export=final.json")
+    told = json.loads(Path("final.json").read_text())
+    task = mlp_task()
+    spec = final_run(task, predict(fit(read_runs(table)), flops=2e8, task=task))
+
+    assert code == 0
+    assert (told["size"], told["num_tokens"], told["lr"]) == (spec.size, spec.num_tokens, spec.lr)
+    assert told["steps"] * told["step_tokens"] == told["num_tokens"]
+    assert told["flops"] == pytest.approx(2e8, rel=0.1)
+    assert told["answer"]["flops"] == 2e8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--flops=1e9", "--export=final.json"), "--export writes the final run of one answer by the task's recipe"),
+        (("--flops=1e9", "--format=tabular"), "--format must be text or markdown or latex or csv, but got 'tabular'"),
+        (("--flops=1e9", "--loss=2"), "one question at a time"),
+    ],
+)
+def test_what_cannot_be_written_is_one_sentence(run, table, arguments, sentence):
+    code, out, err = run("predict", table, *arguments)
+
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert sentence in err
+
+
+def test_a_final_run_needs_an_answer_in_sizes(table):
+    with pytest.raises(DataError, match="needs a size that can be built"):
+        final_run(mlp_task(), predict(fit(read_runs(table)), flops=1e9))
+
+
+def test_plan_train_and_report_speak_json_too(run, table):
+    planned = json.loads(run("plan", "owned:task", "--budget=1e6", "--json")[1])
+    trained = json.loads(run("train", "owned:task", "--budget=1e6", "--store=store", "--json")[1])
+    written = json.loads(run("report", table, "--target=1e9", "--approach=parametric", "--json")[1])
+
+    assert [one["id"] for one in planned["runs"]] == [one["id"] for one in trained]
+    assert {one["status"] for one in trained} == {"completed"}
+    assert Path(written["path"]).exists()
+
+
+def test_a_page_is_drawn_while_runs_are_trained(run):
+    code, _, _ = run(
+        "train", "owned:task", "--budget=1e6", "--store=store", "--target=1e8", "--page=page.html", "--processes=1"
+    )
+
+    assert code == 0
+    assert "1e+08 FLOPs" in Path("page.html").read_text()
+
+
+def test_a_page_without_a_target_is_refused_before_anything_is_trained(run):
+    code, _, err = run("train", "owned:task", "--budget=1e6", "--store=store", "--page=page.html")
+
+    assert code == 2
+    assert "give --target" in err
+    assert not [*Path("store").glob("*/record.json")]
+
+
+def test_doctor_names_versions_devices_and_extras(run):
+    code, out, _ = run("doctor")
+    found = json.loads(run("doctor", "--json")[1])
+
+    assert code == 0
+    assert "FLOPs per second in a fp32 matrix product" in out
+    assert found["versions"]["isoflop"] == "0.1.0"
+    assert set(found["extras"]) == {"ray", "slurm", "hydra", "hf", "datasets"}
+    assert found["devices"][0]["flops_per_second"] > 1e8
+
+
+def test_doctor_says_how_to_get_what_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "EXTRAS", {"ray": ("surely_not_installed",)})
+    monkeypatch.setattr(doctor, "PACKAGES", ("isoflop", "surely-not-installed"))
+    shown = str(doctor.checkup())
+
+    assert "[ray]" in shown
+    assert "not installed; pip install 'isoflop[ray]'" in shown
+    assert "missing; pip install 'surely-not-installed'" in shown
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory):
+    """100,000 rows under names of their own, in millions and billions, with text, gaps and NaN among the losses."""
+    rng, rows = np.random.default_rng(0), ["who,model size (M),Tokens_B,final/val_loss"]
+    sizes, ratios = 10 ** rng.uniform(6, 10, 100_000), 10 ** rng.uniform(0, 3, 100_000)
+    for i, (size, tokens) in enumerate(zip(sizes.tolist(), (sizes * ratios).tolist(), strict=True)):
+        loss = (
+            "" if i % 997 == 0 else "nan" if i % 501 == 0 else "pending" if i == 77_777 else repr(loss_of(size, tokens))
+        )
+        rows.append(f"r{i},{size / 1e6!r},{tokens / 1e9!r},{loss}")
+    path = tmp_path_factory.mktemp("huge") / "huge.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ((), "has no column for params or tokens; it has who, model size (M), Tokens_B and final/val_loss"),
+        (
+            ("--column=params=model size (M)", "--column=tokens=Tokens_B", "--column=loss=final/val_loss"),
+            "final/val_loss must be a number, but row 77779 of huge.csv has 'pending'",
+        ),
+    ],
+)
+def test_a_huge_table_that_cannot_be_read_is_refused_in_one_sentence_within_ten_seconds(run, huge, columns, sentence):
+    start = time.process_time()
+
+    code, _, err = run("fit", huge, *columns)
+
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert time.process_time() - start < 10
