@@ -132,7 +132,7 @@ def test_an_answer_without_notes_says_so(fitted, answer):
 
 def test_the_check_on_the_held_out_budget_is_shown(page):
     assert (
-        "Predicted from the smaller budgets alone, budget 3e+18 (3x beyond the rest): params off by"
+        "Predicted from the smaller budgets alone, budget 3e+18 (3.0x beyond the rest): params off by"
         in Outline(page).text
     )
 
