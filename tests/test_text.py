@@ -63,3 +63,13 @@ def test_bullets_wrap_long_sentences_under_their_dash():
     lines = text.bullets(["word " * 40]).splitlines()
     assert lines[0].startswith("  - word")
     assert lines[1].startswith("    word")
+
+
+def test_html_escapes_every_word():
+    shown = text.html("<h>", [[("<a>", "1 & 2")], []], ["<script>"])
+
+    assert shown.startswith("<p><b>&lt;h&gt;</b></p><table><tr><td")
+    assert "1 &amp; 2" in shown
+    assert "<ul><li>&lt;script&gt;</li></ul>" in shown
+    assert shown.count("<table>") == 1
+    assert "<ul>" not in text.html("h", [])

@@ -60,10 +60,13 @@ class Optimum:
 
     def __str__(self) -> str:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
-        head = f"Compute-optimal at {text.flops(self.flops)} FLOPs ({text.percent(self.level)} intervals)"
-        return "\n".join(
-            part for part in (head, text.columns(_rows(self), "  "), check, text.bullets(self.notes)) if part
-        )
+        parts = (_headline(self), text.columns(_rows(self), "  "), check, text.bullets(self.notes))
+        return "\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        check = [] if self.holdout is None else [f"Held-out check: {self.holdout}"]
+        return text.html(_headline(self), [_rows(self)], [*check, *self.notes])
 
 
 @one_blas_thread
@@ -212,6 +215,10 @@ def _with_size(answer: Optimum, task: "Task") -> Optimum:
         size_num_tokens=answer.flops / near.flops_per_token,
         unit=task.unit,
     )
+
+
+def _headline(answer: Optimum) -> str:
+    return f"Compute-optimal at {text.flops(answer.flops)} FLOPs ({text.percent(answer.level)} intervals)"
 
 
 def _rows(answer: Optimum) -> list[tuple[str, ...]]:

@@ -3,8 +3,9 @@
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from html import escape
 
-__all__ = ["and_list", "bullets", "columns", "count", "duration", "flops", "interval", "number", "percent"]
+__all__ = ["and_list", "bullets", "columns", "count", "duration", "flops", "html", "interval", "number", "percent"]
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -75,3 +76,14 @@ def bullets(sentences: Sequence[str], width: int = 110) -> str:
     """Sentences as a list, wrapped."""
     wrap = textwrap.TextWrapper(width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
     return "\n".join(wrap.fill(sentence) for sentence in sentences)
+
+
+def html(heading: str, tables: Sequence[Sequence[Sequence[str]]], sentences: Sequence[str] = ()) -> str:
+    """A heading, tables of cells and sentences as HTML for a notebook; every word is escaped."""
+    drawn = ["<table>" + "".join(map(_html_row, rows)) + "</table>" for rows in tables if rows]
+    listed = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<p><b>{escape(heading)}</b></p>" + "".join(drawn) + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _html_row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f'<td style="text-align: left">{escape(cell)}</td>' for cell in cells) + "</tr>"

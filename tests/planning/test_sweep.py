@@ -133,3 +133,10 @@ def test_earlier_runs_centre_the_sizes_on_their_optimum_and_narrow_them():
     params = [spec.num_params for spec in second.specs]
     assert params[-1] / params[0] == pytest.approx(16, rel=0.2)
     assert any("earlier runs show" in note for note in second.notes)
+
+
+def test_a_notebook_shows_a_sweep_as_a_table():
+    shown = plan(mlp_task(), budgets=[1e6])._repr_html_()
+
+    assert shown.startswith("<p><b>")
+    assert shown.count("<tr>") == 1 + len(plan(mlp_task(), budgets=[1e6]))

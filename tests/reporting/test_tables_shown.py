@@ -132,3 +132,10 @@ def test_html_shows_names_without_obeying_them():
     assert SCRIPT not in shown
     assert "&lt;script&gt;" in shown
     assert '<td style="text-align: right">1.00M</td>' in shown
+
+
+def test_notebooks_show_fits_and_answers_as_tables(fitted, answer):
+    assert "<table>" in fitted._repr_html_()
+    assert "best params" in fitted._repr_html_()
+    assert answer._repr_html_().startswith("<p><b>Compute-optimal at 1e+20 FLOPs")
+    assert all(note.split("<")[0][:40] in answer._repr_html_() for note in answer.notes)

@@ -59,10 +59,12 @@ class Fit:
         return max(run.flops for run in self.runs)
 
     def __str__(self) -> str:
-        rows = [("approach", repr(self.approach)), *_law_rows(self.law), ("runs", _runs_line(self))]
-        rows += [] if self.holdout is None else [("held out", str(self.holdout))]
-        parts = (text.columns(rows), _valley_table(self.runs), text.bullets(self.notes))
+        parts = (text.columns(_rows(self)), text.columns(_valley_rows(self.runs)), text.bullets(self.notes))
         return "\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return text.html(f"Fit of {_runs_line(self)}", [_rows(self), _valley_rows(self.runs)], self.notes)
 
 
 @one_blas_thread
@@ -125,6 +127,11 @@ def _holdout(points: Points, approach: Approach) -> Holdout | None:
         return None
 
 
+def _rows(fit: Fit) -> list[tuple[str, str]]:
+    rows = [("approach", repr(fit.approach)), *_law_rows(fit.law), ("runs", _runs_line(fit))]
+    return rows if fit.holdout is None else [*rows, ("held out", str(fit.holdout))]
+
+
 def _law_rows(law: Any) -> list[tuple[str, str]]:
     values = {part.name: getattr(law, part.name) for part in fields(law)}
     return [(name, _law_text(value)) for name, value in values.items() if value is not None]
@@ -137,7 +144,7 @@ def _law_text(value: Any) -> str:
     return text.number(float(value), 4) if np.ndim(value) == 0 else str(value)
 
 
-def _valley_table(runs: tuple[Run, ...]) -> str:
+def _valley_rows(runs: tuple[Run, ...]) -> list[tuple[str, ...]]:
     """The minimum of each budget, where the runs have budgets."""
     rows = [
         (
@@ -151,7 +158,7 @@ def _valley_table(runs: tuple[Run, ...]) -> str:
         for valley in valleys(runs)
     ]
     heading = ("budget", "runs", "params", "best params", "best tokens", "lowest loss", "minimum")
-    return text.columns([heading, *rows]) if rows else ""
+    return [heading, *rows] if rows else []
 
 
 def _runs_line(fit: Fit) -> str:

@@ -19,7 +19,7 @@ from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
-from isoflop.text import bullets, columns, count, duration, flops, number
+from isoflop.text import bullets, columns, count, duration, flops, html, number
 
 __all__ = ["Sweep", "plan"]
 
@@ -72,6 +72,10 @@ class Sweep:
     def __str__(self) -> str:
         parts = [_headline(self), columns([_HEADER, *(_row(self, spec) for spec in self.specs)])]
         return "\n".join([*parts, bullets(self.notes)] if self.notes else parts)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return html(_headline(self), [[_HEADER, *(_row(self, spec) for spec in self.specs)]], self.notes)
 
 
 def plan(
