@@ -136,7 +136,8 @@ def test_earlier_runs_centre_the_sizes_on_their_optimum_and_narrow_them():
 
 
 def test_a_notebook_shows_a_sweep_as_a_table():
-    shown = plan(mlp_task(), budgets=[1e6])._repr_html_()
+    sweep = isoflop.plan(mlp_task(), budgets=[1e6])
+    shown = sweep._repr_html_()
 
     assert shown.startswith("<p><b>")
-    assert shown.count("<tr>") == 1 + len(plan(mlp_task(), budgets=[1e6]))
+    assert shown.count("<tr>") == 1 + len(sweep)
