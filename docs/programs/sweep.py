@@ -10,7 +10,7 @@ name = sys.argv[1]
 executors = {
     "in-process": lambda: isoflop.InProcess(),
     "processes": lambda: isoflop.Processes(2),
-    "ray": lambda: isoflop.Ray(),
+    "ray": lambda: isoflop.Ray("local"),
     "slurm": lambda: isoflop.Slurm(cluster="local"),
     "torchrun": lambda: isoflop.InProcess(),
 }
