@@ -23,7 +23,9 @@ __all__ = ["Frontier", "cost_of_sizes", "frontier", "sizes_between"]
 
 Array = NDArray[np.float64]
 
-KNOTS_PER_DECADE = 8
+FEW_RUNS = 100
+KNOTS_PER_DECADE = {True: 8, False: 4}
+"""With few runs, and with many, which cost more and bend the draws less."""
 KNOTS_AT_LARGEST = np.linspace(-0.6, 2.0, 21)
 """Log FLOPs from the largest run where every draw of a law is computed, and so many in each decade; splines carry the
 draws in between. Intervals turn where the runs end: without these, the ends of N err by up to 3 %."""
@@ -116,7 +118,9 @@ def _drawn(fit: Fit, C: Array, cost: CostPerToken | None) -> tuple[Any, Any, Any
 def _knots(fit: Fit, C: Array) -> Array:
     """Log FLOPs of the places where draws are computed."""
     first, last = math.log(C[0]), math.log(C[-1])
-    even = np.linspace(first, last, math.ceil(KNOTS_PER_DECADE * (last - first) / math.log(10)) + 2)
+    even = np.linspace(
+        first, last, math.ceil(KNOTS_PER_DECADE[len(fit.runs) <= FEW_RUNS] * (last - first) / math.log(10)) + 2
+    )
     close = math.log(fit.largest) + KNOTS_AT_LARGEST
     return np.unique(np.concatenate([even, close[(close > first) & (close < last)]]))
 

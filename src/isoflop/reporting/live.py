@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["live_report"]
 
+SHARE = 5.0
+"""Drawing a page of hundreds of runs takes seconds; it pauses this many times as long before the next."""
+
 
 def live_report(
     path: str | os.PathLike[str],
@@ -42,21 +45,23 @@ def live_report(
     sweep: the runs that are to come, for the progress shown; the page is final when all are there.
     runs: what was recorded before.
     task: for answers in sizes that can be built.
-    seconds: the least time between two drawings while runs are still to come.
+    seconds: the least time between two drawings while runs are still to come; 0 draws each run.
 
     Raises StoreError where the page cannot be written.
     """
     specs = () if sweep is None else sweep.specs
     known = {run.id: run for run in runs}
-    drawn_at = -float("inf")
+    next_at = -float("inf")
 
     def redraw(run: Run) -> Path:
-        nonlocal drawn_at
+        nonlocal next_at
         known[run.id] = run
         over = bool(specs) and all(spec.id in known for spec in specs)
-        if over or time.monotonic() - drawn_at >= seconds:
+        if over or time.monotonic() >= next_at:
+            began = time.monotonic()
             write_text(path, _page(tuple(known.values()), specs, target, task, approach))
-            drawn_at = time.monotonic()
+            pause = max(seconds, SHARE * (time.monotonic() - began)) if seconds else 0.0
+            next_at = time.monotonic() + pause
         return Path(path)
 
     write_text(path, _page(tuple(known.values()), specs, target, task, approach))

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy.interpolate import Akima1DInterpolator
 
 from isoflop import text
 from isoflop.errors import DataError
@@ -17,7 +18,7 @@ __all__ = ["regret_curve", "wastes"]
 
 REACH = 4.0
 """Factor on the best size on either side."""
-STEPS = 49
+STEPS, STEPS_DRAWN = 17, 97
 MOST_SHOWN = 0.4
 
 
@@ -46,7 +47,8 @@ def regret_curve(fit: Fit, flops: float, ax: Axes | None = None, *, cost: CostPe
     cost = cost if cost is not None else cost_for(fit.law, fit.runs)
     best = float(fit.law.optimum(flops, cost)[0])
     sizes = np.geomspace(best / REACH, best * REACH, STEPS)
-    found = wastes(fit, flops, sizes, cost)
+    found = _smooth(sizes, wastes(fit, flops, sizes, cost))
+    sizes = np.geomspace(sizes[0], sizes[-1], STEPS_DRAWN)
     ax = ax or new_axes(7.6, 4.0)
     ax.set_xscale("log")
     ax.fill_between(sizes, found[:, 2], found[:, 3], color=BLUE, alpha=0.15, linewidth=0)
@@ -72,6 +74,12 @@ def regret_curve(fit: Fit, flops: float, ax: Axes | None = None, *, cost: CostPe
         )
         ax.text(1.08, height, name, color=INK, fontsize=TEXT_SIZE, va="center", transform=ax.transAxes)
     return ax
+
+
+def _smooth(sizes: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same on a finer grid, for lines without corners."""
+    log = np.log(sizes)
+    return np.asarray(np.maximum(Akima1DInterpolator(log, found)(np.linspace(log[0], log[-1], STEPS_DRAWN)), 0))
 
 
 def _draw_near(ax: Axes, ends: tuple[float, float], top: float) -> None:
