@@ -49,11 +49,11 @@ def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int
     _set_rates(setting, state)
     num_tokens, loss, stop = _all_gradients(setting, state, batches, stop)
     if setting.spec.clip is not None:
-        nn.utils.clip_grad_norm_(state.model.parameters(), setting.spec.clip)
+        nn.utils.clip_grad_norm_(state.parameters, setting.spec.clip)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
-        torch._foreach_lerp_(state.ema, list(state.model.parameters()), 1 - (setting.spec.ema or 0.0))
+        torch._foreach_lerp_(state.ema, state.parameters, 1 - (setting.spec.ema or 0.0))
     state.recent.append(loss)
     state.step += 1
     state.num_tokens += num_tokens
