@@ -51,7 +51,7 @@ def store_seconds() -> float:
 def main() -> None:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     slurm = isoflop.Slurm(tempfile.mkdtemp(), cluster="local", look_seconds=0.05)
     rows = [("executor", "first record", "each further run", "target")]
     for name, executor, number, target in (

@@ -1,99 +1,21 @@
-import os
-import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 import isoflop
 from isoflop.training.executors.simulated import Simulated
 from isoflop.training.work import Work
-from tasks import BUDGETS, MLP, mlp_task
+from tasks import BUDGETS, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
-
-EXECUTORS = {"in process": isoflop.InProcess(), "processes": isoflop.Processes(2)}
 
 
 @pytest.fixture(scope="module")
 def sweep():
     return isoflop.plan(mlp_task(), budgets=[1e6])
-
-
-@pytest.fixture(scope="module")
-def expected(sweep):
-    return {run.id: run.loss for run in isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), progress=False)}
-
-
-@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
-def test_every_spec_comes_back_once_recorded_and_the_same_everywhere(executor, sweep, expected, tmp_path):
-    store = isoflop.DirectoryStore(tmp_path)
-    runs = list(executor.map(Work(mlp_task(), store), list(sweep.specs)))
-    assert sorted(run.id for run in runs) == sorted(spec.id for spec in sweep.specs)
-    assert {run.id: run.loss for run in store.read_runs()} == {run.id: run.loss for run in runs} == expected
-
-
-@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
-def test_progress_comes_in_one_form(executor, sweep):
-    seen = []
-    work = Work(mlp_task(), isoflop.MemoryStore(), seen.append)
-    for _ in executor.map(work, list(sweep.specs[:2])):
-        pass
-    assert {progress.spec.id for progress in seen} == {spec.id for spec in sweep.specs[:2]}
-    assert all(0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch for progress in seen)
-
-
-@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
-def test_a_run_that_raises_is_a_record_and_the_others_go_on(executor, sweep):
-    class Failing(MLP):
-        def __init__(self, width):
-            super().__init__(width)
-            self.fails = width == sweep.specs[2].size
-
-        def forward(self, x):
-            if self.fails:
-                raise RuntimeError("not this size")
-            return super().forward(x)
-
-    runs = list(executor.map(Work(mlp_task(model=Failing), isoflop.MemoryStore()), list(sweep.specs)))
-    failed = [run for run in runs if run.status == "failed"]
-    assert [run.size for run in failed] == [sweep.specs[2].size]
-    assert "not this size" in failed[0].error
-    assert sum(run.status == "completed" for run in runs) == 6
-
-
-@dataclass(frozen=True)
-class Suicidal:
-    """Work whose worker dies on one size, every time or only the first."""
-
-    work: Work
-    size: int
-    folder: str
-    always: bool
-
-    def __call__(self, spec):
-        mark = os.path.join(self.folder, "died")
-        if spec.size == self.size and (self.always or not os.path.exists(mark)):
-            open(mark, "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.work(spec)
-
-
-def test_a_run_whose_worker_is_killed_is_tried_again(sweep, expected, tmp_path):
-    work = Suicidal(Work(mlp_task(), isoflop.MemoryStore()), sweep.specs[3].size, str(tmp_path), always=False)
-    runs = list(isoflop.Processes(2).map(work, list(sweep.specs)))
-    assert {run.id: run.loss for run in runs} == expected
-
-
-def test_a_run_that_always_kills_its_worker_is_recorded_as_failed_and_the_others_go_on(sweep, tmp_path):
-    work = Suicidal(Work(mlp_task(), isoflop.MemoryStore()), sweep.specs[3].size, str(tmp_path), always=True)
-    runs = list(isoflop.Processes(2).map(work, list(sweep.specs)))
-    failed = [run for run in runs if run.status == "failed"]
-    assert len(runs) == 7
-    assert [run.size for run in failed] == [sweep.specs[3].size]
-    assert "died 2 times, last with exit code -9" in failed[0].error
 
 
 def test_a_task_that_cannot_be_sent_is_refused_with_the_remedy(sweep):

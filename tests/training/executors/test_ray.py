@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import promises
 import pytest
@@ -44,6 +45,15 @@ def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypat
         isoflop.IsoflopError, match=r"needs the package ray; install it with: pip install 'isoflop\[ray\]'"
     ):
         list(Ray().map(lambda spec: None, [promises.specs()[0]]))
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch):
+    def init(*arguments, **options):
+        raise ConnectionError("timeout")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    with pytest.raises(isoflop.IsoflopError, match="no Ray cluster to connect to at ray://nowhere:10001 .timeout."):
+        list(Ray("ray://nowhere:10001").map(lambda spec: None, [promises.specs()[0]]))
 
 
 def test_naming_an_executor_loads_neither_ray_nor_submitit_nor_torch():
@@ -132,7 +142,7 @@ import sys, ray
 sys.path.insert(0, {tests!r})
 import isoflop
 from tasks import mlp_task
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 task = mlp_task()
 isoflop.train(task, isoflop.plan(task, budgets=[1e6, 3e6]), store={store!r}, executor=isoflop.Ray(), progress=False)
 """

@@ -69,7 +69,13 @@ class Ray:
         if not ray.is_initialized():
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns in every process
             environment = None if self.runtime_env is None else dict(self.runtime_env)
-            ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+            try:
+                ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+            except ConnectionError as error:
+                raise IsoflopError(
+                    f"There is no Ray cluster to connect to at {self.address or 'RAY_ADDRESS'} ({error}); check that "
+                    f"it runs, and that RAY_AUTH_MODE and the token here are those of the cluster."
+                ) from error
         return ray
 
 
