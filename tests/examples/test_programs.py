@@ -80,8 +80,8 @@ def few_windows(context):
 
 def test_a_command_can_name_a_family():
     import train_gpt
-    from isoflop.cli import _load_task
+    from isoflop.cli_arguments import load_task
 
-    task = _load_task(f"{train_gpt.__file__}:dial")
+    task = load_task(f"{train_gpt.__file__}:dial")
     assert isinstance(task, isoflop.Task)
     assert task.kwargs_for(3) == {"width": 48, "num_heads": 3, "num_layers": 3}
