@@ -1,7 +1,8 @@
 """isoflop plan | train | fit | predict | report: the five verbs on the command line; status | rerun for a store.
 
 Exit codes: 0 done; 1 a fault of isoflop or of the task's code, with its traceback; 2 a question that cannot be
-answered or a wrong option, in one sentence on stderr; 130 stopped with Ctrl-C.
+answered or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
+Ctrl-C.
 """
 
 # What a command needs is imported inside it: `isoflop --help` must answer at once, `isoflop fit` needs no torch, and
@@ -31,7 +32,8 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="How big a model and how much data for a compute budget: plan, train, fit, predict, report.",
-    epilog="Exit codes: 0 done, 1 a fault, 2 a question that cannot be answered or a wrong option, 130 stopped.",
+    epilog="Exit codes: 0 done, 1 a fault, 2 a question that cannot be answered or a wrong option, 75 "
+    "stopped by SIGTERM with everything saved, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

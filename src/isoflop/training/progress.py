@@ -69,7 +69,7 @@ class Display:
         left = self.seconds_left()
         eta = "" if left is None else f", {duration(left)} left"
         num_runs = len({spec.id for spec in self.sweep.specs})
-        return f"{len(self.finished)} of {num_runs} runs, {count(self.tokens_per_second())} tokens/s{eta}"
+        return f"{len(self.finished)} of {num_runs} runs, {count(self.tokens_per_second())} {self.sweep.unit}s/s{eta}"
 
     def _tokens_done(self) -> float:
         return sum(r.num_tokens for r in self.finished.values()) + sum(p.num_tokens for p in self.running.values())
@@ -83,7 +83,7 @@ def show_progress(sweep: Sweep, recorded: Iterable[Run], *, enabled: bool = True
         yield display
         return
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and sys.stderr.isatty():  # FORCE_COLOR makes rich take a pipe for a terminal
         with Live(get_renderable=lambda: _drawn(display), console=console, refresh_per_second=4, transient=True):
             yield display
         return
