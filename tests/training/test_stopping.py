@@ -70,3 +70,27 @@ def test_a_checkpoint_is_saved_when_asked_to_stop(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
     assert len(list(tmp_path.glob("*/checkpoint"))) == 1
+
+
+@pytest.mark.slow
+def test_twenty_random_kills_leave_a_sweep_bit_for_bit_undisturbed(tmp_path):
+    """SIGKILL and SIGTERM by turns, at any moment from the start of the program on; checkpoints five times a second."""
+    text = PROGRAM.format(tests=str(Path(__file__).parents[1]), store="STORE", executor="isoflop.Processes(2)")
+    text = text.replace("[3e6]", "[3e7, 1e8]").replace("checkpoint_seconds=1000", "checkpoint_seconds=0.2")
+
+    def start_in(store):
+        return subprocess.Popen([sys.executable, "-c", text.replace("STORE", str(store))], stderr=subprocess.DEVNULL)
+
+    assert start_in(tmp_path / "undisturbed").wait(timeout=600) == 0
+    draw, num_hit = random.Random(7), 0
+    while num_hit < 20:
+        process = start_in(tmp_path / "disturbed")
+        time.sleep(2 + 4 * draw.random())
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL if num_hit % 2 else signal.SIGTERM)
+            num_hit += 1
+        process.wait(timeout=60)
+        assert num_hit == 20 or len(results(tmp_path / "disturbed")) < 14, "the sweep ended too early to be hit"
+    assert start_in(tmp_path / "disturbed").wait(timeout=600) == 0
+    assert results(tmp_path / "disturbed") == results(tmp_path / "undisturbed")
+    print(f"{num_hit} signals, {len(results(tmp_path / 'disturbed'))} runs equal")
