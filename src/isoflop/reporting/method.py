@@ -3,11 +3,12 @@
 import hashlib
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
 from isoflop import text
+from isoflop.fitting.conventions import exponents_by_convention
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging import KrigedLaw
 from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
@@ -45,12 +46,20 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
         "Tokens": _span(run.num_tokens for run in runs),
         "Tokens per param": _span(run.num_tokens / run.num_params for run in runs),
         "FLOPs": _flops_convention(runs),
+        "Exponent by what is counted": _exponents(runs),
         "Training": _training(runs),
         "Seeds": _seeds(runs),
         "Trained with": _trained_with(runs),
         "Fitted with": _fitted_with(),
         "Hash of the runs": _digest(runs),
     }
+
+
+def _exponents(runs: Sequence[Run]) -> str:
+    """The exponent of N_opt in C under each convention of counting params, by Approach 2."""
+    found = exponents_by_convention(runs)
+    told = [f"{text.number(exponent)} ({name.replace('_', '-')} params)" for name, exponent in found.items()]
+    return text.and_list(told) if told else "not known: the runs carry one count of params"
 
 
 def formula(law: object) -> Html:

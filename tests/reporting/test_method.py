@@ -1,0 +1,39 @@
+import isoflop
+from isoflop.reporting.method import facts
+from isoflop.training.executors.simulated import Simulated
+from tasks import BUDGETS, mlp_task
+
+LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
+
+
+def said_of(runs):
+    fit = isoflop.fit(runs, isoflop.Parametric())
+    return facts(fit, isoflop.predict(fit, flops=1e8))["Exponent by what is counted"]
+
+
+def test_the_exponent_under_each_convention_is_disclosed():
+    task = mlp_task()
+    sweep = isoflop.plan(task, budgets=BUDGETS)
+    runs = isoflop.train(task, sweep, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False)
+    assert [name in said_of(runs) for name in ("(matmul params)", "(non-embedding params)", "(total params)")] == [
+        True
+    ] * 3
+
+
+def test_runs_that_carry_one_count_say_so():
+    rows = [
+        isoflop.RunSpec(num_params=n, num_tokens=c / (6 * n), flops=c, budget=c)
+        for c in (1e18, 1e19, 1e20)
+        for n in (1e8, 2e8, 4e8, 8e8)
+    ]
+    runs = [
+        isoflop.Run(
+            spec=spec,
+            status="completed",
+            loss=LAW.loss(spec.num_params, spec.num_tokens),
+            num_tokens=spec.num_tokens,
+            flops=spec.flops,
+        )
+        for spec in rows
+    ]
+    assert said_of(runs) == "not known: the runs carry one count of params"
