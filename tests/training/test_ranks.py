@@ -22,9 +22,10 @@ try:
     sweep = isoflop.plan(task, budgets=[1e6])
     runs = isoflop.train(task, sweep, store=sys.argv[1], executor={executor}, progress=False)
 except isoflop.IsoflopError as error:
-    print("refused:", error)
+    print("refused: %s\\n" % error, end="")
 else:
-    print(os.environ.get("RANK"), len(runs), sum(run.status == "completed" for run in runs))
+    done = sum(run.status == "completed" for run in runs)
+    print("%s %s %s\\n" % (os.environ.get("RANK"), len(runs), done), end="")
 """
 
 

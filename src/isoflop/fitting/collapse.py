@@ -35,13 +35,10 @@ def curve_distance(runs: Sequence[Run]) -> Array:
     """Robust standard deviations by which each curve leaves the common shape, and 0 where that cannot be told.
 
     The largest over level, slope and curvature of the shape; shape (n,). Runs with another task, schedule
-    or number of passes over the data are held against their own kind.
+    or number of passes over a part of the data are held against their own kind.
     """
     distance = np.zeros(len(runs))
-    kinds = [
-        (run.spec.fingerprint, run.spec.schedule, run.spec.cooldown, round(math.log2(max(run.spec.epochs or 1, 1))))
-        for run in runs
-    ]
+    kinds = [(run.spec.fingerprint, run.spec.schedule, run.spec.cooldown, _passes(run)) for run in runs]
     for kind in set(kinds):
         rows = [k for k, run in enumerate(runs) if kinds[k] == kind and _has_shape(run)]
         if len(rows) >= FEWEST_RUNS:
@@ -107,3 +104,8 @@ def _apart(design: Array, y: Array, variance: Array) -> Array:
         spread = max(1.4826 * float(np.median(np.abs(standard))), 1.0)
         robust = np.clip(1 - (standard / (TUNING * spread)) ** 2, 0, 1) ** 2
     return np.asarray(standard / spread)
+
+
+def _passes(run: Run) -> int:
+    """Passes over a part of the data, to a factor of two; 0 where the run saw all of the data."""
+    return 0 if run.spec.unique_tokens is None else 1 + round(math.log2(max(run.spec.epochs or 1, 1)))
