@@ -200,3 +200,32 @@ def test_a_fit_prints_its_law_its_runs_and_its_doubt():
     assert "runs      21, 1 set aside, up to 1e+20 FLOPs" in printed
     assert "  - 1 run set aside" in printed
     assert "num_params  " in str(fit(a_sweep(), IsoFLOP(), resamples=20))
+
+
+def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(monkeypatch):
+    import isoflop
+    from isoflop.fitting import fit as home
+
+    def refuse(self, points):
+        raise isoflop.DataError("Kriging found no law; look at the runs.")
+
+    specs = [
+        isoflop.RunSpec(num_params=n, num_tokens=c / (6 * n), flops=c, budget=c)
+        for c in (1e18, 1e19, 1e20)
+        for n in (1e8, 2e8, 4e8, 8e8)
+    ]
+    law = isoflop.ChinchillaLaw(E=1.5, A=300.0, B=600.0, alpha=0.35, beta=0.36)
+    runs = [
+        isoflop.Run(
+            spec=s,
+            status="completed",
+            loss=law.loss(s.num_params, s.num_tokens),
+            num_tokens=s.num_tokens,
+            flops=s.flops,
+        )
+        for s in specs
+    ]
+    monkeypatch.setattr(home.Kriging, "solve", refuse)
+    found = isoflop.fit(runs)
+    assert isinstance(found.approach, isoflop.Parametric)
+    assert found.notes[0].startswith("Kriging found no law: the answer is of Approach 3 alone")

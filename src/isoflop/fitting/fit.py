@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach, Diagnostics
+from isoflop.fitting.approach import Approach, Diagnostics, Solved
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
@@ -16,6 +16,7 @@ from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.isoflop import valleys
 from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
+from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
 from isoflop.fitting.threads import one_blas_thread
@@ -94,10 +95,9 @@ def fit(
         raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    chosen = approach if approach is not None else Kriging()
     screened = screen(runs)
     points = screened.points
-    solved = chosen.solve(points)
+    chosen, solved, fallback = _solved(approach, points)
     largest = float(points.C.max())
     influence = find_influence(points, solved, chosen, flops=largest)
     told = () if influence is None else (influence.note(largest),)
@@ -110,12 +110,29 @@ def fit(
         resamples=drawn,
         level=level,
         objective=solved.objective,
-        notes=(*told, *screened.notes, *reasons_to_doubt(points, solved, drawn)),
+        notes=(*fallback, *told, *screened.notes, *reasons_to_doubt(points, solved, drawn)),
         diagnostics=solved.diagnostics,
         influence=influence,
         holdout=_holdout(points, chosen),
         region=solved.region if intervals == "profile" else None,
     )
+
+
+def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved, tuple[str, ...]]:
+    """The approach that answers, its answer, and a note where the default could not determine one."""
+    if approach is not None:
+        return approach, approach.solve(points), ()
+    try:
+        return Kriging(), Kriging().solve(points), ()
+    except DataError as error:
+        law_alone = Parametric()
+        solved = law_alone.solve(points)
+        reason = str(error).split(";")[0].rstrip(".")
+        return (
+            law_alone,
+            solved,
+            (f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true.",),
+        )
 
 
 def _holdout(points: Points, approach: Approach) -> Holdout | None:
