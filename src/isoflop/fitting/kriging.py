@@ -19,7 +19,7 @@ from isoflop.fitting.discrepancy import NEAR, Plane, covariances, hypotheses, pi
 from isoflop.fitting.exponents import integrate
 from isoflop.fitting.kriged import KrigedLaw, law_of
 from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Points
+from isoflop.fitting.points import Points, require_enough
 from isoflop.fitting.posterior import Surfaces, drawn, standing
 from isoflop.fitting.screening import describe
 from isoflop.fitting.spoilt import find_spoilt
@@ -64,7 +64,7 @@ class Kriging:
 
     def solve(self, points: Points) -> Solved:
         """The kriged law of some points; Raises DataError where they cannot determine it."""
-        _require_enough(points)
+        require_enough(points, "Kriging", FEWEST)
         used = _nearest(points)
         spoilt = find_spoilt(used)
         plane = Plane.of(used, spoilt)
@@ -87,21 +87,6 @@ class Kriging:
             num_parameters=5,
             notes=(*_left_out_notes(points, used), *_spoilt_notes(used, spoilt), *_misfit_notes(middle)),
         )
-
-
-def _require_enough(points: Points) -> None:
-    configurations = len(set(zip(points.N, points.D, strict=True)))
-    if configurations < FEWEST:
-        raise DataError(
-            f"Kriging needs at least {FEWEST} runs of different size or tokens, but got {configurations}; "
-            f"add runs at other sizes and budgets."
-        )
-    for values, what in ((points.N, "sizes"), (points.D, "numbers of tokens")):
-        if len(np.unique(values)) < 3:
-            raise DataError(
-                f"Kriging needs at least 3 different {what}, but got {len(np.unique(values))}; "
-                f"add runs at other {what}."
-            )
 
 
 def _nearest(points: Points) -> Points:

@@ -16,7 +16,7 @@ from isoflop.fitting.approach import Diagnostics, Solved
 from isoflop.fitting.intervals import LawRegion, gaussian_draws
 from isoflop.fitting.laws import ChinchillaLaw, Posed
 from isoflop.fitting.objective import Problem
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.points import Array, Points, require_enough
 from isoflop.fitting.solvers import Solution, solve, solve_resampled
 
 __all__ = ["Parametric", "Surface"]
@@ -125,15 +125,5 @@ def _diagnostics(solution: Solution) -> Diagnostics:
 
 
 def _require_enough(points: Points, posed: Posed) -> None:
-    configurations, needed = len(set(zip(points.N, points.D, strict=True))), len(posed.names) + 1
-    if configurations < needed:
-        raise DataError(
-            f"Approach 3 needs at least {needed} runs of different size or tokens to fit {len(posed.names)} numbers, "
-            f"but got {configurations}; add runs at other sizes and budgets."
-        )
-    for values, what in ((points.N, "sizes"), (points.D, "numbers of tokens")):
-        if len(np.unique(values)) < 3:
-            raise DataError(
-                f"Approach 3 needs at least 3 different {what}, but got {len(np.unique(values))}; "
-                f"add runs at other {what}."
-            )
+    num_numbers = len(posed.names)
+    require_enough(points, "Approach 3", num_numbers + 1, f" to fit {num_numbers} numbers")

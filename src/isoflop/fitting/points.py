@@ -10,9 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.errors import DataError
 from isoflop.runs import Run
 
-__all__ = ["Array", "Points"]
+__all__ = ["Array", "Points", "require_enough"]
 
 Array = NDArray[np.float64]
 
@@ -68,3 +69,19 @@ class Points:
 def _unique_tokens(run: Run) -> float:
     epochs = run.spec.epochs
     return run.num_tokens / epochs if epochs is not None and epochs > 1 else run.num_tokens
+
+
+def require_enough(points: Points, approach: str, needed: int, purpose: str = "") -> None:
+    """Raise DataError where an approach has fewer configurations, sizes or token counts than it needs."""
+    configurations = len(set(zip(points.N, points.D, strict=True)))
+    if configurations < needed:
+        raise DataError(
+            f"{approach} needs at least {needed} runs of different size or tokens{purpose}, but got {configurations}; "
+            f"add runs at other sizes and budgets."
+        )
+    for values, what in ((points.N, "sizes"), (points.D, "numbers of tokens")):
+        if len(np.unique(values)) < 3:
+            raise DataError(
+                f"{approach} needs at least 3 different {what}, but got {len(np.unique(values))}; "
+                f"add runs at other {what}."
+            )
