@@ -9,9 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from isoflop.errors import DataError
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["Approach", "Diagnostics", "Solved"]
+__all__ = ["Approach", "Diagnostics", "NoLawError", "Solved"]
+
+
+class NoLawError(DataError):
+    """There are enough runs, but no law that an approach admits fits them."""
 
 
 @dataclass(frozen=True)

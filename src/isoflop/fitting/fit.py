@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach, Diagnostics, Solved
+from isoflop.fitting.approach import Approach, Diagnostics, NoLawError, Solved
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
@@ -122,17 +122,13 @@ def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved
     """The approach that answers, its answer, and a note where the default could not determine one."""
     if approach is not None:
         return approach, approach.solve(points), ()
+    default, law_alone = Kriging(), Parametric()
     try:
-        return Kriging(), Kriging().solve(points), ()
-    except DataError as error:
-        law_alone = Parametric()
-        solved = law_alone.solve(points)
-        reason = str(error).split(";")[0].rstrip(".")
-        return (
-            law_alone,
-            solved,
-            (f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true.",),
-        )
+        return default, default.solve(points), ()
+    except NoLawError as error:
+        reason = str(error).split(";")[0]
+        told = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
+        return law_alone, law_alone.solve(points), (told,)
 
 
 def _holdout(points: Points, approach: Approach) -> Holdout | None:

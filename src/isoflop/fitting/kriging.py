@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Solved
+from isoflop.fitting.approach import NoLawError, Solved
 from isoflop.fitting.discrepancy import NEAR, Plane, covariances, hypotheses, pilot
 from isoflop.fitting.exponents import integrate
 from isoflop.fitting.kriged import KrigedLaw, law_of
@@ -71,7 +71,7 @@ class Kriging:
         given = covariances(plane, hypotheses(self.lengths, self.ratios))
         grid = integrate(given.whiteners, given.log_prior, plane.x, plane.y, plane.loss)
         if not grid.possible:
-            raise DataError(
+            raise NoLawError(
                 "Kriging found no law whose loss falls with both size and tokens in these runs; "
                 "look at the runs, or add some with fewer and with more tokens per param."
             )
