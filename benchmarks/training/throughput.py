@@ -109,9 +109,9 @@ def quarter(values: Sequence[float]) -> float:
 
 
 def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
-    """Wall seconds of the same runs on one worker of one thread, and on two."""
+    """Wall seconds of the same runs on one worker of one thread, and on two; the start of the workers included."""
     sized = replace(task, sizes=[12, 16, 24], recipe=isoflop.Recipe(seeds=tuple(range(8)), eval_tokens=2**14))
-    sweep = isoflop.plan(sized, budgets=[2e10])
+    sweep = isoflop.plan(sized, budgets=[3e11])
     sweep = replace(sweep, specs=tuple(spec for spec in sweep.specs if spec.size == 16))
     took: dict[int, list[float]] = {1: [], 2: []}
     for k in range(2 * num_pairs):
@@ -150,11 +150,17 @@ def main() -> None:
     fields = {"model": GPT, "size_param": "width", "train_data": train_data, "val_data": val_data, "loss": loss}
     task = isoflop.Task(**fields, recipe=recipe)
     header = ["width", "batch", "steps", "ms a step", "train_model, share of the bare loop's speed (CPU)", "(wall)"]
-    text = table(header, [compare(task, width, given.seconds, given.pairs) for width in given.widths])
+    texts = []
+    if given.widths:
+        texts.append(table(header, [compare(task, width, given.seconds, given.pairs) for width in given.widths]))
     if not given.no_workers:
-        text += "\n\n" + table(["sweep", "one worker", "two workers", "speed-up"], [workers(task, 3)])
-    text += f"\n\nLoad of the machine when it began and ended: {load:.1f} and {os.getloadavg()[0]:.1f} on "
-    text += f"{os.cpu_count()} cores. Quicker quartiles of {given.pairs} alternating pairs; workers: median (range)."
+        texts.append(table(["sweep", "one worker", "two workers", "speed-up"], [workers(task, 1)]))
+    loads = f"{load:.1f} and {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    texts.append(
+        f"Load of the machine when it began and ended: {loads}. "
+        f"Quicker quartiles of {given.pairs} alternating pairs; workers: median (range)."
+    )
+    text = "\n\n".join(texts)
     print(text)
     if given.write:
         RESULTS.write_text(f"{_head()}\n\n{text}\n")

@@ -1,5 +1,6 @@
 """The processes that train one run together: one by default, all that `torchrun` started otherwise."""
 
+import atexit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -78,7 +79,15 @@ def current_ranks() -> Ranks:
     """The ranks of this program: set up through Accelerate, from the environment that `torchrun` leaves."""
     # Without cpu=True Accelerate runs the processes of `torchrun` apart on a machine that has no accelerator.
     state = PartialState(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
+    if state.num_processes > 1:
+        atexit.register(_leave)
     return Ranks(state.process_index, state.num_processes, state.device)
+
+
+def _leave() -> None:
+    """End the group while Python still runs: a thread of it that lets go of a tensor afterwards aborts the program."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _buckets(parameters: list[torch.nn.Parameter]) -> Iterable[list[torch.nn.Parameter]]:
