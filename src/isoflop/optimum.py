@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isoflop import text
-from isoflop.errors import DataError
-from isoflop.fitting.costs import cost_for, interpolated_cost
+from isoflop.answers.optimum import Optimum
+from isoflop.answers.questions import cost_of, the_question
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.holdout import Holdout
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.waste import band, wasted_share
-from isoflop.runs import SizeValue
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -27,46 +25,6 @@ __all__ = ["Estimate", "Optimum", "predict"]
 
 FAR = 30.0
 """Factor beyond the largest run from which an answer is called far."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimum:
-    """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
-
-    flops: float
-    flops_needed: Estimate | None = None
-    """`flops` with its interval where params, tokens or a loss were asked for; None where `flops` was the question."""
-    level: float
-    """Coverage aimed at by every interval, 0.9 for 90 %."""
-    num_params: Estimate
-    num_tokens: Estimate
-    loss: Estimate | None
-    """None where the approach says nothing about the loss."""
-    regret: Estimate
-    """Share of the compute wasted by following the recommendation, expected over the doubt (value); NaN if unknown."""
-    band: tuple[float, float] | None
-    """Range of num_params that costs at most 1 % more compute for the same loss."""
-    extrapolation: float
-    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs."""
-    size: SizeValue | None = None
-    """The buildable size nearest to num_params; None without a task."""
-    size_num_params: int | None = None
-    size_num_tokens: float | None = None
-    """Tokens that `flops` pays for at `size`."""
-    unit: str = "token"
-    holdout: Holdout | None = None
-    """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
-        parts = (_headline(self), text.columns(_rows(self), "  "), check, text.bullets(self.notes))
-        return "\n".join(part for part in parts if part)
-
-    def _repr_html_(self) -> str:
-        """The same in a notebook."""
-        check = [] if self.holdout is None else [f"Held-out check: {self.holdout}"]
-        return text.html(_headline(self), [_rows(self)], [*check, *self.notes])
 
 
 @one_blas_thread
@@ -89,8 +47,8 @@ def predict(
     Raises DataError where not exactly one question is asked, or it has no answer.
     """
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
-    question, value = _the_question(asked)
-    cost, told = _cost(fit, task, question, value)
+    question, value = the_question(asked)
+    cost, told = cost_of(fit, task, question, value)
     target, draws = _compute(fit, question, value, cost)
     N, D = fit.law.optimum(target, cost)
     answer = Optimum(
@@ -134,19 +92,6 @@ def _compute(fit: Fit, question: str, value: float, cost: CostPerToken | None) -
     return require_answer(fit.law, question, value, cost), flops_for(fit.resamples, question, value, cost)
 
 
-def _the_question(asked: dict[str, float | None]) -> tuple[str, float]:
-    given = [(name, value) for name, value in asked.items() if value is not None]
-    if len(given) != 1:
-        names = text.and_list([name for name, _ in given]) or "none"
-        raise DataError(
-            f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
-        )
-    name, value = given[0]
-    if not (value > 0 and math.isfinite(value)):
-        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
-    return name, float(value)
-
-
 def _loss(fit: Fit, target: float, draws: Any, cost: CostPerToken | None) -> Estimate | None:
     value = fit.law.optimal_loss(target, cost)
     return None if value is None else estimate(value, fit.resamples.optimal_loss(draws, cost), fit.level)
@@ -177,33 +122,6 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _cost(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[CostPerToken | None, tuple[str, ...]]:
-    """FLOPs per token as a function of size, and what is to be said about it."""
-    measured = cost_for(fit.law, fit.runs)
-    if task is None:
-        return measured, () if measured is None else (_measured_note(fit, measured),)
-    from isoflop.planning.sizing import count_size, size_near  # needs torch
-
-    cost, notes = measured, tuple[str, ...]()
-    for _ in range(2):  # the second time around the optimum under the counted cost
-        target = value if question == "flops" else require_answer(fit.law, question, value, cost)
-        around = float(fit.law.optimum(target, cost)[0])
-        sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
-        counts = [count_size(task, size) for size in sizes]
-        cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])
-        notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
-    return cost, notes
-
-
-def _measured_note(fit: Fit, cost: CostPerToken) -> str:
-    N = max(run.num_params for run in fit.runs)
-    ratio = float(cost(np.array(N))) / (6 * N)
-    return (
-        f"FLOPs are counted as the runs record them, {text.number(ratio, 2)} times 6ND at the largest size "
-        f"({text.count(N)}) and beyond it."
-    )
-
-
 def _with_size(answer: Optimum, task: "Task") -> Optimum:
     from isoflop.planning.sizing import count_size, size_near  # needs torch
 
@@ -215,44 +133,3 @@ def _with_size(answer: Optimum, task: "Task") -> Optimum:
         size_num_tokens=answer.flops / near.flops_per_token,
         unit=task.unit,
     )
-
-
-def _headline(answer: Optimum) -> str:
-    return f"Compute-optimal at {text.flops(answer.flops)} FLOPs ({text.percent(answer.level)} intervals)"
-
-
-def _rows(answer: Optimum) -> list[tuple[str, ...]]:
-    """Rows of the printed table: what, value, interval."""
-    needed = answer.flops_needed
-    rows: list[tuple[str, ...]] = [] if needed is None else [("FLOPs", *_cells(needed, text.flops))]
-    rows += [
-        ("params", *_cells(answer.num_params)),
-        (f"{answer.unit}s", *_cells(answer.num_tokens)),
-    ]
-    if answer.loss is not None:
-        rows.append(
-            ("loss", text.number(answer.loss.value, 4), text.interval(answer.loss.low, answer.loss.high, _loss_text))
-        )
-    if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
-        pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
-        rows.append(("size to build", str(answer.size), pays))
-    if answer.band is not None:
-        rows.append(("near-optimal", text.interval(*answer.band), "params within 1 % of the compute"))
-    if math.isfinite(answer.regret.value):
-        rows.append(("expected waste", text.percent(answer.regret.value), "of the compute, over the doubt"))
-    rows.append(("extrapolation", *_distance(answer.extrapolation)))
-    return rows
-
-
-def _cells(found: Estimate, write: Callable[[float], str] = text.count) -> tuple[str, str]:
-    return write(found.value), text.interval(found.low, found.high, write)
-
-
-def _loss_text(value: float) -> str:
-    return text.number(value, 4)
-
-
-def _distance(decades: float) -> tuple[str, str]:
-    if decades == 0:
-        return "none", "the target lies within the runs"
-    return f"{text.number(10**decades)}x", "the FLOPs of the largest run"

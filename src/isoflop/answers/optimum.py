@@ -1,0 +1,93 @@
+"""Optimum: the answer to one question, with its doubt, as it prints."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from isoflop import text
+from isoflop.fitting.estimates import Estimate
+from isoflop.fitting.holdout import Holdout
+from isoflop.runs import SizeValue
+
+__all__ = ["Optimum"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
+
+    flops: float
+    flops_needed: Estimate | None = None
+    """`flops` with its interval where params, tokens or a loss were asked for; None where `flops` was the question."""
+    level: float
+    """Coverage aimed at by every interval, 0.9 for 90 %."""
+    num_params: Estimate
+    num_tokens: Estimate
+    loss: Estimate | None
+    """None where the approach says nothing about the loss."""
+    regret: Estimate
+    """Share of the compute wasted by following the recommendation, expected over the doubt (value); NaN if unknown."""
+    band: tuple[float, float] | None
+    """Range of num_params that costs at most 1 % more compute for the same loss."""
+    extrapolation: float
+    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs."""
+    size: SizeValue | None = None
+    """The buildable size nearest to num_params; None without a task."""
+    size_num_params: int | None = None
+    size_num_tokens: float | None = None
+    """Tokens that `flops` pays for at `size`."""
+    unit: str = "token"
+    holdout: Holdout | None = None
+    """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
+        parts = (_headline(self), text.columns(_rows(self), "  "), check, text.bullets(self.notes))
+        return "\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        check = [] if self.holdout is None else [f"Held-out check: {self.holdout}"]
+        return text.html(_headline(self), [_rows(self)], [*check, *self.notes])
+
+
+def _headline(answer: Optimum) -> str:
+    return f"Compute-optimal at {text.flops(answer.flops)} FLOPs ({text.percent(answer.level)} intervals)"
+
+
+def _rows(answer: Optimum) -> list[tuple[str, ...]]:
+    """Rows of the printed table: what, value, interval."""
+    needed = answer.flops_needed
+    rows: list[tuple[str, ...]] = [] if needed is None else [("FLOPs", *_cells(needed, text.flops))]
+    rows += [
+        ("params", *_cells(answer.num_params)),
+        (f"{answer.unit}s", *_cells(answer.num_tokens)),
+    ]
+    if answer.loss is not None:
+        rows.append(
+            ("loss", text.number(answer.loss.value, 4), text.interval(answer.loss.low, answer.loss.high, _loss_text))
+        )
+    if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
+        pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
+        rows.append(("size to build", str(answer.size), pays))
+    if answer.band is not None:
+        rows.append(("near-optimal", text.interval(*answer.band), "params within 1 % of the compute"))
+    if math.isfinite(answer.regret.value):
+        rows.append(("expected waste", text.percent(answer.regret.value), "of the compute, over the doubt"))
+    rows.append(("extrapolation", *_distance(answer.extrapolation)))
+    return rows
+
+
+def _cells(found: Estimate, write: Callable[[float], str] = text.count) -> tuple[str, str]:
+    return write(found.value), text.interval(found.low, found.high, write)
+
+
+def _loss_text(value: float) -> str:
+    return text.number(value, 4)
+
+
+def _distance(decades: float) -> tuple[str, str]:
+    if decades == 0:
+        return "none", "the target lies within the runs"
+    return f"{text.number(10**decades)}x", "the FLOPs of the largest run"

@@ -1,0 +1,59 @@
+"""Which question was asked, and what a token costs in its answer."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.costs import cost_for, interpolated_cost
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.inverses import require_answer
+from isoflop.fitting.laws import CostPerToken
+
+if TYPE_CHECKING:
+    from isoflop.task import Task
+
+__all__ = ["cost_of", "the_question"]
+
+
+def the_question(asked: dict[str, float | None]) -> tuple[str, float]:
+    """Name and value of the one that was asked. Raises DataError where it is not one, or not a possible value."""
+    given = [(name, value) for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        names = text.and_list([name for name, _ in given]) or "none"
+        raise DataError(
+            f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
+        )
+    name, value = given[0]
+    if not (value > 0 and math.isfinite(value)):
+        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
+    return name, float(value)
+
+
+def cost_of(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[CostPerToken | None, tuple[str, ...]]:
+    """FLOPs per token as a function of size, and what is to be said about it."""
+    measured = cost_for(fit.law, fit.runs)
+    if task is None:
+        return measured, () if measured is None else (_measured_note(fit, measured),)
+    from isoflop.planning.sizing import count_size, size_near  # needs torch
+
+    cost, notes = measured, tuple[str, ...]()
+    for _ in range(2):  # the second time around the optimum under the counted cost
+        target = value if question == "flops" else require_answer(fit.law, question, value, cost)
+        around = float(fit.law.optimum(target, cost)[0])
+        sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
+        counts = [count_size(task, size) for size in sizes]
+        cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])
+        notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
+    return cost, notes
+
+
+def _measured_note(fit: Fit, cost: CostPerToken) -> str:
+    N = max(run.num_params for run in fit.runs)
+    ratio = float(cost(np.array(N))) / (6 * N)
+    return (
+        f"FLOPs are counted as the runs record them, {text.number(ratio, 2)} times 6ND at the largest size "
+        f"({text.count(N)}) and beyond it."
+    )
