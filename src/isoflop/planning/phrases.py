@@ -1,0 +1,252 @@
+"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs.
+
+A phrase is a row of clauses in any order, parted by commas or by words (for, at, on, in, with); each is one of FLOPs,
+devices, time, device-hours, money, price per hour, MFU and precision, and each may be said once.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+
+from isoflop.errors import PlanError
+from isoflop.planning.compute import HOUR, Compute, Hardware, compute_of, default_mfu
+from isoflop.planning.hardware import Accelerator, find_accelerator, resembles
+from isoflop.text import and_list, percent
+
+__all__ = ["EXAMPLES", "flops_of", "parse_compute", "parse_hardware", "spend_of"]
+
+EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
+
+Said = Mapping[str, Mapping[str, str]]
+"""Kind of clause -> the parts of it that were given."""
+
+_NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
+_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
+_NAME = r"(?P<name>[a-z0-9][\w .+-]*?)"
+_CURRENCY = r"(?P<currency>[$€£¥]|usd|eur|gbp|dollars?|euros?)"
+_CURRENCY_AFTER = _CURRENCY.replace("currency", "after")
+_SCALE = r"(?P<scale>k|m|thousand|million)?"
+_SUM = rf"(?:{_CURRENCY}\s*)?{_NUMBER}\s*{_SCALE}\s*(?:{_CURRENCY_AFTER})?"
+_PREFIX = r"(?P<prefix>kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])?"
+
+_KINDS = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        "petaflop/s-days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?)(?:/s)?[\s-]*days?",
+        "FLOPs": rf"{_NUMBER}(?:\s*{_PREFIX}[\s-]?flops?)?",
+        "MFU": rf"(?:mfu\s*(?:of|=|:)?\s*)?{_NUMBER}\s*(?P<percent>%)?\s*(?:mfu|of (?:the )?peak|utili[sz]ation)?",
+        "precision": r"(?P<name>bf16|bfloat16|fp16|float16|tf32|fp32|float32|fp8|float8)(?: precision)?",
+        "time": rf"{_NUMBER}\s*{_UNIT}",
+        "price": rf"{_SUM}\s*(?:/|per|an|a)\s*(?:{_NAME}[\s-]+)?(?:hour|hr|h)(?: each)?",
+        "money": _SUM,
+        "device-hours": rf"{_NUMBER}\s*{_NAME}[\s-]+{_UNIT}",
+        "devices": rf"(?:(?P<number>\d[\d,]*)\s*(?:[x×*]\s*|\s))?{_NAME}",
+    }.items()
+}
+_BETWEEN = re.compile(r"\s*,\s+|\s*;\s*|\s*@\s*|\s+(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"^(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
+
+_PREFIXES = dict(zip("kmgtpezy", (10.0 ** (3 * k) for k in range(1, 9)), strict=True))
+_SECONDS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR, "w": 168 * HOUR}
+_FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8": "fp8"}
+_SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "dollar": "$", "euro": "€"}
+_ANY_DEVICE = ("gpu", "gpus", "accelerator", "accelerators", "device", "devices", "chip", "chips")
+
+
+def parse_compute(
+    value: float | str, *, mfu: float | None = None, price: float | None = None, precision: str | None = None
+) -> Compute:
+    """The FLOPs that are meant by a number or a phrase, with the hardware, hours and money that it tells.
+
+    mfu, price, precision: taken where the phrase does not say them. An MFU that nobody says is a cautious one, with a
+        note of its source.
+
+    Raises PlanError where the phrase cannot be read, says too little or too much, or names an unknown accelerator.
+
+    >>> budget = parse_compute("8xH100 for 3 days at 40% MFU")
+    >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
+    '8.21e+20 FLOPs, 576 H100-hours'
+    """
+    if not isinstance(value, str):
+        return Compute(flops=_positive(float(value), value))
+    said = _clauses(value)
+    if not set(said) - {"FLOPs", "petaflop/s-days"}:
+        return Compute(flops=_positive(_plain_flops(said), value))
+    hardware = _hardware(said, value, mfu, price, precision)
+    flops = _plain_flops(said)
+    if flops is not None:
+        _only_one(said, value, ("FLOPs", "petaflop/s-days", "time", "device-hours", "money"))
+        return Compute(flops=_positive(flops, value)).on(hardware)
+    return compute_of(hardware, _device_seconds(said, hardware, value))
+
+
+def parse_hardware(
+    value: str, *, mfu: float | None = None, price: float | None = None, precision: str | None = None
+) -> Hardware:
+    """The accelerators that are meant by a phrase such as 64xH100 at 40% MFU; one where no number is said.
+
+    Raises PlanError where it cannot be read or says a time, money or FLOPs.
+    """
+    said = _clauses(value)
+    if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
+        raise PlanError(f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}.")
+    return _hardware(said, value, mfu, price, precision, number=1)
+
+
+def flops_of(value: float | str) -> float:
+    """FLOPs of a number, which is taken as it is, or of a phrase."""
+    return parse_compute(value).flops if isinstance(value, str) else value
+
+
+def spend_of(value: float | str) -> float:
+    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
+    if not isinstance(value, str):
+        return value
+    share = re.fullmatch(rf"\s*{_NUMBER}\s*%\s*", value)
+    return _number(share["number"]) / 100 if share else flops_of(value)
+
+
+# -- clauses -------------------------------------------------------------------------------------------------------
+
+
+def _clauses(phrase: str) -> Said:
+    said: dict[str, Mapping[str, str]] = {}
+    for clause in _BETWEEN.split(phrase.strip()):
+        kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
+        if kind in said:
+            raise PlanError(f"A budget says its {kind} once, but {phrase!r} says it twice.")
+        said[kind] = parts
+    return said
+
+
+def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
+    for kind, pattern in _KINDS.items():
+        match = pattern.fullmatch(clause)
+        if match and _is_meant(kind, match):
+            return kind, {name: part for name, part in match.groupdict().items() if part}
+    raise PlanError(f"A budget is written as {EXAMPLES}, but in {phrase!r} {clause!r} is none of these.")
+
+
+def _is_meant(kind: str, match: re.Match[str]) -> bool:
+    """Almost any word could name a device; one that no name of the table resembles is a clause that cannot be read."""
+    return kind not in ("devices", "device-hours") or match["name"].lower() in _ANY_DEVICE or resembles(match["name"])
+
+
+def _number(written: str) -> float:
+    return float(written.replace(",", "").replace("_", ""))
+
+
+def _positive(flops: float | None, value: float | str) -> float:
+    if flops is None or not (flops > 0 and math.isfinite(flops)):
+        raise PlanError(f"A budget must be FLOPs above 0, but got {value!r}; write it as {EXAMPLES}.")
+    return flops
+
+
+def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
+    given = [kind for kind in kinds if kind in said]
+    if len(given) > 1:
+        raise PlanError(
+            f"A budget is said in one way, but {phrase!r} says {' and '.join(given)}; leave one of them out."
+        )
+
+
+def _plain_flops(said: Said) -> float | None:
+    if "petaflop/s-days" in said:
+        return 1e15 * 24 * HOUR * _number(said["petaflop/s-days"]["number"])
+    if "FLOPs" not in said:
+        return None
+    prefix = said["FLOPs"].get("prefix", "")[:1].lower()
+    return _number(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
+
+
+# -- hardware ------------------------------------------------------------------------------------------------------
+
+
+def _hardware(
+    said: Said, phrase: str, mfu: float | None, price: float | None, precision: str | None, number: int | None = None
+) -> Hardware:
+    accelerator = _accelerator(said, phrase)
+    spoken = said.get("precision", {}).get("name", "").lower() or precision
+    form = _FORMATS.get(spoken or "", spoken) or accelerator.usual_precision
+    accelerator.peak(form)  # refuses a format that it lacks
+    share, notes = _mfu(said, phrase, mfu, form)
+    many = said.get("devices", {}).get("number")
+    return Hardware(
+        accelerator=accelerator,
+        number=number if many is None else _whole(many, phrase),
+        mfu=share,
+        precision=form,
+        price=_amount(said["price"]) if "price" in said else price,
+        currency=_currency(said, phrase),
+        notes=notes,
+    )
+
+
+def _accelerator(said: Said, phrase: str) -> Accelerator:
+    """The one that the clauses name; a short name beside a full one means the same."""
+    names = [said[kind]["name"] for kind in ("devices", "device-hours", "price") if "name" in said.get(kind, {})]
+    names = [name for name in names if name.lower() not in _ANY_DEVICE]
+    if not names:
+        raise PlanError(f"Hours and money become FLOPs on an accelerator, but {phrase!r} names none; add 'on 8xH100'.")
+    first = find_accelerator(names[0])
+    for name in names[1:]:
+        if find_accelerator(name) != first and name.lower() not in first.name.lower():
+            raise PlanError(f"A budget is for one accelerator, but {phrase!r} names {first.name} and {name}.")
+    return first
+
+
+def _mfu(said: Said, phrase: str, given: float | None, precision: str) -> tuple[float, tuple[str, ...]]:
+    if "MFU" in said:
+        given = _number(said["MFU"]["number"]) / (100 if "percent" in said["MFU"] else 1)
+    if given is None:
+        share, source = default_mfu(precision)
+        note = f"No MFU was given, so {percent(share)} is assumed: {source}; say yours, as in 'at 40% MFU'."
+        return share, (note,)
+    if not 0 < given <= 1:
+        raise PlanError(f"MFU is a share of the peak, above 0 and at most 100%, but got {given:g} for {phrase!r}.")
+    return given, ()
+
+
+def _whole(number: str, phrase: str) -> int:
+    many = int(_number(number))
+    if many < 1:
+        raise PlanError(f"A number of accelerators must be 1 or more, but got {phrase!r}.")
+    return many
+
+
+# -- hours and money -----------------------------------------------------------------------------------------------
+
+
+def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
+    _only_one(said, phrase, ("time", "device-hours", "money"))
+    if "device-hours" in said:
+        return _seconds(said["device-hours"])
+    if "time" in said:
+        return _seconds(said["time"]) * (hardware.number or 1)
+    if "money" not in said:
+        raise PlanError(f"A budget needs a time, hours, money or FLOPs, but {phrase!r} says none; add 'for 3 days'.")
+    if hardware.price is None:
+        raise PlanError(f"Money becomes hours by a price, but {phrase!r} has none; add 'at $2.50/H100-hour'.")
+    if not hardware.price > 0:
+        raise PlanError(f"A price per hour must be above 0, but got {hardware.price:g} in {phrase!r}.")
+    return _amount(said["money"]) / hardware.price * HOUR
+
+
+def _seconds(parts: Mapping[str, str]) -> float:
+    return _number(parts["number"]) * _SECONDS[parts["unit"][0].lower()]
+
+
+def _amount(parts: Mapping[str, str]) -> float:
+    return _number(parts["number"]) * {"k": 1e3, "t": 1e3, "m": 1e6}.get(parts.get("scale", " ")[0].lower(), 1.0)
+
+
+def _currency(said: Said, phrase: str) -> str:
+    used = {
+        _SYMBOLS.get(word.lower().rstrip("s"), word)
+        for kind in ("money", "price")
+        for word in (said.get(kind, {}).get(side) for side in ("currency", "after"))
+        if word
+    }
+    if len(used) > 1:
+        raise PlanError(f"Money and price are in one currency, but {phrase!r} has {' and '.join(sorted(used))}.")
+    return used.pop() if used else "$"

@@ -1,0 +1,158 @@
+import pytest
+
+import isoflop
+from isoflop.planning.compute import HOUR
+from isoflop.planning.phrases import flops_of, parse_compute, parse_hardware, spend_of
+
+H100 = 989.4e12  # dense FLOP/s in bf16
+DAY = 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("phrase", "flops"),
+    [
+        (1e21, 1e21),
+        ("1e21", 1e21),
+        ("1e21 FLOPs", 1e21),
+        ("3 exaFLOP", 3e18),
+        ("2.5 ZFLOPs", 2.5e21),
+        ("10 petaflop/s-days", 8.64e20),
+        ("8xH100 for 3 days at 40% MFU", 8 * 3 * DAY * 0.4 * H100),
+        ("8 H100 GPUs, 72 h, MFU 0.4", 8 * 3 * DAY * 0.4 * H100),
+        ("3 days on 8 x H100 with 40% MFU in fp8", 8 * 3 * DAY * 0.4 * 1978.9e12),
+        ("A100 for 2 weeks at 50%", 14 * DAY * 0.5 * 312e12),
+        ("90 minutes on 2xL4 at 30% MFU", 2 * 1.5 * HOUR * 0.3 * 121e12),
+        ("1,000 H100-hours at 35% MFU", 1000 * HOUR * 0.35 * H100),
+        ("500 GPU-hours on 64xA100 40GB at 40% MFU", 500 * HOUR * 0.4 * 312e12),
+        ("$50,000 at $2.50/H100-hour at 40% MFU", 20_000 * HOUR * 0.4 * H100),
+        ("50 k$ at 2.5 $ per H100-hour, 40% MFU", 20_000 * HOUR * 0.4 * H100),
+        ("€1 million at €2/GPU-hour on H100 at 40% MFU", 500_000 * HOUR * 0.4 * H100),
+        ("50,000 USD at 2.5 USD/H100-hour at 40% MFU", 20_000 * HOUR * 0.4 * H100),
+        ("1e21 FLOPs on 64xH100 at 40% MFU", 1e21),
+    ],
+)
+def test_a_budget_is_read_as_people_write_it(phrase, flops):
+    assert parse_compute(phrase).flops == pytest.approx(flops, rel=1e-12)
+
+
+def test_clauses_may_stand_in_any_order():
+    one = parse_compute("8xH100 for 3 days at 40% MFU in fp8 at $2/hour")
+    assert parse_compute("fp8, $2/H100-hour, 40% MFU, 3 days, 8xH100") == one
+
+
+def test_what_was_said_is_kept():
+    found = parse_compute("$50,000 at $2.50/H100-hour on 64xH100 at 40% MFU")
+    assert (found.hardware.accelerator.name, found.hardware.number) == ("H100 SXM", 64)
+    assert (found.hardware.mfu, found.hardware.price, found.hardware.precision) == (0.4, 2.5, "bf16")
+    assert found.device_hours == pytest.approx(20_000)
+    assert found.seconds == pytest.approx(20_000 * HOUR / 64)
+    assert found.money == pytest.approx(50_000)
+
+
+def test_hours_without_a_number_of_devices_have_no_end_to_end_time():
+    assert parse_compute("1000 H100-hours at 35% MFU").seconds is None
+
+
+def test_the_price_names_a_board_of_the_same_name_by_its_short_one():
+    found = parse_compute("$100 at $2/H100-hour on 8xH100 PCIe at 40% MFU")
+    assert found.hardware.accelerator.name == "H100 PCIe"
+
+
+def test_an_mfu_that_nobody_gave_is_assumed_and_noted_with_its_source():
+    found = parse_compute("8xH100 for 3 days")
+    assert found.hardware.mfu == 0.38
+    assert "38 % is assumed" in found.notes[0]
+    assert "Grattafiori et al. 2024" in found.notes[0]
+
+
+def test_an_mfu_that_was_given_is_not_noted():
+    assert parse_compute("8xH100 for 3 days at 40% MFU").notes == ()
+    assert parse_compute("8xH100 for 3 days", mfu=0.4).notes == ()
+
+
+def test_fp8_is_assumed_to_reach_less_of_its_higher_peak():
+    half, eighth = (parse_compute(f"H100 for 1 day in {form}") for form in ("bf16", "fp8"))
+    assert eighth.hardware.mfu < half.hardware.mfu
+    assert "DeepSeek" in eighth.notes[0]
+
+
+def test_what_the_phrase_says_comes_before_what_is_given_beside_it():
+    found = parse_compute("H100 for 1 day at 40% MFU in fp8 at $3/hour", mfu=0.1, price=1, precision="tf32")
+    assert (found.hardware.mfu, found.hardware.price, found.hardware.precision) == (0.4, 3, "fp8")
+
+
+def test_the_way_back_from_flops_to_hours_and_money_is_exact():
+    there = parse_compute("8xH100 for 3 days at 40% MFU at $2.50/H100-hour")
+    back = parse_compute(there.flops).on(parse_hardware("64xH100 at 40% MFU", price=2.5))
+    assert back.device_hours == pytest.approx(576)
+    assert back.seconds == pytest.approx(9 * HOUR)
+    assert back.money == pytest.approx(there.money) == pytest.approx(1440)
+
+
+def test_a_budget_prints_its_flops_hours_time_and_money():
+    shown = str(parse_compute("8xH100 for 3 days at 40% MFU at $2.50/H100-hour"))
+    assert shown.startswith("8.21e+20 FLOPs")
+    assert "989.4e12 FLOP/s in bf16 (dense), 80 GB" in shown
+    assert "white paper" in shown
+    assert "3.0 days on 8" in shown
+    assert "$1,440 at $2.50" in shown
+
+
+def test_a_budget_of_plain_flops_prints_in_one_line():
+    assert str(parse_compute(1e21)) == "1e+21 FLOPs"
+
+
+def test_a_notebook_shows_the_same():
+    assert "3.0 days on 8" in parse_compute("8xH100 for 3 days at 40% MFU")._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("phrase", "message"),
+    [
+        ("8xH10 for 3 days", "no accelerator 'H10' in the table: is it H100 SXM"),
+        ("8xH100", "needs a time, hours, money or FLOPs, but '8xH100' says none; add 'for 3 days'"),
+        ("3 days", "names none; add 'on 8xH100'"),
+        ("$50,000 on H100", "has none; add 'at \\$2.50/H100-hour'"),
+        ("$50,000 at $0/H100-hour", "price per hour must be above 0"),
+        ("8xH100 for 3 days for 2 days", "says its time once"),
+        ("8xH100 for 3 days, 400 H100-hours", "says time and device-hours; leave one of them out"),
+        ("1e21 FLOPs on 8xH100 for 3 days", "says FLOPs and time"),
+        ("8xH100 for 3 days at 40 MFU", "at most 100%, but got 40"),
+        ("8xH100 for 3 days at 0% MFU", "above 0"),
+        ("8xH100 for 0 days", "longer than 0 hours"),
+        ("0xH100 for 3 days", "1 or more"),
+        ("8xV100 for 1 day in bf16", "V100 16GB has no peak in bf16"),
+        ("8xA100 for 2 days at $2/H100-hour", "names A100 80GB and H100"),
+        ("$5 at €2/H100-hour", "in one currency"),
+        ("H100 for 3 months", "'3 months' is none of these"),
+        ("8xH100 for three days", "'three days' is none of these"),
+        ("1e21 FLOP/s", "A budget is written as '8xH100 for 3 days at 40% MFU'"),
+        ("0", "must be FLOPs above 0"),
+        ("1e400", "must be FLOPs above 0"),
+        (-1.0, "must be FLOPs above 0"),
+        ("", "is none of these"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_sentence(phrase, message):
+    with pytest.raises(isoflop.PlanError, match=message) as caught:
+        parse_compute(phrase)
+    assert "\n" not in str(caught.value)
+
+
+def test_hardware_is_one_device_unless_a_number_is_said():
+    assert parse_hardware("H100").number == 1
+    assert str(parse_hardware("8xH100 at 40% MFU")) == "8x H100 SXM at 40 % MFU in bf16"
+
+
+@pytest.mark.parametrize("phrase", ["8xH100 for 3 days", "1e21", "40% MFU"])
+def test_hardware_is_devices_and_nothing_that_is_spent(phrase):
+    with pytest.raises(isoflop.PlanError, match="Hardware is written as '8xH100'"):
+        parse_hardware(phrase)
+
+
+def test_numbers_pass_through_and_a_share_of_the_target_may_be_percent():
+    assert flops_of(-1.0) == -1.0
+    assert flops_of("1e21") == 1e21
+    assert spend_of("1%") == pytest.approx(0.01)
+    assert spend_of("0.02") == pytest.approx(0.02)
+    assert spend_of("100 H100-hours at 40% MFU") == pytest.approx(100 * HOUR * 0.4 * H100)
