@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
@@ -68,7 +68,8 @@ class RunSpec:
     @cached_property
     def id(self) -> str:
         """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
-        held = {name: value for name, value in asdict(self).items() if value is not None or name not in _SELDOM}
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))  # asdict() is five times as slow
+        held = {name: value for name, value in values if value is not None or name not in _SELDOM}
         text = json.dumps(held, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -17,7 +17,7 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.inverses import flops_for
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
-from isoflop.fitting.screening import screen
+from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.runs import Run
 
@@ -72,7 +72,7 @@ def compare(
     Raises DataError where either set cannot be fitted, or the approach has no law for the loss.
     """
     chosen = approach if approach is not None else Parametric()
-    points = [screen(runs).points for runs in (first, second)]
+    points = [sifted(runs).points for runs in (first, second)]
     solved = [chosen.solve(each) for each in points]
     _require_loss_and_refit(solved)
     paired, weights = paired_weights(points, solved, resamples, seed)

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.fitting.exponents import PRIOR_MIDDLE, PRIOR_WIDTH, restricted
+from isoflop.fitting.exponents import PRIOR_MIDDLE, PRIOR_WIDTH, restricted_alone
 from isoflop.fitting.points import Array, Points
 
 __all__ = ["Covariances", "Hypothesis", "Plane", "Weighting", "covariances", "hypotheses", "pilot"]
@@ -206,7 +206,7 @@ def pilot(plane: Plane, multiplier: Array) -> Pilot:
     """The most likely law of a grid of exponents when a run's noise is its loss times a multiplier."""
     noise = multiplier * plane.loss * np.where(plane.spoilt, OFF_RECORD, 1)
     axis = PRIOR_MIDDLE + PRIOR_WIDTH * np.linspace(-2.2, 2.2, 20)
-    found = restricted(np.diag(1 / noise)[None], plane.x, plane.y, plane.loss, axis[None], axis[None])
+    found = restricted_alone(noise, plane.x, plane.y, plane.loss, axis)
     prior = -0.5 * ((axis - PRIOR_MIDDLE) / PRIOR_WIDTH) ** 2
     density = found.log_likelihood[0] + prior[:, None] + prior
     row, column = np.unravel_index(int(np.argmax(density)), density.shape)

@@ -14,7 +14,7 @@ import numpy as np
 
 from isoflop.fitting.points import Array
 
-__all__ = ["ExponentGrid", "Restricted", "integrate", "restricted"]
+__all__ = ["ExponentGrid", "Restricted", "integrate", "restricted", "restricted_alone"]
 
 PRIOR_MIDDLE, PRIOR_WIDTH = math.log(0.4), 0.5
 """Of log alpha and log beta, normal. With a width of .3 the 90 % intervals cover .66 of 59 held-out budgets 10x beyond
@@ -63,11 +63,26 @@ class ExponentGrid:
 
 def restricted(whiteners: Array, x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array) -> Restricted:
     """Restricted likelihood and amplitudes on grids; whiteners (K, n, n) turn errors into white noise."""
-    K, G = log_alpha.shape
+    white = whiteners @ np.swapaxes(_columns(x, y, loss, log_alpha, log_beta), 1, 2)
+    return _of_products(np.swapaxes(white, 1, 2) @ white, loss, log_alpha.shape[1])
+
+
+def restricted_alone(noise: Array, x: Array, y: Array, loss: Array, axis: Array) -> Restricted:
+    """The same for independent errors of known size, shape (n,), and one axis of log exponents, shape (G,): K = 1."""
+    white = _columns(x, y, loss, axis[None], axis[None])[0] / noise
+    return _of_products((white @ white.T)[None], loss, len(axis))
+
+
+def _columns(x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array) -> Array:
+    """1, exp(-alpha x), exp(-beta y) and L, shape (K, 2 G + 2, n)."""
+    K = len(log_alpha)
     ones, target = np.ones((K, 1, len(x))), np.broadcast_to(loss, (K, 1, len(x)))
-    columns = [ones, np.exp(-np.exp(log_alpha)[..., None] * x), np.exp(-np.exp(log_beta)[..., None] * y), target]
-    white = whiteners @ np.swapaxes(np.concatenate(columns, axis=1), 1, 2)
-    gram = np.swapaxes(white, 1, 2) @ white
+    falling = [np.exp(-np.exp(log_alpha)[..., None] * x), np.exp(-np.exp(log_beta)[..., None] * y)]
+    return np.concatenate([ones, *falling, target], axis=1)
+
+
+def _of_products(gram: Array, loss: Array, G: int) -> Restricted:
+    """From the inner products of the whitened columns, shape (K, 2 G + 2, 2 G + 2)."""
     share = gram[:, 0] / gram[:, :1, 0]  # of the constant column in each other
     rest = gram - gram[:, :, :1] * share[:, None]
     square = np.einsum("kii->ki", rest)
@@ -76,10 +91,10 @@ def restricted(whiteners: Array, x: Array, y: Array, loss: Array, log_alpha: Arr
     determinant = np.maximum(aa * bb - ab**2, 1e-14 * aa * bb)
     A, B = (bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant
     left = square[:, -1, None, None] - A * ay - B * by
-    left = np.maximum(left, len(x) * LEAST_NOISE**2)
+    left = np.maximum(left, len(loss) * LEAST_NOISE**2)
     E = share[:, -1, None, None] - A * share[:, 1 : G + 1, None] - B * share[:, None, G + 1 : -1]
     volume = np.log(determinant) + np.log(gram[:, 0, 0])[:, None, None]
-    log_likelihood = -0.5 * volume - 0.5 * (len(x) - 3) * np.log(left)
+    log_likelihood = -0.5 * volume - 0.5 * (len(loss) - 3) * np.log(left)
     possible = (A > 0) & (B > 0) & (E > 0) & (LARGEST_E * loss.min() > E)
     return Restricted(np.where(possible, log_likelihood, IMPOSSIBLE), np.stack([E, A, B], axis=-1))
 

@@ -10,6 +10,7 @@ from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Diagnostics, NoLawError, Solved
 from isoflop.fitting.checks import reasons_to_doubt
+from isoflop.fitting.envelope import Envelope
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
 from isoflop.fitting.intervals import LawRegion
@@ -19,6 +20,7 @@ from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
+from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.runs import Run
@@ -95,7 +97,7 @@ def fit(
         raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    screened = screen(runs)
+    screened = screen(runs) if isinstance(approach, Envelope) else sifted(runs)  # a hull needs all
     points = screened.points
     chosen, solved, fallback = _solved(approach, points)
     largest = float(points.C.max())

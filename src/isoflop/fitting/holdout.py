@@ -18,7 +18,7 @@ from isoflop.fitting.isoflop import Valley, valleys
 from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.points import Points
-from isoflop.fitting.screening import screen
+from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.runs import Run
 
@@ -66,7 +66,7 @@ def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: i
 
     Raises DataError where fewer than two budgets would be left.
     """
-    points = screen(runs).points
+    points = sifted(runs).points
     if budgets < 1 or len(points.budgets) < budgets + 2:
         raise DataError(
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "

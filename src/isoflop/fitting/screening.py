@@ -30,7 +30,12 @@ class Screened:
 
     points: Points
     set_aside: tuple[SetAside, ...]
-    notes: tuple[str, ...]
+    told: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was set aside, and which of the points are not independent."""
+        return (*self.told, *_shared_notes(self.points))
 
 
 def screen(runs: Iterable[Run]) -> Screened:
@@ -40,7 +45,7 @@ def screen(runs: Iterable[Run]) -> Screened:
     """
     given = _as_runs(runs)
     doubted = invalid(given)
-    reasons = [_reason(run) or doubted.get(run.id, "") for run in given]
+    reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
     for run in kept:
         _refuse_impossible(run)
@@ -51,7 +56,7 @@ def screen(runs: Iterable[Run]) -> Screened:
     _refuse_one_budget(unique)
     aside = tuple(SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason)
     points = Points.of(unique)
-    return Screened(points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique), points)]))
+    return Screened(points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique))]))
 
 
 def describe(run: Run) -> str:
@@ -120,20 +125,19 @@ def _aside_notes(aside: Sequence[SetAside]) -> list[str]:
     ]
 
 
-def _copy_notes(num_copies: int, points: Points) -> list[str]:
-    notes = []
-    if num_copies:
-        notes.append(f"{_runs(num_copies)} repeat another row in every number and count once.")
+def _copy_notes(num_copies: int) -> list[str]:
+    return [f"{_runs(num_copies)} repeat another row in every number and count once."] if num_copies else []
+
+
+def _shared_notes(points: Points) -> list[str]:
     configurations = len(set(points.cluster.tolist()))
-    if configurations < len(points):
-        shared = (
-            "rows of one trained model" if any(run.group for run in points.runs) else "replicates of one configuration"
-        )
-        notes.append(
-            f"{len(points)} rows are {configurations} independent configurations: {shared} count as separate points "
-            f"and move together in the resamples."
-        )
-    return notes
+    if configurations == len(points):
+        return []
+    shared = "rows of one trained model" if any(run.group for run in points.runs) else "replicates of one configuration"
+    return [
+        f"{len(points)} rows are {configurations} independent configurations: {shared} count as separate points "
+        f"and move together in the resamples."
+    ]
 
 
 def _runs(number: int) -> str:

@@ -16,7 +16,7 @@ from isoflop.fitting.laws import ChinchillaLaw, Posed
 from isoflop.fitting.objective import Term
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
-from isoflop.fitting.screening import screen
+from isoflop.fitting.thinning import sifted
 from isoflop.fitting.uncertainty import resampled_law
 from isoflop.runs import Run
 
@@ -66,7 +66,7 @@ def fit_systems(
     """
     if len(systems) < 2:
         raise DataError(f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one.")
-    screened = {name: screen(runs) for name, runs in systems.items()}
+    screened = {name: sifted(runs) for name, runs in systems.items()}
     system = np.concatenate([np.full(len(each.points), number) for number, each in enumerate(screened.values())])
     together = Points.of([run for each in screened.values() for run in each.points.runs])
     approach = Parametric(law=_SharedExponents(system.astype(float), len(systems)), delta=delta)

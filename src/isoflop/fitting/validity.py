@@ -46,7 +46,7 @@ def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
         if reason:
             found[run.id] = reason
     for check in (_mistuned, _unlike):
-        for run, reason in check([run for run in completed if run.id not in found]):
+        for run, reason in check([run for run in completed if not found or run.id not in found]):
             found[run.id] = reason
     return found
 
