@@ -119,3 +119,11 @@ def test_more_budgets_train_only_what_is_new(tmp_path):
     find(store=tmp_path, budgets=[1e6, 3e6, 1e7])
     assert before < set(records(tmp_path))
     assert len(records(tmp_path)) == 21
+
+
+def test_a_question_in_words_resumes_the_plan_of_the_same_question_in_numbers(undisturbed):
+    store = undisturbed[2]
+    answer = find(store=store, budgets=["1 MFLOP", "3e6 FLOPs", "1e7"], target="1e-8 T4-hours")
+    assert answer.flops == pytest.approx(1e-8 * 3600 * 0.38 * 65e12)
+    assert sum("38 % is assumed" in note for note in answer.notes) == 1
+    assert records(store) == undisturbed[1]

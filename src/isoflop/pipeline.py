@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.fit import fit
 from isoflop.optimum import Optimum, predict
+from isoflop.planning.asked import Asked, asked, told_of
 from isoflop.planning.sweep import Sweep, plan
 from isoflop.recipe import Recipe
 from isoflop.storage.store import Store
@@ -25,9 +27,9 @@ def find_optimal(
     train_data: Any,
     val_data: Any,
     loss: Callable[..., Any] | None,
-    target: float,
-    spend: float | None = None,
-    budgets: Sequence[float] | None = None,
+    target: float | str,
+    spend: float | str | None = None,
+    budgets: Sequence[float | str] | None = None,
     recipe: Recipe | None = None,
     store: str | os.PathLike[str] | Store,
     executor: Executor | None = None,
@@ -37,9 +39,10 @@ def find_optimal(
 ) -> Optimum:
     """The optimum for `target` FLOPs, from a sweep that is planned, trained and fitted here.
 
-    The arguments up to `loss` and from `recipe` on are those of `Task`, `plan` and `train`. `budgets` asks for a plain
-    IsoFLOP grid, `spend` for one that costs that share of the target. What the store has is not trained again, and a
-    plan that was begun is the plan that is finished: the same call resumes, and then gives the same answer at once.
+    The arguments up to `loss` and from `recipe` on are those of `Task`, `plan` and `train`; `target`, `spend` and
+    `budgets` may be phrases, as for `plan`. `budgets` asks for a plain IsoFLOP grid, `spend` for one that costs that
+    share of the target. What the store has is not trained again, and a plan that was begun is the plan that is
+    finished: the same call resumes, and then gives the same answer at once.
 
     Raises what `plan`, `train`, `fit` and `predict` raise.
     """
@@ -56,15 +59,18 @@ def find_optimal(
         unit=unit,
     )
     store = open_store(store)
-    sweep = current_ranks().told(lambda: _planned(task, store, budgets=budgets, target=target, spend=spend))
+    question = asked(budgets, target, spend)
+    sweep = current_ranks().told(lambda: _planned(task, store, question))
     runs = train(task, sweep, store=store, executor=executor)
-    return predict(fit(runs), flops=target, task=task)
+    answer = predict(fit(runs), flops=question.target, task=task)
+    return replace(answer, notes=(*answer.notes, *told_of(target)))
 
 
-def _planned(task: Task, store: Store, *, budgets: Sequence[float] | None, target: float, spend: float | None) -> Sweep:
+def _planned(task: Task, store: Store, question: Asked) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
-    question = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
-    name = digest_of(fingerprint(task), task.recipe, task.sizes, question)
+    budgets, target, spend = question.budgets, question.target, question.spend
+    asked_for = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
+    name = digest_of(fingerprint(task), task.recipe, task.sizes, asked_for)
     stored = store.read_stage(name)
     if stored is not None:
         return Sweep(specs=stored[0], notes=stored[1], unit=task.unit)

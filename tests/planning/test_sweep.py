@@ -125,6 +125,19 @@ def test_spend_is_a_share_of_the_target_and_is_kept():
     assert len({spec.budget for spec in sweep.specs}) == 4
 
 
+def test_budgets_may_be_written_as_hours_and_an_assumed_mfu_is_noted():
+    sweep = isoflop.plan(mlp_task(), budgets=["1e-9 T4-hours", "1e6"])
+    flops = 1e-9 * 3600 * 0.38 * 65e12  # of a T4 in fp16
+    assert sorted({spec.budget for spec in sweep.specs}) == pytest.approx([1e6, flops])
+    assert any("38 % is assumed" in note for note in sweep.notes)
+
+
+def test_the_same_question_in_words_and_numbers_gives_the_same_runs():
+    words = isoflop.plan(mlp_task(), target="10 GFLOPs", spend="1%")
+    numbers = isoflop.plan(mlp_task(), target=1e10, spend=0.01)
+    assert [spec.id for spec in words.specs] == [spec.id for spec in numbers.specs]
+
+
 def test_earlier_runs_centre_the_sizes_on_their_optimum_and_narrow_them():
     task = mlp_task()
     first = isoflop.plan(task, budgets=BUDGETS)

@@ -13,7 +13,7 @@ from isoflop.planning.compute import HOUR, Compute, Hardware, compute_of, defaul
 from isoflop.planning.hardware import Accelerator, find_accelerator, resembles
 from isoflop.text import and_list, percent
 
-__all__ = ["EXAMPLES", "flops_of", "parse_compute", "parse_hardware", "spend_of"]
+__all__ = ["EXAMPLES", "parse_compute", "parse_hardware"]
 
 EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
 
@@ -91,19 +91,6 @@ def parse_hardware(
     if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}.")
     return _hardware(said, value, mfu, price, precision, number=1)
-
-
-def flops_of(value: float | str) -> float:
-    """FLOPs of a number, which is taken as it is, or of a phrase."""
-    return parse_compute(value).flops if isinstance(value, str) else value
-
-
-def spend_of(value: float | str) -> float:
-    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
-    if not isinstance(value, str):
-        return value
-    share = re.fullmatch(rf"\s*{_NUMBER}\s*%\s*", value)
-    return _number(share["number"]) / 100 if share else flops_of(value)
 
 
 # -- clauses -------------------------------------------------------------------------------------------------------

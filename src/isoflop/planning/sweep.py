@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
+from isoflop.planning.asked import asked
 from isoflop.planning.branches import branch_notes, branched, on_lattice, shared
 from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
@@ -81,26 +82,29 @@ class Sweep:
 def plan(
     task: Task,
     *,
-    budgets: Sequence[float] | None = None,
-    target: float | None = None,
-    spend: float | None = None,
+    budgets: Sequence[float | str] | None = None,
+    target: float | str | None = None,
+    spend: float | str | None = None,
     runs: Sequence[Run] = (),
     epochs: Sequence[float] | None = None,
 ) -> Sweep:
     """The runs that would answer the question, and what they cost; nothing is trained.
 
     budgets: FLOPs of each IsoFLOP curve. Or `target` and `spend`: the FLOPs of the run that is wanted in the end and
-        the share of them that the sweep may cost (above 1: FLOPs).
+        the share of them that the sweep may cost (above 1: FLOPs). Each may be written as "1e21", "8xH100 for 3 days
+        at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour".
     runs: what has been run so far; sizes are then centred on its estimate of the optimum and spread less.
     epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
         pass over as often, to show what repeated data are worth. None for all of the data.
 
     Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
-    not positive, too few sizes, too little data for the passes that the recipe allows.
+    not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows.
     """
-    wanted = _budgets(budgets, target, spend)
+    question = asked(budgets, target, spend)
+    wanted = _budgets(question.budgets, question.target, question.spend)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        return _planned(task, wanted, runs, epochs_to_sweep(task, epochs))
+        sweep = _planned(task, wanted, runs, epochs_to_sweep(task, epochs))
+    return replace(sweep, notes=(*question.notes, *sweep.notes))
 
 
 def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None]) -> Sweep:

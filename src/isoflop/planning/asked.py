@@ -1,0 +1,58 @@
+"""Budgets, target and spend of a question as FLOPs, whichever way they were written."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isoflop.planning.phrases import parse_compute
+
+__all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep is to cost and to answer, in FLOPs; `spend` up to 1 is a share of the target.
+
+    notes: what was assumed to read it.
+    """
+
+    budgets: tuple[float, ...] | None
+    target: float | None
+    spend: float | None
+    notes: tuple[str, ...] = ()
+
+
+def asked(budgets: Sequence[float | str] | None, target: float | str | None, spend: float | str | None) -> Asked:
+    """The question in FLOPs; numbers stay as they are.
+
+    Raises PlanError where a phrase cannot be read.
+    """
+    written = [*(budgets or ()), target, spend]
+    return Asked(
+        budgets=None if budgets is None else tuple(flops_of(budget) for budget in budgets),
+        target=None if target is None else flops_of(target),
+        spend=None if spend is None else spend_of(spend),
+        notes=tuple(dict.fromkeys(note for value in written for note in told_of(value))),
+    )
+
+
+def flops_of(value: float | str) -> float:
+    """FLOPs of a number, which is taken as it is, or of a phrase."""
+    return parse_compute(value).flops if isinstance(value, str) else value
+
+
+def spend_of(value: float | str) -> float:
+    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
+    share = _share(value)
+    return flops_of(value) if share is None else share
+
+
+def told_of(value: float | str | None) -> tuple[str, ...]:
+    """What was assumed to read a phrase, as notes."""
+    return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
+
+
+def _share(value: float | str) -> float | None:
+    """The share that a phrase such as 1% is."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return None if found is None else float(found[1]) / 100

@@ -1,0 +1,37 @@
+import pytest
+
+import isoflop
+from isoflop.planning.asked import asked, flops_of, spend_of
+from isoflop.planning.compute import HOUR
+
+HOURS = "1000 H100-hours at 40% MFU"
+FLOPS = 1000 * HOUR * 0.4 * 989.4e12
+
+
+def test_numbers_stay_as_they_are_for_those_who_check_them():
+    assert flops_of(-1.0) == -1.0
+    question = asked([1e17, -3.0], None, 0.5)
+    assert (question.budgets, question.target, question.spend) == ((1e17, -3.0), None, 0.5)
+
+
+def test_phrases_become_flops():
+    question = asked(["1e17", HOURS], HOURS, HOURS)
+    assert question.budgets == pytest.approx((1e17, FLOPS))
+    assert question.target == question.spend == pytest.approx(FLOPS)
+
+
+def test_a_share_of_the_target_may_be_percent():
+    assert spend_of("1%") == pytest.approx(0.01)
+    assert spend_of("0.02") == pytest.approx(0.02)
+
+
+def test_what_was_assumed_is_told_once():
+    question = asked(None, "8xH100 for 3 days", "100 H100-hours")
+    assert len(question.notes) == 1
+    assert "MFU" in question.notes[0]
+    assert asked([1e17], HOURS, "1%").notes == ()
+
+
+def test_a_phrase_that_cannot_be_read_is_refused():
+    with pytest.raises(isoflop.PlanError, match="is none of these"):
+        asked(["a lot"], None, None)
