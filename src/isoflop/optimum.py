@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoflop import text
+from isoflop.answers.conditions import Conditions
+from isoflop.answers.found import Place, find
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.questions import cost_of, the_question
-from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.answers.terms import with_conditions
+from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.intervals import LawRegion
-from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.fitting.waste import band, wasted_share
+from isoflop.fitting.waste import band
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -36,6 +38,8 @@ def predict(
     num_params: float | None = None,
     num_tokens: float | None = None,
     loss: float | None = None,
+    served_tokens: float | None = None,
+    unique_tokens: float | None = None,
     task: "Task | None" = None,
 ) -> Optimum:
     """How big a model and how much data, with intervals, the cost of being wrong and the reasons to doubt.
@@ -44,65 +48,61 @@ def predict(
     `loss`. With `task`, the optimum is sought under that model's counted FLOPs per token and among sizes that can be
     built; without, under the FLOPs that the runs record, 6 per param and token where they do not differ from it.
 
+    served_tokens: tokens that the model will serve; compute is then that of training and of serving together (Sardana
+        et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
+    unique_tokens: distinct training tokens that there are; beyond them some are repeated and worth less (Muennighoff
+        et al. 2023, eqs. 5-6).
+
     Raises DataError where not exactly one question is asked, or it has no answer.
     """
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
     question, value = the_question(asked)
-    cost, told = cost_of(fit, task, question, value)
-    target, draws = _compute(fit, question, value, cost)
-    N, D = fit.law.optimum(target, cost)
+    return _answer(fit, question, value, Conditions(served_tokens, unique_tokens), task)
+
+
+def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task: "Task | None") -> Optimum:
+    conditions.check(fit)
+    wanted = conditions.paid(question, value)
+    cost, told = cost_of(fit, task, lambda cost: conditions.law(fit.law, cost), question, wanted)
+    found = find(fit, conditions, cost, question, value)
+    place = found.middle
+    flops = float(place.training_flops)
+    is_given = question == "flops" and conditions.served_tokens is None
     answer = Optimum(
-        flops=target,
-        flops_needed=None if question == "flops" else estimate(target, draws, fit.level),
+        flops=flops,
+        flops_needed=None if is_given else found.estimate("training_flops"),
         level=fit.level,
-        num_params=estimate(N, fit.resamples.optimum(draws, cost)[0], fit.level),
-        num_tokens=estimate(D, fit.resamples.optimum(draws, cost)[1], fit.level),
-        loss=_loss(fit, target, draws, cost),
-        regret=_regret(fit, float(N), target, cost),
-        band=band(fit.law, target, cost),
-        extrapolation=max(math.log10(target / fit.largest), 0.0),
+        num_params=found.estimate("N"),
+        num_tokens=found.estimate("num_tokens"),
+        loss=None if place.loss is None else found.estimate("loss"),
+        regret=found.regret,
+        band=band(place.law, place.C, cost),
+        extrapolation=max(math.log10(flops / fit.largest), 0.0),
         holdout=fit.holdout,
-        notes=(*_notes(fit, target, draws), *told),
+        notes=(*_notes(fit, flops, found.draws.C), *told),
     )
     if fit.region is not None and question == "flops":
-        answer = _with_profile(answer, fit, fit.region, cost)
-    return answer if task is None else _with_size(answer, task)
+        answer = _with_profile(answer, fit.region, place, lambda law: conditions.law(law, cost), cost)
+    answer = with_conditions(answer, fit, found, conditions)
+    return answer if task is None else _with_size(answer, task, conditions)
 
 
-def _with_profile(answer: Optimum, fit: Fit, region: LawRegion, cost: CostPerToken | None) -> Optimum:
-    """The same values with profile intervals."""
+def _with_profile(
+    answer: Optimum, region: LawRegion, place: Place, bound: Callable[[Any], Any], cost: CostPerToken | None
+) -> Optimum:
+    """The same values with profile intervals; bound: the law that answers, made of one of the fit's."""
 
     def between(value: Estimate, measure: Callable[[Any], Any]) -> Estimate:
-        low, high = (math.exp(end) for end in region.range_of(lambda law: float(measure(law)), fit.level))
+        low, high = (math.exp(end) for end in region.range_of(lambda law: float(measure(bound(law))), answer.level))
         return Estimate(value.value, min(low, value.value), max(high, value.value))
 
-    C = answer.flops
+    C, offset = place.C, place.offset
     return replace(
         answer,
         num_params=between(answer.num_params, lambda law: law.optimum(C, cost)[0]),
-        num_tokens=between(answer.num_tokens, lambda law: law.optimum(C, cost)[1]),
+        num_tokens=between(answer.num_tokens, lambda law: law.optimum(C, cost)[1] - offset),
         loss=None if answer.loss is None else between(answer.loss, lambda law: law.optimal_loss(C, cost)),
     )
-
-
-def _compute(fit: Fit, question: str, value: float, cost: CostPerToken | None) -> tuple[float, Any]:
-    """FLOPs of the answer, and of each resample's answer."""
-    if question == "flops":
-        return value, value
-    return require_answer(fit.law, question, value, cost), flops_for(fit.resamples, question, value, cost)
-
-
-def _loss(fit: Fit, target: float, draws: Any, cost: CostPerToken | None) -> Estimate | None:
-    value = fit.law.optimal_loss(target, cost)
-    return None if value is None else estimate(value, fit.resamples.optimal_loss(draws, cost), fit.level)
-
-
-def _regret(fit: Fit, N: float, target: float, cost: CostPerToken | None) -> Estimate:
-    wasted = wasted_share(fit.resamples, N, target, cost)
-    if wasted is None or not np.isfinite(wasted).any():
-        return Estimate(math.nan, math.nan, math.nan)
-    finite = wasted[np.isfinite(wasted)]
-    return estimate(float(finite.mean()), finite, fit.level)
 
 
 def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
@@ -122,14 +122,15 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _with_size(answer: Optimum, task: "Task") -> Optimum:
+def _with_size(answer: Optimum, task: "Task", conditions: Conditions) -> Optimum:
     from isoflop.planning.sizing import count_size, size_near  # needs torch
 
     near = count_size(task, size_near(task, answer.num_params.value).size)
+    paid = answer.flops if answer.serving is None else answer.serving.total.value
     return replace(
         answer,
         size=near.size,
         size_num_params=near.num_params,
-        size_num_tokens=answer.flops / near.flops_per_token,
+        size_num_tokens=paid / near.flops_per_token - conditions.offset,
         unit=task.unit,
     )

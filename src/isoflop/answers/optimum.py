@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isoflop import text
+from isoflop.answers.repetition import Repetition
+from isoflop.answers.serving import Serving
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
 from isoflop.runs import SizeValue
@@ -17,8 +19,9 @@ class Optimum:
     """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
 
     flops: float
+    """Of the training run."""
     flops_needed: Estimate | None = None
-    """`flops` with its interval where params, tokens or a loss were asked for; None where `flops` was the question."""
+    """`flops` with its interval where they are part of the answer; None where they were the question."""
     level: float
     """Coverage aimed at by every interval, 0.9 for 90 %."""
     num_params: Estimate
@@ -37,6 +40,10 @@ class Optimum:
     size_num_tokens: float | None = None
     """Tokens that `flops` pays for at `size`."""
     unit: str = "token"
+    serving: Serving | None = None
+    """What is served and what that costs; None where only training was asked about."""
+    repetition: Repetition | None = None
+    """Passes over finite data; None where distinct tokens were not limited."""
     holdout: Holdout | None = None
     """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
     notes: tuple[str, ...] = ()
@@ -53,17 +60,24 @@ class Optimum:
 
 
 def _headline(answer: Optimum) -> str:
+    if (serving := answer.serving) is not None:
+        served = f"{text.count(serving.tokens)} {answer.unit}s"
+        total = text.flops(serving.total.value)
+        return f"Cheapest to train and to serve {served}: {total} FLOPs in all ({text.percent(answer.level)} intervals)"
     return f"Compute-optimal at {text.flops(answer.flops)} FLOPs ({text.percent(answer.level)} intervals)"
 
 
 def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     """Rows of the printed table: what, value, interval."""
     needed = answer.flops_needed
-    rows: list[tuple[str, ...]] = [] if needed is None else [("FLOPs", *_cells(needed, text.flops))]
+    rows = [] if answer.serving is None else answer.serving.rows()
+    if needed is not None and answer.serving is None:
+        rows.append(("FLOPs", *_cells(needed, text.flops)))
     rows += [
         ("params", *_cells(answer.num_params)),
         (f"{answer.unit}s", *_cells(answer.num_tokens)),
     ]
+    rows += [] if answer.repetition is None else answer.repetition.rows()
     if answer.loss is not None:
         rows.append(
             ("loss", text.number(answer.loss.value, 4), text.interval(answer.loss.low, answer.loss.high, _loss_text))

@@ -1,7 +1,8 @@
 """Which question was asked, and what a token costs in its answer."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from isoflop.fitting.laws import CostPerToken
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["cost_of", "the_question"]
+__all__ = ["cost_of", "require_positive", "the_question"]
 
 
 def the_question(asked: dict[str, float | None]) -> tuple[str, float]:
@@ -27,13 +28,23 @@ def the_question(asked: dict[str, float | None]) -> tuple[str, float]:
             f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
         )
     name, value = given[0]
-    if not (value > 0 and math.isfinite(value)):
-        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
+    require_positive(name, value)
     return name, float(value)
 
 
-def cost_of(fit: Fit, task: "Task | None", question: str, value: float) -> tuple[CostPerToken | None, tuple[str, ...]]:
-    """FLOPs per token as a function of size, and what is to be said about it."""
+def require_positive(name: str, value: float) -> None:
+    """Raise DataError where a number of a question cannot be one."""
+    if not (value > 0 and math.isfinite(value)):
+        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
+
+
+def cost_of(
+    fit: Fit, task: "Task | None", law_under: Callable[[CostPerToken | None], Any], question: str, value: float
+) -> tuple[CostPerToken | None, tuple[str, ...]]:
+    """FLOPs per token as a function of size, and what is to be said about it.
+
+    law_under: the law that answers, given a cost.
+    """
     measured = cost_for(fit.law, fit.runs)
     if task is None:
         return measured, () if measured is None else (_measured_note(fit, measured),)
@@ -41,8 +52,9 @@ def cost_of(fit: Fit, task: "Task | None", question: str, value: float) -> tuple
 
     cost, notes = measured, tuple[str, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
-        target = value if question == "flops" else require_answer(fit.law, question, value, cost)
-        around = float(fit.law.optimum(target, cost)[0])
+        law = law_under(cost)
+        target = value if question == "flops" else require_answer(law, question, value, cost)
+        around = float(law.optimum(target, cost)[0])
         sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
         counts = [count_size(task, size) for size in sizes]
         cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])

@@ -14,7 +14,7 @@ from isoflop.fitting.laws import ChinchillaLaw, CostPerToken, Posed, as_written,
 from isoflop.fitting.objective import Term
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw"]
+__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw", "worth"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class DataConstrainedLaw:
     def _effective(self, N: Any, D: Any, unique: Any) -> tuple[Any, Any]:
         """Effective params and tokens; those trained where no token is repeated."""
         fitting = np.where(np.less(unique, D), np.minimum(unique / self.tokens_per_param, N), N)
-        return _worth(N, fitting, self.R_N), _worth(D, np.minimum(unique, D), self.R_D)
+        return worth(N, fitting, self.R_N), worth(D, np.minimum(unique, D), self.R_D)
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,6 @@ class KaplanLaw:
         return Posed(terms, ("N_c", "D_c", "alpha_N / alpha_D", "alpha_D"), law, unit=float(np.exp(u)))
 
 
-def _worth(total: Any, first: Any, repetitions: float) -> Any:
+def worth(total: Any, first: Any, repetitions: float) -> Any:
     """What is left of a total whose first part counts in full and whose repetitions wear off."""
     return first + first * repetitions * -np.expm1(-(total / first - 1) / repetitions)

@@ -4,7 +4,7 @@ N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y.
 """
 
 import math
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from isoflop.fitting.laws import CostPerToken, cheapest_size
 from isoflop.fitting.points import Array
 from isoflop.fitting.posterior import Surfaces, Valley
 
-__all__ = ["KrigedLaw", "law_of"]
+__all__ = ["KrigedLaw", "for_search", "law_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +32,16 @@ class KrigedLaw:
     alpha: Any
     beta: Any
     surfaces: InitVar[Surfaces]
+    from_table: InitVar[bool] = False
 
     def __str__(self) -> str:
         values = (self.E, self.A, self.B, self.alpha, self.beta)
         E, A, B, alpha, beta = (text.number(float(np.median(value)), 3) for value in values)
         return f"L = {E} + {A} / N^{alpha} + {B} / D^{beta}, and a smooth discrepancy"
 
-    def __post_init__(self, surfaces: Surfaces) -> None:
+    def __post_init__(self, surfaces: Surfaces, from_table: bool) -> None:
         object.__setattr__(self, "_surfaces", surfaces)
+        object.__setattr__(self, "_from_table", from_table or np.ndim(self.E) == 0)
 
     def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
         """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default."""
@@ -71,8 +73,8 @@ class KrigedLaw:
         """Log N, loss and reducible loss of the optimum among all (N, D) of one product."""
         surfaces = self._given
         shift = sum(surfaces.plane.middle)
-        if np.ndim(self.E) == 0:
-            x, loss, reducible = np.moveaxis(self._table(log_ND - shift), -1, 0)
+        if self.__dict__["_from_table"]:
+            x, loss, reducible = self._looked_up(log_ND - shift)
         else:
             found = surfaces.valley(log_ND - shift)
             x, loss, reducible = found.x, found.loss, found.reducible
@@ -83,16 +85,27 @@ class KrigedLaw:
         surfaces: Surfaces = self.__dict__["_surfaces"]
         return surfaces
 
+    def _looked_up(self, c: Array) -> Array:
+        """Log N, loss and reducible loss at places c; each surface at its own where the law is one of arrays."""
+        table = self._table
+        if np.ndim(self.E) == 0:
+            return np.moveaxis(table(c), -1, 0)
+        c = np.clip(np.broadcast_to(c, self.E.shape), table.x[0], table.x[-1])
+        piece = np.clip(np.searchsorted(table.x, c) - 1, 0, len(table.x) - 2)
+        cubic = table.c[:, piece, :, np.arange(len(c))]  # shape (B, 4, 3)
+        step = (c - table.x[piece])[:, None]
+        return np.asarray(((cubic[:, 0] * step + cubic[:, 1]) * step + cubic[:, 2]) * step + cubic[:, 3]).T
+
     @cached_property
     def _table(self) -> PchipInterpolator:
-        """Medians over the surfaces as functions of c: log N, loss, reducible loss."""
+        """Log N, loss and reducible loss as functions of c: medians over the surfaces, or each surface's."""
         c = self._given.plane.c
         inside = np.arange(c.min() - 1, c.max() + 1.5, 0.35)
         outside = np.array([1, 2, 4, 8, 15, 30, 50])
         places = np.concatenate([inside[0] - outside[::-1], inside, inside[-1] + outside])
         found = self._given.valley(places[:, None])
-        medians = np.stack([np.median(values, axis=1) for values in (found.x, found.loss, found.reducible)], axis=1)
-        return PchipInterpolator(places, medians, extrapolate=True)
+        values = np.stack([found.x, found.loss, found.reducible], axis=1)
+        return PchipInterpolator(places, np.median(values, axis=2) if np.ndim(self.E) == 0 else values)
 
     def _near(self, log_ND: Array) -> "_Near":
         step = 0.05
@@ -127,6 +140,11 @@ def law_of(surfaces: Surfaces, *, middle: bool) -> KrigedLaw:
     alpha, beta = float(np.median(surfaces.alpha)), float(np.median(surfaces.beta))
     size, data = float(np.median(surfaces.A)) * math.exp(alpha * x), float(np.median(surfaces.B)) * math.exp(beta * y)
     return KrigedLaw(float(np.median(surfaces.E)), size, data, alpha, beta, surfaces)
+
+
+def for_search(law: Any) -> Any:
+    """The law for searches that ask thousands of times: a kriged one of arrays looks its valleys up in a table."""
+    return replace(law, surfaces=law._given, from_table=True) if isinstance(law, KrigedLaw) else law
 
 
 def _plain(value: Any) -> Any:

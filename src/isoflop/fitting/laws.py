@@ -14,10 +14,15 @@ from isoflop.errors import DataError
 from isoflop.fitting.objective import Term
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "Posed", "PowerLaw", "entry"]
+__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "Posed", "PowerLaw", "entry", "six_per_param"]
 
 CostPerToken = Callable[[Any], Any]
 """N -> FLOPs per token, for arrays of N."""
+
+
+def six_per_param(N: Any) -> Any:
+    """FLOPs of training on a token where nothing better is known: 2 forward and 4 backward per param."""
+    return 6 * N
 
 
 @dataclass(frozen=True, eq=False)

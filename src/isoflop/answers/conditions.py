@@ -1,0 +1,52 @@
+"""Conditions: what an answer is bound by besides compute, and the law that this makes of a fit's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop.answers.questions import require_positive
+from isoflop.errors import DataError
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.kriged import for_search
+from isoflop.fitting.laws import CostPerToken, FrontierLaw
+from isoflop.fitting.repeated import repeated_law
+from isoflop.fitting.served import FORWARD_SHARE, ServedLaw
+
+__all__ = ["Conditions"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Tokens that the model will serve, and distinct training tokens that there are; None where it does not matter."""
+
+    served_tokens: float | None = None
+    unique_tokens: float | None = None
+
+    def check(self, fit: Fit) -> None:
+        """Raise DataError where a number is impossible or the fit says nothing about sizes off the optimum."""
+        for name in ("served_tokens", "unique_tokens"):
+            if (value := getattr(self, name)) is not None:
+                require_positive(name, value)
+                if isinstance(fit.law, FrontierLaw):
+                    raise DataError(
+                        f"predict: {name} needs a law of the loss at any params and tokens, but {fit.approach!r} gives "
+                        f"the compute-optimal ones alone; fit with Kriging() or Parametric()."
+                    )
+
+    @property
+    def offset(self) -> float:
+        """Training tokens that cost as much as what is served."""
+        return 0.0 if self.served_tokens is None else self.served_tokens * FORWARD_SHARE
+
+    def paid(self, question: str, value: float) -> float:
+        """The value in tokens that compute pays for, where it is of tokens trained on."""
+        return value + self.offset if question == "num_tokens" else value
+
+    def training_law(self, law: Any, cost: CostPerToken | None) -> Any:
+        """The law where compute pays for training alone, with the distinct tokens that there are."""
+        law = law if self == Conditions() else for_search(law)
+        return law if self.unique_tokens is None else repeated_law(law, self.unique_tokens, cost)
+
+    def law(self, law: Any, cost: CostPerToken | None) -> Any:
+        """The law where compute pays for serving too; its tokens are those trained and `offset`."""
+        training = self.training_law(law, cost)
+        return training if self.served_tokens is None else ServedLaw(training, self.served_tokens)

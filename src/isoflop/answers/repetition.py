@@ -1,0 +1,57 @@
+"""Repetition: how often an answer passes over finite data, and what that is worth."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop import text
+from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.fitting.forms import DataConstrainedLaw
+from isoflop.fitting.repeated import RepeatedLaw
+
+__all__ = ["NEARLY_FREE", "Repetition", "repetition_notes", "repetition_of"]
+
+NEARLY_FREE = 4.0
+"""Epochs up to which repeated tokens are worth about as much as new ones (Muennighoff et al. 2023, 2305.16264)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """Passes over the `unique_tokens` that there are."""
+
+    unique_tokens: float
+    epochs: Estimate
+    """Tokens trained on, in passes over the distinct ones; below 1 where not all of them are needed."""
+    worth: Estimate
+    """Distinct tokens that would do as much as those trained on."""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Rows of the printed answer: what, value, interval."""
+        epochs = text.interval(self.epochs.low, self.epochs.high, text.number)
+        worth = text.interval(self.worth.low, self.worth.high)
+        return [("epochs", text.number(self.epochs.value), epochs), ("effective tokens", text.count(self.worth.value), worth)]
+
+
+def repetition_of(law: RepeatedLaw, num_tokens: float, draws: Any, level: float) -> Repetition:
+    """Passes of the tokens of an answer, and of the tokens of its draws."""
+    return Repetition(
+        unique_tokens=law.unique,
+        epochs=estimate(num_tokens / law.unique, draws / law.unique, level),
+        worth=estimate(law.effective(1.0, num_tokens)[1], law.effective(1.0, draws)[1], level),
+    )
+
+
+def repetition_notes(found: Repetition, law: RepeatedLaw, fitted: Any) -> tuple[str, ...]:
+    """What to doubt about an answer that repeats its data."""
+    notes = []
+    if found.epochs.value > NEARLY_FREE:
+        notes.append(
+            f"It passes {text.number(found.epochs.value)} times over the {text.count(found.unique_tokens)} distinct "
+            f"tokens; beyond {NEARLY_FREE:.0f} epochs repeated tokens are worth much less than new ones, and models "
+            f"may overfit."
+        )
+    if found.epochs.value > 1 and not isinstance(fitted, DataConstrainedLaw):
+        notes.append(
+            f"What repeated tokens are worth is as published (Muennighoff et al. 2023: R_D {law.R_D:g}, R_N "
+            f"{law.R_N:g}), not measured in these runs."
+        )
+    return tuple(notes)
