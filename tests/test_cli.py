@@ -112,6 +112,14 @@ def test_predict_answers_each_question(run, table, option):
     assert "Compute-optimal at" in out
 
 
+@pytest.mark.parametrize("arguments", [("fit", "TABLE", "--target"), ("predict", "TABLE", "--flops")])
+def test_compute_may_be_told_in_hours_and_an_assumed_mfu_is_noted(run, table, arguments):
+    _, out, _ = run(*(table if argument == "TABLE" else argument for argument in arguments), "8xH100 for 1 day")
+
+    assert "Compute-optimal at 2.6e+20 FLOPs" in out
+    assert out.count("No MFU was given") == 1
+
+
 def test_predict_prints_json(run, table):
     assert json.loads(run("predict", table, "--flops=1e20", "--json")[1])["flops"] == 1e20
 
@@ -137,6 +145,7 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
         (("fit", "TABLE", "--column", "params=x"), "has no column 'x'"),
         (("predict", "TABLE"), "one question at a time"),
         (("predict", "TABLE", "--flops=1e20", "--task=nothing"), "A task is named as module:task or file.py:task"),
+        (("fit", "TABLE", "--target", "8xH10 for 3 days"), "There is no accelerator 'H10' in the table"),
         (("plan", "no_such_module:task", "--budget=1e9"), "There is no module 'no_such_module'"),
         (("plan", "json:dumps2", "--budget=1e9"), "json:dumps2 must be an isoflop.Task"),
         (("plan", "gone.py:task", "--budget=1e9"), "There is no module 'gone.py'"),
@@ -184,8 +193,8 @@ def test_help_names_the_verbs_and_the_exit_codes(run):
     assert all(verb in out for verb in ("plan", "train", "fit", "predict", "report", "Exit codes"))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "TABLE", "--target", "1e20"]])
-def test_help_and_fit_import_neither_torch_nor_matplotlib_and_are_quick(table, arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "TABLE", "--target", "1e20"], ["budget", "1e21"]])
+def test_help_fit_and_budget_import_neither_torch_nor_matplotlib_and_are_quick(table, arguments):
     code = (
         "import sys\nfrom isoflop.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('torch', 'matplotlib', 'pandas') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""isoflop plan | train | fit | predict | report: the five verbs on the command line; status | rerun for a store.
+"""isoflop plan | train | fit | predict | report: the five verbs on the command line; and budget, status, rerun.
 
 Exit codes: 0 done; 1 a fault of isoflop or of the task's code, with its traceback; 2 a question that cannot be
 answered or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isoflop.cli_arguments import APPROACHES, FORMS, approach_of, columns_of, load_task, writer_of
+from isoflop.cli_budget import budget
 from isoflop.errors import DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
@@ -50,10 +51,19 @@ Column = Annotated[
 Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")]
 Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Target = Annotated[float | None, typer.Option(help="FLOPs of the run that is wanted, e.g. 1e21.")]
+Target = Annotated[
+    str | None, typer.Option(help="FLOPs of the run that is wanted, e.g. 1e21 or '8xH100 for 3 days at 40% MFU'.")
+]
 TaskOption = Annotated[str | None, typer.Option(help="module:task, for an answer in sizes that can be built.")]
-Budget = Annotated[list[float] | None, typer.Option(help="FLOPs of one IsoFLOP curve; repeat it for each curve.")]
-Spend = Annotated[float | None, typer.Option(help="Share of the target that the sweep may cost; above 1: FLOPs.")]
+Budget = Annotated[
+    list[str] | None, typer.Option(help="FLOPs of one IsoFLOP curve, or '10 H100-hours'; repeat it for each curve.")
+]
+Spend = Annotated[
+    str | None, typer.Option(help="What the sweep may cost: 1% of the target, FLOPs, or '$500 at $2.50/H100-hour'.")
+]
+
+
+app.command()(budget)
 
 
 @app.callback(invoke_without_command=True)
@@ -145,7 +155,8 @@ def fit(
 def predict(
     runs: SourceArgument,
     flops: Annotated[
-        list[float] | None, typer.Option(help="Compute to be spent; repeat it for a table over computes.")
+        list[str] | None,
+        typer.Option(help="Compute to be spent, in FLOPs or as `isoflop budget` takes it; repeat it for a table."),
     ] = None,
     params: Annotated[float | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
@@ -166,8 +177,7 @@ def predict(
     writes = writer_of(form)
     fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
     others = {"num_params": params, "num_tokens": tokens, "loss": loss}
-    asked = [{"flops": value, **others} for value in flops or (None,)]
-    answers = [_answer(fitted, loaded, **question) for question in asked]
+    answers = [_answer(fitted, loaded, flops=value, **others) for value in flops or (None,)]
     if export is not None:
         _export(loaded, answers, export)
     if as_json:
@@ -181,7 +191,7 @@ def predict(
 @app.command()
 def report(
     runs: SourceArgument,
-    target: Annotated[float, typer.Option(help="FLOPs of the run that is wanted, e.g. 1e21.")],
+    target: Annotated[str, typer.Option(help="FLOPs of the run that is wanted, as for `isoflop plan`.")],
     path: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     task: TaskOption = None,
     approach: Approach = None,
@@ -258,10 +268,13 @@ def _fit(source: str, approach: str | None, level: float, column: Sequence[str] 
     return dataclasses.replace(fitted, notes=(*fitted.notes, *told))
 
 
-def _answer(fitted: "Fit", task: "Task | None", **question: float | None) -> "Optimum":
+def _answer(fitted: "Fit", task: "Task | None", *, flops: str | None = None, **question: float | None) -> "Optimum":
     from isoflop.optimum import predict as predict_optimum
+    from isoflop.planning.asked import flops_of, told_of
 
-    return predict_optimum(fitted, task=task, **question)
+    spent = None if flops is None else flops_of(flops)
+    answer = predict_optimum(fitted, task=task, flops=spent, **question)
+    return dataclasses.replace(answer, notes=(*answer.notes, *told_of(flops)))
 
 
 def _table_of(answers: "Sequence[Optimum]", form: str) -> str:
@@ -284,13 +297,14 @@ def _export(task: "Task | None", answers: "Sequence[Optimum]", path: Path) -> No
     export_run(task, answers[0], path)
 
 
-def _live_page(page: Path, target: float | None, sweep: "Sweep", task: "Task", store: "DirectoryStore") -> Any:
+def _live_page(page: Path, target: str | None, sweep: "Sweep", task: "Task", store: "DirectoryStore") -> Any:
+    from isoflop.planning.asked import flops_of
     from isoflop.reporting.live import live_report
 
     if target is None:
         raise DataError("--page answers for one compute; give --target, the FLOPs of the run that is wanted.")
     known = [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
-    return live_report(page, target=target, sweep=sweep, runs=known, task=task)
+    return live_report(page, target=flops_of(target), sweep=sweep, runs=known, task=task)
 
 
 if __name__ == "__main__":

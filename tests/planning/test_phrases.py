@@ -2,7 +2,7 @@ import pytest
 
 import isoflop
 from isoflop.planning.compute import HOUR
-from isoflop.planning.phrases import parse_compute, parse_hardware
+from isoflop.planning.phrases import parse_compute, parse_hardware, parse_share
 
 H100 = 989.4e12  # dense FLOP/s in bf16
 DAY = 24 * HOUR
@@ -117,7 +117,7 @@ def test_a_notebook_shows_the_same():
         ("8xH100 for 3 days for 2 days", "says its time once"),
         ("8xH100 for 3 days, 400 H100-hours", "says time and device-hours; leave one of them out"),
         ("1e21 FLOPs on 8xH100 for 3 days", "says FLOPs and time"),
-        ("8xH100 for 3 days at 40 MFU", "at most 100%, but got 40"),
+        ("8xH100 for 3 days at 40 MFU", "at most 100%, but got '8xH100 for 3 days at 40 MFU'"),
         ("8xH100 for 3 days at 0% MFU", "above 0"),
         ("8xH100 for 0 days", "longer than 0 hours"),
         ("0xH100 for 3 days", "1 or more"),
@@ -148,3 +148,13 @@ def test_hardware_is_one_device_unless_a_number_is_said():
 def test_hardware_is_devices_and_nothing_that_is_spent(phrase):
     with pytest.raises(isoflop.PlanError, match="Hardware is written as '8xH100'"):
         parse_hardware(phrase)
+
+
+def test_an_mfu_is_written_as_percent_or_as_a_share():
+    assert parse_share("40%") == parse_share("0.4") == parse_share(" 40 % MFU") == 0.4
+
+
+@pytest.mark.parametrize("written", ["40", "0", "high", "-1%"])
+def test_an_mfu_that_is_no_share_is_refused(written):
+    with pytest.raises(isoflop.PlanError, match="MFU is"):
+        parse_share(written)

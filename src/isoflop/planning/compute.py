@@ -107,7 +107,8 @@ def _rows(compute: Compute) -> list[tuple[str, ...]]:
     hardware, hours = compute.hardware, compute.device_hours
     if hardware is None or hours is None:
         return []
-    rows: list[tuple[str, ...]] = [("on", _device_text(hardware)), ("MFU", text.percent(hardware.mfu))]
+    rows: list[tuple[str, ...]] = [("on", _device_text(hardware)), ("source", hardware.accelerator.source)]
+    rows.append(("MFU", text.percent(hardware.mfu)))
     rows.append((f"{hardware.accelerator.name} hours", _hours_text(hours)))
     if compute.seconds is not None:
         rows.append(("time", f"{text.duration(compute.seconds)} on {hardware.number}"))
@@ -120,7 +121,7 @@ def _rows(compute: Compute) -> list[tuple[str, ...]]:
 def _device_text(hardware: Hardware) -> str:
     device = hardware.accelerator
     peak = f"{device.peak(hardware.precision) / 1e12:,.4g}e12 FLOP/s in {hardware.precision}"
-    return f"{device.name}: {peak} (dense), {device.memory_bytes / 1e9:.0f} GB [{device.source}]"
+    return f"{device.name}: {peak} (dense), {device.memory_bytes / 1e9:.0f} GB"
 
 
 def _hours_text(hours: float) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from isoflop.errors import PlanError
 from isoflop.planning.compute import HOUR, Compute, Hardware, compute_of, default_mfu
 from isoflop.planning.hardware import Accelerator, find_accelerator, resembles
-from isoflop.text import and_list, percent
+from isoflop.text import percent
 
-__all__ = ["EXAMPLES", "parse_compute", "parse_hardware"]
+__all__ = ["EXAMPLES", "parse_compute", "parse_hardware", "parse_share"]
 
 EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
 
@@ -91,6 +91,17 @@ def parse_hardware(
     if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}.")
     return _hardware(said, value, mfu, price, precision, number=1)
+
+
+def parse_share(value: str) -> float:
+    """An MFU as a share, from 40% or 0.4.
+
+    Raises PlanError where it is not one.
+    """
+    found = _KINDS["MFU"].fullmatch(value.strip())
+    if found is None:
+        raise PlanError(f"MFU is written as 40% or 0.4, but got {value!r}.")
+    return _share_of(found.groupdict(), value)
 
 
 # -- clauses -------------------------------------------------------------------------------------------------------
@@ -184,14 +195,21 @@ def _accelerator(said: Said, phrase: str) -> Accelerator:
 
 def _mfu(said: Said, phrase: str, given: float | None, precision: str) -> tuple[float, tuple[str, ...]]:
     if "MFU" in said:
-        given = _number(said["MFU"]["number"]) / (100 if "percent" in said["MFU"] else 1)
-    if given is None:
-        share, source = default_mfu(precision)
-        note = f"No MFU was given, so {percent(share)} is assumed: {source}; say yours, as in 'at 40% MFU'."
-        return share, (note,)
-    if not 0 < given <= 1:
-        raise PlanError(f"MFU is a share of the peak, above 0 and at most 100%, but got {given:g} for {phrase!r}.")
-    return given, ()
+        return _share_of(said["MFU"], phrase), ()
+    if given is not None:
+        return _checked_share(given, given), ()
+    share, source = default_mfu(precision)
+    return share, (f"No MFU was given, so {percent(share)} is assumed: {source}; say yours, as in 'at 40% MFU'.",)
+
+
+def _share_of(parts: Mapping[str, str], phrase: str) -> float:
+    return _checked_share(_number(parts["number"]) / (100 if parts.get("percent") else 1), phrase)
+
+
+def _checked_share(share: float, value: float | str) -> float:
+    if not 0 < share <= 1:
+        raise PlanError(f"MFU is a share of the peak, above 0 and at most 100%, but got {value!r}.")
+    return share
 
 
 def _whole(number: str, phrase: str) -> int:
