@@ -120,6 +120,12 @@ def test_compute_may_be_told_in_hours_and_an_assumed_mfu_is_noted(run, table, ar
     assert out.count("No MFU was given") == 1
 
 
+def test_predict_keeps_the_size_to_a_devices_memory(run, table):
+    _, out, _ = run("predict", table, "--flops=1e24", "--device-memory", "L4")
+
+    assert "1.50B params in 24.0 GB" in " ".join(out.split())
+
+
 def test_predict_prints_json(run, table):
     assert json.loads(run("predict", table, "--flops=1e20", "--json")[1])["flops"] == 1e20
 
@@ -169,7 +175,7 @@ def test_ctrl_c_is_exit_code_130(run, table, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("isoflop.storage.tables.read_runs", stop)
+    monkeypatch.setattr("isoflop.storage.tables.read_table", stop)
 
     assert run("fit", table)[0] == 130
 

@@ -27,6 +27,7 @@ _HOMES = {
     "Run": "runs",
     "Fit": "fitting.fit",
     "Optimum": "optimum",
+    "Optima": "optimum",
     "Estimate": "optimum",
     "Parametric": "fitting.parametric",
     "IsoFLOP": "fitting.isoflop",
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.parametric import Parametric as Parametric
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.optimum import Estimate as Estimate
+    from isoflop.optimum import Optima as Optima
     from isoflop.optimum import Optimum as Optimum
     from isoflop.optimum import predict as predict
     from isoflop.pipeline import find_optimal as find_optimal

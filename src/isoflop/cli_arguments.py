@@ -24,7 +24,7 @@ FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv
 
 
 def writer_of(name: str) -> str:
-    """The function of reporting/written.py for a form."""
+    """The function of written.py for a form."""
     if name not in FORMS:
         raise DataError(f"--format must be {' or '.join(FORMS)}, but got {name!r}.")
     return FORMS[name]

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from isoflop import text
 from isoflop.answers.conditions import Conditions
 from isoflop.answers.found import Place, find
+from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.questions import cost_of, the_question
+from isoflop.answers.questions import Values, cost_of, is_one, require_positive, the_question
 from isoflop.answers.terms import with_conditions
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
@@ -23,14 +24,13 @@ from isoflop.fitting.waste import band
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["Estimate", "Optimum", "predict"]
+__all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 FAR = 30.0
 """Factor beyond the largest run from which an answer is called far."""
 
 
-@one_blas_thread
-@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
+@overload
 def predict(
     fit: Fit,
     *,
@@ -41,12 +41,40 @@ def predict(
     served_tokens: float | None = None,
     unique_tokens: float | None = None,
     task: "Task | None" = None,
-) -> Optimum:
+) -> Optimum: ...
+@overload
+def predict(
+    fit: Fit,
+    *,
+    flops: Values | None = None,
+    num_params: Values | None = None,
+    num_tokens: Values | None = None,
+    loss: Values | None = None,
+    served_tokens: float | None = None,
+    unique_tokens: float | None = None,
+    task: "Task | None" = None,
+) -> Optimum | Optima: ...
+@one_blas_thread
+@np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
+def predict(
+    fit: Fit,
+    *,
+    flops: Values | None = None,
+    num_params: Values | None = None,
+    num_tokens: Values | None = None,
+    loss: Values | None = None,
+    served_tokens: float | None = None,
+    unique_tokens: float | None = None,
+    task: "Task | None" = None,
+) -> Optimum | Optima:
     """How big a model and how much data, with intervals, the cost of being wrong and the reasons to doubt.
 
-    One question: `flops`, the compute to be spent; or the compute-optimal answer that has `num_params`, `num_tokens` or
-    `loss`. With `task`, the optimum is sought under that model's counted FLOPs per token and among sizes that can be
-    built; without, under the FLOPs that the runs record, 6 per param and token where they do not differ from it.
+    One question: `flops`, the compute to be spent, or the compute-optimal
+    answer that has `num_params`, `num_tokens` or `loss`. With `task`, the optimum is sought under that model's counted
+    FLOPs per token and among sizes that can be built; without, under the FLOPs that the runs record, 6 per param and
+    token where they do not differ from it.
+
+    Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for each, as one table.
 
     served_tokens: tokens that the model will serve; compute is then that of training and of serving together (Sardana
         et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
@@ -56,8 +84,17 @@ def predict(
     Raises DataError where not exactly one question is asked, or it has no answer.
     """
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
-    question, value = the_question(asked)
-    return _answer(fit, question, value, Conditions(served_tokens, unique_tokens), task)
+    question, given = the_question(asked)
+    values = [given] if is_one(given) else list(given)
+    answers = [_told(fit, question, value, (served_tokens, unique_tokens), task) for value in values]
+    return answers[0] if is_one(given) else Optima(tuple(answers))
+
+
+def _told(fit: Fit, question: str, given: float, bounds: tuple[Any, Any], task: "Task | None") -> Optimum:
+    """The answer for one value; bounds: tokens served and distinct."""
+    value = require_positive(question, given)
+    conditions = Conditions(*bounds)
+    return _answer(fit, question, value, conditions, task)
 
 
 def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task: "Task | None") -> Optimum:

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.fit import fit
 from isoflop.optimum import Optimum, predict
-from isoflop.planning.asked import Asked, asked, told_of
+from isoflop.planning.asked import Asked, asked
 from isoflop.planning.sweep import Sweep, plan
 from isoflop.recipe import Recipe
 from isoflop.storage.store import Store
@@ -62,8 +61,7 @@ def find_optimal(
     question = asked(budgets, target, spend)
     sweep = current_ranks().told(lambda: _planned(task, store, question))
     runs = train(task, sweep, store=store, executor=executor)
-    answer = predict(fit(runs), flops=question.target, task=task)
-    return replace(answer, notes=(*answer.notes, *told_of(target)))
+    return predict(fit(runs), flops=target, task=task)
 
 
 def _planned(task: Task, store: Store, question: Asked) -> Sweep:

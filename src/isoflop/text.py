@@ -5,7 +5,19 @@ import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
 
-__all__ = ["and_list", "bullets", "columns", "count", "duration", "flops", "html", "interval", "number", "percent"]
+__all__ = [
+    "and_list",
+    "bullets",
+    "columns",
+    "count",
+    "duration",
+    "flops",
+    "html",
+    "interval",
+    "loss",
+    "number",
+    "percent",
+]
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -57,6 +69,13 @@ def duration(seconds: float) -> str:
 def interval(low: float, high: float, write: Callable[[float], str] = count) -> str:
     """Two ends of an interval: 61.0B to 88.4B."""
     return f"{write(low)} to {write(high)}"
+
+
+def loss(value: float) -> str:
+    """A loss in a column: three decimals, so that they line up at the point; more where it is small."""
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.3f}" if abs(value) >= 0.1 else number(value)
 
 
 def and_list(words: Sequence[str], most: int = 6) -> str:

@@ -1,9 +1,9 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 from brute_force import best_at, cheapest_for, compute_where, repeating
+from simulated import a_sweep
 
 from isoflop.errors import DataError
 from isoflop.fitting.costs import measured_cost
@@ -12,12 +12,9 @@ from isoflop.fitting.fit import fit
 from isoflop.fitting.forms import DataConstrainedLaw
 from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import predict
-from isoflop.runs import Run, RunSpec
 
-LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 SERVED, UNIQUE = 1e12, 2e10
 QUESTIONS = {
     "flops": {"flops": 1e22},
@@ -32,18 +29,6 @@ QUESTIONS = {
 
 def six(N):
     return 6 * N
-
-
-def a_sweep(noise=0.0, dearer=lambda N: 1.0):
-    """Four budgets x seven sizes of a law; a token costs 6N times dearer(N)."""
-    random, runs = np.random.default_rng(0), []
-    for budget in (1e18, 1e19, 1e20, 1e21):
-        for N in LAW.optimum(budget)[0] * np.geomspace(1 / 4, 4, 7):
-            D = budget / (6 * N * dearer(N))
-            spec = RunSpec(num_params=N, num_tokens=D, flops=budget, budget=budget)
-            loss = float(LAW.loss(N, D) * np.exp(noise * random.standard_normal()))
-            runs.append(Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=budget))
-    return runs
 
 
 @pytest.fixture(scope="module", params=["six flops per param", "counted flops"])

@@ -88,6 +88,19 @@ def test_sizes_that_heads_do_not_divide_are_not_found():
     assert all(count.size % 6 == 0 for count in sizes_near(task, [1e3, 1e4, 1e6]))
 
 
+def test_a_size_near_an_n_may_be_kept_to_a_limit():
+    task = mlp_task()
+    free = size_near(task, 1000)
+    limited = size_near(task, 1000, most=free.num_params - 1)
+    assert limited.size == free.size - 1
+    assert size_near(task, 1000, most=300).num_params <= 300 < num_params_at(task, size_near(task, 300).size + 1)
+
+
+def test_a_limit_below_every_size_is_refused():
+    with pytest.raises(isoflop.PlanError, match="No size of 'width' has at most 10 params"):
+        size_near(mlp_task(), 1000, most=10)
+
+
 def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
     task = mlp_task()
     for wanted in (30, 1e3, 12345, 1e6):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -83,7 +84,16 @@ def test_a_rich_table_shows_names_without_obeying_them():
 def test_specs_show_what_a_sweep_asks_for(sweep):
     text = to_text(specs_table(run.spec for run in sweep[:1]))
 
-    assert text.splitlines()[0].split() == ["budget", "params", "tokens", "FLOPs", "tokens/param", "seed"]
+    assert text.splitlines()[0].split() == ["budget", "params", "tokens", "per", "param", "FLOPs"]
+
+
+def test_epochs_and_seeds_are_shown_where_they_tell_runs_apart(sweep):
+    spec = replace(sweep[0].spec, batch=8, tokens_per_example=100.0, epochs=0.5)
+    headings = specs_table([spec, replace(spec, seed=1)]).headings()
+    assert "seed" in headings
+    assert "epochs" not in headings
+    assert "epochs" in specs_table([replace(spec, epochs=2.0)]).headings()
+    assert specs_table([replace(spec, num_tokens=3200.0)], {}, {}).cells()[0][-3:-1] == ["4", "8"]
 
 
 def test_valleys_show_minima_that_runs_bracket(sweep):

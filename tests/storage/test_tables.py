@@ -11,7 +11,7 @@ from isoflop.errors import DataError, StoreError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import MemoryStore
-from isoflop.storage.tables import read_runs, table_notes
+from isoflop.storage.tables import read_runs, read_table, table_notes
 
 TABLE = "params,tokens,flops,loss,compute_budget\n1e6,2e7,1.3e14,4.5,1e14\n2e6,1e7,1.2e14,4.6,\n"
 
@@ -207,12 +207,67 @@ def test_an_empty_table_is_refused(write, text):
 
 
 def test_missing_columns_are_named_with_what_was_found_and_a_guess(write):
-    message = refusal(write("parms,tokens,loss\n1e6,2e7,4.5\n"))
+    message = refusal(write("model params used,tokens,loss\n1e6,2e7,4.5\n"))
 
     assert message == (
-        "runs.csv has no column for params; it has parms, tokens and loss. Say which column it is, as in "
-        "columns={'params': 'parms'} (--column params=parms)."
+        "runs.csv has no column for params; it has model params used, tokens and loss. Say which column it is, as in "
+        "columns={'params': 'model params used'} (--column 'params=model params used')."
     )
+
+
+@pytest.mark.parametrize("header", ["parms,Token,val_los", "parameter,tokens,finl_loss", "num_parms,n_token,eval_los"])
+def test_a_name_that_is_near_to_one_field_alone_is_taken_for_it_and_said(write, header):
+    table = read_table(write(f"{header}\n1e6,2e7,4.5\n"))
+
+    assert [(run.num_params, run.num_tokens, run.loss) for run in table.runs] == [(1e6, 2e7, 4.5)]
+    assert "Columns of the table were read so: " in table.notes[0]
+    assert repr(header.split(",")[0]) in table.notes[0]
+
+
+@pytest.mark.parametrize("header", ["mparams,tokens,loss", "params,mtokens,loss", "parms,params2,tokens,loss"])
+def test_a_name_that_is_near_but_may_mean_something_else_is_refused(write, header):
+    message = refusal(write(f"{header}\n{','.join('1234')[: 2 * header.count(',') + 1]}\n"))
+
+    assert "has no column for" in message
+    assert header.split(",")[0] in message
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["N (M),tokens_B,loss", "params [in millions],Tokens (1e9),loss", "n_params_M,train tokens in billions,loss"],
+)
+def test_units_in_the_names_of_columns_are_used_and_said(write, header):
+    table = read_table(write(f"{header}\n350,7,2.9\n"))
+
+    assert [(run.num_params, run.num_tokens) for run in table.runs] == [(3.5e8, 7e9)]
+    assert "params in units of 1e+06" in table.notes[0]
+    assert "tokens in units of 1e+09" in table.notes[0]
+
+
+def test_a_factor_in_the_mapping_goes_before_the_unit_of_the_name(write):
+    path = write("N (M),D,loss,eval\n350,7,2.9,3\n")
+
+    plain = read_table(path, columns={"params": "N (M)", "num_tokens": "D * 1e9"})
+    stated = read_runs(path, columns={"params": "N (M) * 1e3", "tokens": "D*1e9"})
+
+    assert (plain.runs[0].num_params, plain.runs[0].num_tokens) == (3.5e8, 7e9)
+    assert "'D'" not in plain.notes[0]
+    assert stated[0].num_params == 3.5e5
+
+
+def test_a_column_whose_own_name_holds_a_product_is_that_column(write):
+    assert read_runs(write("N * 2,D,loss\n350,7,2.9\n"), columns={"params": "N * 2"})[0].num_params == 350
+
+
+def test_a_factor_for_the_loss_is_refused(write):
+    assert "may give a factor for params, tokens" in refusal(write(TABLE), columns={"loss": "loss * 2"})
+
+
+def test_a_unit_in_a_name_that_makes_the_counts_impossible_is_refused(write):
+    message = refusal(write("params (M),tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n"))
+
+    assert "'params (M)' says that its numbers are in units of 1e+06, which makes the middle row" in message
+    assert "columns={'params': 'params (M) * 1'}" in message
 
 
 def test_all_missing_columns_are_named_at_once(write):
@@ -245,12 +300,75 @@ def test_a_column_that_is_not_there_is_refused_with_the_closest(write):
     assert "no column 'Tokns' (did you mean 'tokens'?)" in refusal(write(TABLE), columns={"tokens": "Tokns"})
 
 
-def test_text_where_a_number_belongs_is_refused_with_its_row_and_column(write):
-    message = refusal(write(TABLE + "\n1.3B,2e7,1e14,4.5,\n"))
+@pytest.mark.parametrize(
+    ("cell", "params"),
+    [("1.3B", 1.3e9), ("350M", 3.5e8), ("350 m", 3.5e8), ("2.5e9 ", 2.5e9), ('"1,300,000"', 1.3e6), ("7k", 7e3)],
+)
+def test_counts_are_read_as_people_write_them(write, cell, params):
+    assert read_runs(write(f"params,tokens,loss\n{cell},2T,4.5\n"))[0].num_params == params
+
+
+def test_a_cell_with_a_unit_of_its_own_leaves_that_of_the_name(write):
+    runs = read_runs(write("params (M),tokens,loss\n350,2e10,3\n1.3B,2e10,2.8\n"))
+
+    assert [run.num_params for run in runs] == [3.5e8, 1.3e9]
+
+
+def test_a_loss_has_no_unit(write):
+    assert "loss must hold numbers, but row 2 of runs.csv has '4.5k'" in refusal(write("N,D,loss\n1e6,2e7,4.5k\n"))
+
+
+def test_text_in_some_rows_sets_them_aside_with_the_reason(write):
+    runs = read_runs(write(TABLE + "big,2e7,1e14,4.5,\n3e6,2e7,1e14,diverged,\n5e6,2e7,1e14,2.9,\n"))
+
+    assert [run.status for run in runs] == ["completed", "completed", "failed", "failed", "completed"]
+    assert runs[2].error == "the table has text for its params"
+    assert runs[3].error == "the table has text for its loss"
+
+
+def test_a_column_of_text_is_refused_with_its_first_row_and_their_number(write):
+    message = refusal(write("params,tokens,loss\n1e6,2e7,4.5\ntiny,2e7,4.5\nsmall,1e7,4.6\nbase,1e7,4.2\n"))
 
     assert message == (
-        "params must be a number, but row 5 of runs.csv has '1.3B'; write it as in 1.3e9, or take that row out."
+        "params must hold numbers, but row 3 of runs.csv has 'tiny' and 2 more rows have text; write numbers as in "
+        "1.3e9 or 1.3B, or name another column."
     )
+
+
+def mixed(unit, field):
+    """A table of 40 rows, of which every other one has its params or tokens in a unit."""
+    rows = ["params,tokens,loss"]
+    for number in range(40):
+        counts = {"params": 1e7 * 1.2**number, "tokens": 2e8 * 1.2**number}
+        counts[field] /= unit if number % 2 else 1
+        rows.append(f"{counts['params']!r},{counts['tokens']!r},3.5")
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(("unit", "field"), [(1e6, "params"), (1e9, "params"), (1e9, "tokens")])
+def test_a_column_in_two_units_is_refused_with_the_rows_that_differ(write, unit, field):
+    message = refusal(write(mixed(unit, field)))
+
+    assert f"{field} must be in one unit, but rows 3, 5, 7 and 17 more of runs.csv have" in message
+
+
+def test_counted_flops_that_are_in_another_unit_in_some_rows_are_refused(write):
+    rows = [f"{N!r},{20 * N!r},{120 * N * N * (1e-15 if N > 2e8 else 1)!r},3.5" for N in (1e7, 1e8, 1.5e8, 3e8, 4e8)]
+    message = refusal(write("params,tokens,flops,loss\n" + "\n".join(rows)))
+
+    assert "FLOPs are about 1e-15 times 6·N·D in rows 5 and 6 of runs.csv and 1 times in the others" in message
+
+
+def test_sizes_that_span_six_decades_are_in_one_unit(write):
+    rows = [f"{10**k},{20 * 10**k},{8 - k / 2}" for k in range(4, 11)]
+
+    assert len(read_runs(write("params,tokens,loss\n" + "\n".join(rows)))) == 7
+
+
+def test_a_budget_that_every_row_has_for_itself_is_no_budget(write):
+    rows = [f"{1e6 * 1.1**k!r},2e9,{4 - k / 99},{1.2e16 * 1.1**k!r}" for k in range(90)]
+
+    assert {run.budget for run in read_runs(write("N,D,L,compute_budget\n" + "\n".join(rows)))} == {None}
 
 
 @pytest.mark.parametrize("cell", ["0", "-5", "inf"])

@@ -8,28 +8,36 @@ from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriged import for_search
 from isoflop.fitting.laws import CostPerToken, FrontierLaw
+from isoflop.fitting.limited import LimitedLaw
 from isoflop.fitting.repeated import repeated_law
 from isoflop.fitting.served import FORWARD_SHARE, ServedLaw
 
 __all__ = ["Conditions"]
 
+_ARGUMENTS = {"most_params": "device_memory"}
+"""Field -> argument of predict that it comes from, where they differ."""
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """Tokens that the model will serve, and distinct training tokens that there are; None where it does not matter."""
+    """Tokens that the model will serve, distinct training tokens that there are, and params that the device holds.
+
+    None where it does not matter.
+    """
 
     served_tokens: float | None = None
     unique_tokens: float | None = None
+    most_params: float | None = None
 
     def check(self, fit: Fit) -> None:
         """Raise DataError where a number is impossible or the fit says nothing about sizes off the optimum."""
-        for name in ("served_tokens", "unique_tokens"):
+        for name in ("served_tokens", "unique_tokens", "most_params"):
             if (value := getattr(self, name)) is not None:
                 require_positive(name, value)
                 if isinstance(fit.law, FrontierLaw):
                     raise DataError(
-                        f"predict: {name} needs a law of the loss at any params and tokens, but {fit.approach!r} gives "
-                        f"the compute-optimal ones alone; fit with Kriging() or Parametric()."
+                        f"predict: {_ARGUMENTS.get(name, name)} needs a law of the loss at any params and tokens, but "
+                        f"{fit.approach!r} gives the compute-optimal ones alone; fit with Kriging() or Parametric()."
                     )
 
     @property
@@ -47,6 +55,7 @@ class Conditions:
         return law if self.unique_tokens is None else repeated_law(law, self.unique_tokens, cost)
 
     def law(self, law: Any, cost: CostPerToken | None) -> Any:
-        """The law where compute pays for serving too; its tokens are those trained and `offset`."""
+        """The law where compute pays for serving too, within the device; tokens are those trained and `offset`."""
         training = self.training_law(law, cost)
-        return training if self.served_tokens is None else ServedLaw(training, self.served_tokens)
+        paying = training if self.served_tokens is None else ServedLaw(training, self.served_tokens)
+        return paying if self.most_params is None else LimitedLaw(paying, self.most_params)

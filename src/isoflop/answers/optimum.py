@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from isoflop import text
 from isoflop.answers.repetition import Repetition
 from isoflop.answers.serving import Serving
+from isoflop.answers.tables import optima_table
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
 from isoflop.runs import SizeValue
+from isoflop.table import Table
+from isoflop.written import Tabular
 
 __all__ = ["Optimum"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimum:
+class Optimum(Tabular):
     """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
 
     flops: float
@@ -52,6 +55,10 @@ class Optimum:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
         parts = (_headline(self), text.columns(_rows(self), "  "), check, text.bullets(self.notes))
         return "\n".join(part for part in parts if part)
+
+    def table(self) -> Table:
+        """One row: FLOPs, params, tokens and loss with their intervals."""
+        return optima_table([self])
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""

@@ -1,7 +1,7 @@
 """Which question was asked, and what a token costs in its answer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +16,14 @@ from isoflop.fitting.laws import CostPerToken
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["cost_of", "require_positive", "the_question"]
+__all__ = ["Values", "cost_of", "is_one", "require_positive", "the_question"]
+
+Values = float | Sequence[float]
+"""What a question may be asked with: a number, or several for a table."""
 
 
-def the_question(asked: dict[str, float | None]) -> tuple[str, float]:
-    """Name and value of the one that was asked. Raises DataError where it is not one, or not a possible value."""
+def the_question(asked: Mapping[str, Any]) -> tuple[str, Any]:
+    """Name of the one that was asked, with its value or values. Raises DataError where it is not one, or has none."""
     given = [(name, value) for name, value in asked.items() if value is not None]
     if len(given) != 1:
         names = text.and_list([name for name, _ in given]) or "none"
@@ -28,14 +31,21 @@ def the_question(asked: dict[str, float | None]) -> tuple[str, float]:
             f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
         )
     name, value = given[0]
-    require_positive(name, value)
-    return name, float(value)
+    if not is_one(value) and len(value) == 0:
+        raise DataError(f"predict: {name} must have at least one value, but got none.")
+    return name, value
 
 
-def require_positive(name: str, value: float) -> None:
-    """Raise DataError where a number of a question cannot be one."""
+def is_one(value: Any) -> bool:
+    """True for a number or a phrase, False for several of them."""
+    return np.ndim(value) == 0
+
+
+def require_positive(name: str, value: Any) -> float:
+    """The number of a question. Raises DataError where it cannot be one."""
     if not (value > 0 and math.isfinite(value)):
         raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
+    return float(value)
 
 
 def cost_of(

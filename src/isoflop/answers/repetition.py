@@ -28,7 +28,10 @@ class Repetition:
         """Rows of the printed answer: what, value, interval."""
         epochs = text.interval(self.epochs.low, self.epochs.high, text.number)
         worth = text.interval(self.worth.low, self.worth.high)
-        return [("epochs", text.number(self.epochs.value), epochs), ("effective tokens", text.count(self.worth.value), worth)]
+        return [
+            ("epochs", text.number(self.epochs.value), epochs),
+            ("effective tokens", text.count(self.worth.value), worth),
+        ]
 
 
 def repetition_of(law: RepeatedLaw, num_tokens: float, draws: Any, level: float) -> Repetition:

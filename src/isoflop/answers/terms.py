@@ -6,10 +6,12 @@ from typing import Any
 from isoflop import text
 from isoflop.answers.conditions import Conditions
 from isoflop.answers.found import Found, Place
+from isoflop.answers.limits import limit_notes
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.repetition import Repetition, repetition_notes, repetition_of
 from isoflop.answers.serving import Serving, prices, serving_of
 from isoflop.fitting.fit import Fit
+from isoflop.fitting.limited import LimitedLaw
 from isoflop.fitting.repeated import RepeatedLaw
 from isoflop.fitting.served import ServedLaw
 
@@ -25,7 +27,7 @@ def with_conditions(answer: Optimum, fit: Fit, found: Found, conditions: Conditi
         return answer
     repetition = _repetition(found)
     told = () if repetition is None else repetition_notes(repetition, _training(found.middle), fit.law)
-    notes = (*answer.notes, *_ratio_notes(fit, found.middle), *told)
+    notes = (*answer.notes, *limit_notes(found), *_ratio_notes(fit, found.middle), *told)
     return replace(answer, serving=_serving(found, conditions), repetition=repetition, notes=notes)
 
 
@@ -48,7 +50,8 @@ def _repetition(found: Found) -> Repetition | None:
 
 def _training(place: Place) -> Any:
     """The law where compute pays for training alone."""
-    return place.law.law if isinstance(place.law, ServedLaw) else place.law
+    law = place.law.law if isinstance(place.law, LimitedLaw) else place.law
+    return law.law if isinstance(law, ServedLaw) else law
 
 
 def _ratio_notes(fit: Fit, place: Place) -> tuple[str, ...]:

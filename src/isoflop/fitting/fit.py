@@ -20,10 +20,13 @@ from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import SetAside, screen
+from isoflop.fitting.tables import law_table
 from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.runs import Run
+from isoflop.table import Table
+from isoflop.written import Tabular
 
 __all__ = ["Fit", "SetAside", "fit"]
 
@@ -32,7 +35,7 @@ HOLDOUT_BUDGETS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(Tabular):
     """A law with the runs it came from and what weakens it."""
 
     approach: Any
@@ -64,6 +67,10 @@ class Fit:
     def __str__(self) -> str:
         parts = (text.columns(_rows(self)), text.columns(_valley_rows(self.runs)), text.bullets(self.notes))
         return "\n".join(part for part in parts if part)
+
+    def table(self) -> Table:
+        """The law's numbers with their intervals."""
+        return law_table(self.law, self.resamples, self.level)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""

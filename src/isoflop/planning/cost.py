@@ -12,6 +12,7 @@ import torch
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build
+from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.sizing import SizeCount
 from isoflop.runs import RunSpec
 from isoflop.task import Task
@@ -21,9 +22,6 @@ __all__ = ["Speed", "device_bytes", "measure_speed", "run_bytes"]
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
 """Steps above this are not timed: about 0.3 s on one CPU core."""
-
-STATE_BYTES_PER_PARAM = 16
-"""fp32 weight, gradient and AdamW's two moments."""
 
 
 @dataclass(frozen=True)

@@ -202,12 +202,18 @@ def check_task(task: Task) -> None:
 # -- which sizes build ---------------------------------------------------------------------------------------------
 
 
-def size_near(task: Task, num_params: float) -> SizeCount:
-    """The real size whose N is nearest to `num_params` (in ratio).
+def size_near(task: Task, num_params: float, *, most: float | None = None) -> SizeCount:
+    """The real size whose N is nearest to `num_params` (in ratio), and at most `most`.
 
-    Raises PlanError where no size builds.
+    Raises PlanError where no size builds, or none is so small.
     """
-    return sizes_near(task, [num_params])[0]
+    near = sizes_near(task, [num_params])[0]
+    if most is None or near.num_params <= most:
+        return near
+    for size in _by_distance(task, most, keep=8):
+        if num_params_at(task, size) <= most and (counted := _try_count(task, size)) is not None:
+            return counted
+    raise PlanError(f"No size of {task.size_param!r} has at most {most:.3g} params; allow smaller sizes.")
 
 
 def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:

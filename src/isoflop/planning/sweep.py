@@ -17,10 +17,13 @@ from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
 from isoflop.planning.specs import make_spec
+from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
+from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, columns, count, duration, flops, html, number
+from isoflop.text import bullets, count, duration, flops, html
+from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
 
@@ -42,7 +45,7 @@ MIN_SIZES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Tabular):
     """Runs that were asked for, with what they cost on this machine.
 
     seconds, memory_bytes: predictions per run id, on one worker; empty where they could not be made.
@@ -71,12 +74,17 @@ class Sweep:
         return len(self.specs)
 
     def __str__(self) -> str:
-        parts = [_headline(self), columns([_HEADER, *(_row(self, spec) for spec in self.specs)])]
+        parts = [_headline(self), to_text(self.table())]
         return "\n".join([*parts, bullets(self.notes)] if self.notes else parts)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
-        return html(_headline(self), [[_HEADER, *(_row(self, spec) for spec in self.specs)]], self.notes)
+        table = self.table()
+        return html(_headline(self), [[table.headings(), *table.cells()]], self.notes)
+
+    def table(self) -> Table:
+        """One row for each run, with what it costs."""
+        return specs_table(self.specs, self.seconds, self.memory_bytes)
 
 
 def plan(
@@ -211,27 +219,6 @@ def _memory_notes(memory: Mapping[str, float]) -> list[str]:
     if most <= there:
         return []
     return [f"The largest run needs about {most / 1e9:.1f} GB, but this machine's device has {there / 1e9:.1f} GB."]
-
-
-_HEADER = ("budget", "size", "params", "tokens", "per param", "steps", "batch", "lr", "FLOPs", "time", "memory")
-
-
-def _row(sweep: Sweep, spec: RunSpec) -> tuple[str, ...]:
-    seconds, memory = sweep.seconds.get(spec.id), sweep.memory_bytes.get(spec.id)
-    num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
-    return (
-        flops(spec.budget) if spec.budget else "",
-        str(spec.size),
-        count(spec.num_params),
-        count(spec.num_tokens),
-        number(spec.num_tokens / spec.num_params, 2),
-        f"{num_steps:.0f}",
-        str(spec.batch),
-        number(spec.lr or 0, 2),
-        flops(spec.flops),
-        "" if seconds is None else duration(seconds),
-        "" if memory is None else f"{count(memory, 2)}B",
-    )
 
 
 def _headline(sweep: Sweep) -> str:

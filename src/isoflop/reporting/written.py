@@ -1,74 +1,14 @@
-"""A table as text, Markdown, LaTeX, HTML, CSV, a rich table or a data frame."""
+"""A table as HTML or as a rich table."""
 
-import csv
-import re
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from isoflop.reporting.html import tag
-from isoflop.reporting.table import Column, Table
+from isoflop.table import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
     import rich.table
 
-__all__ = ["to_csv", "to_frame", "to_html", "to_latex", "to_markdown", "to_rich", "to_text"]
-
-_LATEX_SIGNS = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "∞": r"$\infty$",
-    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
-}  # fmt: skip
-
-
-def to_frame(table: Table) -> "pd.DataFrame":
-    """The table's values, unrounded, as a pandas DataFrame."""
-    import pandas as pd  # a third of a second that no other form needs
-
-    return pd.DataFrame(list(table.rows), columns=[column.name for column in table.columns])
-
-
-def to_csv(table: Table) -> str:
-    """The table's values, unrounded, as CSV; empty where there is none."""
-    lines = StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow([column.name for column in table.columns])
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
-    return lines.getvalue()
-
-
-def to_text(table: Table) -> str:
-    """The table as aligned plain text, numbers to the right."""
-    rows = [table.headings(), *table.cells()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(_align(cell, width, column) for cell, width, column in zip(row, widths, table.columns, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def to_markdown(table: Table) -> str:
-    """The table in Markdown, numbers to the right."""
-    rules = ["---:" if column.is_number else ":---" for column in table.columns]
-    rows = [table.headings(), rules, *table.cells()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def to_latex(table: Table) -> str:
-    """The table in LaTeX, as booktabs sets it; powers of ten as they are written in print."""
-    kinds = "".join("r" if column.is_number else "l" for column in table.columns)
-    rows = [" & ".join(map(_latex, row)) + r" \\" for row in [table.headings(), *table.cells()]]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{kinds}}}",
-            r"\toprule",
-            rows[0],
-            r"\midrule",
-            *rows[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
+__all__ = ["to_html", "to_rich"]
 
 
 def to_html(table: Table) -> str:
@@ -94,18 +34,3 @@ def to_rich(table: Table, title: str | None = None) -> "rich.table.Table":
     for row in table.cells():
         shown.add_row(*map(Text, row))  # Text: a run named "[red]" is shown, not obeyed
     return shown
-
-
-def _latex(cell: str) -> str:
-    """A cell with LaTeX's own signs made harmless, and 5.76e+23 as a power of ten."""
-    escaped = "".join(_LATEX_SIGNS.get(sign, sign) for sign in cell)
-    return re.sub(r"\b(\d[\d.]*)e([+-]?)0*(\d+)\b", _latex_power, escaped)
-
-
-def _latex_power(found: re.Match[str]) -> str:
-    factor, sign, power = found[1], found[2].replace("+", ""), found[3]
-    return rf"$10^{{{sign}{power}}}$" if factor == "1" else rf"${factor} \times 10^{{{sign}{power}}}$"
-
-
-def _align(cell: str, width: int, column: Column) -> str:
-    return cell.rjust(width) if column.is_number else cell.ljust(width)

@@ -1,12 +1,15 @@
-"""Which column of a table holds what: the usual names, the user's own names, and a guess where none fits."""
+"""Which column of a table holds what: the user's own names, the usual names, and one letter beside them."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from shlex import quote
 
 from isoflop.errors import DataError
+from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "find_columns"]
+__all__ = ["FIELDS", "Column", "find_columns"]
 
 # Names are compared without case, and with every run of other signs as one underscore: "val/loss" is "val_loss".
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -36,6 +39,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "status": ("status", "state"),
 }  # fmt: skip
 
+# Parts of names that suggest a column, but not enough to take it.
+_PARTS = {"params": ("param", "size"), "tokens": ("token", "data", "samples"), "loss": ("loss", "nll", "entropy")}
+
 # Letters of the papers; read only where no word says more.
 _LETTERS = {"params": "n", "tokens": "d", "flops": "c", "loss": "l"}
 
@@ -43,42 +49,107 @@ FIELDS = tuple(_NAMES)
 """What a table may hold, by the names that isoflop itself writes."""
 
 
-def find_columns(found: Sequence[str], columns: Mapping[str, str] | None, source: str) -> dict[str, str]:
+# A column whose name is so near to a usual one, and to no other field's, is taken for it: parms, Token, val_los.
+_NEEDED, _NEAR = ("params", "tokens", "flops", "loss"), 0.86
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a field stands, and what its numbers are multiplied by."""
+
+    name: str
+    unit: float = 1.0
+    stated: bool = False
+    """Whether the user gave the unit, so that the name's is not looked at."""
+    near: bool = False
+    """Whether the name is only near to a usual one."""
+
+    def note(self, field: str) -> str:
+        """What was understood, where that is more than a usual name; empty where it is not."""
+        as_what = field if self.unit == 1 else f"{field} in units of {self.unit:g}"
+        return f"{self.name!r} as {as_what}" if self.near or (self.unit != 1 and not self.stated) else ""
+
+
+def find_columns(found: Sequence[str], columns: Mapping[str, str] | None, source: str) -> dict[str, Column]:
     """The table's column for each field that it has.
 
-    `columns` maps fields to column names and goes before the usual names. Raises DataError where a field has two
-    candidates, a named column is missing, or what is there cannot make a run.
+    `columns` maps fields to column names, with a factor where numbers are in a unit ("N * 1e6"), and goes before the
+    usual names. Raises DataError where a field has two candidates, a named column is missing, or what is there cannot
+    make a run.
     """
-    chosen = dict(columns or {})
-    _check_chosen(chosen, found, source)
+    chosen = {_field(name): _stated(_field(name), asked, found, source) for name, asked in (columns or {}).items()}
     for field in FIELDS:
-        if field not in chosen and (column := _usual_column(field, found, chosen, source)) is not None:
-            chosen[field] = column
+        if field not in chosen and (name := _usual_column(field, found, chosen, source)) is not None:
+            chosen[field] = Column(name, _unit(field, name))
+    for field in _NEEDED:
+        if field not in chosen and (name := _near_column(field, found, chosen)) is not None:
+            chosen[field] = Column(name, _unit(field, name), near=True)
     _check_enough(chosen, found, source)
     return chosen
 
 
-def _check_chosen(chosen: Mapping[str, str], found: Sequence[str], source: str) -> None:
-    for field, column in chosen.items():
-        if field not in FIELDS:
-            raise DataError(f"columns= may name {_listed(FIELDS)}, but got {field!r}{_guess(field, FIELDS)}.")
-        if column not in found:
-            raise DataError(f"{source} has no column {column!r}{_guess(column, found)}; it has {_listed(found)}.")
+def _field(name: str) -> str:
+    """The field of a usual name, such as num_params; Raises DataError where there is none."""
+    field = next((field for field, names in _NAMES.items() if name == field or _plain(name) in names), None)
+    if field is None:
+        raise DataError(f"columns= may name {_listed(FIELDS)}, but got {name!r}{_guess(name, FIELDS)}.")
+    return field
 
 
-def _usual_column(field: str, found: Sequence[str], chosen: Mapping[str, str], source: str) -> str | None:
-    free = [column for column in found if column not in chosen.values()]
-    words = [column for column in free if _plain(column) in _NAMES[field]]
-    candidates = words or [column for column in free if _plain(column) == _LETTERS.get(field)]
+def _stated(field: str, asked: str, found: Sequence[str], source: str) -> Column:
+    name, unit = parted(asked, found)
+    if name not in found:
+        raise DataError(f"{source} has no column {name!r}{_guess(name, found)}; it has {_listed(found)}.")
+    if unit is None:
+        return Column(name, _unit(field, name))
+    if field not in COUNTS:
+        raise DataError(
+            f"columns= may give a factor for {_listed(COUNTS)}, but got {asked!r} for {field}; leave it out."
+        )
+    return Column(name, unit, stated=True)
+
+
+def _unit(field: str, name: str) -> float:
+    return unit_of_name(name)[1] if field in COUNTS else 1.0
+
+
+def _bare(field: str, name: str) -> str:
+    """A column's name as it is compared, without the unit that a count may have."""
+    return _plain(unit_of_name(name)[0] if field in COUNTS else name)
+
+
+def _usual_column(field: str, found: Sequence[str], chosen: Mapping[str, Column], source: str) -> str | None:
+    free = _free(found, chosen)
+    words = [column for column in free if {_plain(column), _bare(field, column)} & set(_NAMES[field])]
+    candidates = words or [column for column in free if _bare(field, column) == _LETTERS.get(field)]
     if len(candidates) > 1:
         raise DataError(
             f"{source} has several columns that could be the {field}: {_listed(candidates)}; say which one with "
-            f"columns={{{field!r}: {candidates[-1]!r}}} (--column {field}={candidates[-1]})."
+            f"columns={{{field!r}: {candidates[-1]!r}}} ({_option(field, candidates[-1])})."
         )
     return candidates[0] if candidates else None
 
 
-def _check_enough(chosen: Mapping[str, str], found: Sequence[str], source: str) -> None:
+def _near_column(field: str, found: Sequence[str], chosen: Mapping[str, Column]) -> str | None:
+    """The only column with a name near to the field's and to no other's; None where none or several are."""
+    near = [column for column in _free(found, chosen) if _is_near(field, column)]
+    if len(near) != 1 or any(_is_near(other, near[0]) for other in _NEEDED if other != field):
+        return None
+    return near[0]
+
+
+def _is_near(field: str, column: str) -> bool:
+    plain = _bare(field, column)
+    # A letter in front is a unit more often than a slip: gflops, mparams.
+    return plain[1:] not in _NAMES[field] and bool(get_close_matches(plain, _NAMES[field], n=1, cutoff=_NEAR))
+
+
+def _free(found: Sequence[str], chosen: Mapping[str, Column]) -> list[str]:
+    taken = {column.name for column in chosen.values()}
+    return [column for column in found if column not in taken]
+
+
+def _check_enough(chosen: Mapping[str, Column], found: Sequence[str], source: str) -> None:
     """Params and loss must stand in the table; tokens may follow from FLOPs or the budget, and FLOPs from tokens."""
     has_tokens = not chosen.keys().isdisjoint({"tokens", "flops", "compute_budget"})
     missing = [field for field in ("params", "loss") if field not in chosen]
@@ -87,8 +158,13 @@ def _check_enough(chosen: Mapping[str, str], found: Sequence[str], source: str) 
         field = missing[0]
         raise DataError(
             f"{source} has no column for {_listed(missing, 'or')}; it has {_listed(found)}. Say which column it is, as "
-            f"in columns={{{field!r}: {_likely(field, found)!r}}} (--column {field}={_likely(field, found)})."
+            f"in columns={{{field!r}: {_likely(field, found)!r}}} ({_option(field, _likely(field, found))})."
         )
+
+
+def _option(field: str, column: str) -> str:
+    """The same on the command line, as a shell takes it."""
+    return f"--column {quote(f'{field}={column}')}"
 
 
 def _plain(name: str) -> str:
@@ -102,7 +178,7 @@ def _likely(field: str, found: Sequence[str]) -> str:
         for name in _NAMES[field]:
             if close := get_close_matches(name, plain, n=1, cutoff=cutoff):
                 return plain[close[0]]
-    containing = (column for name, column in plain.items() if field.rstrip("s") in name)
+    containing = (column for name, column in plain.items() if any(part in name for part in _PARTS.get(field, [field])))
     return next(containing, "my_column")
 
 

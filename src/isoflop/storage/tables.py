@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy.typing as npt
 
 from isoflop.errors import DataError
 from isoflop.runs import Run, RunSpec, SizeValue, Status
-from isoflop.storage.columns import find_columns
+from isoflop.storage.columns import Column, find_columns
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.sheet import Sheet, is_frame, read_sheet, sheet_of_frame
 from isoflop.storage.store import Store
+from isoflop.storage.units import COUNTS, number_of, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
 
-__all__ = ["read_runs", "table_notes"]
+__all__ = ["Readings", "read_runs", "read_table", "table_notes"]
 
 _NUMBERS = ("params", "tokens", "flops", "loss", "compute_budget", "loss_stderr")
 _WORDS = ("run", "size", "status")
@@ -24,7 +26,20 @@ _WORDS = ("run", "size", "status")
 _COMPLETED = ("", "completed", "finished", "success", "done")
 _EMPTY = ("", "na", "n/a", "nan", "null", "none", "-")
 
+_MOST_TEXT = 0.5
+"""Share of a column's cells that may be words; with more it is no column of numbers."""
+_FEW_BUDGETS, _FEW_ROWS = 30, 3
+"""More budgets than this, with fewer rows each on average, are the runs' own FLOPs: no curve runs through one."""
+
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Runs, and what was understood of a table beyond its plain words."""
+
+    runs: list[Run]
+    notes: tuple[str, ...] = ()
 
 
 def read_runs(
@@ -34,20 +49,30 @@ def read_runs(
 
     Columns are `params`, `tokens`, `flops`, `loss` and, where there are any, `compute_budget`, `run`, `loss_stderr`,
     `size` and `status`, or their usual other names (N, D, C, `num_params`, `val_loss`, `budget`, ...); `columns` maps
-    these to the table's own names: `columns={"loss": "eval/nll"}`. FLOPs default to 6·N·D, tokens to FLOPs/(6·N).
-    `run` becomes `Run.group`. An empty `compute_budget` is no budget; a loss that is no finite number becomes NaN.
+    these to the table's own names, with a factor where numbers are in a unit: `columns={"loss": "eval/nll",
+    "params": "size_m * 1e6"}`. Units that stand in a cell (350M) or a name (tokens_B) are understood. FLOPs default to
+    6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`. An empty `compute_budget` is no budget, and neither is one
+    that nearly every row has for itself; a loss that is no finite number becomes NaN, and a row with words where a
+    number belongs is a run that failed.
 
     Raises DataError where the table cannot be read without guessing, StoreError where there is no such file.
     """
+    return read_table(source, columns=columns).runs
+
+
+def read_table(
+    source: str | os.PathLike[str] | Store | Sequence[Run] | Any, *, columns: Mapping[str, str] | None = None
+) -> Readings:
+    """The same with what was understood of the table, as notes."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return _runs_of_store(path) if path.is_dir() else _runs_of_sheet(read_sheet(path), columns)
+        return Readings(_runs_of_store(path)) if path.is_dir() else _table_of_sheet(read_sheet(path), columns)
     if isinstance(source, Store):
-        return source.read_runs()
+        return Readings(source.read_runs())
     if is_frame(source):
-        return _runs_of_sheet(sheet_of_frame(source), columns)
+        return _table_of_sheet(sheet_of_frame(source), columns)
     if isinstance(source, Sequence) and all(isinstance(run, Run) for run in source):
-        return list(source)
+        return Readings([*source])
     raise DataError(
         f"read_runs() takes a store's folder, a CSV, TSV or parquet file, a pandas DataFrame or runs, but got "
         f"{type(source).__name__}."
@@ -75,15 +100,43 @@ def _runs_of_store(path: Path) -> list[Run]:
     return runs
 
 
-def _runs_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> list[Run]:
+def _table_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> Readings:
     if len(sheet.rows) == 0:
         raise DataError(f"A table must have at least one row of measurements, but {sheet.source} has none.")
     found = find_columns(list(sheet.columns), columns, sheet.source)
-    numbers = {field: _numbers(sheet, column, field) for field, column in found.items() if field in _NUMBERS}
-    words = {field: sheet.columns[column] for field, column in found.items() if field in _WORDS}
-    listed: dict[str, Sequence[Any]] = {field: values.tolist() for field, values in _completed(numbers).items()}
-    cells = {**listed, **words}
-    return [_run(dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
+    read = {field: _numbers(sheet, column, field) for field, column in found.items() if field in _NUMBERS}
+    numbers = _completed({field: values for field, (values, _) in read.items()})
+    refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
+    words = {field: sheet.columns[column.name] for field, column in found.items() if field in _WORDS}
+    cells: dict[str, Sequence[Any]] = {**{field: values.tolist() for field, values in numbers.items()}, **words}
+    cells["text"] = _text_errors(
+        {field: text for field, (_, text) in read.items() if field != "loss_stderr"}, len(sheet.rows)
+    )
+    if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
+        del cells["compute_budget"]
+    runs = [_run(dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
+    return Readings(runs, _column_notes(found))
+
+
+def _column_notes(found: Mapping[str, Column]) -> tuple[str, ...]:
+    told = [note for field, column in found.items() if (note := column.note(field))]
+    return (f"Columns of the table were read so: {', '.join(told)}.",) if told else ()
+
+
+def _is_own(budgets: Floats) -> bool:
+    """Whether the budgets are the runs' own FLOPs under another name."""
+    known = budgets[np.isfinite(budgets)]
+    number = len(np.unique(known))
+    return number > max(_FEW_BUDGETS, len(known) / _FEW_ROWS)
+
+
+def _text_errors(is_text: Mapping[str, npt.NDArray[np.bool_]], number: int) -> list[str | None]:
+    """Why each row cannot be a run, where words stand for its numbers."""
+    errors: list[str | None] = [None] * number
+    for field, rows in is_text.items():
+        for index in np.flatnonzero(rows).tolist():
+            errors[index] = errors[index] or f"the table has text for its {field}"
+    return errors
 
 
 def _completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -98,30 +151,55 @@ def _completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
     return {**numbers, "tokens": tokens, "flops": flops}
 
 
-def _numbers(sheet: Sheet, column: str, field: str) -> Floats:
-    """A column as float64, NaN where a cell is empty. Raises DataError at the first cell that cannot be the field."""
-    values = np.array([_number(cell, sheet, column, index) for index, cell in enumerate(sheet.columns[column])])
+def _numbers(sheet: Sheet, column: Column, field: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """A column as float64, NaN where a cell is empty or text, and which cells are text.
+
+    Raises DataError where the column, or one of its numbers, cannot be the field.
+    """
+    cells = sheet.columns[column.name]
+    values, is_text = _cells(cells, column, field)
+    _refuse_text(sheet, column.name, is_text)
     if field in ("loss", "loss_stderr"):
-        return np.where(np.isfinite(values), values, np.nan)
+        return np.where(np.isfinite(values), values, np.nan), is_text
     for index in np.flatnonzero((values <= 0) | np.isinf(values)).tolist():
         raise DataError(
-            f"{column} must be a finite number above 0, but {sheet.row(index)} has {sheet.columns[column][index]}; "
+            f"{column.name} must be a finite number above 0, but {sheet.row(index)} has {cells[index]}; "
             f"correct that row or take it out."
         )
     if field != "compute_budget" and np.isnan(values).all():
-        raise DataError(f"{column} must hold numbers, but it is empty in every row of {sheet.source}.")
-    return values
+        raise DataError(f"{column.name} must hold numbers, but it is empty in every row of {sheet.source}.")
+    if not column.stated and column.unit != 1:
+        refuse_too_large(values, field, column.name, column.unit)
+    if field in ("params", "tokens"):
+        refuse_mixed_units(values, column.name, sheet)
+    return values, is_text
 
 
-def _number(cell: Any, sheet: Sheet, column: str, index: int) -> float:
-    try:
-        return float(cell)  # exact: no digit of the text is lost
-    except (TypeError, ValueError):
-        if cell is None or str(cell).strip().lower() in _EMPTY:
-            return math.nan
+def _cells(cells: Sequence[Any], column: Column, field: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Cells as numbers in units of one, and which of them are text."""
+    values, is_text = np.full(len(cells), np.nan), np.zeros(len(cells), dtype=bool)
+    for index, cell in enumerate(cells):
+        found = number_of(cell, count=field in COUNTS)
+        if found is not None:
+            values[index] = found[0] if found[1] else found[0] * column.unit
+        elif cell is not None and str(cell).strip().lower() not in _EMPTY:
+            is_text[index] = True
+    return values, is_text
+
+
+def _refuse_text(sheet: Sheet, name: str, is_text: npt.NDArray[np.bool_]) -> None:
+    if is_text.sum() < max(_MOST_TEXT * len(is_text), 1):
+        return
+    index = int(np.argmax(is_text))
     raise DataError(
-        f"{column} must be a number, but {sheet.row(index)} has {str(cell)!r}; write it as in 1.3e9, or take that row "
-        f"out."
+        f"{name} must hold numbers, but {sheet.row(index)} has {str(sheet.columns[name][index])!r}"
+        f"{_as_others(int(is_text.sum()))}; write numbers as in 1.3e9 or 1.3B, or name another column."
+    )
+
+
+def _as_others(number: int) -> str:
+    return (
+        f" and {number - 1} more rows have text" if number > 2 else " and another row has text" if number == 2 else ""
     )
 
 
@@ -134,7 +212,7 @@ def _run(row: Mapping[str, Any]) -> Run:
         budget=_given(row.get("compute_budget")),
         size=_size(row.get("size")),
     )
-    status, error = _outcome(row.get("status"), math.isnan(params + tokens + flops))
+    status, error = _outcome(row.get("status"), row["text"], math.isnan(params + tokens + flops))
     return Run(
         spec=spec,
         status=status,
@@ -147,13 +225,15 @@ def _run(row: Mapping[str, Any]) -> Run:
     )
 
 
-def _outcome(state: Any, incomplete: bool) -> tuple[Status, str | None]:
+def _outcome(state: Any, text: str | None, incomplete: bool) -> tuple[Status, str | None]:
     """Status and error of a row; one that a tracker calls crashed or running did not complete."""
     word = str(state or "").strip().lower()
     if word == "diverged":
         return "diverged", "it diverged"
     if word not in _COMPLETED:
         return "failed", f"its state is {word!r}"
+    if text is not None:
+        return "failed", text
     return ("failed", "the table leaves out its params, tokens or FLOPs") if incomplete else ("completed", None)
 
 

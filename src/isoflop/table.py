@@ -1,6 +1,6 @@
 """Table: values by row, and how each column of them is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ class Table:
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def filled(cls, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> "Table":
+        """A table without the columns that no row fills."""
+        kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+        return cls(tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
 
     def cells(self) -> list[list[str]]:
         """The rows as people read them."""

@@ -1,0 +1,53 @@
+"""Optima: the answers to one question asked of several values, as one table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from isoflop import text
+from isoflop.answers.optimum import Optimum
+from isoflop.answers.tables import optima_table
+from isoflop.table import Table
+from isoflop.written import Tabular, to_text
+
+__all__ = ["Optima"]
+
+
+@dataclass(frozen=True)
+class Optima(Tabular, Sequence[Optimum]):
+    """Answers in the order in which they were asked for; a sequence of `Optimum` that prints as a table."""
+
+    optima: tuple[Optimum, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Optimum: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Optima": ...
+    def __getitem__(self, index: int | slice) -> "Optimum | Optima":
+        return Optima(self.optima[index]) if isinstance(index, slice) else self.optima[index]
+
+    def __len__(self) -> int:
+        return len(self.optima)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Doubts of the answer with the most FLOPs, which is the farthest one."""
+        return max(self.optima, key=lambda optimum: optimum.flops).notes if self.optima else ()
+
+    def table(self) -> Table:
+        """One row for each answer."""
+        return optima_table(self.optima)
+
+    def __str__(self) -> str:
+        parts = (to_text(self.table()), text.bullets(self.notes))
+        return "\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        table = self.table()
+        return text.html(_heading(self), [[table.headings(), *table.cells()]], self.notes)
+
+
+def _heading(optima: Optima) -> str:
+    answers = f"{len(optima)} answer{'s' if len(optima) != 1 else ''}"
+    return f"{answers} ({text.percent(optima[0].level)} intervals)" if len(optima) else answers

@@ -1,0 +1,54 @@
+"""Runs that are asked for as a table, with what each of them costs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from isoflop import text
+from isoflop.runs import RunSpec
+from isoflop.table import Column, Table
+
+__all__ = ["specs_table"]
+
+NOTHING: Mapping[str, float] = {}
+
+
+def specs_table(
+    specs: Iterable[RunSpec], seconds: Mapping[str, float] = NOTHING, memory_bytes: Mapping[str, float] = NOTHING
+) -> Table:
+    """One row for each run that a sweep asks for; epochs and seeds where they tell runs apart.
+
+    seconds, memory_bytes: predictions per run id.
+    """
+    specs = list(specs)
+    repeated, seeded = any((spec.epochs or 0) > 1 for spec in specs), len({spec.seed for spec in specs}) > 1
+    return Table.filled(
+        (
+            Column("budget", "compute_budget", text.flops),
+            Column("size", "size", str),
+            Column("params", "params", text.count),
+            Column("tokens", "tokens", text.count),
+            Column("per param", "tokens_per_param", _two_digits),
+            Column("epochs", "epochs", _two_digits),
+            Column("steps", "steps", str),
+            Column("batch", "batch", str),
+            Column("lr", "lr", _two_digits),
+            Column("seed", "seed", str),
+            Column("FLOPs", "flops", text.flops),
+            Column("time", "seconds", text.duration),
+            Column("memory", "memory_bytes", lambda value: f"{text.count(value, 2)}B"),
+        ),
+        [
+            (*_asked(spec, repeated, seeded), spec.flops, seconds.get(spec.id), memory_bytes.get(spec.id))
+            for spec in specs
+        ],
+    )
+
+
+def _asked(spec: RunSpec, repeated: bool, seeded: bool) -> tuple[Any, ...]:
+    steps = None if spec.batch is None else round(spec.num_tokens / (spec.batch * (spec.tokens_per_example or 1)))
+    sized = (spec.budget, spec.size, spec.num_params, spec.num_tokens, spec.num_tokens / spec.num_params)
+    return (*sized, spec.epochs if repeated else None, steps, spec.batch, spec.lr, spec.seed if seeded else None)
+
+
+def _two_digits(value: float) -> str:
+    return text.number(value, 2)

@@ -1,0 +1,147 @@
+"""In which unit a table's counts stand: in the cell (350M), in the column's name (tokens_B), or in the user's words.
+
+A unit that is written is used; one that would have to be guessed is refused.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from isoflop.errors import DataError
+from isoflop.storage.sheet import Sheet
+
+__all__ = [
+    "COUNTS",
+    "number_of",
+    "parted",
+    "refuse_mixed_flops",
+    "refuse_mixed_units",
+    "refuse_too_large",
+    "unit_of_name",
+]
+
+Floats = npt.NDArray[np.float64]
+
+COUNTS = ("params", "tokens", "flops", "compute_budget")
+"""Fields that may be written in thousands and more; a loss may not."""
+
+_SIGNS: Mapping[str, float] = {
+    "k": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21,
+}  # fmt: skip
+_WORDS: Mapping[str, float] = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_WORD = "|".join(f"{word}s?" for word in _WORDS)
+
+_SHORT = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?) ?(k|m|bn|b|g|t|p|e|z)", re.IGNORECASE)
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_IN_BRACKETS = re.compile(
+    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d+))\s*[)\]]", re.IGNORECASE
+)
+_LAST_WORD = re.compile(rf"(.*\S?)[\s_-]+(?:in[\s_-]+)?({_WORD})", re.IGNORECASE)
+_LAST_LETTER = re.compile(r"(.*[^\s_-])[\s_-]+(K|M|B|BN|G|T)")
+_FACTOR = re.compile(r"(.*\S)\s*\*\s*(\d[\d.]*(?:e\+?\d+)?)", re.IGNORECASE)
+
+_LEAST_COUNT = 1e5
+"""Params and tokens in millions or billions lie below it, and plain counts of them above it."""
+_GAP, _FLOPS_GAP = 30.0, 300.0
+"""Factor between two neighbouring values from which on two groups of rows may stand in two units."""
+_LARGEST: Mapping[str, float] = {"params": 1e13, "tokens": 1e16, "flops": 1e33, "compute_budget": 1e33}
+
+
+def number_of(cell: object, *, count: bool) -> tuple[float, bool] | None:
+    """The number in a cell and whether the cell says its unit (350M, 1.3B, 1,300,000); None where it is no number."""
+    try:
+        return float(cell), False  # type: ignore[arg-type]  # exact: no digit of the text is lost
+    except (TypeError, ValueError):
+        text = str(cell).strip()
+    if count and (short := _SHORT.fullmatch(text)):
+        try:
+            return float(short[1]) * _SIGNS[short[2].lower()], True
+        except ValueError:
+            return None
+    if count and _GROUPED.fullmatch(text):
+        return float(text.replace(",", "")), True
+    return None
+
+
+def unit_of_name(column: str) -> tuple[str, float]:
+    """A column's name without its unit, and the unit: ("Tokens", 1e9) for Tokens_B or Tokens (billions); 1 for none."""
+    if found := _IN_BRACKETS.fullmatch(column):
+        sign, word, power = found[2], found[3], found[4]
+        return found[1], _SIGNS[sign.lower()] if sign else _of_word(word) if word else float(power)
+    if found := _LAST_WORD.fullmatch(column):
+        return found[1], _of_word(found[2])
+    if found := _LAST_LETTER.fullmatch(column):
+        return found[1], _SIGNS[found[2].lower()]
+    return column, 1.0
+
+
+def parted(asked: str, found: Sequence[str]) -> tuple[str, float | None]:
+    """A column and the factor that stands behind it: ("N", 1e6) for "N * 1e6"; None where there is no factor."""
+    product = _FACTOR.fullmatch(asked)
+    if asked in found or product is None:
+        return asked, None
+    return product[1], float(product[2])
+
+
+def refuse_too_large(values: Floats, field: str, column: str, unit: float) -> None:
+    """Raise DataError where the unit that a column's name says makes its counts impossible."""
+    middle = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
+    if middle > _LARGEST[field]:
+        raise DataError(
+            f"{column!r} says that its numbers are in units of {unit:g}, which makes the middle row {middle:.2g} "
+            f"{field}; if they are plain, say columns={{{field!r}: '{column} * 1'}} (--column '{field}={column} * 1')."
+        )
+
+
+def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
+    """Raise DataError where some params or tokens are in millions or billions and the others are not.
+
+    That is where two or more values lie below 1e5, a wide gap parts them from the others, and a million or a billion
+    times as much would put them among those.
+    """
+    known = np.sort(values[np.isfinite(values)])
+    small, large = known[known < _LEAST_COUNT], known[known >= _LEAST_COUNT]
+    if len(small) < 2 or len(large) < 2 or large[0] < _GAP * small[-1]:
+        return
+    for unit in (1e6, 1e9):
+        if unit * small[0] < 3 * large[-1] and large[0] < 3 * unit * small[-1]:
+            raise DataError(
+                f"{column} must be in one unit, but {_rows(values < _LEAST_COUNT, sheet)} have {_span(small)} and the "
+                f"others {_span(large)}; write each with its unit, as in 350M and 1.3B, or all in one."
+            )
+
+
+def refuse_mixed_flops(flops: Floats, params: Floats, tokens: Floats, sheet: Sheet) -> None:
+    """Raise DataError where FLOPs over 6·N·D fall into two groups far apart, which no way of counting gives."""
+    with np.errstate(all="ignore"):
+        ratio = flops / (6 * params * tokens)
+    known = np.sort(ratio[np.isfinite(ratio) & (ratio > 0)])
+    if len(known) < 4:
+        return
+    steps = known[1:] / known[:-1]
+    widest = int(np.argmax(steps))
+    low, high = known[: widest + 1], known[widest + 1 :]
+    if steps[widest] < _FLOPS_GAP or min(len(low), len(high)) < 2:
+        return
+    few = ratio >= high[0] if len(high) < len(low) else ratio <= low[-1]
+    odd, usual = (high, low) if len(high) < len(low) else (low, high)
+    raise DataError(
+        f"FLOPs, params and tokens must be in one unit each, but FLOPs are about {np.median(odd):.2g} times 6·N·D in "
+        f"{_rows(few, sheet)} and {np.median(usual):.2g} times in the others; bring them to one unit."
+    )
+
+
+def _of_word(word: str) -> float:
+    return _WORDS[word.lower().removesuffix("s")]
+
+
+def _rows(chosen: npt.NDArray[np.bool_], sheet: Sheet, most: int = 3) -> str:
+    rows = [str(sheet.rows[index]) for index in np.flatnonzero(chosen).tolist()]
+    shown = rows[:most] + ([f"{len(rows) - most} more"] if len(rows) > most else [])
+    return f"rows {', '.join(shown[:-1])} and {shown[-1]} of {sheet.source}"
+
+
+def _span(values: Floats) -> str:
+    return f"{values[0]:.3g} to {values[-1]:.3g}"
