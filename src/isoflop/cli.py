@@ -46,7 +46,8 @@ TaskArgument = Annotated[
     str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")
 ]
 Column = Annotated[
-    list[str] | None, typer.Option("--column", help="Name of a table's column, as params=my_col; may be repeated.")
+    list[str] | None,
+    typer.Option("--column", help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated."),
 ]
 Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")]
 Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
@@ -161,9 +162,6 @@ def predict(
     params: Annotated[float | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
     loss: Annotated[float | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")] = None,
-    device_memory: Annotated[
-        str | None, typer.Option(help="Keep the size to what one device holds: '80 GB' or H100.")
-    ] = None,
     task: TaskOption = None,
     approach: Approach = None,
     level: Level = 0.9,
@@ -180,9 +178,7 @@ def predict(
     writes = writer_of(form)
     fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
     others = {"num_params": params, "num_tokens": tokens, "loss": loss}
-    answers = [
-        _answer(fitted, loaded, flops=value, device_memory=device_memory, **others) for value in flops or (None,)
-    ]
+    answers = [_answer(fitted, loaded, flops=value, **others) for value in flops or (None,)]
     if export is not None:
         _export(loaded, answers, export)
     if as_json:
@@ -265,25 +261,21 @@ def _open_store(path: Path) -> "DirectoryStore":
 
 def _fit(source: str, approach: str | None, level: float, column: Sequence[str] | None) -> "Fit":
     from isoflop.fitting.fit import fit as fit_runs
-    from isoflop.storage.tables import read_runs, table_notes
+    from isoflop.storage.tables import read_table, table_notes
 
-    runs = read_runs(source, columns=columns_of(column or ()))
-    fitted = fit_runs(runs, approach_of(approach), level=level)
+    table = read_table(source, columns=columns_of(column or ()))
+    fitted = fit_runs(table.runs, approach_of(approach), level=level)
     told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
-    return dataclasses.replace(fitted, notes=(*fitted.notes, *told))
+    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 
 
-def _answer(
-    fitted: "Fit",
-    task: "Task | None",
-    *,
-    flops: str | None = None,
-    device_memory: str | None = None,
-    **question: float | None,
-) -> "Optimum":
+def _answer(fitted: "Fit", task: "Task | None", *, flops: str | None = None, **question: float | None) -> "Optimum":
     from isoflop.optimum import predict as predict_optimum
+    from isoflop.planning.asked import flops_of, told_of
 
-    return predict_optimum(fitted, task=task, flops=flops, device_memory=device_memory, **question)
+    spent = None if flops is None else flops_of(flops)
+    answer = predict_optimum(fitted, task=task, flops=spent, **question)
+    return dataclasses.replace(answer, notes=(*answer.notes, *told_of(flops)))
 
 
 def _table_of(answers: "Sequence[Optimum]", form: str) -> str:
