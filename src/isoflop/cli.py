@@ -162,6 +162,9 @@ def predict(
     params: Annotated[float | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
     loss: Annotated[float | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(help="Keep the size to what one device holds: '80 GB' or H100.")
+    ] = None,
     task: TaskOption = None,
     approach: Approach = None,
     level: Level = 0.9,
@@ -178,7 +181,9 @@ def predict(
     writes = writer_of(form)
     fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
     others = {"num_params": params, "num_tokens": tokens, "loss": loss}
-    answers = [_answer(fitted, loaded, flops=value, **others) for value in flops or (None,)]
+    answers = [
+        _answer(fitted, loaded, flops=value, device_memory=device_memory, **others) for value in flops or (None,)
+    ]
     if export is not None:
         _export(loaded, answers, export)
     if as_json:
@@ -269,13 +274,17 @@ def _fit(source: str, approach: str | None, level: float, column: Sequence[str] 
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 
 
-def _answer(fitted: "Fit", task: "Task | None", *, flops: str | None = None, **question: float | None) -> "Optimum":
+def _answer(
+    fitted: "Fit",
+    task: "Task | None",
+    *,
+    flops: str | None = None,
+    device_memory: str | None = None,
+    **question: float | None,
+) -> "Optimum":
     from isoflop.optimum import predict as predict_optimum
-    from isoflop.planning.asked import flops_of, told_of
 
-    spent = None if flops is None else flops_of(flops)
-    answer = predict_optimum(fitted, task=task, flops=spent, **question)
-    return dataclasses.replace(answer, notes=(*answer.notes, *told_of(flops)))
+    return predict_optimum(fitted, task=task, flops=flops, device_memory=device_memory, **question)
 
 
 def _table_of(answers: "Sequence[Optimum]", form: str) -> str:
