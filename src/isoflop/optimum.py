@@ -1,7 +1,7 @@
 """predict(): a fit and a question give an Optimum, the answer with its doubt."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +10,7 @@ import numpy as np
 from isoflop import text
 from isoflop.answers.conditions import Conditions
 from isoflop.answers.found import Place, find
+from isoflop.answers.limits import most_params
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.questions import Values, cost_of, is_one, require_positive, the_question
@@ -20,6 +21,7 @@ from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.waste import band
+from isoflop.planning.asked import flops_of, told_of
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -34,24 +36,26 @@ FAR = 30.0
 def predict(
     fit: Fit,
     *,
-    flops: float | None = None,
+    flops: float | str | None = None,
     num_params: float | None = None,
     num_tokens: float | None = None,
     loss: float | None = None,
     served_tokens: float | None = None,
     unique_tokens: float | None = None,
+    device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum: ...
 @overload
 def predict(
     fit: Fit,
     *,
-    flops: Values | None = None,
+    flops: float | str | Sequence[float | str] | None = None,
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
     served_tokens: float | None = None,
     unique_tokens: float | None = None,
+    device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima: ...
 @one_blas_thread
@@ -59,17 +63,18 @@ def predict(
 def predict(
     fit: Fit,
     *,
-    flops: Values | None = None,
+    flops: float | str | Sequence[float | str] | None = None,
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
     served_tokens: float | None = None,
     unique_tokens: float | None = None,
+    device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima:
     """How big a model and how much data, with intervals, the cost of being wrong and the reasons to doubt.
 
-    One question: `flops`, the compute to be spent, or the compute-optimal
+    One question: `flops`, the compute to be spent, also as "8xH100 for 3 days at 40% MFU"; or the compute-optimal
     answer that has `num_params`, `num_tokens` or `loss`. With `task`, the optimum is sought under that model's counted
     FLOPs per token and among sizes that can be built; without, under the FLOPs that the runs record, 6 per param and
     token where they do not differ from it.
@@ -80,21 +85,25 @@ def predict(
         et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
     unique_tokens: distinct training tokens that there are; beyond them some are repeated and worth less (Muennighoff
         et al. 2023, eqs. 5-6).
+    device_memory: what one device has, in bytes, as "80 GB" or as "H100": the size is kept to what it holds at 16 bytes
+        per param (weight, gradient and AdamW's two moments in fp32; nothing is sharded), and the cost of that is told.
 
     Raises DataError where not exactly one question is asked, or it has no answer.
     """
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
     question, given = the_question(asked)
     values = [given] if is_one(given) else list(given)
-    answers = [_told(fit, question, value, (served_tokens, unique_tokens), task) for value in values]
+    answers = [_told(fit, question, value, (served_tokens, unique_tokens, device_memory), task) for value in values]
     return answers[0] if is_one(given) else Optima(tuple(answers))
 
 
-def _told(fit: Fit, question: str, given: float, bounds: tuple[Any, Any], task: "Task | None") -> Optimum:
-    """The answer for one value; bounds: tokens served and distinct."""
-    value = require_positive(question, given)
-    conditions = Conditions(*bounds)
-    return _answer(fit, question, value, conditions, task)
+def _told(fit: Fit, question: str, given: float | str, bounds: tuple[Any, Any, Any], task: "Task | None") -> Optimum:
+    """The answer for one value, with what was assumed to read it; bounds: tokens served and distinct, memory."""
+    value = require_positive(question, flops_of(given) if question == "flops" else given)
+    served_tokens, unique_tokens, device_memory = bounds
+    conditions = Conditions(served_tokens, unique_tokens, most_params(device_memory, question, value))
+    answer = _answer(fit, question, value, conditions, task)
+    return replace(answer, notes=(*answer.notes, *told_of(given)))
 
 
 def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task: "Task | None") -> Optimum:
@@ -162,7 +171,7 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
 def _with_size(answer: Optimum, task: "Task", conditions: Conditions) -> Optimum:
     from isoflop.planning.sizing import count_size, size_near  # needs torch
 
-    near = count_size(task, size_near(task, answer.num_params.value).size)
+    near = count_size(task, size_near(task, answer.num_params.value, most=conditions.most_params).size)
     paid = answer.flops if answer.serving is None else answer.serving.total.value
     return replace(
         answer,
