@@ -154,7 +154,7 @@ def sizing(monkeypatch):
 
     module = ModuleType("isoflop.planning.sizing")
     module.count_size = count_size
-    module.size_near = lambda task, N: count_size(task, round(math.sqrt(N / 100)))
+    module.size_near = lambda task, N, most=None: count_size(task, round(math.sqrt(N / 100)))
     monkeypatch.setitem(sys.modules, "isoflop.planning.sizing", module)
 
 
