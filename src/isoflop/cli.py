@@ -24,7 +24,6 @@ from isoflop.errors import DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
-    from isoflop.optimum import Optimum
     from isoflop.planning.sweep import Sweep
     from isoflop.storage.directory import DirectoryStore
     from isoflop.task import Task
@@ -133,7 +132,10 @@ def train(
 @app.command()
 def fit(
     runs: SourceArgument,
-    target: Target = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="FLOPs of the run that is wanted, as for `isoflop plan`; repeat it for a table."),
+    ] = None,
     approach: Approach = None,
     level: Level = 0.9,
     column: Column = None,
@@ -143,9 +145,9 @@ def fit(
     from isoflop.reporting.machine import fit_values, to_json
 
     fitted = _fit(runs, approach, level, column)
-    answer = None if target is None else _answer(fitted, None, flops=target)
+    answer = _answer(fitted, None, flops=target if len(target) > 1 else target[0]) if target else None
     if as_json:
-        typer.echo(to_json({"fit": fit_values(fitted), "optimum": answer}))
+        typer.echo(to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}))
     elif answer is None:
         typer.echo(fitted)
     else:  # the answer repeats the fit's doubts, for its own compute
@@ -159,9 +161,17 @@ def predict(
         list[str] | None,
         typer.Option(help="Compute to be spent, in FLOPs or as `isoflop budget` takes it; repeat it for a table."),
     ] = None,
-    params: Annotated[float | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
-    tokens: Annotated[float | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
-    loss: Annotated[float | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")] = None,
+    params: Annotated[list[float] | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
+    tokens: Annotated[list[float] | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
+    loss: Annotated[
+        list[float] | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")
+    ] = None,
+    served_tokens: Annotated[
+        float | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
+    ] = None,
+    unique_tokens: Annotated[
+        float | None, typer.Option(help="Distinct training tokens that there are: beyond them some are repeated.")
+    ] = None,
     device_memory: Annotated[
         str | None, typer.Option(help="Keep the size to what one device holds: '80 GB' or H100.")
     ] = None,
@@ -175,23 +185,22 @@ def predict(
         Path | None, typer.Option(help="JSON file for the final run's size, tokens, batch, lr, steps; needs --task.")
     ] = None,
 ) -> None:
-    """Answer one question from runs: compute, params, tokens or loss."""
+    """Answer one question from runs: compute, params, tokens or loss; several values give a table."""
+    from isoflop import written
     from isoflop.reporting.machine import to_json
 
     writes = writer_of(form)
     fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
-    others = {"num_params": params, "num_tokens": tokens, "loss": loss}
-    answers = [
-        _answer(fitted, loaded, flops=value, device_memory=device_memory, **others) for value in flops or (None,)
-    ]
+    asked = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
+    bounds = {"served_tokens": served_tokens, "unique_tokens": unique_tokens, "device_memory": device_memory}
+    question = {name: values if len(values) > 1 else values[0] for name, values in asked.items() if values}
+    answer = _answer(fitted, loaded, **question, **bounds)
     if export is not None:
-        _export(loaded, answers, export)
+        _export(loaded, answer, export)
     if as_json:
-        typer.echo(to_json(answers if len(answers) > 1 else answers[0]))
-    elif len(answers) > 1 or form != "text":
-        typer.echo(_table_of(answers, writes))
+        typer.echo(to_json(getattr(answer, "optima", answer)))
     else:
-        typer.echo(answers[0])
+        typer.echo(answer if form == "text" else getattr(written, writes)(answer.table()))
 
 
 @app.command()
@@ -274,37 +283,22 @@ def _fit(source: str, approach: str | None, level: float, column: Sequence[str] 
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 
 
-def _answer(
-    fitted: "Fit",
-    task: "Task | None",
-    *,
-    flops: str | None = None,
-    device_memory: str | None = None,
-    **question: float | None,
-) -> "Optimum":
+def _answer(fitted: "Fit", task: "Task | None", **question: Any) -> Any:
+    """An Optimum, or Optima where the question has several values."""
     from isoflop.optimum import predict as predict_optimum
 
-    return predict_optimum(fitted, task=task, flops=flops, device_memory=device_memory, **question)
+    return predict_optimum(fitted, task=task, **question)
 
 
-def _table_of(answers: "Sequence[Optimum]", form: str) -> str:
-    """Answers over computes as a table; the doubts of the farthest stand under one that people read."""
-    from isoflop import text
-    from isoflop.reporting import tables
-
-    shown: str = getattr(tables, form)(tables.optima_table(answers))
-    notes = max(answers, key=lambda answer: answer.flops).notes
-    return "\n".join([shown, text.bullets(notes)] if notes and form == "to_text" else [shown])
-
-
-def _export(task: "Task | None", answers: "Sequence[Optimum]", path: Path) -> None:
+def _export(task: "Task | None", answer: Any, path: Path) -> None:
+    from isoflop.optimum import Optimum
     from isoflop.reporting.export import export_run
 
-    if task is None or len(answers) != 1:
+    if task is None or not isinstance(answer, Optimum):
         raise DataError(
             "--export writes the final run of one answer by the task's recipe; give --task and one question."
         )
-    export_run(task, answers[0], path)
+    export_run(task, answer, path)
 
 
 def _live_page(page: Path, target: str | None, sweep: "Sweep", task: "Task", store: "DirectoryStore") -> Any:

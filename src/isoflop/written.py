@@ -43,15 +43,15 @@ def to_frame(table: Table) -> "pd.DataFrame":
     """The table's values, unrounded, as a pandas DataFrame."""
     import pandas as pd  # a third of a second that no other form needs
 
-    return pd.DataFrame(list(table.rows), columns=[column.name for column in table.columns])
+    return pd.DataFrame(table.values(), columns=table.names())
 
 
 def to_csv(table: Table) -> str:
     """The table's values, unrounded, as CSV; empty where there is none."""
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow([column.name for column in table.columns])
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
+    writer.writerow(table.names())
+    writer.writerows([["" if value is None else value for value in row] for row in table.values()])
     return lines.getvalue()
 
 

@@ -115,7 +115,7 @@ def test_optima_over_budgets_have_their_intervals(fitted):
     frame = to_frame(optima_table(optima))
 
     assert list(frame["params"]) == [optimum.num_params.value for optimum in optima]
-    assert frame["loss_interval"][1] == (optima[1].loss.low, optima[1].loss.high)
+    assert (frame["loss_low"][1], frame["loss_high"][1]) == (optima[1].loss.low, optima[1].loss.high)
     assert "90 %" in to_text(optima_table(optima))
 
 

@@ -1,6 +1,6 @@
 """Answers as one table: the paper's compute-optimal table, with intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from isoflop import text
@@ -25,14 +25,14 @@ def optima_table(optima: "Iterable[Optimum]") -> Table:
         (
             Column("FLOPs in all", "total_flops", text.flops),
             Column("FLOPs", "flops", text.flops),
-            Column(level, "flops_interval", lambda ends: text.interval(ends[0], ends[1], text.flops), is_number=False),
+            _ends(level, "flops", text.flops),
             Column("params", "params", text.count),
-            Column(level, "params_interval", _interval, is_number=False),
+            _ends(level, "params", text.count),
             Column(f"{unit}s", "tokens", text.count),
-            Column(level, "tokens_interval", _interval, is_number=False),
+            _ends(level, "tokens", text.count),
             Column("epochs", "epochs", text.number),
             Column("loss", "loss", text.loss),
-            Column(level, "loss_interval", lambda ends: text.interval(ends[0], ends[1], text.loss), is_number=False),
+            _ends(level, "loss", text.loss),
             Column("over-training", "overtraining", lambda factor: f"{text.number(factor)}x"),
             Column("size", "size", str),
         ),
@@ -59,5 +59,6 @@ def _value_and_ends(estimate: Estimate | None) -> tuple[float | None, tuple[floa
     return (None, None) if estimate is None else (estimate.value, (estimate.low, estimate.high))
 
 
-def _interval(ends: tuple[float, float]) -> str:
-    return text.interval(*ends)
+def _ends(level: str, name: str, write: Callable[[float], str]) -> Column:
+    """The column of an interval, headed by its level."""
+    return Column(level, (f"{name}_low", f"{name}_high"), lambda ends: text.interval(*ends, write), is_number=False)

@@ -59,7 +59,7 @@ def valleys_table(valleys: Iterable[Valley]) -> Table:
         (
             Column("budget", "compute_budget", text.flops),
             Column("runs", "num_runs", str),
-            Column("sizes", "sizes", lambda ends: text.interval(*ends), is_number=False),
+            Column("sizes", ("smallest_params", "largest_params"), lambda ends: text.interval(*ends), is_number=False),
             Column("best params", "params", text.count),
             Column("best tokens", "tokens", text.count),
             Column("tokens/param", "tokens_per_param", _two_digits),
