@@ -9,6 +9,7 @@ from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.points import Points
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
@@ -98,10 +99,46 @@ def test_rows_of_one_trained_model_make_one_configuration():
     assert any(f"21 rows are {groups} independent" in n for n in fit(runs, resamples=20).notes) == (groups < 21)
 
 
-def test_a_ladder_of_one_tokens_per_param_ratio_is_doubted():
-    ladder = [a_run(N, 20 * N, float(LAW.loss(N, 20 * N))) for N in np.geomspace(1e7, 1e10, 9)]
-    notes = fit(ladder, resamples=20).notes
-    assert any("All runs train 20.0 to 20.0 tokens per param" in note for note in notes)
+def a_ladder(ratio=20.0, *, spread=1.0):
+    """Sizes on one number of tokens per param, off by x/÷spread by turns."""
+    sizes = np.geomspace(1e7, 1e10, 9)
+    pairs = [(N, ratio * N * spread ** (-1) ** number) for number, N in enumerate(sizes)]
+    return [a_run(N, D, float(LAW.loss(N, D))) for N, D in pairs]
+
+
+@pytest.mark.parametrize(("approach", "name"), [(None, "Kriging"), (Parametric(), "Approach 3")])
+def test_a_ladder_of_one_tokens_per_param_ratio_is_refused_with_the_runs_that_repair_it(approach, name):
+    with pytest.raises(DataError) as caught:
+        fit(a_ladder(), approach)
+    assert str(caught.value) == (
+        f"{name} needs sizes that were trained on different numbers of tokens to tell size from data, but in all 9 runs "
+        f"the tokens follow from the params (20.0 tokens per param); add runs at three sizes or more, such as 316M params "
+        f"on 1.58B and on 25.3B tokens."
+    )
+
+
+def test_the_runs_that_a_ladder_asks_for_do_repair_it():
+    added = [(N, ratio * N) for N in (1e8, 316e6, 1e9) for ratio in (5, 80)]
+    fitted = fit([*a_ladder(), *(a_run(N, D, float(LAW.loss(N, D))) for N, D in added)])
+    assert fitted.law.optimum(1e22)[0] == pytest.approx(LAW.optimum(1e22)[0], rel=0.02)
+
+
+def test_a_ladder_under_given_exponents_says_that_they_decide():
+    held = Parametric(ChinchillaLaw(alpha=0.35, beta=0.37))
+    known = Parametric(prior={"alpha": (0.35, 0.01), "beta": (0.37, 0.01)})
+    for approach in (held, known):
+        assert any("comes from the exponents that were given" in note for note in fit(a_ladder(), approach).notes)
+
+
+def test_a_ladder_with_a_little_spread_is_doubted():
+    notes = fit(a_ladder(spread=1.2), resamples=20).notes
+    assert any("All runs train 16.7 to 24.0 tokens per param" in note for note in notes)
+
+
+def test_repeated_and_fresh_data_are_no_replicates():
+    fresh, repeated = a_run(1e8, 1e10, 3.0), a_run(1e8, 1e10, 3.1, epochs=8.0)
+    assert len(set(Points.of([fresh, repeated]).keys)) == 2
+    assert len(set(Points.of([fresh, a_run(1e8, 1e10, 3.01)]).keys)) == 1
 
 
 def test_two_budgets_and_few_sizes_are_said_so():

@@ -19,7 +19,7 @@ from isoflop.fitting.discrepancy import NEAR, Plane, covariances, hypotheses, pi
 from isoflop.fitting.exponents import integrate
 from isoflop.fitting.kriged import KrigedLaw, law_of
 from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Points, require_enough
+from isoflop.fitting.points import Points, require_enough, require_off_a_line
 from isoflop.fitting.posterior import Surfaces, drawn, standing
 from isoflop.fitting.screening import describe
 from isoflop.fitting.spoilt import find_spoilt
@@ -65,6 +65,7 @@ class Kriging:
     def solve(self, points: Points) -> Solved:
         """The kriged law of some points; Raises DataError where they cannot determine it."""
         require_enough(points, "Kriging", FEWEST)
+        require_off_a_line(points, "Kriging")
         used = _nearest(points)
         spoilt = find_spoilt(used)
         plane = Plane.of(used, spoilt)

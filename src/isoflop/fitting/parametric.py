@@ -16,7 +16,7 @@ from isoflop.fitting.approach import Diagnostics, Solved
 from isoflop.fitting.intervals import LawRegion, gaussian_draws
 from isoflop.fitting.laws import ChinchillaLaw, Posed
 from isoflop.fitting.objective import Problem
-from isoflop.fitting.points import Array, Points, require_enough
+from isoflop.fitting.points import Array, Points, lies_on_a_line, require_enough, require_off_a_line
 from isoflop.fitting.solvers import Solution, solve, solve_resampled
 
 __all__ = ["Parametric", "Surface"]
@@ -67,6 +67,7 @@ class Parametric:
         """The law of some points; Raises DataError where there are too few."""
         posed = self.law.pose(points)
         _require_enough(points, posed)
+        given = self._require_known_or_told_apart(points, posed)
         problem, solution = self._best(points, posed)
 
         def refit(weights: Array) -> Any:
@@ -83,6 +84,20 @@ class Parametric:
             region=LawRegion(problem, solution, posed),
             num_parameters=len(posed.names),
             diagnostics=_diagnostics(solution),
+            notes=given,
+        )
+
+    def _require_known_or_told_apart(self, points: Points, posed: Posed) -> tuple[str, ...]:
+        """A note where the exponents alone part size from data; Raises DataError where they are not given either."""
+        exponents = set(posed.names[len(posed.terms) :])
+        if exponents - set(self.prior):
+            require_off_a_line(points, "Approach 3")
+            return ()
+        if not lies_on_a_line(points):
+            return ()
+        return (
+            "Tokens follow from params in all runs, so that the split between the two comes from the exponents that "
+            "were given, not from the runs.",
         )
 
     def _best(self, points: Points, posed: Posed) -> tuple[Problem, Solution]:

@@ -10,12 +10,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import text
 from isoflop.errors import DataError
 from isoflop.runs import Run
 
-__all__ = ["Array", "Points", "require_enough"]
+__all__ = ["Array", "Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
 
 Array = NDArray[np.float64]
+
+
+LEAST_SPREAD = 1.25
+"""Factor between the most and the fewest tokens per param, counted across the line on which runs lie. Less is what
+rounding to layers and batches gives; every published sweep whose authors fitted a surface has 100 and more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,10 @@ class Points:
     @cached_property
     def keys(self) -> tuple[Hashable, ...]:
         """Name of each run's configuration: replicates and rows of one trained model share theirs."""
-        return tuple(run.group or (run.num_params, run.num_tokens, run.budget) for run in self.runs)
+        return tuple(
+            run.group or (run.num_params, run.num_tokens, run.budget, unique)
+            for run, unique in zip(self.runs, self.unique.tolist(), strict=True)
+        )
 
     @cached_property
     def cluster(self) -> NDArray[np.intp]:
@@ -85,3 +94,28 @@ def require_enough(points: Points, approach: str, needed: int, purpose: str = ""
                 f"{approach} needs at least 3 different {what}, but got {len(np.unique(values))}; "
                 f"add runs at other {what}."
             )
+
+
+def lies_on_a_line(points: Points) -> bool:
+    """Whether tokens follow from params, as in a ladder of 20 tokens per param, so that one cannot be told from the
+    other: the singular case of the design (log N, log D).
+    """
+    place = np.stack([np.log(points.N), np.log(points.D)], axis=1)
+    across = np.linalg.svd(place - place.mean(axis=0), full_matrices=False)[2][1]
+    width = float(np.ptp(place @ across) * np.abs(across).sum())  # range of log D / N where the line is D = k N
+    return bool(width < np.log(LEAST_SPREAD))
+
+
+def require_off_a_line(points: Points, approach: str) -> None:
+    """Raise DataError where tokens follow from params in all runs, with the runs that would part them."""
+    if not lies_on_a_line(points):
+        return
+    ratio, order = points.D / points.N, np.argsort(points.N)
+    ends = dict.fromkeys([text.number(float(ratio.min())), text.number(float(ratio.max()))])
+    middle = points.runs[int(order[len(order) // 2])]
+    few, many = text.count(middle.num_tokens / 4), text.count(middle.num_tokens * 4)
+    raise DataError(
+        f"{approach} needs sizes that were trained on different numbers of tokens to tell size from data, but in all "
+        f"{len(points)} runs the tokens follow from the params ({' to '.join(ends)} tokens per param); add runs at "
+        f"three sizes or more, such as {text.count(middle.num_params)} params on {few} and on {many} tokens."
+    )

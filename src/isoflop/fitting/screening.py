@@ -112,7 +112,7 @@ def _refuse_one_budget(runs: Sequence[Run]) -> None:
 
 
 def _content(run: Run) -> tuple[object, ...]:
-    return run.num_params, run.num_tokens, run.flops, run.budget, run.loss
+    return run.num_params, run.num_tokens, run.spec.epochs, run.flops, run.budget, run.loss
 
 
 def _aside_notes(aside: Sequence[SetAside]) -> list[str]:

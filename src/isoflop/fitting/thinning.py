@@ -65,10 +65,11 @@ def _cells(points: Points) -> tuple[float, Rows]:
 
 
 def _numbered(points: Points, width: float) -> Rows:
-    apart = [points.N, points.D] if width == 0 else [np.floor(np.log(v) / width) for v in (points.N, points.D)]
+    counts = (points.N, points.D)
+    apart: list[Array] = [*counts] if width == 0 else [np.floor(np.log(values) / width) for values in counts]
     if len(points.budgets) <= FEW_BUDGETS:
         apart.append(points.budget)
-    apart.append(np.round(np.log2(points.D / points.unique)))
+    apart.append(np.asarray(np.round(np.log2(points.D / points.unique))))
     number = np.zeros(len(points), dtype=np.intp)
     for values in apart:
         each = np.unique(values, return_inverse=True)[1]

@@ -90,7 +90,16 @@ def _mistuned(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
 
 def _cell(run: Run) -> tuple[Any, ...]:
     spec = run.spec
-    return run.budget, spec.fingerprint, run.num_params, spec.num_tokens, spec.batch, spec.schedule, spec.weight_decay
+    return (
+        run.budget,
+        spec.fingerprint,
+        run.num_params,
+        spec.num_tokens,
+        spec.unique_tokens,
+        spec.batch,
+        spec.schedule,
+        spec.weight_decay,
+    )
 
 
 def _unlike(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
