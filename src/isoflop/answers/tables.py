@@ -61,4 +61,6 @@ def _value_and_ends(estimate: Estimate | None) -> tuple[float | None, tuple[floa
 
 def _ends(level: str, name: str, write: Callable[[float], str]) -> Column:
     """The column of an interval, headed by its level."""
-    return Column(level, (f"{name}_low", f"{name}_high"), lambda ends: text.interval(*ends, write), is_number=False)
+    return Column(
+        level, (f"{name}_low", f"{name}_high"), lambda ends: text.interval(ends[0], ends[1], write), is_number=False
+    )
