@@ -220,6 +220,15 @@ def test_a_task_is_planned_from_the_command_line(run, own_task):
     assert "2e+06" in out
 
 
+def test_a_plan_is_told_for_named_hardware(run, own_task):
+    plan = ("plan", "own_task:task", "--budget=2e6", "--hardware", "8xT4 at 30% MFU at $0.50/hour")
+
+    assert "T4 hours at 30 % MFU, at least" in run(*plan)[1]
+    values = json.loads(run(*plan, "--json")[1])
+    assert values["device_hours"] == pytest.approx(values["flops"] / (0.3 * 65e12) / 3600)
+    assert values["money"] == pytest.approx(0.5 * values["device_hours"])
+
+
 def test_a_plan_is_centred_on_what_was_run_so_far(run, own_task, table):
     with_runs = run("plan", "own_task:task", "--budget=1e6", "--runs", table)
     without = run("plan", "own_task:task", "--budget=1e6")

@@ -61,6 +61,9 @@ Budget = Annotated[
 Spend = Annotated[
     str | None, typer.Option(help="What the sweep may cost: 1% of the target, FLOPs, or '$500 at $2.50/H100-hour'.")
 ]
+Hardware = Annotated[
+    str | None, typer.Option(help="What the runs are for, as '8xH100 at 40% MFU'; its memory limits the sizes.")
+]
 
 
 app.command()(budget)
@@ -80,6 +83,7 @@ def plan(
     target: Target = None,
     spend: Spend = None,
     runs: Annotated[str | None, typer.Option(help="Store or table of what was run so far.")] = None,
+    hardware: Hardware = None,
     as_json: Json = False,
 ) -> None:
     """Show the runs of a sweep and what they cost; nothing is trained."""
@@ -88,7 +92,9 @@ def plan(
     from isoflop.storage.tables import read_runs
 
     known = () if runs is None else read_runs(runs)
-    sweep = plan_sweep(load_task(task), budgets=budget or None, target=target, spend=spend, runs=known)
+    sweep = plan_sweep(
+        load_task(task), budgets=budget or None, target=target, spend=spend, runs=known, hardware=hardware
+    )
     typer.echo(to_json(sweep_values(sweep)) if as_json else sweep)
 
 

@@ -83,7 +83,7 @@ def _devices() -> list[Device]:
 
 
 def _measured(device: str, name: str, memory_bytes: float | None, *, is_bf16: bool) -> Device:
-    from isoflop.training.peak import peak_flops  # needs torch
+    from isoflop.planning.peak import peak_flops  # needs torch
 
     speed = peak_flops(device, is_bf16)
     return Device(name=name, memory_bytes=memory_bytes, flops_per_second=speed, precision="bf16" if is_bf16 else "fp32")

@@ -1,5 +1,6 @@
 """What a plan costs on this machine: seconds from a few real steps of small sizes, and memory."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
+from isoflop.planning.peak import is_bf16, peak_flops
 from isoflop.planning.sizing import SizeCount
 from isoflop.runs import RunSpec
 from isoflop.task import Task
@@ -26,15 +29,23 @@ MAX_TIMED_FLOPS = 2e10
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of an optimiser step as a fixed overhead plus its FLOPs at a rate, on one worker of this machine."""
+    """Seconds of an optimiser step as a fixed overhead plus its FLOPs at a rate, on one worker of this machine.
+
+    peak_flops_per_second: of a matrix product there, in the precision of the runs.
+    """
 
     overhead_seconds: float
     flops_per_second: float
+    peak_flops_per_second: float
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted training time of a run."""
         num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
         return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
+
+    def mfu(self, spec: RunSpec) -> float:
+        """Predicted share of the peak that a run makes."""
+        return spec.flops / self.seconds(spec) / self.peak_flops_per_second
 
 
 def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
@@ -46,9 +57,10 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
     if not small:
         return None
     timed = list({spec.id: spec for spec in (small[0], small[len(small) // 2], small[-1])}.values())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with _one_thread():
-        points = [(_step_flops(spec), _step_seconds(task, spec)) for spec in timed]
-    return _fit_speed(points)
+        points = [(_step_flops(spec), _step_seconds(task, spec, device)) for spec in timed]
+        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
 
 
 def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
@@ -75,15 +87,16 @@ def _step_flops(spec: RunSpec) -> float:
     return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
 
 
-def _step_seconds(task: Task, spec: RunSpec) -> float:
-    """Fastest of a few steps, after one that warms up."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def _step_seconds(task: Task, spec: RunSpec, device: str) -> float:
+    """Fastest of a few steps in the run's precision, after one that warms up."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     batch = to_device(first_batch(open_data(task.train_data, "train_data"), spec.batch or 1), device)
 
     def step() -> None:
-        batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(spec.precision, device)):
+            loss = batch_loss(task, model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":
@@ -99,15 +112,15 @@ def _timed(step: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _fit_speed(points: list[tuple[float, float]]) -> Speed:
-    """Overhead and rate through the points by least squares on relative error, both kept positive."""
+def _fit_speed(points: list[tuple[float, float]], peak: float) -> Speed:
+    """Overhead and rate through the points by least squares on relative error, neither of them negative."""
     flops, seconds = np.array(points).T
-    if len(points) > 1:
-        design = np.stack([1 / seconds, flops / seconds], axis=1)
-        overhead, per_flop = np.linalg.lstsq(design, np.ones(len(points)), rcond=None)[0]
-        if overhead > 0 and per_flop > 0:
-            return Speed(float(overhead), float(1 / per_flop))
-    return Speed(0.0, float(np.min(flops / seconds)))
+    if len(points) == 1:  # not enough to tell them apart: the overhead is in the rate
+        return Speed(0.0, float(flops[0] / seconds[0]), peak)
+    scale = np.array([seconds.max(), seconds.max() / flops.max()])
+    design = np.stack([1 / seconds, flops / seconds], axis=1) * scale
+    overhead, per_flop = nnls(design, np.ones(len(points)))[0] * scale
+    return Speed(float(overhead), float(1 / per_flop) if per_flop > 0 else math.inf, peak)
 
 
 @contextmanager

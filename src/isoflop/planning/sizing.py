@@ -217,14 +217,27 @@ def size_near(task: Task, num_params: float, *, most: float | None = None) -> Si
 
 
 def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
-    """One real size per wanted N, each used once, in the order of `wanted`; fewer where there are not as many sizes."""
+    """One real size per wanted N, each used once, in the order of `wanted`; fewer where there are not as many sizes.
+
+    The first of them notes the sizes that build but cannot be counted, and so are left out.
+
+    Raises PlanError where none can be counted.
+    """
     chosen: dict[Any, SizeCount] = {}
+    failed: dict[Any, str] = {}
     for num_params in wanted:
         for size in _by_distance(task, num_params, keep=len(wanted)):
-            if size not in chosen and (count := _try_count(task, size)) is not None:
-                chosen[size] = count
+            if size in chosen or size in failed:
+                continue
+            counted = _count_or_reason(task, size)
+            if isinstance(counted, SizeCount):
+                chosen[size] = counted
                 break
-    return list(chosen.values())
+            failed[size] = f"Size {size} is left out: a training step of it raised {counted}."
+    found = list(chosen.values())
+    if failed and not found:
+        raise PlanError(f"No size of {task.size_param!r} can be trained. {next(iter(failed.values()))}")
+    return [*(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]), *found[1:]]
 
 
 def smallest_size(task: Task) -> Any:
@@ -307,12 +320,18 @@ def _works(task: Task, size: Any) -> bool:
 
 def _try_count(task: Task, size: Any) -> SizeCount | None:
     """The count of a size, or None where the model does not support it. A broken contract is raised."""
+    counted = _count_or_reason(task, size)
+    return counted if isinstance(counted, SizeCount) else None
+
+
+def _count_or_reason(task: Task, size: Any) -> SizeCount | str:
+    """The count of a size, or what the model raises at it. A broken contract is raised."""
     try:
         return count_size(task, size)
     except IsoflopError:
         raise
-    except Exception:  # any error of the user's class at this size means: not a size
-        return None
+    except Exception as error:  # any error of the user's class at this size means: not a size
+        return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _builds(task: Task, size: Any) -> bool:

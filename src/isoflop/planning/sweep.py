@@ -13,7 +13,9 @@ from isoflop.errors import PlanError
 from isoflop.fitting.fit import fit
 from isoflop.planning.asked import asked
 from isoflop.planning.branches import branch_notes, branched, on_lattice, shared
-from isoflop.planning.cost import Speed, device_bytes, measure_speed, run_bytes
+from isoflop.planning.compute import Compute, Hardware
+from isoflop.planning.cost import measure_speed, run_bytes
+from isoflop.planning.limits import Room, named_hardware, room_on, within
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
 from isoflop.planning.specs import make_spec
@@ -22,7 +24,7 @@ from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, count, duration, flops, html
+from isoflop.text import bullets, count, duration, flops, html, number, percent
 from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
@@ -48,13 +50,17 @@ MIN_SIZES = 3
 class Sweep(Tabular):
     """Runs that were asked for, with what they cost on this machine.
 
-    seconds, memory_bytes: predictions per run id, on one worker; empty where they could not be made.
+    seconds, mfu, memory_bytes: predictions per run id, on one worker; empty where they could not be made. MFU is the
+        share of the peak of a matrix product, both measured here.
+    hardware: accelerators that the plan was made for; None for this machine.
     """
 
     specs: tuple[RunSpec, ...]
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
+    mfu: Mapping[str, float] = field(default_factory=dict)
+    hardware: Hardware | None = None
     unit: str = "token"
 
     @property
@@ -70,6 +76,12 @@ class Sweep(Tabular):
         total = sum(self.seconds[spec.id] for spec in self.specs)
         return total - shared(self.specs, lambda spec: self.seconds[spec.id])
 
+    @property
+    def compute(self) -> Compute:
+        """FLOPs of all runs together, and what they are on the named hardware in hours, days and money."""
+        spent = Compute(flops=self.flops)
+        return spent if self.hardware is None else spent.on(self.hardware)
+
     def __len__(self) -> int:
         return len(self.specs)
 
@@ -84,7 +96,7 @@ class Sweep(Tabular):
 
     def table(self) -> Table:
         """One row for each run, with what it costs."""
-        return specs_table(self.specs, self.seconds, self.memory_bytes)
+        return specs_table(self.specs, self.seconds, self.memory_bytes, self.mfu, self.hardware)
 
 
 def plan(
@@ -95,6 +107,7 @@ def plan(
     spend: float | str | None = None,
     runs: Sequence[Run] = (),
     epochs: Sequence[float] | None = None,
+    hardware: str | None = None,
 ) -> Sweep:
     """The runs that would answer the question, and what they cost; nothing is trained.
 
@@ -104,6 +117,9 @@ def plan(
     runs: what has been run so far; sizes are then centred on its estimate of the optimum and spread less.
     epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
         pass over as often, to show what repeated data are worth. None for all of the data.
+    hardware: what the runs are to be trained on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per device:
+        sizes that its memory does not hold are left out, and the sweep is told in its hours. "here" is this machine;
+        None is this machine too, but only a GPU's memory binds.
 
     Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
     not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows.
@@ -111,11 +127,15 @@ def plan(
     question = asked(budgets, target, spend)
     wanted = _budgets(question.budgets, question.target, question.spend)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        sweep = _planned(task, wanted, runs, epochs_to_sweep(task, epochs))
-    return replace(sweep, notes=(*question.notes, *sweep.notes))
+        sweep = _planned(task, wanted, runs, epochs_to_sweep(task, epochs), room_on(hardware))
+    named = named_hardware(hardware)
+    told = (*question.notes, *(() if named is None else named.notes), *sweep.notes)
+    return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
 
 
-def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None]) -> Sweep:
+def _planned(
+    task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None], room: Room
+) -> Sweep:
     check_task(task)
     supply = token_supply(task)
     mark = fingerprint(task)
@@ -123,7 +143,7 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: S
     specs: list[RunSpec] = []
     notes: list[str] = list(centres.notes)
     for budget in wanted:
-        counts = _sizes(task, budget, centres, notes)
+        counts = _sizes(task, budget, centres, room, notes)
         specs += [
             make_spec(
                 task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget, epochs=passes
@@ -136,7 +156,7 @@ def _planned(task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: S
         specs = branched(task.recipe, specs)
         notes += branch_notes(specs)
     check_data(task, supply, specs)
-    return _costed(task, specs, notes)
+    return _costed(task, specs, notes, room)
 
 
 def _budgets(budgets: Sequence[float] | None, target: float | None, spend: float | None) -> list[float]:
@@ -181,7 +201,7 @@ class _Centres:
         return guess
 
 
-def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> list[SizeCount]:
+def _sizes(task: Task, budget: float, centres: _Centres, room: Room, notes: list[str]) -> list[SizeCount]:
     centre = centres.num_params(task, budget)
     if task.recipe.branches:
         centre = on_lattice(centre, centres.spread, SIZES_PER_BUDGET)
@@ -192,6 +212,8 @@ def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> li
             f"An IsoFLOP curve needs at least {MIN_SIZES} sizes, but {task.size_param!r} has only {len(counts)} near "
             f"{count(centre)} params for budget {flops(budget)}; allow more sizes."
         )
+    counts, left_out = within(room, counts, MIN_SIZES)
+    notes += [note for note in left_out if note not in notes]
     if counts[0].num_params > centre or counts[-1].num_params < centre:
         notes.append(
             f"Budget {flops(budget)}: no size on one side of {count(centre)} params, where the optimum is guessed to "
@@ -201,24 +223,18 @@ def _sizes(task: Task, budget: float, centres: _Centres, notes: list[str]) -> li
     return counts
 
 
-def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str]) -> Sweep:
+def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Room) -> Sweep:
     speed = measure_speed(task, specs)
     memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
         specs=tuple(specs),
-        notes=(*notes, *_memory_notes(known), *epoch_notes(task, specs)),
-        seconds={spec.id: speed.seconds(spec) for spec in specs} if isinstance(speed, Speed) else {},
+        notes=(*notes, *room.notes(known), *epoch_notes(task, specs)),
+        seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
         memory_bytes=known,
+        mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
         unit=task.unit,
     )
-
-
-def _memory_notes(memory: Mapping[str, float]) -> list[str]:
-    most, there = max(memory.values(), default=0.0), device_bytes()
-    if most <= there:
-        return []
-    return [f"The largest run needs about {most / 1e9:.1f} GB, but this machine's device has {there / 1e9:.1f} GB."]
 
 
 def _headline(sweep: Sweep) -> str:
@@ -226,4 +242,16 @@ def _headline(sweep: Sweep) -> str:
     total = sweep.total_seconds
     when = "" if total is None else f", about {duration(total)} on one worker of this machine"
     runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
-    return f"{runs} at {budgets} budget{'s' if budgets != 1 else ''}: {flops(sweep.flops)} FLOPs{when}"
+    told = f"{runs} at {budgets} budget{'s' if budgets != 1 else ''}: {flops(sweep.flops)} FLOPs{when}"
+    return told if sweep.hardware is None else f"{told}; {_elsewhere(sweep, sweep.hardware)}"
+
+
+def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:
+    """The sweep on the hardware that it was planned for."""
+    compute = sweep.compute
+    hours, money = compute.device_hours or 0.0, compute.money
+    paid = "" if money is None else f", {hardware.currency}{money:,.2f}"
+    longest = max(spec.flops for spec in sweep.specs) / hardware.flops_per_second  # a run is on one of them
+    least = duration(max(longest, compute.seconds or 0.0))
+    told = f"{number(hours)} {hardware.accelerator.name} hours at {percent(hardware.mfu)} MFU"
+    return f"{told}, at least {least} on {hardware.number}{paid}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isoflop import text
+from isoflop.planning.compute import Hardware
 from isoflop.runs import RunSpec
 from isoflop.table import Column, Table
 
@@ -13,11 +14,16 @@ NOTHING: Mapping[str, float] = {}
 
 
 def specs_table(
-    specs: Iterable[RunSpec], seconds: Mapping[str, float] = NOTHING, memory_bytes: Mapping[str, float] = NOTHING
+    specs: Iterable[RunSpec],
+    seconds: Mapping[str, float] = NOTHING,
+    memory_bytes: Mapping[str, float] = NOTHING,
+    mfu: Mapping[str, float] = NOTHING,
+    hardware: Hardware | None = None,
 ) -> Table:
     """One row for each run that a sweep asks for; epochs and seeds where they tell runs apart.
 
-    seconds, memory_bytes: predictions per run id.
+    seconds, memory_bytes, mfu: predictions per run id.
+    hardware: what the runs are timed for besides this machine.
     """
     specs = list(specs)
     repeated, seeded = any((spec.epochs or 0) > 1 for spec in specs), len({spec.seed for spec in specs}) > 1
@@ -35,10 +41,19 @@ def specs_table(
             Column("seed", "seed", str),
             Column("FLOPs", "flops", text.flops),
             Column("time", "seconds", text.duration),
+            Column("MFU", "mfu", text.percent),
+            Column(f"on {hardware.accelerator.name}" if hardware else "", "hardware_seconds", text.duration),
             Column("memory", "memory_bytes", lambda value: f"{text.count(value, 2)}B"),
         ),
         [
-            (*_asked(spec, repeated, seeded), spec.flops, seconds.get(spec.id), memory_bytes.get(spec.id))
+            (
+                *_asked(spec, repeated, seeded),
+                spec.flops,
+                seconds.get(spec.id),
+                mfu.get(spec.id),
+                spec.flops / hardware.flops_per_second if hardware else None,
+                memory_bytes.get(spec.id),
+            )
             for spec in specs
         ],
     )

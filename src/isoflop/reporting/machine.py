@@ -36,10 +36,17 @@ def fit_values(fitted: "Fit") -> dict[str, Any]:
 def sweep_values(sweep: "Sweep") -> dict[str, Any]:
     """What a sweep asks for, with what each run costs."""
     runs = [
-        {**spec_values(spec), "seconds": sweep.seconds.get(spec.id), "memory_bytes": sweep.memory_bytes.get(spec.id)}
+        {
+            **spec_values(spec),
+            "seconds": sweep.seconds.get(spec.id),
+            "mfu": sweep.mfu.get(spec.id),
+            "memory_bytes": sweep.memory_bytes.get(spec.id),
+        }
         for spec in sweep.specs
     ]
-    return {"flops": sweep.flops, "seconds": sweep.total_seconds, "runs": runs, "notes": sweep.notes}
+    spent = sweep.compute
+    elsewhere = {"device_hours": spent.device_hours, "money": spent.money}
+    return {"flops": sweep.flops, "seconds": sweep.total_seconds, **elsewhere, "runs": runs, "notes": sweep.notes}
 
 
 def run_values(run: "Run") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import nn
 from isoflop import __version__
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import mix, reseed, seeded
+from isoflop.planning.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
@@ -23,7 +24,6 @@ from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.evaluation import evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
-from isoflop.training.peak import peak_flops
 from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
 from isoflop.training.step import Setting, train_step
@@ -127,7 +127,8 @@ def train_model(
         num_tokens=state.num_tokens,
         flops=spec.flops_per_token * state.num_tokens,
         seconds=state.seconds,
-        peak_flops_per_second=ranks.num_ranks * peak_flops(ranks.device.type, _is_bf16(spec, ranks.device)),
+        peak_flops_per_second=ranks.num_ranks
+        * peak_flops(ranks.device.type, is_bf16(spec.precision, ranks.device.type)),
         device=_device_name(ranks.device, ranks.num_ranks),
         versions=versions(),
         error=error,
@@ -172,13 +173,11 @@ def _evaluated(state: State) -> nn.Module:
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if _is_bf16(spec, device) else nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if is_bf16(spec.precision, device.type) else nullcontext()
 
 
-def _is_bf16(spec: RunSpec, device: torch.device) -> bool:
-    if spec.precision in (None, "auto"):
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return spec.precision == "bf16"
+def _peak(spec: RunSpec, device: torch.device) -> float:
+    return peak_flops(device.type, is_bf16(spec.precision, device.type))
 
 
 def _device_name(device: torch.device, num_ranks: int) -> str:

@@ -5,16 +5,27 @@ from functools import cache
 
 import torch
 
-__all__ = ["peak_flops"]
+__all__ = ["is_bf16", "peak_flops"]
 
 NUM_TRIES = 4
 SIDE = {"cpu": 1024, "cuda": 8192}
 """Large enough to reach the peak: 13 ms on one CPU core, 2 ms on a data-centre GPU in bf16."""
 
 
-@cache
+def is_bf16(precision: str | None, device: str) -> bool:
+    """True where runs of a recipe's precision multiply in bf16 on a device type."""
+    if precision in (None, "auto"):
+        return device == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
 def peak_flops(device: str, is_bf16: bool) -> float:
     """FLOP/s of this process on a device type, in fp32 (or TF32 where torch allows it) or bf16; measured once."""
+    return _peak(device, is_bf16, torch.get_num_threads())
+
+
+@cache
+def _peak(device: str, is_bf16: bool, num_threads: int) -> float:
     side = SIDE.get(device, 2048)
     dtype = torch.bfloat16 if is_bf16 else torch.float32
     left, right = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))

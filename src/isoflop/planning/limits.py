@@ -1,0 +1,87 @@
+"""Sizes that the device of a run has no memory for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from isoflop.errors import PlanError
+from isoflop.planning.compute import Hardware
+from isoflop.planning.cost import device_bytes
+from isoflop.planning.memory import STATE_BYTES_PER_PARAM
+from isoflop.planning.phrases import parse_hardware
+from isoflop.planning.sizing import SizeCount
+from isoflop.text import number
+
+__all__ = ["Room", "named_hardware", "room_on", "within"]
+
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory of the device that one run has to itself, and whether it binds: nothing is known of unnamed ones."""
+
+    device: str
+    num_bytes: float
+    binds: bool
+
+    def holds(self, counted: SizeCount) -> bool:
+        """True where a size trains at least one example at a time; more of them are taken in parts."""
+        return not self.binds or least_bytes(counted) <= self.num_bytes
+
+    def notes(self, memory: Mapping[str, float]) -> list[str]:
+        """What is to be said of the runs, from the memory that each needs for its whole batch."""
+        most = max(memory.values(), default=0.0)
+        if most <= self.num_bytes:
+            return []
+        needs = f"{most / 1e9:.1f} GB"
+        if self.binds:
+            in_parts = "its batches are taken in parts."
+            return [f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; {in_parts}"]
+        return [f"The largest run needs about {needs}, but this machine's device has {self._gigabytes}."]
+
+    @property
+    def _gigabytes(self) -> str:
+        return f"{self.num_bytes / 1e9:.1f} GB"
+
+    def left_out(self, counted: SizeCount) -> str:
+        """Why a size is not planned."""
+        needs = number(least_bytes(counted) / 1e9)
+        return f"Size {counted.size} is left out: it needs {needs} GB, but {self.device} has {self._gigabytes}."
+
+
+def named_hardware(hardware: str | None) -> Hardware | None:
+    """The accelerators of a plan's `hardware`; None for this machine."""
+    return None if hardware in (None, HERE) else parse_hardware(str(hardware))
+
+
+def room_on(hardware: str | None) -> Room:
+    """Memory that binds a run: of one of the named accelerators, of this machine for "here", or of a GPU that is there.
+
+    A machine without a GPU often plans for another one; its own memory binds only by name.
+    """
+    named = named_hardware(hardware)
+    if named is not None:
+        return Room(f"one {named.accelerator.name}", named.accelerator.memory_bytes, True)
+    return Room("this machine's device", device_bytes(), hardware == HERE or torch.cuda.is_available())
+
+
+def least_bytes(counted: SizeCount) -> float:
+    """Memory without which a size cannot be trained: its states and the activations of one example."""
+    return STATE_BYTES_PER_PARAM * counted.num_params + (counted.activation_bytes or 0.0)
+
+
+def within(room: Room, counts: Sequence[SizeCount], least: int) -> tuple[list[SizeCount], list[str]]:
+    """The sizes that fit, and a note for each of the others.
+
+    Raises PlanError where fewer than `least` are left.
+    """
+    fits = [counted for counted in counts if room.holds(counted)]
+    notes = [room.left_out(counted) for counted in counts if not room.holds(counted)]
+    if notes and len(fits) < least:
+        raise PlanError(
+            f"An IsoFLOP curve needs at least {least} sizes, but only {len(fits)} of {len(counts)} fit. {notes[0]} "
+            f"Lower the budgets, or name larger hardware=."
+        )
+    return fits, notes
