@@ -71,6 +71,13 @@ class KrigedLaw:
 
     def _valley(self, log_ND: Array) -> Valley:
         """Log N, loss and reducible loss of the optimum among all (N, D) of one product."""
+        asked, found = self.__dict__.get("_last", (None, None))
+        if asked is None or not np.array_equal(asked, log_ND):  # size and loss are asked for one after the other
+            found = self._computed_valley(log_ND)
+            self.__dict__["_last"] = (np.array(log_ND), found)
+        return found
+
+    def _computed_valley(self, log_ND: Array) -> Valley:
         surfaces = self._given
         shift = sum(surfaces.plane.middle)
         if self.__dict__["_from_table"]:
