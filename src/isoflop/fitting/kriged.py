@@ -71,11 +71,11 @@ class KrigedLaw:
 
     def _valley(self, log_ND: Array) -> Valley:
         """Log N, loss and reducible loss of the optimum among all (N, D) of one product."""
-        asked, found = self.__dict__.get("_last", (None, None))
-        if asked is None or not np.array_equal(asked, log_ND):  # size and loss are asked for one after the other
-            found = self._computed_valley(log_ND)
-            self.__dict__["_last"] = (np.array(log_ND), found)
-        return found
+        last: tuple[Array, Valley] | None = self.__dict__.get("_last")
+        if last is None or not np.array_equal(last[0], log_ND):  # size and loss are asked for one after the other
+            last = (np.array(log_ND), self._computed_valley(log_ND))
+            self.__dict__["_last"] = last
+        return last[1]
 
     def _computed_valley(self, log_ND: Array) -> Valley:
         surfaces = self._given
