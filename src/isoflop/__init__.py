@@ -16,6 +16,10 @@ _HOMES = {
     "fit": "fitting.fit",
     "predict": "optimum",
     "report": "reporting.page",
+    "parse_compute": "planning.phrases",
+    "parse_hardware": "planning.phrases",
+    "Compute": "planning.compute",
+    "Hardware": "planning.compute",
     "Task": "task",
     "Recipe": "recipe",
     "PowerRule": "recipe",
@@ -87,6 +91,10 @@ if TYPE_CHECKING:
     from isoflop.optimum import Optimum as Optimum
     from isoflop.optimum import predict as predict
     from isoflop.pipeline import find_optimal as find_optimal
+    from isoflop.planning.compute import Compute as Compute
+    from isoflop.planning.compute import Hardware as Hardware
+    from isoflop.planning.phrases import parse_compute as parse_compute
+    from isoflop.planning.phrases import parse_hardware as parse_hardware
     from isoflop.planning.sweep import Sweep as Sweep
     from isoflop.planning.sweep import plan as plan
     from isoflop.recipe import PowerRule as PowerRule

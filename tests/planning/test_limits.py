@@ -33,6 +33,10 @@ def test_what_binds_is_one_of_the_named_accelerators():
     assert room_on("8xH100") == Room("one H100 SXM", 80e9, True)
 
 
+def test_programs_see_each_die_of_an_accelerator_as_a_device():
+    assert room_on("MI250X") == Room("one die of MI250X", 64e9, True)
+
+
 def test_a_machine_without_a_gpu_binds_only_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert not room_on(None).binds

@@ -18,12 +18,19 @@ class Accelerator:
     memory_bytes: the data sheet's GB times 1e9; what a program sees is up to 7 % more, where GiB were meant.
     teraflops: dense peak (no sparsity, sums in fp32) in 1e12 FLOP/s by precision: bf16, fp16, tf32, fp32, fp8.
     source: the data sheet that says so.
+    num_dies: devices that programs see of it, each with its share of the memory.
     """
 
     name: str
     memory_bytes: float
     teraflops: Mapping[str, float] = field(hash=False)
     source: str
+    num_dies: int = 1
+
+    @property
+    def die_bytes(self) -> float:
+        """Memory that a run on one device has."""
+        return self.memory_bytes / self.num_dies
 
     @property
     def usual_precision(self) -> str:
@@ -85,7 +92,7 @@ _HOPPER = "NVIDIA H100 Tensor Core GPU Architecture white paper, table of peak r
 _AMPERE = "NVIDIA A100 Tensor Core GPU data sheet"
 _BLACKWELL = "NVIDIA Blackwell data sheet, GB200 NVL72 and HGX B200, per GPU"
 _ADA_L = "NVIDIA {} data sheet"
-_MI300 = "AMD Instinct {} data sheet"
+_INSTINCT = "AMD Instinct {} data sheet"
 _TPU = "Google Cloud TPU documentation, system architecture of {}, per chip"
 
 ACCELERATORS: tuple[Accelerator, ...] = (
@@ -104,9 +111,11 @@ ACCELERATORS: tuple[Accelerator, ...] = (
     Accelerator("RTX 3090", 24e9, _nvidia(35.6, 35.6, 71), "NVIDIA Ampere GA102 white paper, appendix A"),
     Accelerator("RTX 4090", 24e9, _nvidia(82.6, 82.6, 165.2, 330.3), "NVIDIA Ada white paper, appendix A"),
     Accelerator("RTX 5090", 32e9, _nvidia(104.8, 104.8, 209.5, 419), "NVIDIA RTX Blackwell white paper, appendix A"),
-    Accelerator("MI250X", 128e9, {"bf16": 383, "fp16": 383, "fp32": 95.7}, _MI300.format("MI250X") + ", both dies"),
-    Accelerator("MI300X", 192e9, _nvidia(163.4, 653.7, 1307.4, 2614.9), _MI300.format("MI300X")),
-    Accelerator("MI325X", 256e9, _nvidia(163.4, 653.7, 1307.4, 2614.9), _MI300.format("MI325X")),
+    Accelerator(
+        "MI250X", 128e9, {"bf16": 383, "fp16": 383, "fp32": 95.7}, _INSTINCT.format("MI250X") + ", both dies", 2
+    ),
+    Accelerator("MI300X", 192e9, _nvidia(163.4, 653.7, 1307.4, 2614.9), _INSTINCT.format("MI300X")),
+    Accelerator("MI325X", 256e9, _nvidia(163.4, 653.7, 1307.4, 2614.9), _INSTINCT.format("MI325X")),
     Accelerator("TPU v4", 32e9, {"bf16": 275}, _TPU.format("TPU v4")),
     Accelerator("TPU v5e", 16e9, {"bf16": 197}, _TPU.format("TPU v5e")),
     Accelerator("TPU v5p", 95e9, {"bf16": 459}, _TPU.format("TPU v5p")),
@@ -133,4 +142,4 @@ _SHORT = {
     "TPU v6e": ("v6e", "trillium"),
     "Trainium2": ("trn2", "trainium2chip"),
 }
-"""Bare names that stand for one of the table: the common board, and the smaller memory where two share a name."""
+"""Bare names that stand for one of the table; where several share one it is the board that is rented most."""

@@ -8,6 +8,7 @@ import torch
 from isoflop.errors import PlanError
 from isoflop.planning.compute import Hardware
 from isoflop.planning.cost import device_bytes
+from isoflop.planning.hardware import Accelerator
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.phrases import parse_hardware
 from isoflop.planning.sizing import SizeCount
@@ -63,8 +64,12 @@ def room_on(hardware: str | None) -> Room:
     """
     named = named_hardware(hardware)
     if named is not None:
-        return Room(f"one {named.accelerator.name}", named.accelerator.memory_bytes, True)
+        return Room(_one(named.accelerator), named.accelerator.die_bytes, True)
     return Room("this machine's device", device_bytes(), hardware == HERE or torch.cuda.is_available())
+
+
+def _one(accelerator: Accelerator) -> str:
+    return f"one {accelerator.name}" if accelerator.num_dies == 1 else f"one die of {accelerator.name}"
 
 
 def least_bytes(counted: SizeCount) -> float:

@@ -30,4 +30,4 @@ def _written(device: str) -> float:
         return float(size[1]) * (1024.0 if size[3] else 1000.0) ** ("kmgt".index(size[2].lower()) + 1)
     if plain := _BYTES.fullmatch(device):
         return float(plain[1])
-    return parse_hardware(device).accelerator.memory_bytes
+    return parse_hardware(device).accelerator.die_bytes
