@@ -8,6 +8,8 @@ from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import predict
 from isoflop.planning.memory import memory_of
+from isoflop.training.executors.simulated import Simulated
+from tasks import mlp_task
 
 MOST = 80e9 / 16
 
@@ -117,3 +119,16 @@ def test_compute_may_be_told_in_words(known):
     words = predict(known, flops="8xH100 for 3 days")
     assert words.flops == pytest.approx(8 * 3 * 86400 * 0.38 * 989.4e12)
     assert sum("No MFU was given" in note for note in words.notes) == 1
+
+
+def test_with_a_task_the_size_to_build_fits_the_device():
+    task = mlp_task()
+    sweep = isoflop.plan(task, budgets=[1e6, 3e6, 1e7])
+    law = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
+    runs = isoflop.train(task, sweep, store=isoflop.MemoryStore(), executor=Simulated(law.loss), progress=False)
+    fitted = fit(runs, Parametric())
+    free = predict(fitted, flops=1e8, task=task)
+    limit = 16.0 * (free.size_num_params - 1)
+    limited = predict(fitted, flops=1e8, task=task, device_memory=limit)
+    assert limited.size == free.size - 1
+    assert limited.size_num_params * 16 <= limit

@@ -35,3 +35,13 @@ def test_what_was_assumed_is_told_once():
 def test_a_phrase_that_cannot_be_read_is_refused():
     with pytest.raises(isoflop.PlanError, match="is none of these"):
         asked(["a lot"], None, None)
+
+
+def test_one_budget_in_words_needs_no_list():
+    assert asked("1e17", None, None).budgets == (1e17,)
+
+
+@pytest.mark.parametrize("spend", ["150%", "0%"])
+def test_a_share_is_at_most_the_target_itself(spend):
+    with pytest.raises(isoflop.PlanError, match="up to 100%"):
+        spend_of(spend)

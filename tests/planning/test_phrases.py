@@ -114,6 +114,7 @@ def test_a_notebook_shows_the_same():
         ("3 days", "names none; add 'on 8xH100'"),
         ("$50,000 on H100", "has none; add 'at \\$2.50/H100-hour'"),
         ("$50,000 at $0/H100-hour", "price per hour must be above 0"),
+        ("H100 for 1 day at $0/hour", "price per hour must be above 0"),
         ("8xH100 for 3 days for 2 days", "says its time once"),
         ("8xH100 for 3 days, 400 H100-hours", "says time and device-hours; leave one of them out"),
         ("1e21 FLOPs on 8xH100 for 3 days", "says FLOPs and time"),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isoflop.errors import PlanError
 from isoflop.planning.phrases import parse_compute
 
 __all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
@@ -27,6 +28,7 @@ def asked(budgets: Sequence[float | str] | None, target: float | str | None, spe
 
     Raises PlanError where a phrase cannot be read.
     """
+    budgets = [budgets] if isinstance(budgets, str) else budgets
     written = [*(budgets or ()), target, spend]
     return Asked(
         budgets=None if budgets is None else tuple(flops_of(budget) for budget in budgets),
@@ -44,6 +46,8 @@ def flops_of(value: float | str) -> float:
 def spend_of(value: float | str) -> float:
     """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
     share = _share(value)
+    if share is not None and not 0 < share <= 1:
+        raise PlanError(f"spend may be a share of the target up to 100%, but got {value!r}.")
     return flops_of(value) if share is None else share
 
 

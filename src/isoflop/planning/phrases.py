@@ -174,7 +174,7 @@ def _hardware(
         number=number if many is None else _whole(many, phrase),
         mfu=share,
         precision=form,
-        price=_amount(said["price"]) if "price" in said else price,
+        price=_checked_price(_amount(said["price"]) if "price" in said else price, phrase),
         currency=_currency(said, phrase),
         notes=notes,
     )
@@ -232,13 +232,17 @@ def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
         raise PlanError(f"A budget needs a time, hours, money or FLOPs, but {phrase!r} says none; add 'for 3 days'.")
     if hardware.price is None:
         raise PlanError(f"Money becomes hours by a price, but {phrase!r} has none; add 'at $2.50/H100-hour'.")
-    if not hardware.price > 0:
-        raise PlanError(f"A price per hour must be above 0, but got {hardware.price:g} in {phrase!r}.")
     return _amount(said["money"]) / hardware.price * HOUR
 
 
 def _seconds(parts: Mapping[str, str]) -> float:
     return _number(parts["number"]) * _SECONDS[parts["unit"][0].lower()]
+
+
+def _checked_price(price: float | None, phrase: str) -> float | None:
+    if price is not None and not price > 0:
+        raise PlanError(f"A price per hour must be above 0, but got {price:g} for {phrase!r}.")
+    return price
 
 
 def _amount(parts: Mapping[str, str]) -> float:

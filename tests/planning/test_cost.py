@@ -1,0 +1,63 @@
+import math
+
+import pytest
+import torch
+
+import isoflop
+from isoflop.planning.cost import Speed, _fit_speed, measure_speed
+from isoflop.planning.peak import is_bf16, peak_flops
+from tasks import mlp_task
+
+
+def test_overhead_and_rate_are_found_from_steps():
+    points = [(flops, 0.001 + flops / 2e9) for flops in (1e4, 1e6, 1e8)]
+    speed = _fit_speed(points, 1e10)
+    assert speed.overhead_seconds == pytest.approx(0.001)
+    assert speed.flops_per_second == pytest.approx(2e9)
+
+
+def test_steps_that_differ_by_chance_alone_are_all_overhead():
+    speed = _fit_speed([(1e3, 0.0011), (1e4, 0.0010), (1e5, 0.0009)], 1e10)
+    assert speed.flops_per_second == math.inf
+    assert speed.overhead_seconds == pytest.approx(0.001, rel=0.05)
+
+
+def test_steps_without_overhead_are_all_rate():
+    speed = _fit_speed([(1e6, 0.0009), (1e8, 0.1)], 1e10)
+    assert speed.overhead_seconds == 0
+    assert speed.flops_per_second == pytest.approx(1e9, rel=0.1)
+
+
+def test_a_single_step_gives_a_rate():
+    assert _fit_speed([(1e6, 0.01)], 1e10) == Speed(0.0, 1e8, 1e10)
+
+
+def test_small_models_make_less_of_the_peak():
+    speed = Speed(overhead_seconds=0.001, flops_per_second=5e9, peak_flops_per_second=1e10)
+    small, large = (isoflop.plan(mlp_task(), budgets=[1e7]).specs[i] for i in (0, -1))
+    assert speed.mfu(small) < speed.mfu(large) < 0.5
+
+
+def test_steps_are_timed_in_the_precision_of_the_runs():
+    seen = []
+
+    def loss(outputs, targets):
+        seen.append(outputs.dtype)
+        return torch.nn.functional.cross_entropy(outputs.float(), targets)
+
+    for precision in ("fp32", "bf16"):
+        task = mlp_task(loss=loss, recipe=isoflop.Recipe(epochs=None, precision=precision))
+        specs = isoflop.plan(task, budgets=[1e6]).specs
+        seen.clear()
+        measure_speed(task, specs)
+        assert set(seen) == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+def test_runs_are_in_bf16_where_it_is_asked_for_or_the_device_has_it():
+    assert is_bf16("bf16", "cpu")
+    assert not is_bf16("auto", "cpu")
+    assert not is_bf16("fp32", "cuda")
+
+
+def test_the_peak_is_measured_once_for_a_number_of_threads():
+    assert peak_flops("cpu", False) == peak_flops("cpu", False) > 1e8
