@@ -1,56 +1,20 @@
-"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs.
-
-A phrase is a row of clauses in any order, parted by commas or by words (for, at, on, in, with); each is one of FLOPs,
-devices, time, device-hours, money, price per hour, MFU and precision, and each may be said once.
-"""
+"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
 
 import math
-import re
 from collections.abc import Mapping
 
 from isoflop.errors import PlanError
+from isoflop.planning.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_parts, number_of
 from isoflop.planning.compute import HOUR, Compute, Hardware, compute_of, default_mfu
-from isoflop.planning.hardware import Accelerator, find_accelerator, resembles
+from isoflop.planning.hardware import Accelerator, find_accelerator
 from isoflop.text import percent
 
-__all__ = ["EXAMPLES", "parse_compute", "parse_hardware", "parse_share"]
-
-EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
-
-Said = Mapping[str, Mapping[str, str]]
-"""Kind of clause -> the parts of it that were given."""
-
-_NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
-_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
-_NAME = r"(?P<name>[a-z0-9][\w .+-]*?)"
-_CURRENCY = r"(?P<currency>[$€£¥]|usd|eur|gbp|dollars?|euros?)"
-_CURRENCY_AFTER = _CURRENCY.replace("currency", "after")
-_SCALE = r"(?P<scale>k|m|thousand|million)?"
-_SUM = rf"(?:{_CURRENCY}\s*)?{_NUMBER}\s*{_SCALE}\s*(?:{_CURRENCY_AFTER})?"
-_PREFIX = r"(?P<prefix>kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])?"
-
-_KINDS = {
-    kind: re.compile(pattern, re.IGNORECASE)
-    for kind, pattern in {
-        "petaflop/s-days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?)(?:/s)?[\s-]*days?",
-        "FLOPs": rf"{_NUMBER}(?:\s*{_PREFIX}[\s-]?flops?)?",
-        "MFU": rf"(?:mfu\s*(?:of|=|:)?\s*)?{_NUMBER}\s*(?P<percent>%)?\s*(?:mfu|of (?:the )?peak|utili[sz]ation)?",
-        "precision": r"(?P<name>bf16|bfloat16|fp16|float16|tf32|fp32|float32|fp8|float8)(?: precision)?",
-        "time": rf"{_NUMBER}\s*{_UNIT}",
-        "price": rf"{_SUM}\s*(?:/|per|an|a)\s*(?:{_NAME}[\s-]+)?(?:hour|hr|h)(?: each)?",
-        "money": _SUM,
-        "device-hours": rf"{_NUMBER}\s*{_NAME}[\s-]+{_UNIT}",
-        "devices": rf"(?:(?P<number>\d[\d,]*)\s*(?:[x×*]\s*|\s))?{_NAME}",
-    }.items()
-}
-_BETWEEN = re.compile(r"\s*,\s+|\s*;\s*|\s*@\s*|\s+(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
-_FIRST_WORD = re.compile(r"^(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
+__all__ = ["parse_compute", "parse_hardware", "parse_share"]
 
 _PREFIXES = dict(zip("kmgtpezy", (10.0 ** (3 * k) for k in range(1, 9)), strict=True))
 _SECONDS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR, "w": 168 * HOUR}
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8": "fp8"}
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "dollar": "$", "euro": "€"}
-_ANY_DEVICE = ("gpu", "gpus", "accelerator", "accelerators", "device", "devices", "chip", "chips")
 
 
 def parse_compute(
@@ -69,7 +33,7 @@ def parse_compute(
     """
     if not isinstance(value, str):
         return Compute(flops=_positive(float(value), value))
-    said = _clauses(value)
+    said = clauses_of(value)
     if not set(said) - {"FLOPs", "petaflop/s-days"}:
         return Compute(flops=_positive(_plain_flops(said), value))
     hardware = _hardware(said, value, mfu, price, precision)
@@ -87,7 +51,7 @@ def parse_hardware(
 
     Raises PlanError where it cannot be read or says a time, money or FLOPs.
     """
-    said = _clauses(value)
+    said = clauses_of(value)
     if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}.")
     return _hardware(said, value, mfu, price, precision, number=1)
@@ -98,40 +62,13 @@ def parse_share(value: str) -> float:
 
     Raises PlanError where it is not one.
     """
-    found = _KINDS["MFU"].fullmatch(value.strip())
-    if found is None:
+    parts = mfu_parts(value)
+    if parts is None:
         raise PlanError(f"MFU is written as 40% or 0.4, but got {value!r}.")
-    return _share_of(found.groupdict(), value)
+    return _share_of(parts, value)
 
 
-# -- clauses -------------------------------------------------------------------------------------------------------
-
-
-def _clauses(phrase: str) -> Said:
-    said: dict[str, Mapping[str, str]] = {}
-    for clause in _BETWEEN.split(phrase.strip()):
-        kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
-        if kind in said:
-            raise PlanError(f"A budget says its {kind} once, but {phrase!r} says it twice.")
-        said[kind] = parts
-    return said
-
-
-def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
-    for kind, pattern in _KINDS.items():
-        match = pattern.fullmatch(clause)
-        if match and _is_meant(kind, match):
-            return kind, {name: part for name, part in match.groupdict().items() if part}
-    raise PlanError(f"A budget is written as {EXAMPLES}, but in {phrase!r} {clause!r} is none of these.")
-
-
-def _is_meant(kind: str, match: re.Match[str]) -> bool:
-    """Almost any word could name a device; one that no name of the table resembles is a clause that cannot be read."""
-    return kind not in ("devices", "device-hours") or match["name"].lower() in _ANY_DEVICE or resembles(match["name"])
-
-
-def _number(written: str) -> float:
-    return float(written.replace(",", "").replace("_", ""))
+# -- FLOPs ---------------------------------------------------------------------------------------------------------
 
 
 def _positive(flops: float | None, value: float | str) -> float:
@@ -150,11 +87,11 @@ def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
 
 def _plain_flops(said: Said) -> float | None:
     if "petaflop/s-days" in said:
-        return 1e15 * 24 * HOUR * _number(said["petaflop/s-days"]["number"])
+        return 1e15 * 24 * HOUR * number_of(said["petaflop/s-days"]["number"])
     if "FLOPs" not in said:
         return None
     prefix = said["FLOPs"].get("prefix", "")[:1].lower()
-    return _number(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
+    return number_of(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
 
 
 # -- hardware ------------------------------------------------------------------------------------------------------
@@ -183,7 +120,7 @@ def _hardware(
 def _accelerator(said: Said, phrase: str) -> Accelerator:
     """The one that the clauses name; a short name beside a full one means the same."""
     names = [said[kind]["name"] for kind in ("devices", "device-hours", "price") if "name" in said.get(kind, {})]
-    names = [name for name in names if name.lower() not in _ANY_DEVICE]
+    names = [name for name in names if name.lower() not in ANY_DEVICE]
     if not names:
         raise PlanError(f"Hours and money become FLOPs on an accelerator, but {phrase!r} names none; add 'on 8xH100'.")
     first = find_accelerator(names[0])
@@ -203,7 +140,7 @@ def _mfu(said: Said, phrase: str, given: float | None, precision: str) -> tuple[
 
 
 def _share_of(parts: Mapping[str, str], phrase: str) -> float:
-    return _checked_share(_number(parts["number"]) / (100 if parts.get("percent") else 1), phrase)
+    return _checked_share(number_of(parts["number"]) / (100 if parts.get("percent") else 1), phrase)
 
 
 def _checked_share(share: float, value: float | str) -> float:
@@ -213,7 +150,7 @@ def _checked_share(share: float, value: float | str) -> float:
 
 
 def _whole(number: str, phrase: str) -> int:
-    many = int(_number(number))
+    many = int(number_of(number))
     if many < 1:
         raise PlanError(f"A number of accelerators must be 1 or more, but got {phrase!r}.")
     return many
@@ -236,7 +173,7 @@ def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
 
 
 def _seconds(parts: Mapping[str, str]) -> float:
-    return _number(parts["number"]) * _SECONDS[parts["unit"][0].lower()]
+    return number_of(parts["number"]) * _SECONDS[parts["unit"][0].lower()]
 
 
 def _checked_price(price: float | None, phrase: str) -> float | None:
@@ -246,7 +183,7 @@ def _checked_price(price: float | None, phrase: str) -> float | None:
 
 
 def _amount(parts: Mapping[str, str]) -> float:
-    return _number(parts["number"]) * {"k": 1e3, "t": 1e3, "m": 1e6}.get(parts.get("scale", " ")[0].lower(), 1.0)
+    return number_of(parts["number"]) * {"k": 1e3, "t": 1e3, "m": 1e6}.get(parts.get("scale", " ")[0].lower(), 1.0)
 
 
 def _currency(said: Said, phrase: str) -> str:
