@@ -43,6 +43,8 @@ _HOMES = {
     "Holdout": "fitting.holdout",
     "valleys": "fitting.isoflop",
     "fit_systems": "fitting.systems",
+    "fit_metric": "fitting.metrics",
+    "MetricFit": "fitting.metrics",
     "ChinchillaLaw": "fitting.laws",
     "DataConstrainedLaw": "fitting.forms",
     "KaplanLaw": "fitting.forms",
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from isoflop.fitting.kriging import Kriging as Kriging
     from isoflop.fitting.laws import ChinchillaLaw as ChinchillaLaw
     from isoflop.fitting.laws import PowerLaw as PowerLaw
+    from isoflop.fitting.metrics import MetricFit as MetricFit
+    from isoflop.fitting.metrics import fit_metric as fit_metric
     from isoflop.fitting.parametric import Parametric as Parametric
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.optimum import Estimate as Estimate

@@ -88,6 +88,8 @@ class Run:
     """Final loss on held-out data; NaN where there is none."""
     loss_stderr: float | None = None
     """Standard error of `loss` over the evaluation set."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Other held-out measures by name, means over the same evaluation set as the loss."""
     curve: tuple[CurvePoint, ...] = ()
     num_tokens: float
     """Tokens trained, counted while training."""

@@ -45,6 +45,15 @@ def test_a_recorded_run_comes_back_equal(store):
     assert store.read_runs() == [RUN]
 
 
+def test_metrics_come_back_and_a_record_without_them_says_nothing_of_them(store):
+    measured = replace(RUN, metrics={"accuracy": 0.5, "recall": math.nan})
+    store.write_run(measured)
+    assert store.read_run(RUN.id).metrics["accuracy"] == 0.5
+    assert math.isnan(store.read_run(RUN.id).metrics["recall"])
+    assert "metrics" not in json.loads(dump_run(RUN))
+    assert load_run(dump_run(RUN)).metrics == {}
+
+
 def test_a_run_that_is_not_there_is_none(store):
     assert store.read_run("0" * 16) is None
     assert store.read_runs() == []

@@ -41,6 +41,8 @@ def load_specs(text: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]]:
 def dump_run(run: Run) -> str:
     """A run as JSON text; numbers that are not finite become null. The curve is kept beside the record, not in it."""
     data = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("spec", "curve")}
+    if not run.metrics:  # a record without metrics is one that any isoflop of this schema reads
+        del data["metrics"]
     return _dump({**data, "versions": dict(run.versions), "spec": asdict(run.spec)})
 
 
@@ -49,8 +51,13 @@ def load_run(text: str, curve: tuple[tuple[float, float], ...] = ()) -> Run:
     data = _load(text)
     data.pop("schema")
     spec = _spec(data.pop("spec"))
-    loss = data.pop("loss")
-    return _build(Run, {**data, "spec": spec, "loss": math.nan if loss is None else loss, "curve": curve})
+    metrics = {name: _number(value) for name, value in data.pop("metrics", {}).items()}
+    loss = _number(data.pop("loss"))
+    return _build(Run, {**data, "spec": spec, "loss": loss, "metrics": metrics, "curve": curve})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _spec(data: Mapping[str, Any]) -> RunSpec:

@@ -1,0 +1,184 @@
+"""fit_metric(): from the held-out loss to a second metric, such as accuracy; the stage after a law of the loss."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from statistics import NormalDist
+from typing import Any, Protocol
+
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.points import Array, Points
+from isoflop.fitting.screening import screen
+from isoflop.fitting.sigmoid import Box, SigmoidLaw, fit_sigmoid
+from isoflop.fitting.tables import law_table
+from isoflop.fitting.uncertainty import bootstrap_weights
+from isoflop.runs import Run
+from isoflop.table import Table
+from isoflop.written import Tabular
+
+__all__ = ["MetricFit", "fit_metric"]
+
+NUM_PARAMETERS = 4
+FEWEST = 6
+"""Runs of different loss: four numbers are fitted, and something must be left to judge them by."""
+EXPLAINED = 0.9
+"""Share of the metric's variance below which the loss does not tell the metric."""
+
+EXACT = 1 - 1e-6
+"""Share from which on what is left is of the solver's grid."""
+
+
+class HasLoss(Protocol):
+    """An answer, such as an Optimum."""
+
+    @property
+    def loss(self) -> Estimate | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFit(Tabular):
+    """A metric as a sigmoid of the loss, with the noise around it and what weakens it."""
+
+    name: str
+    law: SigmoidLaw
+    resamples: SigmoidLaw
+    """The same with arrays: one entry per resample."""
+    runs: tuple[Run, ...]
+    """Runs that were used."""
+    residual: float
+    """Standard deviation of the runs' metrics around the law, in the metric's unit."""
+    explained: float
+    """Share of the metric's variance among the runs that the loss explains."""
+    level: float
+    seed: int
+    notes: tuple[str, ...]
+
+    def predict(self, loss: float | Estimate | HasLoss) -> Estimate:
+        """The metric of a run at a loss, or at the loss of an answer, with the doubt of both and the runs' own noise.
+
+        Raises DataError for an answer without a loss.
+        """
+        given = loss if isinstance(loss, int | float | Estimate) else loss.loss
+        if given is None:
+            raise DataError("fit_metric: the answer has no loss to follow; fit with Kriging() or Parametric().")
+        value = float(given)
+        random = np.random.default_rng(self.seed + 1)
+        number = len(self.resamples.worst)
+        losses = _drawn(given, self.level, number, random) if isinstance(given, Estimate) else value
+        noise = self.residual * random.standard_t(max(len(self.runs) - NUM_PARAMETERS, 1), number)
+        return estimate(self.law.metric(value), self.resamples.metric(losses) + noise, self.level)
+
+    def table(self) -> Table:
+        """The law's numbers with their intervals."""
+        return law_table(self.law, self.resamples, self.level)
+
+    def __str__(self) -> str:
+        rows = [(row[0], text.number(row[1], 4), text.interval(row[2], row[3], _written)) for row in self.table().rows]
+        rows.append(("residual", text.number(self.residual, 2), f"around the law, over {len(self.runs)} runs"))
+        rows.append(("explained", text.percent(self.explained), "of the variance among the runs"))
+        heading = f"{self.name} as a sigmoid of the loss ({text.percent(self.level)} intervals)"
+        return "\n".join(filter(None, (heading, text.columns(rows, "  "), text.bullets(self.notes))))
+
+
+def fit_metric(
+    source: Fit | Iterable[Run],
+    name: str,
+    *,
+    worst: float | None = None,
+    best: float | None = None,
+    resamples: int = 1000,
+    level: float | None = None,
+    seed: int = 0,
+) -> MetricFit:
+    """How a metric of the runs follows from their loss: Run.metrics[name] as a sigmoid of Run.loss.
+
+    source: runs, or a fit, whose runs and level are then used.
+    worst, best: the metric at high and at low loss where they are known, such as chance and 1; None fits them, within 0
+        and 1 where every run's metric is.
+    resamples: sigmoids drawn for the intervals, by a bootstrap over configurations.
+
+    Raises DataError where too few runs of different loss carry the metric.
+    """
+    given = source.runs if isinstance(source, Fit) else screen(source).points.runs
+    chosen_level = level if level is not None else source.level if isinstance(source, Fit) else 0.9
+    runs = tuple(run for run in given if math.isfinite(run.metrics.get(name, math.nan)))
+    _require(given, runs, name)
+    points, metrics = Points.of(runs), np.array([run.metrics[name] for run in runs])
+    box = _box(metrics, worst, best)
+    weights = bootstrap_weights(points, NUM_PARAMETERS, resamples, np.random.default_rng(seed))
+    law = fit_sigmoid(points.L, metrics, np.ones((1, len(runs))), box)
+    law = SigmoidLaw(*(float(getattr(law, part.name)[0]) for part in fields(law)))
+    off = metrics - law.metric(points.L)
+    free = NUM_PARAMETERS - sum(end is not None for end in (worst, best))
+    explained = 1 - float(off @ off) / max(float(np.sum((metrics - metrics.mean()) ** 2)), 1e-300)
+    return MetricFit(
+        name=name,
+        law=law,
+        resamples=fit_sigmoid(points.L, metrics, weights, box),
+        runs=runs,
+        residual=math.sqrt(float(off @ off) / (len(runs) - free)),
+        explained=explained,
+        level=chosen_level,
+        seed=seed,
+        notes=_notes(name, len(given) - len(runs), points.L, off, explained) + _middle_notes(name, law, points.L),
+    )
+
+
+def _require(given: Sequence[Run], runs: Sequence[Run], name: str) -> None:
+    if len({run.loss for run in runs}) >= FEWEST:
+        return
+    known = sorted({metric for run in given for metric in run.metrics})
+    carried = f"; the runs carry {text.and_list(known)}" if known and name not in known else ""
+    raise DataError(
+        f"fit_metric needs at least {FEWEST} runs of different loss with the metric {name!r}, but got "
+        f"{len({run.loss for run in runs})}{carried}; record it with Task(metrics=...) or name its column in columns=."
+    )
+
+
+def _box(metrics: Array, worst: float | None, best: float | None) -> Box:
+    is_share = metrics.min() >= 0 and metrics.max() <= 1
+    open_ = (0.0, 1.0) if is_share else (-math.inf, math.inf)
+    return (open_ if worst is None else (worst, worst), open_ if best is None else (best, best))
+
+
+def _notes(name: str, left_out: int, losses: Array, off: Array, explained: float) -> tuple[str, ...]:
+    notes = [f"{left_out} runs without {name} were left out."] if left_out else []
+    if explained < EXPLAINED:
+        notes.append(
+            f"The loss explains {text.percent(explained)} of the variance of {name} among the runs: what is predicted "
+            f"from it is as uncertain as the rest."
+        )
+    ordered = off[np.argsort(losses)]
+    together = float(ordered[1:] @ ordered[:-1]) / max(float(ordered @ ordered), 1e-300)
+    if explained < EXACT and together > 2 / math.sqrt(len(off)):  # twice the standard error of independent residuals
+        notes.append(
+            f"Neighbouring runs err alike around the sigmoid of {name} (correlation {text.number(together, 2)}): its "
+            f"shape is not theirs, and intervals are too narrow."
+        )
+    return tuple(notes)
+
+
+def _middle_notes(name: str, law: SigmoidLaw, losses: Array) -> tuple[str, ...]:
+    if losses.min() <= law.middle <= losses.max():
+        return ()
+    where, end = ("below", "best") if law.middle < losses.min() else ("above", "worst")
+    return (
+        f"The middle of the sigmoid of {name}, loss {text.number(law.middle)}, lies {where} every run's: how it goes "
+        f"on there is a guess; give {end}= where it is known.",
+    )
+
+
+def _drawn(given: Estimate, level: float, number: int, random: np.random.Generator) -> Array:
+    """Losses of an estimate: half a normal distribution on each side, as wide as its interval says."""
+    reach = NormalDist().inv_cdf((1 + level) / 2)
+    normal = random.standard_normal(number) / reach
+    return np.asarray(given.value + np.where(normal < 0, given.value - given.low, given.high - given.value) * normal)
+
+
+def _written(value: Any) -> str:
+    return text.number(value, 4)
