@@ -427,3 +427,17 @@ def test_reading_a_csv_imports_neither_pandas_nor_torch(write):
     done = subprocess.run([sys.executable, "-c", code, str(write(TABLE))], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_other_names_in_columns_are_metrics_of_the_runs(write):
+    path = write("N,D,loss,eval/acc,f1\n1e6,2e7,3.0,0.4,\n2e6,2e7,2.9,45 %,0.3\n")
+    first, second = read_runs(path, columns={"accuracy": "eval/acc", "F1": "f1"})
+    assert first.metrics == {"accuracy": 0.4}
+    assert second.metrics["F1"] == 0.3
+    assert read_runs(path)[0].metrics == {}
+
+
+def test_a_metric_without_its_column_is_refused(write):
+    assert "has no column 'eval/ac' (did you mean 'eval/acc'?)" in refusal(
+        write("N,D,loss,eval/acc\n1e6,2e7,3.0,0.4\n"), columns={"accuracy": "eval/ac"}
+    )

@@ -9,7 +9,7 @@ from shlex import quote
 from isoflop.errors import DataError
 from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "Column", "find_columns"]
+__all__ = ["FIELDS", "Column", "find_columns", "find_metrics"]
 
 # Names are compared without case, and with every run of other signs as one underscore: "val/loss" is "val_loss".
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -74,10 +74,11 @@ def find_columns(found: Sequence[str], columns: Mapping[str, str] | None, source
     """The table's column for each field that it has.
 
     `columns` maps fields to column names, with a factor where numbers are in a unit ("N * 1e6"), and goes before the
-    usual names. Raises DataError where a field has two candidates, a named column is missing, or what is there cannot
-    make a run.
+    usual names; names that are no field are left to `find_metrics`. Raises DataError where a field has two candidates,
+    a named column is missing, or what is there cannot make a run.
     """
-    chosen = {_field(name): _stated(_field(name), asked, found, source) for name, asked in (columns or {}).items()}
+    named = {field: asked for name, asked in (columns or {}).items() if (field := _field(name)) is not None}
+    chosen = {field: _stated(field, asked, found, source) for field, asked in named.items()}
     for field in FIELDS:
         if field not in chosen and (name := _usual_column(field, found, chosen, source)) is not None:
             chosen[field] = Column(name, _unit(field, name))
@@ -88,11 +89,17 @@ def find_columns(found: Sequence[str], columns: Mapping[str, str] | None, source
     return chosen
 
 
-def _field(name: str) -> str:
-    """The field of a usual name, such as num_params; Raises DataError where there is none."""
+def find_metrics(found: Sequence[str], columns: Mapping[str, str] | None, source: str) -> dict[str, str]:
+    """The column of each metric that `columns` names beside the fields, such as accuracy."""
+    named = {name: asked for name, asked in (columns or {}).items() if _field(name) is None}
+    return {name: _stated(name, asked, found, source).name for name, asked in named.items()}
+
+
+def _field(name: str) -> str | None:
+    """The field of a usual name, such as num_params; None for a metric. Raises DataError for a slip of the pen."""
     field = next((field for field, names in _NAMES.items() if name == field or _plain(name) in names), None)
-    if field is None:
-        raise DataError(f"columns= may name {_listed(FIELDS)}, but got {name!r}{_guess(name, FIELDS)}.")
+    if field is None and (guess := _guess(name, FIELDS)):
+        raise DataError(f"columns= may name {_listed(FIELDS)} and metrics of your own, but got {name!r}{guess}.")
     return field
 
 

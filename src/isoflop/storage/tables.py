@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from isoflop.errors import DataError
 from isoflop.runs import Run, RunSpec, SizeValue, Status
-from isoflop.storage.columns import Column, find_columns
+from isoflop.storage.columns import Column, find_columns, find_metrics
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.sheet import Sheet, is_frame, read_sheet, sheet_of_frame
 from isoflop.storage.store import Store
@@ -53,7 +53,8 @@ def read_runs(
     "params": "size_m * 1e6"}`. Units that stand in a cell (350M) or a name (tokens_B) are understood. FLOPs default to
     6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`. An empty `compute_budget` is no budget, and neither is one
     that nearly every row has for itself; a loss that is no finite number becomes NaN, and a row with words where a
-    number belongs is a run that failed.
+    number belongs is a run that failed. Other names in `columns`, as in `{"accuracy": "eval/acc"}`, become
+    `Run.metrics`.
 
     Raises DataError where the table cannot be read without guessing, StoreError where there is no such file.
     """
@@ -112,10 +113,18 @@ def _table_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> Readings
     cells["text"] = _text_errors(
         {field: text for field, (_, text) in read.items() if field != "loss_stderr"}, len(sheet.rows)
     )
+    cells["metrics"] = _metrics(sheet, find_metrics(list(sheet.columns), columns, sheet.source))
     if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
         del cells["compute_budget"]
     runs = [_run(dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
     return Readings(runs, _column_notes(found))
+
+
+def _metrics(sheet: Sheet, columns: Mapping[str, str]) -> list[dict[str, float]]:
+    """Metrics of each row, without those whose cell is empty or no number."""
+    read = {name: _cells(sheet.columns[column], Column(column), name)[0] for name, column in columns.items()}
+    rows = range(len(sheet.rows))
+    return [{name: float(values[row]) for name, values in read.items() if np.isfinite(values[row])} for row in rows]
 
 
 def _column_notes(found: Mapping[str, Column]) -> tuple[str, ...]:
@@ -218,6 +227,7 @@ def _run(row: Mapping[str, Any]) -> Run:
         status=status,
         loss=row["loss"],
         loss_stderr=_given(row.get("loss_stderr")),
+        metrics=row["metrics"],
         num_tokens=tokens,
         flops=flops,
         error=error,
