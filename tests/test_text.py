@@ -24,6 +24,13 @@ def test_a_count_is_written_with_a_letter_for_its_power_of_a_thousand(value, wri
     assert text.count(value) == written
 
 
+@pytest.mark.parametrize(
+    ("num_bytes", "written"), [(950, "950 B"), (4.4e3, "4.4 kB"), (80e9, "80 GB"), (1.2e12, "1.2 TB")]
+)
+def test_memory_is_written_in_its_unit(num_bytes, written):
+    assert text.memory(num_bytes) == written
+
+
 @pytest.mark.parametrize(("value", "written"), [(5.76e23, "5.76e+23"), (1e21, "1e+21"), (3.1e9, "3.1e+09")])
 def test_flops_carry_an_exponent_and_no_idle_zeros(value, written):
     assert text.flops(value) == written

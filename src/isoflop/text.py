@@ -15,6 +15,7 @@ __all__ = [
     "html",
     "interval",
     "loss",
+    "memory",
     "number",
     "percent",
 ]
@@ -43,6 +44,14 @@ def count(value: float, digits: int = 3) -> str:
         if rounded >= unit:
             return f"{number(value / unit, digits)}{letter}"
     return f"{value:.0f}" if value == round(value) else number(value, digits)
+
+
+def memory(num_bytes: float, digits: int = 2) -> str:
+    """Bytes in thousands of their unit: 4.4 kB, 80 GB."""
+    if num_bytes < 1e3:
+        return f"{num_bytes:.0f} B"
+    shown = count(num_bytes, digits)
+    return f"{shown[:-1]} {shown[-1].replace('B', 'G')}B" if shown[-1].isalpha() else f"{shown} B"
 
 
 def flops(value: float, digits: int = 3) -> str:

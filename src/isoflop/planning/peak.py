@@ -19,15 +19,15 @@ def is_bf16(precision: str | None, device: str) -> bool:
     return precision == "bf16"
 
 
-def peak_flops(device: str, is_bf16: bool) -> float:
+def peak_flops(device: str, in_bf16: bool) -> float:
     """FLOP/s of this process on a device type, in fp32 (or TF32 where torch allows it) or bf16; measured once."""
-    return _peak(device, is_bf16, torch.get_num_threads())
+    return _peak(device, in_bf16, torch.get_num_threads())
 
 
 @cache
-def _peak(device: str, is_bf16: bool, num_threads: int) -> float:
+def _peak(device: str, in_bf16: bool, num_threads: int) -> float:
     side = SIDE.get(device, 2048)
-    dtype = torch.bfloat16 if is_bf16 else torch.float32
+    dtype = torch.bfloat16 if in_bf16 else torch.float32
     left, right = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2.0 * side**3 / min(_seconds(left, right) for _ in range(NUM_TRIES))
 

@@ -250,7 +250,7 @@ def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:
     """The sweep on the hardware that it was planned for."""
     compute = sweep.compute
     hours, money = compute.device_hours or 0.0, compute.money
-    paid = "" if money is None else f", {hardware.currency}{money:,.2f}"
+    paid = "" if money is None else f", {hardware.currency}{money:,.{0 if money >= 100 else 2}f}"
     longest = max(spec.flops for spec in sweep.specs) / hardware.flops_per_second  # a run is on one of them
     least = duration(max(longest, compute.seconds or 0.0))
     told = f"{number(hours)} {hardware.accelerator.name} hours at {percent(hardware.mfu)} MFU"

@@ -43,7 +43,7 @@ def specs_table(
             Column("time", "seconds", text.duration),
             Column("MFU", "mfu", text.percent),
             Column(f"on {hardware.accelerator.name}" if hardware else "", "hardware_seconds", text.duration),
-            Column("memory", "memory_bytes", lambda value: f"{text.count(value, 2)}B"),
+            Column("memory", "memory_bytes", text.memory),
         ),
         [
             (
