@@ -159,14 +159,27 @@ def sizing(monkeypatch):
 
 
 def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(exact, sizing):
-    best = predict(exact, flops=1e22, task=SimpleNamespace(unit="byte"))
+    best = predict(exact, flops=1e22, task=SimpleNamespace(unit="byte", loss_unit="nats/byte", bytes_per_token=1.0))
     assert best.size_num_params == 100 * best.size**2
     assert best.size_num_params == pytest.approx(best.num_params.value, rel=1e-2)
     assert best.size_num_tokens * 7.2 * best.size_num_params == pytest.approx(1e22)
     assert best.num_tokens.value * 7.2 * best.num_params.value == pytest.approx(1e22, rel=1e-6)
     assert best.unit == "byte"
     assert "counted on the meta device" in best.notes
-    assert f"size to build   {best.size}" in str(best)
+    assert f"size to build    {best.size}" in str(best)
+
+
+def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact, sizing):
+    task = SimpleNamespace(unit="token", loss_unit="nats/token", bytes_per_token=4.2)
+    best = predict(exact, flops=1e22, task=task)
+    bits = best.bits_per_byte
+    assert bits.value == pytest.approx(best.loss.value / (4.2 * math.log(2)))
+    assert bits.high == pytest.approx(best.loss.high / (4.2 * math.log(2)))
+    rows = {line[2:].split("  ")[0]: line.split()[-3] for line in str(best).splitlines()[1:]}
+    assert rows["bits/byte"] == f"{bits.low:.4f}"
+    assert "loss, nats/token" in rows
+    assert best.to_frame()["bits_per_byte"][0] == bits.value
+    assert predict(exact, flops=1e22).bits_per_byte is None
 
 
 def test_an_optimum_prints_as_a_table_to_act_on(noisy):

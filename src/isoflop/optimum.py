@@ -179,4 +179,6 @@ def _with_size(answer: Optimum, task: "Task", conditions: Conditions) -> Optimum
         size_num_params=near.num_params,
         size_num_tokens=paid / near.flops_per_token - conditions.offset,
         unit=task.unit,
+        loss_unit=task.loss_unit,
+        bytes_per_token=task.bytes_per_token,
     )

@@ -1,5 +1,6 @@
 """Task: what to scale. The user's model class, the name of its size parameter, data and loss, as one value."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +22,12 @@ class Task:
         Batches are `(inputs, targets)`; inputs that are a mapping are passed as keyword arguments.
     loss: `loss(outputs, targets)` -> scalar tensor, the mean over targets; None for a model that returns its own loss.
     step: `step(model, batch)` -> scalar loss, for everything else; then `loss` is not used.
+    metrics: other held-out measures by name, each `f(outputs, targets)` -> tensor whose mean counts (a scalar, or one
+        value per target); averaged over the evaluation set into `Run.metrics`. Not with `step`, which has no outputs.
     recipe: how each run is trained.
     unit: word for one target in tables ("token", "image", "byte").
+    loss_unit: what the loss is measured in ("nats/token", "bits/byte"), shown beside it; None shows nothing.
+    bytes_per_token: mean bytes of text that a target stands for; losses in nats are then shown in bits per byte too.
     sizes: the sizes that may be planned; None lets isoflop find which values build.
     fingerprint: stands for model, loss and data in run ids; None lets isoflop compute it.
     num_params, flops_per_token: functions of a built model that replace isoflop's own counts.
@@ -38,8 +43,11 @@ class Task:
     loss: Callable[..., Any] | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     step: Callable[..., Any] | None = None
+    metrics: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     unit: str = "token"
+    loss_unit: str | None = None
+    bytes_per_token: float | None = None
     sizes: Sequence[int | float | str] | None = None
     fingerprint: str | None = None
     num_params: Callable[[Any], int] | None = None
@@ -71,6 +79,26 @@ class Task:
         if self.sizes is not None and len(self.sizes) == 0:
             raise ContractError(
                 "Task: sizes must name at least one size, but got none; leave it out to have sizes found."
+            )
+        if self.metrics and self.step is not None:
+            raise ContractError(
+                "Task: metrics are functions of outputs and targets, which step(model, batch) does not show; give "
+                "loss= instead of step=, or leave metrics out."
+            )
+        self._check_units()
+
+    def _check_units(self) -> None:
+        if self.bytes_per_token is None:
+            return
+        if not (math.isfinite(self.bytes_per_token) and self.bytes_per_token > 0):
+            raise ContractError(
+                f"Task: bytes_per_token must be above 0, but got {self.bytes_per_token}; it is the bytes of the "
+                f"held-out text divided by its tokens."
+            )
+        if self.loss_unit is not None and not self.loss_unit.startswith("nats"):
+            raise ContractError(
+                f"Task: bytes_per_token turns a loss in nats into bits per byte, but loss_unit is {self.loss_unit!r}; "
+                f"leave one of them out."
             )
 
     def kwargs_for(self, size: int | float | str) -> dict[str, Any]:

@@ -43,6 +43,16 @@ def test_a_size_param_that_stands_in_model_kwargs_too_is_refused():
     assert "must not stand in model_kwargs too" in refusal(model_kwargs={"width": 3})
 
 
+def test_metrics_of_a_step_that_shows_no_outputs_are_refused():
+    metrics = {"accuracy": lambda outputs, targets: outputs}
+    assert "which step(model, batch) does not show" in refusal(step=lambda model, batch: loss, metrics=metrics)
+
+
+def test_bytes_per_token_that_cannot_be_or_need_no_conversion_are_refused():
+    assert "bytes_per_token must be above 0, but got 0.0" in refusal(bytes_per_token=0.0)
+    assert "but loss_unit is 'bits/byte'" in refusal(bytes_per_token=4.0, loss_unit="bits/byte")
+
+
 def test_an_instance_in_place_of_the_class_is_refused():
     assert "pass the class itself" in refusal(model=MLP(4))
 

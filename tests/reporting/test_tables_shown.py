@@ -40,6 +40,16 @@ def test_losses_line_up_at_the_point():
     assert [row.split()[-1] for row in to_text(runs_table(runs)).splitlines()[1:]] == ["11.250", "0.988", "0.0123"]
 
 
+def test_metrics_have_a_column_each_that_read_runs_reads_back():
+    runs = [replace(make_run(1e6, 2e7, 4.5), metrics={"accuracy": 0.25}), make_run(2e6, 2e7, 4.0)]
+    table = runs_table(runs)
+
+    assert table.headings() == ["params", "tokens", "FLOPs", "loss", "accuracy"]
+    assert [row[-1] for row in table.cells()] == ["0.250", ""]
+    again = read_runs(to_frame(table), columns={"accuracy": "accuracy"})
+    assert [run.metrics for run in again] == [{"accuracy": 0.25}, {}]
+
+
 def test_columns_that_no_run_fills_are_left_out():
     headings = runs_table([make_run(1e6, 2e7, 4.5)]).headings()
 

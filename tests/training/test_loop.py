@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import isoflop
+from isoflop.errors import ContractError
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.evaluation import evaluate
 from isoflop.training.loop import train_model
@@ -84,9 +85,41 @@ def test_the_held_out_loss_is_the_mean_over_all_targets():
     inputs, targets = task.val_data.tensors
     with torch.no_grad():
         each = nn.functional.cross_entropy(model(inputs), targets, reduction="none")
-    mean, stderr = evaluate(task, model, current_ranks(), nullcontext())
-    assert mean == pytest.approx(each.mean().item(), rel=1e-6)
-    assert stderr == pytest.approx(each.std().item() / math.sqrt(500), rel=0.3)
+    found = evaluate(task, model, current_ranks(), nullcontext())
+    assert found.loss == pytest.approx(each.mean().item(), rel=1e-6)
+    assert found.loss_stderr == pytest.approx(each.std().item() / math.sqrt(500), rel=0.3)
+    assert found.metrics == {}
+
+
+def right(outputs, targets):
+    return outputs.argmax(dim=1) == targets
+
+
+def test_metrics_are_means_over_the_same_targets_and_leave_the_loss_as_it_is():
+    plain, model = mlp_task(), MLP(5)
+    task = mlp_task(metrics={"accuracy": right, "confidence": lambda outputs, _: outputs.softmax(1).amax(1).mean()})
+    inputs, targets = task.val_data.tensors
+    with torch.no_grad():
+        outputs = model(inputs)
+    found = evaluate(task, model, current_ranks(), nullcontext())
+    assert found.metrics["accuracy"] == pytest.approx(right(outputs, targets).float().mean().item(), rel=1e-6)
+    assert found.metrics["confidence"] == pytest.approx(outputs.softmax(1).amax(1).mean().item(), rel=1e-6)
+    assert found.loss == evaluate(plain, model, current_ranks(), nullcontext()).loss
+
+
+def test_a_run_records_its_metrics_and_trains_as_one_without(store):
+    plain, task = mlp_task(), mlp_task(metrics={"accuracy": right})
+    spec = spec_of(task)
+    assert spec_of(plain).id == spec.id
+    run = train_model(task, spec, store)
+    assert 0.3 < run.metrics["accuracy"] < 1
+    assert run.loss == train_model(plain, spec, isoflop.MemoryStore()).loss
+
+
+def test_a_metric_that_gives_no_tensor_is_refused(store):
+    task = mlp_task(metrics={"accuracy": lambda outputs, targets: 0.5})
+    with pytest.raises(ContractError, match="The metric 'accuracy' must give a tensor, but gave float"):
+        train_model(task, spec_of(task), store)
 
 
 def test_the_same_spec_gives_the_same_loss_to_the_last_bit(store):

@@ -43,6 +43,10 @@ class Optimum(Tabular):
     size_num_tokens: float | None = None
     """Tokens that `flops` pays for at `size`."""
     unit: str = "token"
+    loss_unit: str | None = None
+    """What the loss is measured in, as the task names it."""
+    bytes_per_token: float | None = None
+    """Mean bytes of text of a token, which the task knows; the loss, in nats, is then shown in bits per byte too."""
     serving: Serving | None = None
     """What is served and what that costs; None where only training was asked about."""
     repetition: Repetition | None = None
@@ -50,6 +54,14 @@ class Optimum(Tabular):
     holdout: Holdout | None = None
     """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def bits_per_byte(self) -> Estimate | None:
+        """The loss in bits per byte of text, which other tokenisers leave as it is; None where it is not known."""
+        if self.loss is None or self.bytes_per_token is None:
+            return None
+        nats = math.log(2) * self.bytes_per_token
+        return Estimate(self.loss.value / nats, self.loss.low / nats, self.loss.high / nats)
 
     def __str__(self) -> str:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
@@ -86,9 +98,10 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     ]
     rows += [] if answer.repetition is None else answer.repetition.rows()
     if answer.loss is not None:
-        rows.append(
-            ("loss", text.number(answer.loss.value, 4), text.interval(answer.loss.low, answer.loss.high, _loss_text))
-        )
+        name = "loss" if answer.loss_unit is None else f"loss, {answer.loss_unit}"
+        rows.append((name, *_cells(answer.loss, _loss_text)))
+    if answer.bits_per_byte is not None:
+        rows.append(("bits/byte", *_cells(answer.bits_per_byte, _loss_text)))
     if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
         pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
         rows.append(("size to build", str(answer.size), pays))

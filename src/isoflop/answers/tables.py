@@ -33,6 +33,8 @@ def optima_table(optima: "Iterable[Optimum]") -> Table:
             Column("epochs", "epochs", text.number),
             Column("loss", "loss", text.loss),
             _ends(level, "loss", text.loss),
+            Column("bits/byte", "bits_per_byte", text.loss),
+            _ends(level, "bits_per_byte", text.loss),
             Column("over-training", "overtraining", lambda factor: f"{text.number(factor)}x"),
             Column("size", "size", str),
         ),
@@ -50,6 +52,7 @@ def _row(optimum: "Optimum") -> tuple[Any, ...]:
         *_value_and_ends(optimum.num_tokens),
         None if repetition is None else repetition.epochs.value,
         *_value_and_ends(optimum.loss),
+        *_value_and_ends(optimum.bits_per_byte),
         None if serving is None else serving.overtraining.value,
         optimum.size,
     )

@@ -10,7 +10,7 @@ from isoflop.contract.data import num_examples_in
 from isoflop.errors import ContractError
 from isoflop.task import Task
 
-__all__ = ["IGNORED", "batch_loss", "count_tokens", "forward", "loss_of"]
+__all__ = ["IGNORED", "batch_loss", "batch_measures", "count_tokens", "forward", "loss_of"]
 
 IGNORED = -100
 """Integer targets of this value are not trained on (PyTorch's ignore_index) and are no tokens."""
@@ -23,6 +23,15 @@ def batch_loss(task: Task, model: nn.Module, batch: Any) -> torch.Tensor:
     if task.step is not None:
         return _scalar(task.step(model, batch), "step(model, batch)")
     return loss_of(task, forward(task, model, batch), batch)
+
+
+def batch_measures(task: Task, model: nn.Module, batch: Any) -> tuple[float, ...]:
+    """The loss of a batch and each of the task's metrics, in the task's order."""
+    if not task.metrics:
+        return (batch_loss(task, model, batch).item(),)
+    outputs, targets = forward(task, model, batch), _targets(batch)
+    metrics = (_mean(metric(outputs, targets), name) for name, metric in task.metrics.items())
+    return (loss_of(task, outputs, batch).item(), *metrics)
 
 
 def forward(task: Task, model: nn.Module, batch: Any) -> Any:
@@ -88,3 +97,9 @@ def _scalar(loss: Any, source: str) -> torch.Tensor:
         shape = tuple(loss.shape)
         raise ContractError(f"{source} must give a scalar, but gave a tensor of shape {shape}; take its mean.")
     return loss
+
+
+def _mean(metric: Any, name: str) -> float:
+    if not isinstance(metric, torch.Tensor):
+        raise ContractError(f"The metric {name!r} must give a tensor, but gave {type(metric).__name__}.")
+    return float(metric.float().mean().item())

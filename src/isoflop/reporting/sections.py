@@ -121,8 +121,13 @@ def _estimates(optimum: Optimum) -> list[Html]:
         *([_estimate("FLOPs", needed, text.flops, level)] if needed else []),
         _estimate("Params", optimum.num_params, text.count, level),
         _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, level),
-        *([_estimate("Loss", optimum.loss, loss, level)] if optimum.loss else []),
+        *([_estimate(_loss_name(optimum), optimum.loss, loss, level)] if optimum.loss else []),
+        *([_estimate("Bits per byte", optimum.bits_per_byte, loss, level)] if optimum.bits_per_byte else []),
     ]
+
+
+def _loss_name(optimum: Optimum) -> str:
+    return "Loss" if optimum.loss_unit is None else f"Loss, {optimum.loss_unit}"
 
 
 def _estimate(name: str, estimate: Estimate, write: Callable[[float], str], level: float) -> Html:

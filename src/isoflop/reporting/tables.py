@@ -1,6 +1,6 @@
 """Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, LaTeX, HTML or a data frame."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from isoflop import text
@@ -31,11 +31,12 @@ __all__ = [
 
 
 def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table:
-    """One row for each run, with the columns that at least one run fills; `read_runs` reads its data frame back.
+    """One row for each run, with the columns that at least one run fills, a column for each metric among them.
 
-    Runs that were set aside come last, with the reason.
+    `read_runs` reads its data frame back. Runs that were set aside come last, with the reason.
     """
     rows = [*((run, run.error) for run in runs), *((aside.run, aside.reason) for aside in set_aside)]
+    metrics = list(dict.fromkeys(name for run, _ in rows for name in run.metrics))
     return Table.filled(
         (
             Column("run", "run", str, is_number=False),
@@ -46,10 +47,11 @@ def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table
             Column("budget", "compute_budget", text.flops),
             Column("loss", "loss", text.loss),
             Column("± se", "loss_stderr", _two_digits),
+            *(Column(name, name, _three_digits) for name in metrics),
             Column("status", "status", str, is_number=False),
             Column("set aside because", "reason", str, is_number=False),
         ),
-        [_run_row(run, reason) for run, reason in rows],
+        [_run_row(run, reason, metrics) for run, reason in rows],
     )
 
 
@@ -70,10 +72,11 @@ def valleys_table(valleys: Iterable[Valley]) -> Table:
     )
 
 
-def _run_row(run: Run, reason: str | None) -> tuple[Any, ...]:
+def _run_row(run: Run, reason: str | None, metrics: Sequence[str]) -> tuple[Any, ...]:
     spent = (run.num_params, run.num_tokens, run.flops, run.budget)
     status = None if run.status == "completed" else run.status
-    return (run.group, run.size, *spent, run.loss, run.loss_stderr, status, reason)
+    measured = (run.metrics.get(name) for name in metrics)
+    return (run.group, run.size, *spent, run.loss, run.loss_stderr, *measured, status, reason)
 
 
 def _valley_row(valley: Valley) -> tuple[Any, ...]:
@@ -81,6 +84,10 @@ def _valley_row(valley: Valley) -> tuple[Any, ...]:
     found = (valley.num_params, valley.num_tokens, valley.num_tokens / valley.num_params, valley.loss)
     shown = found if valley.interior else (None,) * 4  # a minimum that no runs bracket is a guess
     return (valley.budget, len(valley.runs), sizes, *shown, valley.interior)
+
+
+def _three_digits(value: float) -> str:
+    return text.number(value)
 
 
 def _two_digits(value: float) -> str:

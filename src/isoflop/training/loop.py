@@ -21,7 +21,7 @@ from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
-from isoflop.training.evaluation import evaluate
+from isoflop.training.evaluation import HeldOut, evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
@@ -33,6 +33,8 @@ __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 
 CHECKPOINT_SECONDS = 30.0
 CURVE_POINTS = 100
+
+NOT_EVALUATED = HeldOut(math.nan, None, {})
 
 DATA, INIT, PART = 1, 3, 4
 """First parts of random keys, so that data order, dropout (step.py), initial weights and parts are drawn apart."""
@@ -112,17 +114,18 @@ def train_model(
             if stop:
                 leave(stop)
         # evaluate
-        held_out, stderr = math.nan, None
+        held_out = NOT_EVALUATED
         if error is None:
-            held_out, stderr = evaluate(task, _evaluated(state), ranks, setting.precision)
-            log({"loss": held_out}, state.step)
-        if error is None and not math.isfinite(held_out):
-            error = f"the held-out loss was {held_out}"
+            held_out = evaluate(task, _evaluated(state), ranks, setting.precision)
+            log({"loss": held_out.loss, **held_out.metrics}, state.step)
+        if error is None and not math.isfinite(held_out.loss):
+            error = f"the held-out loss was {held_out.loss}"
     return Run(
         spec=spec,
         status="diverged" if error else "completed",
-        loss=held_out if error is None else math.nan,
-        loss_stderr=stderr,
+        loss=held_out.loss if error is None else math.nan,
+        loss_stderr=held_out.loss_stderr,
+        metrics=held_out.metrics,
         curve=tuple(state.curve),
         num_tokens=state.num_tokens,
         flops=spec.flops_per_token * state.num_tokens,
