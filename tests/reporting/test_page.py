@@ -126,6 +126,18 @@ def test_an_answer_to_another_question_shows_the_compute_that_it_needs(fitted):
     assert f"{flops(needed.low)} to {flops(needed.high)}, 90 % interval" in Outline(render(fitted, wanted)).text
 
 
+def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_again(fitted):
+    best = predict(fitted, flops=1e20, served_tokens=1e11, unique_tokens=1e9)
+    shown = Outline(render(fitted, best)).text
+
+    assert "Training and serving 100B tokens with" in shown
+    assert "from 1.00B distinct ones" in shown
+    times = number(best.serving.overtraining.value)
+    assert f"It trains {times} times the tokens per param of the compute-optimal run of the same loss" in shown
+    assert "isoflop.predict(fit, flops=1e+20, served_tokens=100000000000.0, unique_tokens=1000000000.0)" in shown
+    assert "by the same law, with nothing served or repeated." in shown
+
+
 def test_an_answer_without_notes_says_so(fitted, answer):
     assert "None of isoflop's checks speaks against it." in Outline(render(fitted, replace(answer, notes=()))).text
 

@@ -74,7 +74,8 @@ def ask(optimum: Optimum, along: Frontier) -> Html:
     )  # fmt: skip
     slider = _input(id="slider", type="range", min="0", max="1000", step="1", aria_label="FLOPs of the run")
     back = tag("button", f"Back to {text.flops(optimum.flops)}", type="button", id="back")
-    within = tag("p", f"From {low} to {high}, by the same law.", id="target-range", class_="after")
+    plain = "" if optimum.serving is None and optimum.repetition is None else ", with nothing served or repeated"
+    within = tag("p", f"From {low} to {high}, by the same law{plain}.", id="target-range", class_="after")
     told = tag("div", tag("dl", class_="estimates", id="told"), tag("p", id="told-more"), aria_live="polite")
     return tag(
         "div", tag("div", field, slider, back, class_="ask"), within, told, id="ask", class_="screen", hidden=True

@@ -28,8 +28,17 @@ def method(fit: Fit, optimum: Optimum) -> Html:
     """The section on method and reproduction."""
     rows = [part for name, value in facts(fit, optimum).items() for part in (tag("dt", name), tag("dd", value))]
     approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
-    call = f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\nisoflop.predict(fit, flops={optimum.flops!r})"
+    call = f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\nisoflop.predict(fit, {_asked(optimum)})"
     return section("Method", tag("dl", *rows, class_="facts"), tag("pre", tag("code", call)))
+
+
+def _asked(optimum: Optimum) -> str:
+    """Arguments of predict that give the answer again."""
+    serving, repetition = optimum.serving, optimum.repetition
+    asked = {"flops": optimum.flops if serving is None else serving.total.value}
+    asked |= {} if serving is None else {"served_tokens": serving.tokens}
+    asked |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
+    return ", ".join(f"{name}={value!r}" for name, value in asked.items())
 
 
 def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:

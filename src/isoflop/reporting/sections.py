@@ -37,7 +37,7 @@ def answer(optimum: Optimum) -> Html:
     """The recommendation as a sentence, its three numbers with intervals, and what it costs to be wrong."""
     return tag(
         "header",
-        tag("p", join("Compute-optimal training with ", _power(optimum.flops), " FLOPs"), class_="eyebrow"),
+        tag("p", _question(optimum), class_="eyebrow"),
         tag("h1", *_headline(optimum)),
         tag("dl", *_estimates(optimum), class_="estimates"),
         tag("p", *_consequences(optimum), class_="lede"),
@@ -97,6 +97,15 @@ def _download(table: Table) -> Html:
     return tag("a", "All runs as CSV", href=f"data:text/csv;base64,{data}", download="runs.csv", class_="screen")
 
 
+def _question(optimum: Optimum) -> Html:
+    """What was asked for, in half a sentence."""
+    limit = "" if optimum.repetition is None else f", from {text.count(optimum.repetition.unique_tokens)} distinct ones"
+    if (serving := optimum.serving) is None:
+        return join("Compute-optimal training with ", _power(optimum.flops), " FLOPs", limit)
+    served = f"{text.count(serving.tokens)} {optimum.unit}s"
+    return join(f"Training and serving {served} with ", _power(serving.total.value), " FLOPs in all", limit)
+
+
 def _headline(optimum: Optimum) -> list[str]:
     params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
     if optimum.size is None or optimum.size_num_params is None:
@@ -121,6 +130,7 @@ def _estimates(optimum: Optimum) -> list[Html]:
         *([_estimate("FLOPs", needed, text.flops, level)] if needed else []),
         _estimate("Params", optimum.num_params, text.count, level),
         _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, level),
+        *([_estimate("Epochs", optimum.repetition.epochs, text.number, level)] if optimum.repetition else []),
         *([_estimate(_loss_name(optimum), optimum.loss, loss, level)] if optimum.loss else []),
         *([_estimate("Bits per byte", optimum.bits_per_byte, loss, level)] if optimum.bits_per_byte else []),
     ]
@@ -138,6 +148,12 @@ def _estimate(name: str, estimate: Estimate, write: Callable[[float], str], leve
 
 def _consequences(optimum: Optimum) -> list[str]:
     words: list[str] = []
+    if (serving := optimum.serving) is not None:
+        words.append(
+            f"It trains {text.number(serving.overtraining.value)} times the tokens per param of the compute-optimal "
+            f"run of the same loss, for {text.percent(serving.extra_training.value)} more compute, and saves "
+            f"{text.percent(serving.saved.value)} of that of training and serving together. "
+        )
     if optimum.band is not None:
         words.append(
             f"Any size from {text.interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
