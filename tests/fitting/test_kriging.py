@@ -5,6 +5,8 @@ import pytest
 from sweeps import LAW, a_run, a_sweep, published
 
 from isoflop.errors import DataError
+from isoflop.fitting.discrepancy import Plane
+from isoflop.fitting.exponents import restricted_alone
 from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging import KrigedLaw, Kriging
 from isoflop.fitting.laws import ChinchillaLaw
@@ -256,3 +258,53 @@ def test_the_largest_run_of_gadre_et_al_is_foretold_within_3_percent():
     law = solve([run for run in runs if run.flops < 1e20]).law
     assert law.loss(largest.num_params, largest.num_tokens) == pytest.approx(largest.loss, rel=0.03)
     assert isinstance(law, KrigedLaw)
+
+
+def a_floorless_sweep(E=0.0, *, noise=0.002, seed=1):
+    """Four budgets of a law whose loss falls towards E, and that law."""
+    law = ChinchillaLaw(0.0, 62.0, 152.0, 0.35, 0.37)
+    random = np.random.default_rng(seed)
+    runs = []
+    for budget in (1e9, 1e10, 1e11, 1e12):
+        for N in law.optimum(budget)[0] * np.geomspace(1 / 4, 4, 7):
+            loss = float(law.loss(N, budget / 6 / N)) + E
+            runs.append(a_run(N, budget / 6 / N, loss * np.exp(noise * random.standard_normal()), budget=budget))
+    return runs, law
+
+
+@pytest.mark.parametrize(("E", "noise"), [(0.0, 0.002), (0.0, 0.02), (-0.1, 0.002)])
+def test_runs_without_an_irreducible_loss_are_kriged_with_none(E, noise):
+    runs, law = a_floorless_sweep(E, noise=noise)
+    fitted = fit(runs)
+    N, D = law.optimum(1e13)
+    inside = [
+        np.quantile(drawn, 0.05) < true < np.quantile(drawn, 0.95)
+        for drawn, true in (
+            (fitted.resamples.optimum(1e13)[0], N),
+            (fitted.resamples.optimal_loss(1e13), law.loss(N, D) + E),
+        )
+    ]
+    assert isinstance(fitted.law, KrigedLaw)
+    assert all(inside)
+    assert fitted.law.E < 0.1
+
+
+def test_that_no_irreducible_loss_shows_is_said():
+    assert any("The runs show no irreducible loss" in note for note in fit(a_floorless_sweep(-0.1)[0]).notes)
+    assert not any("no irreducible loss" in note for note in fit(a_sweep(noise=0.002)).notes)
+
+
+def test_answers_move_little_while_the_best_floor_passes_zero():
+    sizes = [fit(a_floorless_sweep(E, noise=0)[0]).law.optimum(1e13)[0] for E in (-0.004, -0.002, 0.0, 0.002, 0.004)]
+    assert np.abs(np.diff(np.log(sizes))).max() < 0.03
+
+
+def test_the_likelihood_of_exponents_is_continuous_where_the_best_floor_is_zero():
+    plane = Plane.of(Points.of(a_floorless_sweep()[0]))
+    axis = np.log(np.linspace(0.34, 0.4, 400))
+    found = restricted_alone(0.01 * plane.loss, plane.x, plane.y, plane.loss, axis)
+    E = np.diagonal(found.amplitudes[0, :, :, 0])
+    likelihood = np.diagonal(found.log_likelihood[0])
+    assert (E == 0).any()
+    assert (E > 0).any()
+    assert np.abs(np.diff(likelihood, 2)).max() < 0.05

@@ -4,13 +4,15 @@ x, y centred logs of N and D; L loss = E + A exp(-alpha x) + B exp(-beta y) + er
 on an axis. Where the exponents and the covariance are given the law is linear, so that E, A, B (flat priors) and the
 scale of the error (prior 1 / scale) integrate out in closed form: the restricted likelihood of Patterson and Thompson
 1971. It needs the inner products of the whitened columns 1, exp(-alpha x), exp(-beta y) and L only, and each column
-knows one exponent, so that one matrix product serves a whole grid.
+knows one exponent, so that one matrix product serves a whole grid. E is 0 or more: the likelihood of two exponents is
+that of all E times the share of them above 0, and where the best E lies below, the best law with E = 0 stands for them.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr
 
 from isoflop.fitting.points import Array
 
@@ -53,7 +55,7 @@ class ExponentGrid:
     """Share of the posterior, shape (K, G, G); sums to 1."""
     log_evidence: float
     possible: bool
-    """Whether any law of the grid has E, A and B above 0."""
+    """Whether any law of the grid has A and B above 0, and E not below."""
 
     @property
     def spacing(self) -> tuple[Array, Array]:
@@ -95,8 +97,25 @@ def _of_products(gram: Array, loss: Array, G: int) -> Restricted:
     E = share[:, -1, None, None] - A * share[:, 1 : G + 1, None] - B * share[:, None, G + 1 : -1]
     volume = np.log(determinant) + np.log(gram[:, 0, 0])[:, None, None]
     log_likelihood = -0.5 * volume - 0.5 * (len(loss) - 3) * np.log(left)
-    possible = (A > 0) & (B > 0) & (E > 0) & (LARGEST_E * loss.min() > E)
-    return Restricted(np.where(possible, log_likelihood, IMPOSSIBLE), np.stack([E, A, B], axis=-1))
+    free = np.stack([E, A, B], axis=-1)
+    floorless, left_floorless = _without_floor(gram, G)
+    freedom = max(len(loss) - 3, 1)
+    away = np.sqrt(np.maximum(left_floorless - left, 0) / left * freedom)  # of E from 0, in standard errors
+    above = np.log(np.maximum(stdtr(freedom, np.where(E > 0, away, -away)), 1e-300))
+    amplitudes = np.where((E > 0)[..., None], free, floorless)
+    possible = (amplitudes[..., 1:] > 0).all(axis=-1) & (LARGEST_E * loss.min() > E)
+    return Restricted(np.where(possible, log_likelihood + above, IMPOSSIBLE), amplitudes)
+
+
+def _without_floor(gram: Array, G: int) -> tuple[Array, Array]:
+    """Amplitudes of the best laws with E = 0, and the squares that they leave."""
+    square = np.einsum("kii->ki", gram)
+    aa, bb, ab = square[:, 1 : G + 1, None], square[:, None, G + 1 : -1], gram[:, 1 : G + 1, G + 1 : -1]
+    ay, by = gram[:, 1 : G + 1, -1:], gram[:, None, G + 1 : -1, -1]
+    determinant = np.maximum(aa * bb - ab**2, 1e-14 * aa * bb)
+    A, B = (bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant
+    left = square[:, -1, None, None] - A * ay - B * by
+    return np.stack([np.zeros_like(A), A, B], axis=-1), left
 
 
 def integrate(whiteners: Array, log_prior: Array, x: Array, y: Array, loss: Array) -> ExponentGrid:

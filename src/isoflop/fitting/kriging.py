@@ -30,6 +30,8 @@ MOST_RUNS = 300
 """Memory and time grow with the square and the cube of the runs; 300 take .1 s on one core."""
 NUM_STANDING = 250
 FEWEST = 6
+NO_FLOOR = 0.02
+"""Median E as a share of the lowest loss below which the runs show no irreducible loss."""
 LARGE_MISFIT = 0.004
 """Of the loss, at runs near the valley; one of nine public sweeps has more."""
 
@@ -86,7 +88,12 @@ class Kriging:
             objective=-grid.log_evidence,
             draw=draw,
             num_parameters=5,
-            notes=(*_left_out_notes(points, used), *_spoilt_notes(used, spoilt), *_misfit_notes(middle)),
+            notes=(
+                *_left_out_notes(points, used),
+                *_spoilt_notes(used, spoilt),
+                *_misfit_notes(middle),
+                *_floor_notes(middle),
+            ),
         )
 
 
@@ -133,4 +140,13 @@ def _misfit_notes(surfaces: Surfaces) -> tuple[str, ...]:
     return (
         f"The law misses the losses by about {text.percent(misfit)} beyond noise, smoothly in size and tokens; the "
         f"intervals allow for it, but look for what changes between the runs (learning rate, warm-up, batch).",
+    )
+
+
+def _floor_notes(surfaces: Surfaces) -> tuple[str, ...]:
+    if float(np.median(surfaces.E)) > NO_FLOOR * float(surfaces.plane.loss.min()):
+        return ()
+    return (
+        "The runs show no irreducible loss: the law that fits best has it at 0 or would have it below, where it is not "
+        "allowed; losses far beyond the runs are guesses.",
     )

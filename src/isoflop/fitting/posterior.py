@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_ndtr, ndtri_exp
 
 from isoflop.fitting.discrepancy import LONG_RATIO, Covariances, Hypothesis, Plane, along
 from isoflop.fitting.exponents import LARGEST_E, ExponentGrid
@@ -31,6 +32,8 @@ FLOOR, FLOOR_WIDTH = 0.6, 0.12
 """Beyond the runs, the loss that no compute removes, as a share of the valley's loss at the largest runs. The E of the
 additive law is too high in most public sweeps, so that it over-predicts the loss of the next budget by .4 % and
 of 10x by 1.3 % at the median; .6 errs by .2 and .1 %."""
+LEAST_E = 0.2
+"""E as a share of that loss from which on there is such a floor; it sinks with E below, to 0 where the law has none."""
 SLOPE_WIDTH = 0.15
 """Standard deviation of the log of the slope beyond the runs: trends of the loss bend. With 0 the 90 % intervals of the
 loss cover .72, .76 and .78 of held-out budgets (next, 3x, 10x), with .15 .84, .88 and .92."""
@@ -99,6 +102,7 @@ class Surfaces:
         noise = _mixed(self.standard, below / ANCHORS[-1])
         losses = self._kriged(self.largest - below + np.zeros(len(self.E)), noise).loss
         floor = losses[0] * np.clip(FLOOR + FLOOR_WIDTH * self.standard[3], 0.3, 0.9)
+        floor = floor * np.minimum(self.E / (LEAST_E * losses[0]), 1)
         away = below - ANCHORS.mean()
         decay = np.sum(away * np.log(np.maximum(losses - floor, 1e-3 * floor)), axis=0) / np.sum(away**2)
         return floor, losses[0], np.maximum(decay, LEAST_DECAY) * np.exp(SLOPE_WIDTH * self.standard[4])
@@ -155,6 +159,10 @@ def drawn(plane: Plane, given: Covariances, grid: ExponentGrid, number: int, ran
     white, mean, covariance, left = _least_squares(plane, given, hypothesis, alpha, beta)
     deviation = np.sqrt(left / random.chisquare(len(plane.x) - 3, number))
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    below = mean[:, 0] < 0
+    if below.any():
+        E = _above_zero(mean[below, 0], deviation[below] * factor[below, 0, 0], random)
+        mean[below], factor[below, :, 0] = _given_E(mean[below], covariance[below], E), 0
     amplitudes = _positive(mean, deviation, factor, random, LARGEST_E * float(plane.loss.min()))
     return _surfaces(
         plane, given, hypothesis, (alpha, beta), amplitudes, white, deviation, random.normal(size=(5, number))
@@ -165,7 +173,8 @@ def standing(plane: Plane, given: Covariances, grid: ExponentGrid, number: int) 
     """Surfaces of equal weight that stand for the posterior's middle: mean amplitudes, mean discrepancy, no chance."""
     shares = (np.arange(number) + 0.5) / number
     hypothesis, alpha, beta = _exponents(grid, shares, np.zeros((2, number)))
-    white, mean, _, _ = _least_squares(plane, given, hypothesis, alpha, beta)
+    white, mean, covariance, _ = _least_squares(plane, given, hypothesis, alpha, beta)
+    mean = _given_E(mean, covariance, np.maximum(mean[:, 0], 0))
     return _surfaces(
         plane, given, hypothesis, (alpha, beta), np.maximum(mean, 1e-12), white, np.zeros(number), np.zeros((5, number))
     )
@@ -185,7 +194,10 @@ def _exponents(grid: ExponentGrid, shares: Array, jitter: Array) -> tuple[NDArra
 def _least_squares(
     plane: Plane, given: Covariances, hypothesis: NDArray[np.intp], alpha: Array, beta: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Whitened (1, exp(-alpha x), exp(-beta y), L), amplitudes, their unit covariance and the squared rest."""
+    """Whitened (1, exp(-alpha x), exp(-beta y), L), amplitudes, their unit covariance and the squared rest.
+
+    Where the best E lies below 0, the rest is that of the best law with E = 0.
+    """
     ones = np.ones((len(alpha), len(plane.x)))
     columns = [ones, np.exp(-alpha[:, None] * plane.x), np.exp(-beta[:, None] * plane.y), ones * plane.loss]
     white = np.stack(columns, axis=-1)
@@ -196,7 +208,19 @@ def _least_squares(
     covariance = np.linalg.inv(transposed @ basis)
     mean = covariance @ (transposed @ target)
     left = np.sum((target - basis @ mean) ** 2, axis=(1, 2))
-    return white, mean[..., 0], covariance, left
+    below = np.minimum(mean[:, 0, 0], 0)
+    return white, mean[..., 0], covariance, left + below**2 / covariance[:, 0, 0]
+
+
+def _given_E(mean: Array, covariance: Array, E: Array) -> Array:
+    """Amplitudes whose E is known: those of A and B follow it as their covariance says."""
+    return np.asarray(mean + covariance[:, :, 0] / covariance[:, :1, 0] * (E - mean[:, 0])[:, None])
+
+
+def _above_zero(mean: Array, deviation: Array, random: np.random.Generator) -> Array:
+    """Normal numbers of means below 0 under the condition that they are not."""
+    share = log_ndtr(mean / deviation) + np.log(random.uniform(size=len(mean)))
+    return np.asarray(np.maximum(mean - deviation * ndtri_exp(share), 1e-12))
 
 
 def _positive(mean: Array, deviation: Array, factor: Array, random: np.random.Generator, largest_E: float) -> Array:
