@@ -169,6 +169,13 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
     assert f"size to build    {best.size}" in str(best)
 
 
+def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):
+    task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
+    best = predict(exact, flops=1e22, served_tokens=1e12, task=task)
+    assert 7.2 * best.size_num_params * (best.size_num_tokens + 1e12 / 3) == pytest.approx(1e22)
+    assert best.serving.serving.value == pytest.approx(2.4 * best.num_params.value * 1e12, rel=1e-6)
+
+
 def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact, sizing):
     task = SimpleNamespace(unit="token", loss_unit="nats/token", bytes_per_token=4.2)
     best = predict(exact, flops=1e22, task=task)

@@ -148,6 +148,17 @@ def test_finite_tokens_are_repeated_at_a_loss_and_beyond_four_epochs_with_a_note
     assert any("R_D 15.39, R_N 5.31), not measured in these runs" in note for note in few.notes)
 
 
+def test_data_that_have_nothing_left_to_teach_are_a_note_and_no_nonsense(exact):
+    best = predict(exact, flops=1e24, unique_tokens=1e9)
+    (note,) = [note for note in best.notes if note.startswith("The data are used up")]
+    enough = float(note.split(": ")[1].split(" FLOPs")[0])
+    less = predict(exact, flops=enough, unique_tokens=1e9)
+    assert enough < 1e24 / 3
+    assert best.loss.value < less.loss.value < 1.002 * best.loss.value
+    assert math.isnan(best.regret.value) or 0 <= best.regret.value <= 1
+    assert not any("used up" in note for note in predict(exact, flops=1e22, unique_tokens=2e10).notes)
+
+
 def test_a_law_of_repeated_data_brings_its_own_worth_of_a_repetition(exact):
     own = dataclasses.replace(
         exact,
@@ -159,6 +170,8 @@ def test_a_law_of_repeated_data_brings_its_own_worth_of_a_repetition(exact):
     assert steeper.repetition.epochs.value < published.repetition.epochs.value
     assert steeper.loss.value > published.loss.value
     assert not any("not measured in these runs" in note for note in steeper.notes)
+    never = dataclasses.replace(exact, law=DataConstrainedLaw(**dataclasses.asdict(exact.law)))
+    assert any("not measured in these runs" in note for note in predict(never, **question).notes)
 
 
 def test_a_loss_that_repeated_data_cannot_reach_is_refused(exact):

@@ -4,14 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoflop import text
+from isoflop.answers.found import Found
 from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.fitting.fit import Fit
 from isoflop.fitting.forms import DataConstrainedLaw
+from isoflop.fitting.inverses import flops_for
 from isoflop.fitting.repeated import RepeatedLaw
 
-__all__ = ["NEARLY_FREE", "Repetition", "repetition_notes", "repetition_of"]
+__all__ = ["NEARLY_FREE", "Repetition", "repetition_notes", "repetition_of", "used_up_notes"]
 
 NEARLY_FREE = 4.0
 """Epochs up to which repeated tokens are worth about as much as new ones (Muennighoff et al. 2023, 2305.16264)."""
+
+NOTHING, USED_UP = 0.001, 3.0
+"""A relative difference of the loss that no one would pay for, and the factor of compute that makes it worth a note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,7 @@ def repetition_of(law: RepeatedLaw, num_tokens: float, draws: Any, level: float)
     )
 
 
-def repetition_notes(found: Repetition, law: RepeatedLaw, fitted: Any) -> tuple[str, ...]:
+def repetition_notes(found: Repetition, law: RepeatedLaw, fit: Fit) -> tuple[str, ...]:
     """What to doubt about an answer that repeats its data."""
     notes = []
     if found.epochs.value > NEARLY_FREE:
@@ -52,9 +58,29 @@ def repetition_notes(found: Repetition, law: RepeatedLaw, fitted: Any) -> tuple[
             f"tokens; beyond {NEARLY_FREE:.0f} epochs repeated tokens are worth much less than new ones, and models "
             f"may overfit."
         )
-    if found.epochs.value > 1 and not isinstance(fitted, DataConstrainedLaw):
+    if found.epochs.value > 1 and not _is_own(law, fit):
         notes.append(
             f"What repeated tokens are worth is as published (Muennighoff et al. 2023: R_D {law.R_D:g}, R_N "
             f"{law.R_N:g}), not measured in these runs."
         )
     return tuple(notes)
+
+
+def used_up_notes(found: Found) -> tuple[str, ...]:
+    """A note where far less compute does as well, because the data have nothing left to teach."""
+    place = found.middle
+    enough = float(flops_for(place.law, "loss", place.loss * (1 + NOTHING), found.cost))
+    if not enough < place.C / USED_UP:
+        return ()
+    return (
+        f"The data are used up: {text.flops(enough)} FLOPs reach the same loss to {text.percent(NOTHING, 1)}, so bring "
+        f"more data or spend less; what is best here is hardly determined.",
+    )
+
+
+def _is_own(law: RepeatedLaw, fit: Fit) -> bool:
+    """Whether the worth of a repetition is the user's, or one under which runs with repeated data were fitted."""
+    if not isinstance(fit.law, DataConstrainedLaw):
+        return False
+    published = (law.R_D, law.R_N) == (DataConstrainedLaw.R_D, DataConstrainedLaw.R_N)
+    return not published or any((run.spec.epochs or 0) > 1 for run in fit.runs)

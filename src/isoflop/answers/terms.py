@@ -8,7 +8,7 @@ from isoflop.answers.conditions import Conditions
 from isoflop.answers.found import Found, Place
 from isoflop.answers.limits import limit_notes
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.repetition import Repetition, repetition_notes, repetition_of
+from isoflop.answers.repetition import Repetition, repetition_notes, repetition_of, used_up_notes
 from isoflop.answers.serving import Serving, prices, serving_of
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.limited import LimitedLaw
@@ -26,7 +26,11 @@ def with_conditions(answer: Optimum, fit: Fit, found: Found, conditions: Conditi
     if conditions == Conditions():
         return answer
     repetition = _repetition(found)
-    told = () if repetition is None else repetition_notes(repetition, _training(found.middle), fit.law)
+    told = (
+        ()
+        if repetition is None
+        else (*repetition_notes(repetition, _training(found.middle), fit), *used_up_notes(found))
+    )
     notes = (*answer.notes, *limit_notes(found), *_ratio_notes(fit, found.middle), *told)
     return replace(answer, serving=_serving(found, conditions), repetition=repetition, notes=notes)
 

@@ -20,7 +20,10 @@ REACH = 30.0
 
 
 def wasted_share(law: Any, N: Any, C: float, flops_per_token: CostPerToken | None = None) -> Any:
-    """Share of C that training N params wastes if `law` is true; None where the law says nothing about the loss."""
+    """Share of C that training N params wastes if `law` is true; None where the law says nothing about the loss.
+
+    NaN where more compute lowers the loss no further.
+    """
     slope = _slope(law, C, flops_per_token)
     if slope is None:
         return None
@@ -29,7 +32,7 @@ def wasted_share(law: Any, N: Any, C: float, flops_per_token: CostPerToken | Non
         excess = law.sharpness / 2 * np.log(N / best) ** 2
     else:
         excess = law.loss(N, C / _cost(N, flops_per_token)) - law.optimal_loss(C, flops_per_token)
-    return 1 - np.exp(-np.maximum(excess, 0) / slope)
+    return np.where(slope > 0, 1 - np.exp(-np.maximum(excess, 0) / slope), np.nan)
 
 
 def band(law: Any, C: float, flops_per_token: CostPerToken | None = None, *, extra: float = 0.01) -> Any:
