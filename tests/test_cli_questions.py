@@ -1,6 +1,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from isoflop import cli
@@ -75,3 +76,16 @@ def test_fit_answers_for_several_targets_in_one_table(run, table):
     assert [line.split()[0] for line in last[1:3]] == ["1e+21", "1e+22"]
     told = json.loads(run("fit", table, "--approach=parametric", "--target=1e21", "--target=1e22", "--json"))
     assert [one["flops"] for one in told["optimum"]] == [1e21, 1e22]
+
+
+def test_a_metric_of_the_runs_is_expected_too(run, table):
+    text = table.read_text().replace("compute_budget", "compute_budget,acc", 1)
+    head, *rows = text.splitlines()
+    shares = [0.3 + 0.6 / (1 + np.exp(3 * (float(row.split(",")[2]) - 2.8))) for row in rows]
+    table.write_text("\n".join([head, *(f"{row},{share}" for row, share in zip(rows, shares, strict=True))]))
+    options = ("--approach=parametric", "--flops=1e20", "--column=accuracy=acc", "--metric=accuracy")
+    told = json.loads(run("predict", table, "--json", *options))
+    assert told["metrics"]["accuracy"]["value"] == pytest.approx(
+        0.3 + 0.6 / (1 + np.exp(3 * (told["loss"]["value"] - 2.8))), abs=1e-3
+    )
+    assert "\n  accuracy " in run("predict", table, *options)

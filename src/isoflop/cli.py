@@ -165,6 +165,9 @@ def predict(
     unique_tokens: Annotated[
         float | None, typer.Option(help="Distinct training tokens that there are: beyond them some are repeated.")
     ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric of the runs to expect too; name its column with --column.")
+    ] = None,
     device_memory: Annotated[
         str | None, typer.Option(help="Keep the size to what one device holds: '80 GB' or H100.")
     ] = None,
@@ -180,6 +183,7 @@ def predict(
 ) -> None:
     """Answer one question from runs: compute, params, tokens or loss; several values give a table."""
     from isoflop import written
+    from isoflop.fitting.metrics import fit_metric
     from isoflop.reporting.machine import to_json
 
     writes = writer_of(form)
@@ -188,6 +192,8 @@ def predict(
     bounds = {"served_tokens": served_tokens, "unique_tokens": unique_tokens, "device_memory": device_memory}
     question = {name: values if len(values) > 1 else values[0] for name, values in asked.items() if values}
     answer = _answer(fitted, loaded, **question, **bounds)
+    for name in metric or ():
+        answer = answer.with_metric(fit_metric(fitted, name))
     if export is not None:
         _export(loaded, answer, export)
     if as_json:

@@ -98,6 +98,17 @@ def test_an_answer_says_what_accuracy_to_expect():
     assert told.low <= TRUTH.metric(LAW.loss(*LAW.optimum(best.flops))) <= told.high
 
 
+def test_answers_carry_the_metric_in_print_and_table():
+    runs = measured(noise=0.3)
+    fitted = fit(runs, Parametric(), resamples=50)
+    stage = fit_metric(fitted, "accuracy", resamples=50)
+    answers = predict(fitted, flops=[1e20, 1e21]).with_metric(stage)
+    assert answers[1].metrics["accuracy"] == stage.predict(answers[1])
+    assert answers[1].notes[-1] == stage.notes[-1]
+    assert any(line.startswith("  accuracy") for line in str(answers[0]).splitlines())
+    assert answers.to_frame()["accuracy_low"][1] == answers[1].metrics["accuracy"].low
+
+
 def test_an_answer_without_a_loss_is_refused():
     best = dataclasses.replace(predict(fit(a_sweep(), IsoFLOP(), resamples=20), flops=1e21), loss=None)
     with pytest.raises(DataError, match="the answer has no loss to follow"):

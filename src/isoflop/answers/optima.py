@@ -7,6 +7,7 @@ from typing import overload
 from isoflop import text
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.tables import optima_table
+from isoflop.fitting.metrics import MetricFit
 from isoflop.table import Table
 from isoflop.written import Tabular, to_text
 
@@ -33,6 +34,10 @@ class Optima(Tabular, Sequence[Optimum]):
     def notes(self) -> tuple[str, ...]:
         """Doubts of the answer with the most FLOPs, which is the farthest one."""
         return max(self.optima, key=lambda optimum: optimum.flops).notes if self.optima else ()
+
+    def with_metric(self, stage: MetricFit) -> "Optima":
+        """The same answers, each with the metric that `fit_metric` expects at its loss."""
+        return Optima(tuple(optimum.with_metric(stage) for optimum in self.optima))
 
     def table(self) -> Table:
         """One row for each answer."""

@@ -1,8 +1,8 @@
 """Optimum: the answer to one question, with its doubt, as it prints."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from isoflop import text
 from isoflop.answers.repetition import Repetition
@@ -10,6 +10,7 @@ from isoflop.answers.serving import Serving
 from isoflop.answers.tables import optima_table
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
+from isoflop.fitting.metrics import MetricFit
 from isoflop.runs import SizeValue
 from isoflop.table import Table
 from isoflop.written import Tabular
@@ -47,6 +48,8 @@ class Optimum(Tabular):
     """What the loss is measured in, as the task names it."""
     bytes_per_token: float | None = None
     """Mean bytes of text of a token, which the task knows; the loss, in nats, is then shown in bits per byte too."""
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    """Other measures that are expected of the run, by name; see `with_metric`."""
     serving: Serving | None = None
     """What is served and what that costs; None where only training was asked about."""
     repetition: Repetition | None = None
@@ -62,6 +65,11 @@ class Optimum(Tabular):
             return None
         nats = math.log(2) * self.bytes_per_token
         return Estimate(self.loss.value / nats, self.loss.low / nats, self.loss.high / nats)
+
+    def with_metric(self, stage: MetricFit) -> "Optimum":
+        """The same answer with the metric that `fit_metric` expects at its loss. Raises DataError without a loss."""
+        notes = (*self.notes, *(note for note in stage.notes if note not in self.notes))
+        return replace(self, metrics={**self.metrics, stage.name: stage.predict(self)}, notes=notes)
 
     def __str__(self) -> str:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
@@ -102,6 +110,7 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
         rows.append((name, *_cells(answer.loss, _loss_text)))
     if answer.bits_per_byte is not None:
         rows.append(("bits/byte", *_cells(answer.bits_per_byte, _loss_text)))
+    rows += [(name, *_cells(found, text.number)) for name, found in answer.metrics.items()]
     if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
         pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
         rows.append(("size to build", str(answer.size), pays))

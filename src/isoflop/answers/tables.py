@@ -1,6 +1,6 @@
 """Answers as one table: the paper's compute-optimal table, with intervals."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from isoflop import text
@@ -21,6 +21,7 @@ def optima_table(optima: "Iterable[Optimum]") -> Table:
     optima = list(optima)
     level = text.percent(optima[0].level) if optima else ""
     unit = optima[0].unit if optima else "token"
+    metrics = list(dict.fromkeys(name for optimum in optima for name in optimum.metrics))
     return Table.filled(
         (
             Column("FLOPs in all", "total_flops", text.flops),
@@ -35,14 +36,19 @@ def optima_table(optima: "Iterable[Optimum]") -> Table:
             _ends(level, "loss", text.loss),
             Column("bits/byte", "bits_per_byte", text.loss),
             _ends(level, "bits_per_byte", text.loss),
+            *(
+                column
+                for name in metrics
+                for column in (Column(name, name, text.number), _ends(level, name, text.number))
+            ),
             Column("over-training", "overtraining", lambda factor: f"{text.number(factor)}x"),
             Column("size", "size", str),
         ),
-        [_row(optimum) for optimum in optima],
+        [_row(optimum, metrics) for optimum in optima],
     )
 
 
-def _row(optimum: "Optimum") -> tuple[Any, ...]:
+def _row(optimum: "Optimum", metrics: Sequence[str]) -> tuple[Any, ...]:
     serving, repetition = optimum.serving, optimum.repetition
     return (
         None if serving is None else serving.total.value,
@@ -53,6 +59,7 @@ def _row(optimum: "Optimum") -> tuple[Any, ...]:
         None if repetition is None else repetition.epochs.value,
         *_value_and_ends(optimum.loss),
         *_value_and_ends(optimum.bits_per_byte),
+        *(part for name in metrics for part in _value_and_ends(optimum.metrics.get(name))),
         None if serving is None else serving.overtraining.value,
         optimum.size,
     )
@@ -60,6 +67,10 @@ def _row(optimum: "Optimum") -> tuple[Any, ...]:
 
 def _value_and_ends(estimate: Estimate | None) -> tuple[float | None, tuple[float, float] | None]:
     return (None, None) if estimate is None else (estimate.value, (estimate.low, estimate.high))
+
+
+def _metric(level: str, name: str) -> tuple[Column, Column]:
+    return Column(name, name, text.number), _ends(level, name, text.number)
 
 
 def _ends(level: str, name: str, write: Callable[[float], str]) -> Column:

@@ -133,6 +133,7 @@ def _estimates(optimum: Optimum) -> list[Html]:
         *([_estimate("Epochs", optimum.repetition.epochs, text.number, level)] if optimum.repetition else []),
         *([_estimate(_loss_name(optimum), optimum.loss, loss, level)] if optimum.loss else []),
         *([_estimate("Bits per byte", optimum.bits_per_byte, loss, level)] if optimum.bits_per_byte else []),
+        *(_estimate(name, found, text.number, level) for name, found in optimum.metrics.items()),
     ]
 
 
