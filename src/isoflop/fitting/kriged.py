@@ -45,11 +45,12 @@ class KrigedLaw:
 
     def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
         """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default."""
-        N = np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x)
         if flops_per_token is None:
+            N = np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x)
             return _plain(N), _plain(C / (6 * N))
-        place = np.log(C) + np.log(N) - np.log(flops_per_token(N))  # of N and what C pays for at N
-        N = cheapest_size(self._near(place).loss_at, C, flops_per_token, around=N, reach=10.0)
+        first = self._law_alone(C)
+        near = self._near(np.log(C) + np.log(first) - np.log(flops_per_token(first)))  # of N and what C pays for at N
+        N = cheapest_size(near.loss_at, C, flops_per_token, around=np.exp(near.valley.x), reach=10.0)
         return _plain(N), _plain(C / flops_per_token(N))
 
     def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
@@ -63,6 +64,12 @@ class KrigedLaw:
         log_N = np.log(np.asarray(N, dtype=float))
         valley = self._valley(log_N + np.log(np.asarray(D, dtype=float)))
         return _plain(valley.loss + valley.reducible * self._rise(log_N - valley.x))
+
+    def _law_alone(self, C: Any) -> Array:
+        """Best N of the law without the discrepancy, at 6N FLOPs per token."""
+        total = self.alpha + self.beta
+        scale = (np.log(self.alpha * self.A) - np.log(self.beta * self.B)) / total
+        return np.asarray(np.exp(scale + self.beta / total * np.log(np.asarray(C, dtype=float) / 6)))
 
     def _rise(self, away: Array) -> Array:
         """Of the law along an isoFLOP, in units of its reducible loss at the minimum, `away` log N from it."""
@@ -115,9 +122,9 @@ class KrigedLaw:
         return PchipInterpolator(places, np.median(values, axis=2) if np.ndim(self.E) == 0 else values)
 
     def _near(self, log_ND: Array) -> "_Near":
-        step = 0.05
-        below, here, above = (self._valley(log_ND + side * step) for side in (-1, 0, 1))
-        rate, fall = (above.x - below.x) / (2 * step), (above.loss - below.loss) / (2 * step)
+        step = 0.01
+        here, above = self._valley(log_ND), self._computed_valley(log_ND + step)
+        rate, fall = (above.x - here.x) / step, (above.loss - here.loss) / step
         return _Near(self, log_ND, here, rate, fall)
 
 

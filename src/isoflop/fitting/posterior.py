@@ -125,13 +125,13 @@ class Surfaces:
             scale = self.covariances.scale[number] / self.covariances.reducible
             whitener, residual = self.covariances.whiteners[number].T, self.residual[rows]
             dx, dy = x[..., rows, None] - self.plane.x, (c - x)[..., rows, None] - self.plane.y
-            short = guess.ratio**2 * np.exp(-0.5 * (dx**2 + dy**2) / guess.length**2)
-            of_g = (scale * (short + along(dx + dy, guess))) @ whitener
-            of_slope = (scale * short * (dy - dx) / guess.length**2) @ whitener
-            g[..., rows], slope[..., rows] = (np.sum(of * residual, axis=-1) for of in (of_g, of_slope))
+            short = scale * guess.ratio**2 * np.exp((dx * dx + dy * dy) * (-0.5 / guess.length**2))
+            of_g = (short + scale * along(dx + dy, guess)) @ whitener
+            of_slope = (short * (dy - dx)) @ (whitener / guess.length**2)
+            g[..., rows], slope[..., rows] = (np.einsum("...n,...n", of, residual) for of in (of_g, of_slope))
             if self.deviation.any():
                 before = _prior_variances(guess, np.maximum(c[..., rows] - self.plane.c.max(), 0))
-                known = (np.sum(of**2, axis=-1) for of in (of_g, of_slope))
+                known = (np.einsum("...n,...n", of, of) for of in (of_g, of_slope))
                 left = [
                     self.deviation[rows] * np.sqrt(np.maximum(prior / self.covariances.reducible**2 - part, 0))
                     for prior, part in zip(before, known, strict=True)
