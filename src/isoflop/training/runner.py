@@ -3,18 +3,19 @@
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from isoflop import __version__
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import Run
+from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.branches import branches_of, waves
 from isoflop.training.executors.contract import Demand, Executor
+from isoflop.training.executors.devices import check_devices, devices_of, num_devices
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
@@ -33,6 +34,7 @@ def train(
     *,
     store: str | os.PathLike[str] | Store,
     executor: Executor | None = None,
+    devices_per_run: int | Literal["auto"] = "auto",
     on_record: Callable[[Run], None] | None = None,
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -42,6 +44,8 @@ def train(
 
     store: a folder's path, or a Store.
     executor: where runs are trained; None for one after the other in this process.
+    devices_per_run: over how many devices each run is spread, where the executor can; "auto" for one, or the fewest of
+        1, 2, 4, 8 that hold its states and its part of the batch. Under `torchrun` it is the ranks there are.
     on_record: called with each new record; for redrawing a page, say.
     progress: show runs done, tokens per second, time left and the best loss of each budget.
     trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
@@ -53,21 +57,24 @@ def train(
 
     Under `torchrun` every process calls this; all of them train each run together, and the first one writes.
 
-    Raises PlanError for an empty sweep, one that another task planned, or a pool of workers under `torchrun`;
-    ContractError for a tracker that is not there.
+    Raises PlanError for an empty sweep, one that another task planned, a pool of workers under `torchrun`, a number of
+    devices that the executor cannot give, or a run whose states alone are more than a device holds; ContractError for
+    a tracker that is not there.
     """
+    executor = executor or InProcess()
     store, ranks = open_store(store), current_ranks()
     _check(task, sweep, executor, ranks)
     check_trackers(trackers)
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
+        demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with shown as display, terminated_as_exit():
             trunks, later = waves(todo)
             offshoots = branches_of(trunks, later)
-            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), _demands(sweep), offshoots)
-            done = (records(executor or InProcess(), work, wave, ranks) for wave in (trunks, later) if wave)
+            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots)
+            done = (records(executor, work, wave, ranks) for wave in (trunks, later) if wave)
             for run in chain.from_iterable(done):
                 if (
                     ranks.is_first and store.read_run(run.id) is None
@@ -95,15 +102,23 @@ def _begun(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
     return {spec.id: run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None}
 
 
-def _demands(sweep: Sweep) -> dict[str, Demand]:
-    ids = (spec.id for spec in sweep.specs)
-    return {run_id: Demand(sweep.seconds.get(run_id), sweep.memory_bytes.get(run_id)) for run_id in ids}
+def _demands(
+    sweep: Sweep, todo: Sequence[RunSpec], asked: int | Literal["auto"], executor: Executor, ranks: Ranks
+) -> dict[str, Demand]:
+    """By run id: what the plan predicts, and how many devices the run gets."""
+    devices = devices_of(executor, ranks.num_ranks)
+    check_devices(executor, devices, asked, todo)
+    known = {spec.id: sweep.memory_bytes.get(spec.id) for spec in todo}
+    return {
+        spec.id: Demand(sweep.seconds.get(spec.id), known[spec.id], num_devices(spec, known[spec.id], devices, asked))
+        for spec in todo
+    }
 
 
-def _check(task: Task, sweep: Sweep, executor: Executor | None, ranks: Ranks) -> None:
+def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
     if not sweep.specs:
         raise PlanError("A sweep must have at least one run, but this one is empty.")
-    if ranks.num_ranks > 1 and not isinstance(executor, InProcess | None):
+    if ranks.num_ranks > 1 and not isinstance(executor, InProcess):
         raise PlanError(
             f"Under torchrun all {ranks.num_ranks} processes train each run together, so the executor must be "
             f"InProcess(), but got {type(executor).__name__}; start the program without torchrun to use that one."

@@ -24,7 +24,10 @@ class Executor(Protocol):
     5. `work.on_progress` is called in the caller's process, with `Progress` values and nothing else.
     6. A finished loss does not depend on the executor: bit for bit on CPUs of one kind with as many threads per run.
 
-    tests/training/test_executors.py holds every implementation to it.
+    tests/training/executors/test_contract.py holds every implementation to it.
+
+    An executor may also have `run_devices()`, which tells what it has for one run (`Devices`); without it a run has one
+    device of unknown memory. One that can spread a run reads in `demand_of(work, spec)` over how many devices.
     """
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec], /) -> Iterable[Run]: ...
@@ -32,10 +35,11 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Demand:
-    """What a run is predicted to need on one device; None where that could not be told."""
+    """What a run is predicted to need on one device, None where that could not be told; and the devices it gets."""
 
     seconds: float | None = None
     memory_bytes: float | None = None
+    num_devices: int = 1
 
 
 def demand_of(work: Any, spec: RunSpec) -> Demand:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from isoflop.runs import Run, RunSpec
+from isoflop.training.executors.devices import Devices, bytes_here
 
 __all__ = ["InProcess"]
 
@@ -17,6 +18,9 @@ class InProcess:
     """
 
     num_threads: int = 1
+
+    def run_devices(self) -> Devices:
+        return Devices(num_bytes=bytes_here())
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         import torch  # here, so that naming an executor does not load torch

@@ -13,7 +13,7 @@ from typing import Any
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
-from isoflop.training.executors.devices import num_cores, visible_gpus
+from isoflop.training.executors.devices import Devices, bytes_here, num_cores, visible_gpus
 from isoflop.training.executors.shipping import dump_work
 from isoflop.training.executors.worker import Message, serve
 
@@ -51,6 +51,9 @@ class Processes:
             if value is not None and value < least:
                 noun = "worker" if name == "num_workers" else name
                 raise PlanError(f"Processes needs at least {least} {noun}, but got {value}.")
+
+    def run_devices(self) -> Devices:
+        return Devices(num_bytes=bytes_here())
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:

@@ -9,6 +9,7 @@ from uuid import uuid4
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, demand_of, longest_first, reporting_to
+from isoflop.training.executors.devices import Devices
 from isoflop.training.executors.extras import load_extra
 from isoflop.training.executors.placement import gpu_share, memory_class
 from isoflop.training.executors.ray_worker import Mailbox, do_part, do_run
@@ -30,8 +31,9 @@ class Ray:
     address: "auto", "host:6379" or "ray://host:10001"; None for the cluster that this process is connected to, else the
         one of RAY_ADDRESS or of this machine, else a new one on this machine. The connection is kept for later calls.
     devices_per_run: GPUs of one run. A fraction (.25) lets runs share a GPU; k > 1 spreads each run over k processes
-        (on a cluster without GPUs: of one CPU each). None for one GPU, or the share that follows from `gpu_memory`.
-    gpu_memory: bytes of each GPU in the cluster; runs whose predicted memory is small then share GPUs.
+        (on a cluster without GPUs: of one CPU each). None for what `train(devices_per_run=)` says, or for a share.
+    gpu_memory: bytes of each GPU in the cluster; runs whose predicted memory is small then share GPUs, and those that
+        one GPU does not hold are spread over several.
     num_threads: CPU threads, and CPUs asked for, per process.
     retries: how often a run is tried again whose worker or machine died; it goes on from its last checkpoint.
     runtime_env: Ray's own description of what workers need ("pip", "working_dir", "env_vars", ...).
@@ -52,6 +54,14 @@ class Ray:
             raise PlanError(f"devices_per_run must be a share up to 1 or a whole number, but got {devices}.")
         if self.retries < 0 or self.num_threads < 1:
             raise PlanError(f"Ray needs retries >= 0 and num_threads >= 1, but got {self.retries}, {self.num_threads}.")
+
+    def run_devices(self) -> Devices:
+        """The GPUs of the cluster, or its CPUs where it has none."""
+        if self.devices_per_run is not None:
+            return Devices(per_run=max(1, int(self.devices_per_run)), num_bytes=self.gpu_memory)
+        there = self._connected().cluster_resources()
+        num_there = int(there.get("GPU", 0)) or int(there.get("CPU", 0)) // self.num_threads
+        return Devices(most=max(1, num_there), num_bytes=self.gpu_memory)
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
@@ -105,7 +115,7 @@ class _Jobs:
         self.do_part = ray.remote(max_retries=0, max_calls=1)(do_part)
 
     def submit(self, spec: RunSpec) -> None:
-        num_ranks = int(self.options.devices_per_run or 1)
+        num_ranks = int(self.options.devices_per_run or demand_of(self.work, spec).num_devices)
         attempt = self._alone(spec) if num_ranks <= 1 else self._together(spec, num_ranks)
         self.waiting.update(dict.fromkeys(attempt.tasks, attempt))
 

@@ -13,6 +13,7 @@ from isoflop.errors import IsoflopError, PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
+from isoflop.training.executors.devices import Devices
 from isoflop.training.executors.extras import load_extra
 from isoflop.training.executors.shipping import dump_work
 from isoflop.training.executors.slurm_job import Job
@@ -67,6 +68,10 @@ class Slurm:
 
     def __repr__(self) -> str:
         return f"Slurm({', '.join(f'{key}={value!r}' for key, value in self.sbatch.items())})"
+
+    def run_devices(self) -> Devices:
+        """The tasks of a job; what its nodes have is not known here."""
+        return Devices(per_run=int(self.sbatch.get("nodes", 1)) * int(self.sbatch.get("ntasks_per_node", 1)))
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
