@@ -1,5 +1,6 @@
 """`isoflop train --executor`, `status` and `rerun` as a user types them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     assert "0 failed runs forgotten" in run("rerun", "store")[1]
 
 
+def test_status_and_rerun_speak_json_too(run):
+    Path("broken").touch()
+    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "processes:2")
+    run(*train)
+    (stage,) = json.loads(run("status", "store", "--json")[1])
+    (failed,) = stage["failed"]
+    assert (stage["num_runs"], len(stage["ended"]), stage["running"], stage["waiting"]) == (7, 6, [], [])
+    assert {one["status"] for one in stage["ended"]} == {"completed"}
+    assert (failed["size"], failed["status"]) == (1, "failed")
+    assert "the disk is full" in failed["error"]
+
+    assert json.loads(run("rerun", "store", "--json")[1]) == [failed]
+    (stage,) = json.loads(run("status", "store", "--json")[1])
+    assert [spec["id"] for spec in stage["waiting"]] == [failed["id"]]
+    assert stage["failed"] == json.loads(run("rerun", "store", "--json")[1]) == []
+
+
 def test_a_run_under_way_is_shown_with_who_trains_it(run):
     store = isoflop.DirectoryStore("store")
     spec = isoflop.RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1e6, size=4)
@@ -79,6 +97,9 @@ def test_a_run_under_way_is_shown_with_who_trains_it(run):
     store.write_stage("first", (spec,), ())
     with store.lease(spec.id, "somebody"):
         assert "running   " + spec.id in run("status", "store")[1]
+        ((one,),) = [stage["running"] for stage in json.loads(run("status", "store", "--json")[1])]
+        assert (one["id"], one["budget"]) == (spec.id, 1e6)
+        assert one["holder"] in run("status", "store")[1]
     assert "waiting   1 run at 1e+06" in run("status", "store")[1]
 
 

@@ -223,20 +223,26 @@ def report(
 
 
 @app.command()
-def status(store: StoreArgument) -> None:
+def status(store: StoreArgument, as_json: Json = False) -> None:
     """Show what ran, failed and waits in a store, by stage."""
+    from isoflop.reporting.machine import standing_values, to_json
     from isoflop.reporting.standing import standing_text
     from isoflop.storage.standing import standings
 
-    typer.echo(standing_text(standings(_open_store(store))))
+    stages = standings(_open_store(store))
+    typer.echo(to_json([standing_values(stage) for stage in stages]) if as_json else standing_text(stages))
 
 
 @app.command()
-def rerun(store: StoreArgument) -> None:
+def rerun(store: StoreArgument, as_json: Json = False) -> None:
     """Forget the failed runs of a store, so that the next train tries them again."""
+    from isoflop.reporting.machine import run_values, to_json
     from isoflop.storage.standing import forget_failed
 
     failed = forget_failed(_open_store(store))
+    if as_json:
+        typer.echo(to_json([run_values(run) for run in failed]))
+        return
     for run in failed:
         typer.echo(f"{run.id} size {run.size}: {run.error}")
     typer.echo(f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again.")

@@ -1,4 +1,4 @@
-"""Values for other programs: JSON of answers, fits, sweeps and runs."""
+"""Values for other programs: JSON of answers, fits, sweeps, runs and stores."""
 
 import dataclasses
 import json
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run, RunSpec
+    from isoflop.storage.standing import Standing
 
-__all__ = ["fit_values", "run_values", "spec_values", "sweep_values", "to_json"]
+__all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
 
 
 def to_json(value: Any) -> str:
@@ -53,6 +54,18 @@ def run_values(run: "Run") -> dict[str, Any]:
     """What happened to a run, without its curve."""
     ended = {"status": run.status, "loss": run.loss, "loss_stderr": run.loss_stderr, "error": run.error}
     return {**spec_values(run.spec), **ended, "num_tokens": run.num_tokens, "flops": run.flops, "seconds": run.seconds}
+
+
+def standing_values(stage: "Standing") -> dict[str, Any]:
+    """How far one stage of a store is: its runs by what became of them."""
+    return {
+        "stage": stage.stage,
+        "num_runs": stage.num_runs,
+        "ended": [run_values(run) for run in stage.ended],
+        "failed": [run_values(run) for run in stage.failed],
+        "running": [{**spec_values(spec), "holder": holder} for spec, holder in stage.running],
+        "waiting": [spec_values(spec) for spec in stage.waiting],
+    }
 
 
 def spec_values(spec: "RunSpec") -> dict[str, Any]:
