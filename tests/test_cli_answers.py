@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -179,22 +178,33 @@ def huge(tmp_path_factory):
     return path
 
 
+HUGE_COLUMNS = ("--column=params=model size (M)", "--column=tokens=Tokens_B", "--column=loss=final/val_loss")
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ((), "has no column for params or tokens; it has who, model size (M), Tokens_B and final/val_loss"),
+        ((), "has no column for params; it has who, model size (M), Tokens_B and final/val_loss"),
         (
-            ("--column=params=model size (M)", "--column=tokens=Tokens_B", "--column=loss=final/val_loss"),
-            "final/val_loss must be a number, but row 77779 of huge.csv has 'pending'",
+            (*HUGE_COLUMNS[:2], "--column=loss=who"),
+            "who must hold numbers, but row 2 of huge.csv has 'r0' and 99999 more rows have text",
         ),
+        (("--column=params=size (M)", *HUGE_COLUMNS[1:]), "no column 'size (M)' (did you mean 'model size (M)'?)"),
     ],
 )
-def test_a_huge_table_that_cannot_be_read_is_refused_in_one_sentence_within_ten_seconds(run, huge, columns, sentence):
-    start = time.process_time()
-
+def test_a_huge_table_that_cannot_be_read_is_refused_in_one_sentence(run, huge, columns, sentence):
     code, _, err = run("fit", huge, *columns)
 
     assert code == 2
     assert sentence in err
     assert len(err.splitlines()) == 1
-    assert time.process_time() - start < 10
+
+
+def test_a_huge_table_with_units_in_names_and_a_stray_word_is_fitted_and_says_how_it_was_read(run, huge):
+    code, out, _ = run("fit", huge, *HUGE_COLUMNS, "--json")
+    notes = " ".join(json.loads(out)["fit"]["notes"])
+
+    assert code == 0
+    assert "'model size (M)' as params in units of 1e+06, 'Tokens_B' as tokens in units of 1e+09" in notes
+    assert "1 run set aside (failed: the table has text for its loss)" in notes
+    assert "300 runs set aside (its loss is not finite)" in notes
