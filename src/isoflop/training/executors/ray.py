@@ -204,7 +204,8 @@ def _here(ray: Any) -> Any:
     """The caller's machine, which does not go away while the caller is there."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    # A soft one is placed on other machines too where it asks for no CPU.
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _first_line(error: BaseException) -> str:
