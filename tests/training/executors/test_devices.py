@@ -109,6 +109,7 @@ def test_an_executor_that_trains_nothing_or_elsewhere_is_not_held_to_the_memory_
     monkeypatch.setattr(cost, "device_bytes", lambda: 1e3)
     assert len(trained(sweep, Simulated(lambda N, D: 2.0))) == len(sweep.specs)
     assert isoflop.Slurm(nodes=2, ntasks_per_node=4).run_devices() == Devices(per_run=8)
+    assert isoflop.Slurm(nodes="2-4").run_devices() == Devices(per_run=2)
 
 
 @pytest.mark.parametrize("executor", [isoflop.InProcess(), isoflop.Processes(2), isoflop.Slurm(partition="gpu")])

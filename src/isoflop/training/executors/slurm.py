@@ -71,7 +71,8 @@ class Slurm:
 
     def run_devices(self) -> Devices:
         """The tasks of a job; what its nodes have is not known here."""
-        return Devices(per_run=int(self.sbatch.get("nodes", 1)) * int(self.sbatch.get("ntasks_per_node", 1)))
+        num_nodes = int(str(self.sbatch.get("nodes", 1)).partition("-")[0])  # sbatch takes 2-4, and grants at least 2
+        return Devices(per_run=num_nodes * int(self.sbatch.get("ntasks_per_node", 1)))
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
