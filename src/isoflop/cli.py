@@ -14,16 +14,18 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from isoflop.cli_arguments import FORMS, approach_of, columns_of, load_task, writer_of
 from isoflop.cli_budget import budget
 from isoflop.cli_options import (
+    AllowFar,
     Approach,
     Budget,
     Column,
+    Design,
     Hardware,
     Json,
     Level,
@@ -71,16 +73,25 @@ def plan(
     spend: Spend = None,
     runs: Annotated[str | None, typer.Option(help="Store or table of what was run so far.")] = None,
     hardware: Hardware = None,
+    design: Design = "sequential",
+    allow_far: AllowFar = False,
     as_json: Json = False,
 ) -> None:
-    """Show the runs of a sweep and what they cost; nothing is trained."""
+    """Show the runs to make next and what they cost; nothing is trained."""
     from isoflop.planning.sweep import plan as plan_sweep
     from isoflop.reporting.machine import sweep_values, to_json
     from isoflop.storage.tables import read_runs
 
     known = () if runs is None else read_runs(runs)
     sweep = plan_sweep(
-        load_task(task), budgets=budget or None, target=target, spend=spend, runs=known, hardware=hardware
+        load_task(task),
+        budgets=budget or None,
+        target=target,
+        spend=spend,
+        runs=known,
+        hardware=hardware,
+        design=cast(Any, design),
+        allow_far=allow_far,
     )
     typer.echo(to_json(sweep_values(sweep)) if as_json else sweep)
 
@@ -97,28 +108,38 @@ def train(
         str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")] = None,
+    hardware: Hardware = None,
+    design: Design = "sequential",
+    allow_far: AllowFar = False,
     as_json: Json = False,
 ) -> None:
     """Train the runs of a sweep that the store does not have yet; several of these may share a store."""
-    from isoflop.contract.fingerprint import digest_of
-    from isoflop.planning.sweep import plan as plan_sweep
+    from isoflop.planning.asked import asked
     from isoflop.reporting.machine import run_values, to_json
     from isoflop.reporting.tables import runs_table, to_text
     from isoflop.storage.directory import DirectoryStore
     from isoflop.training.executors.named import executor_from
-    from isoflop.training.runner import train as train_runs
+    from isoflop.training.stages import Question, train_stages
 
     if executor is not None and processes is not None:
         raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
     where = executor_from(executor or (f"processes:{processes}" if processes else "in-process"))
     loaded = load_task(task)
-    sweep = plan_sweep(loaded, budgets=budget or None, target=target, spend=spend)
-    if not as_json:
-        typer.echo(sweep)
     folder = DirectoryStore(store)
-    folder.write_stage(digest_of([spec.id for spec in sweep.specs]), sweep.specs, sweep.notes)
-    redraw = None if page is None else _live_page(page, target, sweep, loaded, folder)
-    runs = train_runs(loaded, sweep, store=folder, executor=where, on_record=redraw)
+
+    planned: list[str] = []
+
+    def begin(sweep: "Sweep") -> Any:
+        planned.extend(spec.id for spec in sweep.specs)
+        if not as_json:
+            typer.echo(sweep)
+        return None if page is None else _live_page(page, target, sweep, loaded, folder, planned)
+
+    question = Question(asked(budget or None, target, spend), hardware, cast(Any, design), allow_far)
+    found = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
+    runs = found.runs
+    if not as_json:
+        typer.echo("\n".join(found.notes))
     typer.echo(to_json([run_values(run) for run in runs]) if as_json else to_text(runs_table(runs)))
 
 
@@ -306,13 +327,16 @@ def _export(task: "Task | None", answer: Any, path: Path) -> None:
     export_run(task, answer, path)
 
 
-def _live_page(page: Path, target: str | None, sweep: "Sweep", task: "Task", store: "DirectoryStore") -> Any:
+def _live_page(
+    page: Path, target: str | None, sweep: "Sweep", task: "Task", store: "DirectoryStore", planned: Sequence[str]
+) -> Any:
+    """What redraws the page after each run of a stage; planned: ids of this stage's runs and of those before."""
     from isoflop.planning.asked import flops_of
     from isoflop.reporting.live import live_report
 
     if target is None:
         raise DataError("--page answers for one compute; give --target, the FLOPs of the run that is wanted.")
-    known = [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
+    known = [run for run_id in planned if (run := store.read_run(run_id)) is not None]
     return live_report(page, target=flops_of(target), sweep=sweep, runs=known, task=task)
 
 

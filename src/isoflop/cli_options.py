@@ -8,9 +8,11 @@ import typer
 from isoflop.cli_arguments import APPROACHES
 
 __all__ = [
+    "AllowFar",
     "Approach",
     "Budget",
     "Column",
+    "Design",
     "Hardware",
     "Json",
     "Level",
@@ -46,4 +48,10 @@ Spend = Annotated[
 ]
 Hardware = Annotated[
     str | None, typer.Option(help="What the runs are for, as '8xH100 at 40% MFU'; its memory limits the sizes.")
+]
+Design = Annotated[
+    str, typer.Option(help="How a target's runs are chosen: sequential, or lean (four IsoFLOP curves of five sizes).")
+]
+AllowFar = Annotated[
+    bool, typer.Option("--allow-far", help="Plan for a target more than 1,000 times the largest run that is paid for.")
 ]

@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.fit import fit
 from isoflop.optimum import Optimum, predict
-from isoflop.planning.asked import Asked, asked
-from isoflop.planning.sweep import Sweep, plan
+from isoflop.planning.asked import asked
+from isoflop.planning.stages import Design
 from isoflop.recipe import Recipe
 from isoflop.storage.store import Store
 from isoflop.task import Task
-from isoflop.training.ranks import current_ranks
-from isoflop.training.runner import Executor, open_store, train
+from isoflop.training.runner import Executor, open_store
+from isoflop.training.stages import Question, train_stages
 
 __all__ = ["find_optimal"]
 
@@ -35,13 +35,17 @@ def find_optimal(
     step: Callable[..., Any] | None = None,
     sizes: Sequence[int | float | str] | None = None,
     unit: str = "token",
+    hardware: str | None = None,
+    design: Design = "sequential",
+    allow_far: bool = False,
 ) -> Optimum:
     """The optimum for `target` FLOPs, from a sweep that is planned, trained and fitted here.
 
     The arguments up to `loss` and from `recipe` on are those of `Task`, `plan` and `train`; `target`, `spend` and
-    `budgets` may be phrases, as for `plan`. `budgets` asks for a plain IsoFLOP grid, `spend` for one that costs that
-    share of the target. What the store has is not trained again, and a plan that was begun is the plan that is
-    finished: the same call resumes, and then gives the same answer at once.
+    `budgets` may be phrases, as for `plan`. `budgets` asks for a plain IsoFLOP grid, whose budgets are extended where
+    the lowest loss is at the edge; `spend` for stages, each planned on what the ones before have shown, until the
+    spend is used or the next stage is not worth its cost. What the store has is not trained again, and a stage that
+    was begun is the stage that is finished: the same call resumes, and then gives the same answer at once.
 
     Raises what `plan`, `train`, `fit` and `predict` raise.
     """
@@ -57,21 +61,11 @@ def find_optimal(
         sizes=sizes,
         unit=unit,
     )
-    store = open_store(store)
-    question = asked(budgets, target, spend)
-    sweep = current_ranks().told(lambda: _planned(task, store, question))
-    runs = train(task, sweep, store=store, executor=executor)
-    return predict(fit(runs), flops=target, task=task)
-
-
-def _planned(task: Task, store: Store, question: Asked) -> Sweep:
-    """The stage's plan from the store, or a new one that is stored before its first run."""
-    budgets, target, spend = question.budgets, question.target, question.spend
-    asked_for = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
-    name = digest_of(fingerprint(task), task.recipe, task.sizes, asked_for)
-    stored = store.read_stage(name)
-    if stored is not None:
-        return Sweep(specs=stored[0], notes=stored[1], unit=task.unit)
-    sweep = plan(task, budgets=budgets, target=target, spend=spend)
-    store.write_stage(name, sweep.specs, sweep.notes)
-    return sweep
+    found = train_stages(
+        task,
+        Question(asked(budgets, target, spend), hardware=hardware, design=design, allow_far=allow_far),
+        store=open_store(store),
+        executor=executor,
+    )
+    answer = predict(fit(found.runs), flops=target, task=task)
+    return replace(answer, notes=(*answer.notes, *found.notes))

@@ -119,10 +119,10 @@ def test_sizes_that_do_not_reach_the_guessed_optimum_are_noted():
     assert any("no size on one side" in note for note in sweep.notes)
 
 
-def test_spend_is_a_share_of_the_target_and_is_kept():
+def test_a_target_begins_with_a_pilot_that_costs_a_hundredth_of_the_spend_at_most():
     sweep = isoflop.plan(mlp_task(), target=1e10, spend=0.01)
-    assert sweep.flops == pytest.approx(1e8, rel=0.05)
-    assert len({spec.budget for spec in sweep.specs}) == 4
+    assert 0 < sweep.flops <= 0.01 * 1e8
+    assert len({spec.size for spec in sweep.specs}) == 3
 
 
 def test_budgets_may_be_written_as_hours_and_an_assumed_mfu_is_noted():

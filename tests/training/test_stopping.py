@@ -23,8 +23,8 @@ isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False,
 """
 
 
-def start(store, executor):
-    text = PROGRAM.format(tests=str(Path(__file__).parents[1]), store=str(store), executor=executor)
+def start(store, executor, budgets="[3e6]"):
+    text = PROGRAM.replace("[3e6]", budgets).format(tests=str(Path(__file__).parents[1]), store=str(store), executor=executor)
     return subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
 
 
@@ -62,7 +62,7 @@ def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(executor, 
 
 
 def test_a_checkpoint_is_saved_when_asked_to_stop(tmp_path):
-    process = start(tmp_path, "None")
+    process = start(tmp_path, "None", budgets="[1e9]")  # the first run takes seconds
     while not list(tmp_path.glob("*/spec.json")):
         time.sleep(0.005)
     time.sleep(0.1)

@@ -1,8 +1,9 @@
 """What a plan costs on this machine: seconds from a few real steps of small sizes, and memory."""
 
+import heapq
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from isoflop.planning.sizing import SizeCount
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 
-__all__ = ["Speed", "device_bytes", "measure_speed", "run_bytes"]
+__all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes"]
 
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
@@ -75,6 +76,14 @@ def device_bytes() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory)
     return _machine_bytes()
+
+
+def makespan(seconds: Iterable[float], num_workers: int) -> float:
+    """Seconds until all runs are done on so many workers, the longest begun first (Graham 1969)."""
+    busy = [0.0] * num_workers
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(busy, busy[0] + one)
+    return max(busy)
 
 
 def _machine_bytes() -> float:

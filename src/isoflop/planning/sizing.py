@@ -21,7 +21,16 @@ from isoflop.errors import ContractError, IsoflopError, PlanError
 from isoflop.planning.flops import count_step
 from isoflop.task import Task
 
-__all__ = ["SizeCount", "check_task", "count_size", "num_params_at", "size_near", "sizes_near", "smallest_size"]
+__all__ = [
+    "SizeCount",
+    "check_task",
+    "count_size",
+    "nearest_size",
+    "num_params_at",
+    "size_near",
+    "sizes_near",
+    "smallest_size",
+]
 
 MAX_CPU_PARAMS = 50e6
 """Models above this are not built on the CPU just to be counted."""
@@ -238,6 +247,11 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
     if failed and not found:
         raise PlanError(f"No size of {task.size_param!r} can be trained. {next(iter(failed.values()))}")
     return [*(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]), *found[1:]]
+
+
+def nearest_size(task: Task, num_params: float) -> Any:
+    """The size that builds and whose N is nearest to `num_params` (in ratio), None where none does; FLOPs uncounted."""
+    return next(_by_distance(task, num_params, keep=1), None)
 
 
 def smallest_size(task: Task) -> Any:

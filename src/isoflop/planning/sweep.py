@@ -1,49 +1,40 @@
-"""plan() and Sweep: the runs of an IsoFLOP grid, what they cost, and their table; nothing is spent yet."""
+"""plan() and Sweep: the runs to make next, what they cost and what they would tell; nothing is spent yet."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
-from isoflop.fitting.fit import fit
-from isoflop.planning.asked import asked
-from isoflop.planning.branches import branch_notes, branched, on_lattice, shared
+from isoflop.fitting.foresight import design_condition
+from isoflop.planning.asked import Asked, asked
+from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.compute import Compute, Hardware
-from isoflop.planning.cost import measure_speed, run_bytes
-from isoflop.planning.limits import Room, named_hardware, room_on, within
+from isoflop.planning.cost import makespan, measure_speed, run_bytes
+from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_specs
+from isoflop.planning.limits import Room, named_hardware, room_on
+from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
-from isoflop.planning.sizing import SizeCount, check_task, count_size, size_near, sizes_near
+from isoflop.planning.places import Ladder
+from isoflop.planning.sizing import check_task, count_size
 from isoflop.planning.specs import make_spec
+from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, count, duration, flops, html, number, percent
+from isoflop.text import bullets, duration, flops, html, number, percent
 from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
 
-SIZES_PER_BUDGET = 7
-TOKENS_PER_PARAM = 20.0
-"""Guess of the optimum where nothing is known (Hoffmann et al. 2022)."""
-
-SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
-"""Sizes of a budget span the guess times and divided by this; less once runs have been fitted."""
-
-BUDGET_RATIO, NUM_BUDGETS = 3.0, 4
-"""Budgets of a sweep that is given by what it may spend: four, each three times the one before."""
-
-MIN_RESAMPLES = 20
-"""Only the law itself is wanted where sizes are centred on it."""
-
-MIN_SIZES = 3
-"""A parabola needs three points."""
+BEYOND = 10.0
+"""Times the largest budget, where a grid is planned without a target and its expectation is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +44,7 @@ class Sweep(Tabular):
     seconds, mfu, memory_bytes: predictions per run id, on one worker; empty where they could not be made. MFU is the
         share of the peak of a matrix product, both measured here.
     hardware: accelerators that the plan was made for; None for this machine.
+    outlook: what `expected` is simulated from; None where nothing is to be trained.
     """
 
     specs: tuple[RunSpec, ...]
@@ -62,6 +54,22 @@ class Sweep(Tabular):
     mfu: Mapping[str, float] = field(default_factory=dict)
     hardware: Hardware | None = None
     unit: str = "token"
+    outlook: Outlook | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def expected(self) -> Expected | None:
+        """How narrow the answer at the target will be, by simulation (seconds); None where nobody can tell."""
+        return None if self.outlook is None or not self.specs else self.outlook.expected(self.specs)
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the design, `fitting.foresight.design_condition`; infinite with fewer than 5 runs."""
+        N, D = (np.array([getattr(spec, name) for spec in self.specs], float) for name in ("num_params", "num_tokens"))
+        return design_condition(N, D)
+
+    def makespan(self, num_workers: int) -> float | None:
+        """Predicted seconds on so many workers of this machine, longest runs first; None where times are unknown."""
+        return makespan(self.seconds.values(), num_workers) if self.seconds else None
 
     @property
     def flops(self) -> float:
@@ -86,13 +94,13 @@ class Sweep(Tabular):
         return len(self.specs)
 
     def __str__(self) -> str:
-        parts = [_headline(self), to_text(self.table())]
-        return "\n".join([*parts, bullets(self.notes)] if self.notes else parts)
+        parts = (_headline(self), to_text(self.table()), bullets(_told(self)))
+        return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
         table = self.table()
-        return html(_headline(self), [[table.headings(), *table.cells()]], self.notes)
+        return html(_headline(self), [[table.headings(), *table.cells()]], _told(self))
 
     def table(self) -> Table:
         """One row for each run, with what it costs."""
@@ -108,42 +116,72 @@ def plan(
     runs: Sequence[Run] = (),
     epochs: Sequence[float] | None = None,
     hardware: str | None = None,
+    design: Design = "sequential",
+    allow_far: bool = False,
 ) -> Sweep:
-    """The runs that would answer the question, and what they cost; nothing is trained.
+    """The runs to make next, and what they cost; nothing is trained.
 
-    budgets: FLOPs of each IsoFLOP curve. Or `target` and `spend`: the FLOPs of the run that is wanted in the end and
-        the share of them that the sweep may cost (above 1: FLOPs). Each may be written as "1e21", "8xH100 for 3 days
-        at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour".
-    runs: what has been run so far; sizes are then centred on its estimate of the optimum and spread less.
+    budgets: FLOPs of each IsoFLOP curve, all of which are planned at once. Each may be written as "1e21", "8xH100 for 3
+        days at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour", and so may the next two.
+    target, spend: the FLOPs of the run that is wanted in the end and the share of them that the sweep may cost in all
+        (above 1: FLOPs), runs so far included. One stage is planned at a time: plan again with what it has shown, until
+        the sweep has no specs.
+    runs: what has been run so far. Budgets that they have are kept, and repaired where the lowest loss is at the edge;
+        new ones are centred on their estimate of the optimum. For a target they count against the spend.
     epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
         pass over as often, to show what repeated data are worth. None for all of the data.
     hardware: what the runs are to be trained on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per device:
         sizes that its memory does not hold are left out, and the sweep is told in its hours. "here" is this machine;
         None is this machine too, but only a GPU's memory binds.
+    design: of a target's stages: "sequential" makes a small pilot and then the runs that would tell most of the
+        optimum at the target; "lean" is a plain IsoFLOP sweep of four budgets with five sizes, recentred each time.
+    allow_far: plan even if the target is more than 1,000 times the largest run that can be paid for.
 
     Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
-    not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows.
+    not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows, a target too
+    far.
     """
     question = asked(budgets, target, spend)
-    wanted = _budgets(question.budgets, question.target, question.spend)
+    _check(question, design)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        sweep = _planned(task, wanted, runs, epochs_to_sweep(task, epochs), room_on(hardware))
+        check_task(task)
+        if question.budgets is not None:
+            if question.target is not None and not allow_far:
+                require_near(question.target, max([*question.budgets, *(run.flops for run in runs)]))
+            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room_on(hardware))
+        else:
+            sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
     told = (*question.notes, *(() if named is None else named.notes), *sweep.notes)
     return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
 
 
-def _planned(
-    task: Task, wanted: Sequence[float], runs: Sequence[Run], epochs: Sequence[float | None], room: Room
-) -> Sweep:
-    check_task(task)
-    supply = token_supply(task)
-    mark = fingerprint(task)
-    centres = _Centres.of(runs)
+def _check(question: Asked, design: str) -> None:
+    budgets, target, spend = question.budgets, question.target, question.spend
+    if budgets is not None:
+        if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
+            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
+        if spend is not None:
+            raise PlanError("budgets and spend both say how much the sweep may cost; give one of them.")
+    elif target is None or spend is None:
+        raise PlanError("A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost.")
+    elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
+        raise PlanError(f"target and spend must be above 0, but got target={target!r} and spend={spend!r}.")
+    if design not in DESIGNS:
+        raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
+
+
+def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room) -> Sweep:
+    supply, mark = token_supply(task), fingerprint(task)
+    centres = Centres.of(runs)
     specs: list[RunSpec] = []
     notes: list[str] = list(centres.notes)
-    for budget in wanted:
-        counts = _sizes(task, budget, centres, room, notes)
+    for budget in sorted(set(question.budgets or ())):
+        kept = measured_specs(runs, budget, mark) if epochs == [None] else []
+        counts = edge_sizes(task, budget, kept, runs) if kept else budget_sizes(task, budget, centres, room, notes)
+        if kept and counts:
+            notes.append(f"Budget {flops(budget)} has its lowest loss at the edge: sizes beyond it are added.")
+        specs += kept
         specs += [
             make_spec(
                 task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget, epochs=passes
@@ -156,71 +194,33 @@ def _planned(
         specs = branched(task.recipe, specs)
         notes += branch_notes(specs)
     check_data(task, supply, specs)
-    return _costed(task, specs, notes, room)
+    target = question.target or BEYOND * max(question.budgets or (math.nan,))
+    outlook = Outlook(target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs)))
+    return replace(_costed(task, specs, notes, room), outlook=outlook)
 
 
-def _budgets(budgets: Sequence[float] | None, target: float | None, spend: float | None) -> list[float]:
-    if budgets is not None:
-        wanted = sorted({float(budget) for budget in budgets})
-        if not wanted or not all(math.isfinite(budget) and budget > 0 for budget in wanted):
-            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
-        if spend is not None:
-            raise PlanError("budgets and spend both say how much the sweep may cost; give one of them.")
-        return wanted
-    if target is None or spend is None:
-        raise PlanError("A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost.")
-    total = spend * target if spend <= 1 else spend
-    if not (math.isfinite(total) and total > 0):
-        raise PlanError(f"target and spend must be above 0, but got target={target!r} and spend={spend!r}.")
-    smallest = total / (SIZES_PER_BUDGET * sum(BUDGET_RATIO**k for k in range(NUM_BUDGETS)))
-    return [smallest * BUDGET_RATIO**k for k in range(NUM_BUDGETS)]
+def _others(runs: Sequence[Run], specs: Sequence[RunSpec]) -> list[Run]:
+    ids = {spec.id for spec in specs}
+    return [run for run in runs if run.id not in ids]
 
 
-@dataclass(frozen=True)
-class _Centres:
-    """Where the optimum of a budget is guessed to lie: by the law of earlier runs, else by tokens per param."""
-
-    law: Any = None
-    spread: float = SPREAD_UNKNOWN
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, runs: Sequence[Run]) -> "_Centres":
-        if len({run.budget for run in runs if run.budget is not None and run.status == "completed"}) < 2:
-            return cls()
-        law = fit(runs, resamples=MIN_RESAMPLES).law
-        return cls(law, SPREAD_KNOWN, ("Sizes are centred on the optimum that the earlier runs show.",))
-
-    def num_params(self, task: Task, budget: float) -> float:
-        if self.law is not None:
-            return float(self.law.optimum(budget)[0])
-        guess = math.sqrt(budget / (6 * TOKENS_PER_PARAM))
-        for _ in range(2):  # FLOPs per token are not 6N at small sizes, and depend on N
-            near = size_near(task, guess)
-            guess = math.sqrt(budget / (TOKENS_PER_PARAM * near.flops_per_token / near.num_params))
-        return guess
+def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
+    cost = {spec.num_params: spec.flops_per_token for spec in specs}
+    N = sorted(cost)
+    return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
 
 
-def _sizes(task: Task, budget: float, centres: _Centres, room: Room, notes: list[str]) -> list[SizeCount]:
-    centre = centres.num_params(task, budget)
-    if task.recipe.branches:
-        centre = on_lattice(centre, centres.spread, SIZES_PER_BUDGET)
-    wanted = np.geomspace(centre / centres.spread, centre * centres.spread, SIZES_PER_BUDGET)
-    counts = sorted(sizes_near(task, wanted.tolist()), key=lambda sized: sized.num_params)
-    if len(counts) < MIN_SIZES:
-        raise PlanError(
-            f"An IsoFLOP curve needs at least {MIN_SIZES} sizes, but {task.size_param!r} has only {len(counts)} near "
-            f"{count(centre)} params for budget {flops(budget)}; allow more sizes."
-        )
-    counts, left_out = within(room, counts, MIN_SIZES)
-    notes += [note for note in left_out if note not in notes]
-    if counts[0].num_params > centre or counts[-1].num_params < centre:
-        notes.append(
-            f"Budget {flops(budget)}: no size on one side of {count(centre)} params, where the optimum is guessed to "
-            f"lie; the sizes run from {count(counts[0].num_params)} to {count(counts[-1].num_params)}."
-        )
-    notes += [note for sized in counts for note in sized.notes if note not in notes]
-    return counts
+def _staged(task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool) -> Sweep:
+    target, spend = float(question.target or 0), float(question.spend or 0)
+    spend = spend * target if spend <= 1 else spend
+    if not allow_far:
+        require_near(target, max([DESIGNS[design] * spend, *(run.flops for run in runs)]))
+    supply, mark = token_supply(task), fingerprint(task)
+    stage = planned_stage(task, supply, mark, room, target=target, spend=spend, runs=runs, design=design)
+    check_data(task, supply, stage.specs)
+    goes_on = spend if design == "sequential" else None
+    outlook = Outlook(target, stage.ladder, tuple(runs), goes_on)
+    return replace(_costed(task, stage.specs, stage.notes, room), outlook=outlook)
 
 
 def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Room) -> Sweep:
@@ -238,12 +238,25 @@ def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Ro
 
 
 def _headline(sweep: Sweep) -> str:
-    budgets = len({spec.budget for spec in sweep.specs})
+    if not sweep.specs:
+        return "No runs to make"
+    budgets = len({spec.budget for spec in sweep.specs} - {None})
     total = sweep.total_seconds
     when = "" if total is None else f", about {duration(total)} on one worker of this machine"
     runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
-    told = f"{runs} at {budgets} budget{'s' if budgets != 1 else ''}: {flops(sweep.flops)} FLOPs{when}"
+    where = f" at {budgets} budget{'s' if budgets != 1 else ''}" if budgets else ""
+    told = f"{runs}{where}: {flops(sweep.flops)} FLOPs{when}"
     return told if sweep.hardware is None else f"{told}; {_elsewhere(sweep, sweep.hardware)}"
+
+
+def _told(sweep: Sweep) -> tuple[str, ...]:
+    """What the sweep would tell, before its notes."""
+    if not sweep.specs:
+        return sweep.notes
+    condition = f"Condition number of the design: {number(sweep.condition, 2)}."
+    nothing = "No law is expected to be found in these runs."
+    expected = nothing if sweep.expected is None else f"This sweep is {sweep.expected}."
+    return (expected, *([condition] if math.isfinite(sweep.condition) else []), *sweep.notes)
 
 
 def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:

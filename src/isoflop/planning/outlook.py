@@ -1,0 +1,123 @@
+"""What a sweep is expected to tell of its target, from simulating it before anything is trained.
+
+Worlds are drawn from the laws that the runs so far leave possible, or from a broad prior where there are none; each
+gets a smooth misfit and noise of the usual size, its losses are simulated at the planned runs, and fitted as the real
+ones will be. N params, D tokens, L loss.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop import text
+from isoflop.fitting.foresight import LENGTH, MISFIT, NOISE, Laws
+from isoflop.fitting.points import Array
+from isoflop.fitting.threads import one_blas_thread
+from isoflop.planning.design import known_of, next_stage
+from isoflop.planning.places import Ladder, Place
+from isoflop.runs import Run, RunSpec
+
+__all__ = ["Expected", "Outlook"]
+
+LEVEL = 0.9
+NUM_WORLDS, NUM_WAVES = 12, 128
+PRIOR_EXPONENT, PRIOR_CENTRE = 0.15, math.log(2)
+"""Standard deviations of log alpha and log beta, and of log N_opt around 20 tokens per param, where no run is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """How narrow the answer is expected to be: N_opt at `target` FLOPs within x/÷ `factor`, the interval's half-width.
+
+    waste: share of the target's compute that the recommendation is expected to waste.
+    """
+
+    target: float
+    factor: float
+    waste: float
+    level: float = LEVEL
+
+    def __str__(self) -> str:
+        return (
+            f"expected to tell N at {text.flops(self.target)} FLOPs within x/÷{text.number(self.factor, 2)} "
+            f"({text.percent(self.level)} interval) and to waste {text.percent(self.waste)} of its compute"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What a sweep's expectation is simulated from.
+
+    known: runs so far. spend: FLOPs of the whole sweep where it goes on in stages, None where the specs are all of it.
+    """
+
+    target: float
+    ladder: Ladder
+    known: tuple[Run, ...] = ()
+    spend: float | None = None
+
+    @one_blas_thread
+    @np.errstate(all="ignore")  # draws without an answer are NaN or infinite
+    def expected(self, specs: Sequence[RunSpec]) -> Expected | None:
+        """Of the specs, and of the stages after them; None where no law could be found in the simulated runs."""
+        random = np.random.default_rng(0)
+        made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
+        known = known_of(made, self.ladder, self.target) if made else None
+        laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
+        planned = [Place(s.num_params, s.num_tokens, s.flops, s.budget) for s in specs]
+        earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in made]
+        outcomes = [self._outcome(_World.drawn(laws, k, random), [*earlier, *planned]) for k in range(len(laws.E))]
+        found = [outcome for outcome in outcomes if outcome is not None]
+        if len(found) < NUM_WORLDS / 2:
+            return None
+        factor, waste = np.median([one[0] for one in found]), np.mean([one[1] for one in found])
+        return Expected(target=self.target, factor=float(factor), waste=float(waste))
+
+    def _outcome(self, world: "_World", places: Sequence[Place]) -> tuple[float, float] | None:
+        """Half-width of the interval and expected waste in one world."""
+        runs = [world.run(place) for place in places]
+        while self.spend is not None:
+            stage = next_stage(runs, self.ladder, target=self.target, spend=self.spend)
+            if stage.finished:
+                break
+            runs += [world.run(place) for place in stage.places]
+        known = known_of(runs, self.ladder, self.target)
+        return None if known is None else (known.factor(LEVEL), known.waste)
+
+
+@dataclass(frozen=True, eq=False)
+class _World:
+    """A law with a smooth misfit of log(L - E), a sum of random waves (Rahimi and Recht 2007), and noise."""
+
+    law: tuple[float, ...]
+    waves: Array
+    phases: Array
+    random: np.random.Generator
+
+    @classmethod
+    def drawn(cls, laws: Laws, row: int, random: np.random.Generator) -> "_World":
+        law = tuple(float(values[row]) for values in (laws.E, laws.A, laws.B, laws.alpha, laws.beta))
+        waves, phases = random.normal(0, 1 / LENGTH, (2, NUM_WAVES)), random.uniform(0, 2 * math.pi, NUM_WAVES)
+        return cls(law, waves, phases, random)
+
+    def run(self, place: Place) -> Run:
+        E, A, B, alpha, beta = self.law
+        x, y = math.log(place.num_params), math.log(place.num_tokens)
+        process = math.sqrt(2 / NUM_WAVES) * float(np.cos(x * self.waves[0] + y * self.waves[1] + self.phases).sum())
+        falling = A * math.exp(-alpha * x) + B * math.exp(-beta * y)
+        size = MISFIT * (1 + E / falling)
+        loss = (E + falling * math.exp(size * process)) * math.exp(NOISE * self.random.standard_normal())
+        spec = RunSpec(num_params=place.num_params, num_tokens=place.num_tokens, flops=place.flops, budget=place.budget)
+        return Run(spec=spec, status="completed", loss=loss, num_tokens=place.num_tokens, flops=place.flops)
+
+
+def _prior(target: float, random: np.random.Generator) -> Laws:
+    """Laws as different as those of public sweeps, with half of the loss reducible a hundredth of the way there."""
+    alpha, beta = (np.exp(random.normal(math.log(0.36), PRIOR_EXPONENT, NUM_WORLDS)) for _ in range(2))
+    there = target / 100
+    N = np.sqrt(there / 6 / 20) * np.exp(random.normal(0, PRIOR_CENTRE, NUM_WORLDS))
+    A = beta / (alpha + beta) * N**alpha
+    B = alpha / (alpha + beta) * (there / 6 / N) ** beta
+    return Laws(np.full(NUM_WORLDS, 1.0), A, B, alpha, beta)

@@ -1,0 +1,147 @@
+"""A stage of a sweep as specs: the places that the design wants, counted exactly and within what may be spent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from isoflop.errors import IsoflopError, PlanError
+from isoflop.planning.design import LARGEST_SHARE, next_stage, paid
+from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of
+from isoflop.planning.limits import Room
+from isoflop.planning.pilot import lean_stage
+from isoflop.planning.places import Ladder, Place, Stage
+from isoflop.planning.sizing import SizeCount, count_size
+from isoflop.planning.specs import make_spec
+from isoflop.planning.tokens import TokenSupply
+from isoflop.runs import Run, RunSpec
+from isoflop.task import Task
+from isoflop.text import flops, number
+
+__all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
+
+Design = Literal["sequential", "lean"]
+DESIGNS = {"sequential": LARGEST_SHARE, "lean": 3**3 / (5 * (1 + 3 + 9 + 27))}
+"""How runs are chosen for a target, and the share of the spend that the largest run takes."""
+FAR = 1000.0
+"""Times the largest run beyond which a target is planned for only on request: 300 is the farthest that a law has been
+seen to hold (Delphi, Marin 2026)."""
+OVER = 1.02
+"""Batches are whole, so that a stage may cost a little more than planned."""
+LEAST_STEPS = 20
+"""Of the smallest size at the smallest budget; fewer train nothing."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """Specs of the next stage, none where the sweep is finished, and what is to be said of it."""
+
+    specs: tuple[RunSpec, ...]
+    notes: tuple[str, ...]
+    ladder: Ladder
+
+
+def require_near(target: float, largest: float) -> None:
+    """Raise PlanError where a target lies too far beyond the largest run that can be paid for."""
+    if target > FAR * largest:
+        raise PlanError(
+            f"The target is {number(target / largest, 2)} times the largest run that the sweep can pay for "
+            f"({flops(largest)} FLOPs), and no law can be trusted beyond {FAR:,.0f} times; spend more, or say "
+            f"allow_far=True."
+        )
+
+
+def planned_stage(
+    task: Task,
+    supply: TokenSupply,
+    mark: str,
+    room: Room,
+    *,
+    target: float,
+    spend: float,
+    runs: Sequence[Run],
+    design: Design,
+) -> PlannedStage:
+    """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, runs so far included.
+
+    mark: the task's fingerprint.
+
+    Raises PlanError where the spend pays for no training.
+    """
+    ladder = ladder_of(task, supply, spend=spend, runs=runs, room=room)
+    notes: list[str] = []
+    while True:
+        stage = _stage(design, runs, ladder, target, spend)
+        counts = {place: _count(task, ladder.size(place)) for place in stage.places}
+        failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
+        if not failed:
+            break
+        for place in failed:
+            size = ladder.size(place)
+            notes.append(f"Size {size} is left out: a training step of it raised {counts[place]}.")
+            ladder = ladder.without(size)
+    sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
+    seeds = task.recipe.seeds
+    specs = [_spec(task, supply, mark, place, one, seed) for place, one in sized.items() for seed in seeds]
+    if not runs:
+        _require_steps(specs, ladder, spend)
+    specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
+    if stage.finished or not specs:
+        reason = stage.name if stage.finished else "what is left to spend pays for no further run"
+        return PlannedStage((), (*notes, f"The sweep is finished: {reason}."), ladder)
+    notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
+    return PlannedStage(tuple(specs), (_told(stage, runs, specs, spend), *notes), ladder)
+
+
+def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float) -> Stage:
+    if design == "lean":
+        return lean_stage(runs, ladder, spend=spend, tokens_per_param=TOKENS_PER_PARAM)
+    return next_stage(runs, ladder, target=target, spend=spend, tokens_per_param=TOKENS_PER_PARAM)
+
+
+def _count(task: Task, size: object) -> SizeCount | str:
+    """The count of a size, or the error that its step raises."""
+    try:
+        return count_size(task, size)
+    except IsoflopError:
+        raise
+    except Exception as error:  # any error of the user's class at this size means: not a size
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
+
+
+def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int) -> RunSpec:
+    per_seed = place.flops / len(task.recipe.seeds)
+    wanted = per_seed / counted.flops_per_token
+    return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=_share(place, task))
+
+
+def _share(place: Place, task: Task) -> float | None:
+    """A budget's FLOPs; seeds of one place share what it may cost."""
+    return None if place.budget is None else place.budget / len(task.recipe.seeds)
+
+
+def _require_steps(specs: Sequence[RunSpec], ladder: Ladder, spend: float) -> None:
+    steps = [spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs]
+    if not steps or max(steps) < LEAST_STEPS:
+        most = max(steps, default=0.0)
+        raise PlanError(
+            f"A sweep of {flops(spend)} FLOPs begins with runs of {number(most, 2)} steps at most, and fewer than "
+            f"{LEAST_STEPS} teach nothing; spend about {number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, "
+            f"or allow smaller sizes or batches."
+        )
+
+
+def _within(specs: Sequence[RunSpec], left: float, made: set[str]) -> list[RunSpec]:
+    """Specs that are new, without the most expensive ones where all of them would cost more than is left."""
+    kept = sorted((spec for spec in specs if spec.id not in made), key=lambda spec: spec.flops)
+    while kept and sum(spec.flops for spec in kept) > OVER * left:
+        kept.pop()
+    return kept
+
+
+def _told(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float) -> str:
+    spent = sum(paid(run) for run in runs)
+    after = spent + sum(spec.flops for spec in specs)
+    return (
+        f"This is {stage.name}: after it, {flops(after)} of {flops(spend)} FLOPs are spent; the next one is chosen "
+        f"from what it shows."
+    )

@@ -1,0 +1,110 @@
+"""train_stages(): plan a stage, train it, and plan the next on what it has shown, until the sweep is finished."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from isoflop.contract.fingerprint import digest_of, fingerprint
+from isoflop.fitting.isoflop import valleys
+from isoflop.planning.asked import Asked
+from isoflop.planning.stages import Design
+from isoflop.planning.sweep import Sweep, plan
+from isoflop.runs import Run
+from isoflop.storage.store import Store
+from isoflop.task import Task
+from isoflop.training.ranks import current_ranks
+from isoflop.training.runner import Executor, train
+
+__all__ = ["Question", "StagedRuns", "train_stages"]
+
+OnRecord = Callable[[Run], None]
+
+MOST_EXTENSIONS = 2
+"""Times that a grid is extended beyond an edge; a minimum farther out says that the guess was wrong by 100 or more."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a sweep is made for, and how its runs are chosen: the arguments of `plan`."""
+
+    asked: Asked
+    hardware: str | None = None
+    design: Design = "sequential"
+    allow_far: bool = False
+
+    def name(self, task: Task, stage: int) -> str:
+        """Of a stage in the store: a hash of the task and the question."""
+        budgets, target, spend = self.asked.budgets, self.asked.target, self.asked.spend
+        wanted = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
+        how = () if self.design == "sequential" and self.hardware is None else (self.design, self.hardware)
+        number = () if stage == 0 else (stage,)
+        return digest_of(fingerprint(task), task.recipe, task.sizes, (*wanted, *how, *number))
+
+    def planned(self, task: Task, runs: Sequence[Run]) -> Sweep:
+        """The next stage's plan."""
+        asked = self.asked
+        return plan(
+            task,
+            budgets=asked.budgets,
+            target=asked.target,
+            spend=asked.spend,
+            runs=runs,
+            hardware=self.hardware,
+            design=self.design,
+            allow_far=self.allow_far,
+        )
+
+
+@dataclass(frozen=True)
+class StagedRuns:
+    """Runs of all stages, and why the last was the last."""
+
+    runs: list[Run]
+    notes: tuple[str, ...]
+
+
+def train_stages(
+    task: Task,
+    question: Question,
+    *,
+    store: Store,
+    executor: Executor | None = None,
+    on_stage: Callable[[Sweep], OnRecord | None] | None = None,
+) -> StagedRuns:
+    """Runs of every stage that the question asks for; what the store has is neither planned nor trained again.
+
+    on_stage: called with each stage before it is trained; what it gives is called after each run, as `train`'s
+        `on_record`.
+
+    Raises what `plan` and `train` raise.
+    """
+    runs: dict[str, Run] = {}
+    stage, notes = 0, tuple[str, ...]()
+    while True:
+        planned = partial(_stored_or_planned, task, store, question, stage, list(runs.values()))
+        sweep = current_ranks().told(planned)
+        if not sweep.specs:
+            notes = sweep.notes
+            break
+        redraw = None if on_stage is None else on_stage(sweep)
+        runs |= {run.id: run for run in train(task, sweep, store=store, executor=executor, on_record=redraw)}
+        stage += 1
+        if question.asked.budgets is not None and not _to_extend(runs.values(), stage):
+            break
+    return StagedRuns(list(runs.values()), notes)
+
+
+def _stored_or_planned(task: Task, store: Store, question: Question, stage: int, runs: list[Run]) -> Sweep:
+    """The stage's plan from the store, or a new one that is stored before its first run."""
+    name = question.name(task, stage)
+    stored = store.read_stage(name)
+    if stored is not None:
+        return Sweep(specs=stored[0], notes=stored[1], unit=task.unit)
+    sweep = question.planned(task, runs)
+    store.write_stage(name, sweep.specs, sweep.notes)
+    return sweep
+
+
+def _to_extend(runs: Iterable[Run], stage: int) -> bool:
+    """Whether a budget of a grid has its lowest loss at the edge, so that more sizes would bracket it."""
+    return stage <= MOST_EXTENSIONS and any(not valley.interior for valley in valleys(list(runs)))
