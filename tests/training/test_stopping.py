@@ -24,7 +24,9 @@ isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False,
 
 
 def start(store, executor, budgets="[3e6]"):
-    text = PROGRAM.replace("[3e6]", budgets).format(tests=str(Path(__file__).parents[1]), store=str(store), executor=executor)
+    text = PROGRAM.replace("[3e6]", budgets).format(
+        tests=str(Path(__file__).parents[1]), store=str(store), executor=executor
+    )
     return subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
 
 

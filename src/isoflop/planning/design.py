@@ -46,6 +46,9 @@ RATIO_REACH = 10.0
 LEVELS = 1.6
 """Factor between the compute levels of candidates."""
 NUM_LAWS, NUM_DRAWS = 8, 64
+MIN_JUDGES = 10
+"""Runs without which a sweep does not end early: six fix the law's five numbers almost without residuals, and their
+interval may be x/÷1.01 around an answer that is off by two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +149,7 @@ def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, numb
     saved = known.waste * (1 - after / before) * known.target
     cost = sum(place.flops for place in places)
     name = f"stage {number + 1} of {len(ENDS)}"
-    if stop and saved < cost:
+    if stop and len(runs) >= MIN_JUDGES and saved < cost:
         reason = (
             f"{name} would cost {text.flops(cost)} FLOPs to save about {text.flops(max(saved, 0))} FLOPs of the target"
         )

@@ -11,7 +11,7 @@ from isoflop.planning.design import ENDS, LARGEST_SHARE
 from isoflop.planning.limits import Room
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.places import Ladder
-from isoflop.planning.sizing import SizeCount, count_size, nearest_size, num_params_at
+from isoflop.planning.sizing import SizeCount, count_size, num_params_at, sizes_between
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run
 from isoflop.task import Task
@@ -35,11 +35,8 @@ def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[R
     """
     low, high = (math.sqrt(flops / (6 * TOKENS_PER_PARAM)) for flops in (ENDS[0] / 3 * spend, LARGEST_SHARE * spend))
     failed = {run.size for run in runs if run.status == "failed"}
-    found = {}
-    for wanted in np.geomspace(low / REACH, high * REACH, NUM_SIZES).tolist():
-        size = nearest_size(task, wanted)
-        if size is not None and size not in failed:
-            found[size] = num_params_at(task, size)
+    near = sizes_between(task, low / REACH, high * REACH, NUM_SIZES)
+    found = {size: num_params_at(task, size) for size in near if size not in failed}
     fits = {size: N for size, N in found.items() if not room.binds or room.num_bytes >= STATE_BYTES_PER_PARAM * N}
     sizes = sorted(fits, key=lambda size: fits[size])
     counted = _counted(task, sizes)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from heapq import merge
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,9 +26,9 @@ __all__ = [
     "SizeCount",
     "check_task",
     "count_size",
-    "nearest_size",
     "num_params_at",
     "size_near",
+    "sizes_between",
     "sizes_near",
     "smallest_size",
 ]
@@ -249,9 +250,20 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
     return [*(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]), *found[1:]]
 
 
-def nearest_size(task: Task, num_params: float) -> Any:
-    """The size that builds and whose N is nearest to `num_params` (in ratio), None where none does; FLOPs uncounted."""
-    return next(_by_distance(task, num_params, keep=1), None)
+def sizes_between(task: Task, low: float, high: float, number: int) -> list[Any]:
+    """About `number` sizes that build, evenly spaced in log, from the nearest to N = low to that of high; rising.
+
+    Only params are counted, and hardly more models are built than are given.
+    """
+    if task.sizes is not None:
+        built = sorted((size for size in task.sizes if _builds(task, size)), key=lambda size: num_params_at(task, size))
+        inside = [size for size in built if low <= num_params_at(task, size) <= high] or built
+        rows = np.linspace(0, len(inside) - 1, min(number, len(inside))).round().astype(int)
+        return [inside[row] for row in dict.fromkeys(rows.tolist())]
+    step = _lattice(task)
+    first, last = (_largest_below(task, step, num_params) for num_params in (low, high))
+    multiples = np.unique(np.geomspace(first, last, number).round().astype(int))
+    return [step * k for k in multiples.tolist() if _builds(task, step * k)]
 
 
 def smallest_size(task: Task) -> Any:
