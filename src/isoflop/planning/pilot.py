@@ -36,18 +36,25 @@ def around(ladder: Ladder, centre: float, budget: float, factors: Sequence[float
 
 
 def recentred(runs: Sequence[Run], budget: float) -> float | None:
-    """N of the optimum at a budget as one budget's runs show it: the vertex of their parabola, or beyond the edge."""
-    if len(runs) < 2:
+    """N of the optimum at a budget as one budget's runs show it: the vertex of their parabola.
+
+    Where the best run is at the edge it lies at most a factor of two beyond; None of fewer than two sizes.
+    """
+    sizes = sorted({run.num_params for run in runs})
+    if len(sizes) < 2:
         return None
-    x, loss = np.log([run.num_params for run in runs]), np.log([run.loss for run in runs])
+    x = np.log(sizes)
+    loss = np.array([np.mean([math.log(run.loss) for run in runs if run.num_params == N]) for N in sizes])
     best = int(np.argmin(loss))
-    centre = float(x[best])
-    if len(runs) >= 3 and x.min() < centre < x.max():
-        bend, slope, _ = np.polyfit(x - centre, loss, 2)
-        if bend > 0:
-            centre = float(np.clip(centre - slope / (2 * bend), x.min(), x.max()))
+    inside = 0 < best < len(x) - 1
+    # A valley is skewed: at its edge only the runs next to it show where it goes on.
+    near = slice(None) if inside else slice(3) if best == 0 else slice(-3, None)
+    beyond = 0.0 if inside else math.log(2)
+    bend, slope = np.polyfit(x[near] - x[best], loss[near], 2)[:2] if len(x) >= 3 else (0.0, 0.0)
+    if bend > 0:
+        centre = float(np.clip(x[best] - slope / (2 * bend), x[0] - beyond, x[-1] + beyond))
     else:
-        centre += math.copysign(math.log(2), centre - float(x.mean()))
+        centre = float(x[best]) + math.copysign(beyond, float(x[best] - x.mean()))
     earlier = float(np.mean([run.flops for run in runs]))
     return math.exp(centre) * math.sqrt(budget / earlier)
 
