@@ -28,7 +28,20 @@ from isoflop.planning.pilot import pilot, repair
 from isoflop.planning.places import Ladder, Place, Stage
 from isoflop.runs import Run
 
-__all__ = ["ENDS", "LARGEST_SHARE", "Known", "known_of", "next_stage", "paid"]
+__all__ = [
+    "CAP",
+    "ENDS",
+    "LARGEST_SHARE",
+    "NUM_PLACES",
+    "RATIO_REACH",
+    "SPAN",
+    "Known",
+    "foresight_of",
+    "greedy",
+    "known_of",
+    "next_stage",
+    "paid",
+]
 
 ENDS = (0.0075, 0.03, 0.15, 0.40, 1.0)
 """Share of the spend at which each stage ends: two pilot budgets of three sizes, then stages of .12, .25 and .60."""
@@ -141,9 +154,9 @@ def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, numb
     candidates = _candidates(known, runs, ladder, left)
     if not candidates:
         return Stage((), "no size that may be trained lies near the optimum at what is left to spend", finished=True)
-    foresight = _foresight(known, runs, candidates)
+    foresight = foresight_of(known, runs, candidates)
     before = float(np.exp(np.mean(np.log(foresight.variance))))
-    places, after = _greedy(foresight, candidates, left, NUM_PLACES[number])
+    places, after = greedy(foresight, candidates, left, NUM_PLACES[number])
     if not places:
         return Stage((), "what is left to spend pays for no run that would tell more", finished=True)
     saved = known.waste * (1 - after / before) * known.target
@@ -176,14 +189,15 @@ def _candidates(known: Known, runs: Sequence[Run], ladder: Ladder, left: float) 
     return list(found.values())
 
 
-def _foresight(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> Foresight:
+def foresight_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> Foresight:
+    """What runs at the candidates would tell of the optimum, given what is known and the runs made."""
     points = Points.of(runs)
     at = np.array([(place.num_params, place.num_tokens) for place in candidates]).T
     N, D = known.best
     return foresee(Laws.of(known.draws, NUM_LAWS), (points.N, points.D), (at[0], at[1]), N * D)
 
 
-def _greedy(foresight: Foresight, candidates: Sequence[Place], left: float, number: int) -> tuple[list[Place], float]:
+def greedy(foresight: Foresight, candidates: Sequence[Place], left: float, number: int) -> tuple[list[Place], float]:
     """Places chosen one after the other, each for the least mean log variance, and that variance after them."""
     flops = np.array([place.flops for place in candidates])
     open_ = np.ones(len(candidates), dtype=bool)
