@@ -3,9 +3,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from staged import LADDER, LAW, SPEND, TARGET, TRUE_N, made, swept
 
 from isoflop.planning.design import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage, paid
-from worlds import LADDER, LAW, SPEND, TARGET, TRUE_N, made, swept
 
 ask = partial(next_stage, ladder=LADDER, target=TARGET, spend=SPEND)
 ask_on = partial(ask, stop=False)

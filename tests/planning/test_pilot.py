@@ -3,9 +3,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from staged import LADDER, LAW, SPEND, made, swept
 
 from isoflop.planning.pilot import lean_stage, pilot, recentred, repair
-from worlds import LADDER, LAW, SPEND, made, swept
 
 lean = partial(lean_stage, ladder=LADDER, spend=SPEND)
 

@@ -1,0 +1,83 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from staged import LADDER, LAW, TARGET, made
+
+import isoflop
+from isoflop.planning.design import next_stage
+from isoflop.planning.outlook import Outlook
+from tasks import mlp_task
+
+
+def pilot(spend):
+    return [run.spec for run in made(next_stage([], LADDER, target=TARGET, spend=spend).places)]
+
+
+def expected(spend):
+    return Outlook(TARGET, LADDER, spend=spend).expected(pilot(spend))
+
+
+def grid(factors, budgets=(1e18, 3e18, 1e19, 3e19)):
+    places = [LADDER.near(float(LAW.optimum(C)[0]) * factor, C) for C in budgets for factor in factors]
+    return [replace(run.spec, budget=run.flops) for run in made(places)]
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return isoflop.plan(mlp_task(), target=1e11, spend=1e9)
+
+
+def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spend():
+    small, large = expected(1e18), expected(1e19)
+    for one in (small, large):
+        assert 1 < one.factor < 2
+        assert 0 < one.waste < 0.1
+    assert large.waste < small.waste
+
+
+def test_the_expectation_is_the_same_each_time():
+    one, other = (Outlook(TARGET, LADDER).expected(grid([0.25, 0.5, 1, 2, 4])) for _ in range(2))
+    assert one == other
+
+
+def test_a_wide_grid_tells_more_than_a_narrow_one():
+    narrow, wide = (Outlook(TARGET, LADDER).expected(grid(f)) for f in ([0.8, 0.9, 1, 1.1, 1.25], [0.25, 0.5, 1, 2, 4]))
+    assert wide.factor < narrow.factor
+
+
+def test_runs_so_far_count():
+    earlier = [run for run in made([LADDER.near(s.num_params, s.flops) for s in grid([0.25, 0.5, 1, 2, 4])])]
+    last = grid([0.5, 1, 2], budgets=(1e20,))
+    alone = Outlook(TARGET, LADDER).expected(last)
+    together = Outlook(TARGET, LADDER, tuple(earlier)).expected(last)
+    assert alone is None
+    assert math.isfinite(together.factor)
+
+
+def test_the_interval_foretold_holds_what_such_sweeps_find():
+    specs = grid([0.25, 0.5, 1, 2, 4])
+    told = Outlook(TARGET, LADDER).expected(specs)
+    places = [LADDER.near(spec.num_params, spec.flops) for spec in specs]
+    true = float(LAW.optimum(TARGET)[0])
+    found = [isoflop.predict(isoflop.fit(made(places, seed)), flops=TARGET).num_params.value for seed in range(5)]
+    assert max(np.abs(np.log(np.array(found) / true))) < 1.5 * math.log(told.factor)
+
+
+def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(sweep):
+    sentence = f"This sweep is {sweep.expected}."
+    assert "expected to tell N at 1e+11 FLOPs within x/÷" in sentence
+    assert "(90 % interval) and to waste" in sentence
+    assert sentence in " ".join(str(sweep).split())
+    assert sentence in sweep._repr_html_()
+
+
+def test_a_grid_prints_the_condition_number_of_its_design():
+    text = str(isoflop.plan(mlp_task(), budgets=[1e6, 1e7], target=1e8))
+    assert "Condition number of the design: " in text
+    assert "expected to tell N at 1e+08 FLOPs" in text
+
+
+def test_a_sweep_without_runs_expects_nothing(sweep):
+    assert replace(sweep, specs=()).expected is None

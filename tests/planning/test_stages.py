@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+import isoflop
+from isoflop.planning.stages import FAR, OVER
+from isoflop.training.executors.simulated import Simulated
+from tasks import MLP, mlp_task
+
+LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
+TARGET, SPEND = 1e10, 1e9
+
+
+class Fussy(MLP):
+    """A network whose forward pass raises at some widths."""
+
+    def forward(self, x):
+        if 20 < self.hidden.out_features < 200:
+            raise RuntimeError("widths from 20 to 200 have no kernel")
+        return super().forward(x)
+
+
+def plan(runs=(), task=None, **changes):
+    return isoflop.plan(task or mlp_task(), runs=runs, **{"target": TARGET, "spend": SPEND, **changes})
+
+
+def train(sweep, loss=LAW.loss):
+    executor = Simulated(loss, noise=0.002)
+    return isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False)
+
+
+def all_stages(**changes):
+    runs, sweeps = [], []
+    while not sweeps or sweeps[-1].specs:
+        assert len(sweeps) < 12
+        sweeps.append(plan(runs, **changes))
+        runs += train(sweeps[-1]) if sweeps[-1].specs else []
+    return sweeps, runs
+
+
+@pytest.fixture(scope="module", params=["sequential", "lean"])
+def swept(request):
+    return all_stages(design=request.param)
+
+
+def test_stages_are_planned_until_no_run_is_left_and_the_last_says_why(swept):
+    sweeps, _ = swept
+    assert len(sweeps) >= 4
+    assert sweeps[-1].notes[0].startswith("The sweep is finished: ")
+    assert str(sweeps[-1]).startswith("No runs to make")
+
+
+def test_every_stage_asks_for_new_runs(swept):
+    ids = [spec.id for sweep in swept[0] for spec in sweep.specs]
+    assert len(set(ids)) == len(ids) >= 12
+
+
+def test_all_stages_together_cost_no_more_than_the_spend(swept):
+    assert sum(run.flops for run in swept[1]) <= OVER * SPEND
+
+
+def test_each_stage_says_what_is_spent_after_it(swept):
+    assert all("are spent; the next one is chosen from what it shows" in sweep.notes[0] for sweep in swept[0][:-1])
+
+
+def test_the_runs_show_the_optimum_at_the_target(swept):
+    answer = isoflop.predict(isoflop.fit(swept[1]), flops=TARGET)
+    assert answer.num_params.value == pytest.approx(float(LAW.optimum(TARGET)[0]), rel=0.5)
+
+
+def test_the_spend_may_be_a_share_of_the_target():
+    assert plan(spend=0.1).specs == plan(spend=1e9).specs
+
+
+def test_a_size_whose_run_failed_is_not_planned_again():
+    first = plan()
+    runs = train(first)
+    lost = replace(runs[1], status="failed", loss=float("nan"), flops=0.0, num_tokens=0.0)
+    known = [runs[0], lost, runs[2]]
+    second = plan(known)
+    assert second.specs
+    assert lost.size not in {spec.size for spec in second.specs}
+
+
+def test_a_size_whose_step_raises_is_left_out_with_a_note():
+    sweep = plan(task=mlp_task(model=Fussy))
+    assert sweep.specs
+    assert not any(20 < spec.size < 200 for spec in sweep.specs)
+    assert any("is left out: a training step of it raised RuntimeError: widths from 20" in note for note in sweep.notes)
+
+
+def test_a_spend_that_pays_for_no_training_is_refused_with_one_that_does():
+    with pytest.raises(isoflop.PlanError, match=r"fewer than 20 teach nothing; spend about .* times as much"):
+        plan(target=1e7, spend=1e5)
+
+
+@pytest.mark.parametrize("design", ["sequential", "lean"])
+def test_a_target_more_than_a_thousand_times_the_largest_run_is_refused(design):
+    with pytest.raises(isoflop.PlanError, match=r"no law can be trusted beyond 1,000 times; spend more, or say allow"):
+        plan(target=4 * FAR * SPEND, design=design)
+
+
+def test_a_far_target_is_planned_on_request_with_the_runs_of_a_near_one():
+    far = plan(target=4 * FAR * SPEND, allow_far=True)
+    assert [spec.id for spec in far.specs] == [spec.id for spec in plan().specs]
+
+
+def test_the_whole_spend_is_judged_and_not_one_stage():
+    target = 0.9 * FAR * 0.4 * SPEND
+    sweep = plan(target=target)
+    assert target > FAR * max(spec.flops for spec in sweep.specs)
+
+
+def test_a_grid_for_a_far_target_is_refused_but_on_request():
+    with pytest.raises(isoflop.PlanError, match="allow_far=True"):
+        plan(budgets=[1e6, 1e7], target=1.1e10, spend=None)
+    assert plan(budgets=[1e6, 1e7], target=1.1e10, spend=None, allow_far=True).specs
+    assert plan(budgets=[1e6, 1e7], target=0.9e10, spend=None).specs
+
+
+def test_an_unknown_design_is_refused_with_those_that_there_are():
+    with pytest.raises(isoflop.PlanError, match="design must be 'sequential' or 'lean', but got 'grid'"):
+        plan(design="grid")
+
+
+def test_seeds_of_a_place_share_what_it_may_cost():
+    seeds = plan(task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1))))
+    assert len(seeds.specs) == 6
+    assert seeds.flops == pytest.approx(plan().flops, rel=0.02)
+
+
+def test_plans_leave_the_random_numbers_of_the_caller_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    plan()
+    assert torch.rand(1) == wanted
