@@ -66,3 +66,19 @@ def test_runs_of_another_task_are_no_part_of_a_grid():
     other = mlp_task(model_kwargs={"num_inputs": 8})
     specs = isoflop.plan(other, budgets=BUDGETS, runs=runs).specs
     assert {spec.id for spec in specs}.isdisjoint({run.id for run in runs})
+
+
+@pytest.mark.parametrize("changes", [{"lr": 0.01}, {"clip": 0.5}])
+def test_runs_of_another_recipe_are_no_part_of_a_grid(changes):
+    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    other = mlp_task(recipe=isoflop.Recipe(epochs=None, **changes))
+    specs = isoflop.plan(other, budgets=BUDGETS, runs=runs).specs
+    assert {spec.id for spec in specs}.isdisjoint({run.id for run in runs})
+
+
+def test_another_seed_keeps_the_runs_of_the_first_and_adds_its_own():
+    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    task = mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1)))
+    both = isoflop.plan(task, budgets=BUDGETS, runs=train(first, LAW.loss))
+    assert {spec.id for spec in first.specs} < {spec.id for spec in both.specs}
+    assert len(both) == 2 * len(first)

@@ -13,12 +13,14 @@ from isoflop.fitting.isoflop import valleys
 from isoflop.planning.branches import on_lattice
 from isoflop.planning.ladder import TOKENS_PER_PARAM
 from isoflop.planning.limits import Room, within
-from isoflop.planning.sizing import SizeCount, size_near, sizes_near
+from isoflop.planning.sizing import SizeCount, count_size, size_near, sizes_near
+from isoflop.planning.specs import make_spec
+from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
 from isoflop.text import count, flops
 
-__all__ = ["Centres", "budget_sizes", "edge_sizes", "measured_specs"]
+__all__ = ["Centres", "budget_sizes", "edge_sizes", "measured_runs"]
 
 SIZES_PER_BUDGET = 7
 SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
@@ -87,25 +89,30 @@ def budget_sizes(task: Task, budget: float, centres: Centres, room: Room, notes:
     return counts
 
 
-def measured_specs(runs: Sequence[Run], budget: float, mark: str) -> list[RunSpec]:
-    """Specs of the task's runs at exactly this budget; none where they have too few sizes for a curve.
+def measured_runs(task: Task, supply: TokenSupply, mark: str, budget: float, runs: Sequence[Run]) -> list[Run]:
+    """The runs at a budget that the task's recipe would ask for again; none where they have too few sizes for a curve.
 
-    mark: the task's fingerprint; runs of another task are no part of its grid.
+    mark: the task's fingerprint; runs of another task or recipe are no part of its grid.
     """
-    here = {run.id: run.spec for run in runs if run.budget == budget and run.spec.fingerprint == mark}
-    return list(here.values()) if len({spec.size for spec in here.values()}) >= MIN_SIZES else []
+
+    def again(spec: RunSpec) -> bool:
+        sized = count_size(task, spec.size)
+        same = make_spec(task, supply, mark, sized, budget / sized.flops_per_token, seed=spec.seed, budget=budget)
+        return same.id == spec.id or bool(task.recipe.branches)  # branches get their settings together
+
+    own = [run for run in runs if run.budget == budget and run.spec.fingerprint == mark and again(run.spec)]
+    return own if len({run.size for run in own}) >= MIN_SIZES else []
 
 
-def edge_sizes(task: Task, budget: float, specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[SizeCount]:
-    """Sizes that would bracket the minimum of a budget that has its lowest loss at the edge; none where it has not.
+def edge_sizes(task: Task, runs: Sequence[Run]) -> list[SizeCount]:
+    """Sizes that would bracket the minimum of a budget's runs if the lowest loss is at the edge; none where it is not.
 
     They go on from the edge in the steps of the sizes that are there.
     """
-    ids = {spec.id for spec in specs}
-    found = valleys([run for run in runs if run.id in ids])
+    found = valleys(runs)
     if not found or found[0].interior:
         return []
-    tried = sorted({spec.num_params for spec in specs})
+    tried = sorted({run.num_params for run in runs})
     losses = {run.num_params: run.loss for run in found[0].runs}
     best = min(losses, key=lambda N: losses[N])
     low, high = min(losses), max(losses)

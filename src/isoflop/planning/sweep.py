@@ -15,7 +15,7 @@ from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.compute import Compute, Hardware
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
-from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_specs
+from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_runs
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
@@ -177,11 +177,11 @@ def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[flo
     specs: list[RunSpec] = []
     notes: list[str] = list(centres.notes)
     for budget in sorted(set(question.budgets or ())):
-        kept = measured_specs(runs, budget, mark) if epochs == [None] else []
-        counts = edge_sizes(task, budget, kept, runs) if kept else budget_sizes(task, budget, centres, room, notes)
-        if kept and counts:
+        kept = measured_runs(task, supply, mark, budget, runs) if epochs == [None] else []
+        counts = [count_size(task, size) for size in dict.fromkeys(run.size for run in kept)]
+        if beyond := edge_sizes(task, kept):
             notes.append(f"Budget {flops(budget)} has its lowest loss at the edge: sizes beyond it are added.")
-        specs += kept
+        counts = [*counts, *beyond] or budget_sizes(task, budget, centres, room, notes)
         specs += [
             make_spec(
                 task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget, epochs=passes
