@@ -36,6 +36,9 @@ __all__ = [
 MAX_CPU_PARAMS = 50e6
 """Models above this are not built on the CPU just to be counted."""
 
+MAX_CHECKED_FLOPS = 5e10
+"""Of a step that is made on the CPU only to see that it works: a few seconds."""
+
 NUM_EXAMPLES = 2
 """Examples of the batch that is counted: batch normalisation needs two."""
 
@@ -199,13 +202,18 @@ def _tokens_of(task: Task) -> int:
 
 
 def check_task(task: Task) -> None:
-    """Raise ContractError where the task cannot be trained: one real step forward and backward at the smallest size."""
+    """Raise ContractError where the task cannot be trained: a real example of both data through the smallest size."""
     check_size_param(task)
     open_data(task.val_data, "val_data")
-    model = build(task, smallest_size(task), "cpu")
+    size = smallest_size(task)
+    # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
+    device = "cpu" if count_size(task, size).flops_per_token * _tokens_of(task) <= MAX_CHECKED_FLOPS else "meta"
+    model = build(task, size, device).eval()  # one example is no batch to normalise over
     for name, data in (("train_data", task.train_data), ("val_data", task.val_data)):
-        loss = batch_loss(task, model, first_batch(open_data(data, name), NUM_EXAMPLES))
-        if not torch.isfinite(loss):
+        batch = to_device(first_batch(open_data(data, name), 1), device)
+        with torch.set_grad_enabled(task.step is not None):  # a step of the user's may need gradients
+            loss = batch_loss(task, model, batch)
+        if device == "cpu" and not torch.isfinite(loss):
             raise ContractError(f"The loss of an untrained model must be finite, but on {name} it is {loss.item()}.")
 
 
