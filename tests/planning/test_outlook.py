@@ -73,6 +73,12 @@ def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(sweep):
     assert sentence in sweep._repr_html_()
 
 
+def test_the_first_budget_of_a_lean_sweep_tells_what_all_four_will():
+    first = isoflop.plan(mlp_task(), target=1e10, spend=1e9, design="lean")
+    assert 1 < first.expected.factor < 2
+    assert "No law is expected" not in str(first)
+
+
 def test_a_grid_prints_the_condition_number_of_its_design():
     text = str(isoflop.plan(mlp_task(), budgets=[1e6, 1e7], target=1e8))
     assert "Condition number of the design: " in text

@@ -16,6 +16,7 @@ from isoflop.fitting.foresight import LENGTH, MISFIT, NOISE, Laws
 from isoflop.fitting.points import Array
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.planning.design import known_of, next_stage
+from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place
 from isoflop.runs import Run, RunSpec
 
@@ -51,12 +52,14 @@ class Outlook:
     """What a sweep's expectation is simulated from.
 
     known: runs so far. spend: FLOPs of the whole sweep where it goes on in stages, None where the specs are all of it.
+    lean: whether those are the budgets of a lean sweep.
     """
 
     target: float
     ladder: Ladder
     known: tuple[Run, ...] = ()
     spend: float | None = None
+    lean: bool = False
 
     @one_blas_thread
     @np.errstate(all="ignore")  # draws without an answer are NaN or infinite
@@ -79,7 +82,10 @@ class Outlook:
         """Half-width of the interval and expected waste in one world."""
         runs = [world.run(place) for place in places]
         while self.spend is not None:
-            stage = next_stage(runs, self.ladder, target=self.target, spend=self.spend)
+            if self.lean:
+                stage = lean_stage(runs, self.ladder, spend=self.spend)
+            else:
+                stage = next_stage(runs, self.ladder, target=self.target, spend=self.spend)
             if stage.finished:
                 break
             runs += [world.run(place) for place in stage.places]

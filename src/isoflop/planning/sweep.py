@@ -218,8 +218,7 @@ def _staged(task: Task, question: Asked, runs: Sequence[Run], room: Room, design
     supply, mark = token_supply(task), fingerprint(task)
     stage = planned_stage(task, supply, mark, room, target=target, spend=spend, runs=runs, design=design)
     check_data(task, supply, stage.specs)
-    goes_on = spend if design == "sequential" else None
-    outlook = Outlook(target, stage.ladder, tuple(runs), goes_on)
+    outlook = Outlook(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
     return replace(_costed(task, stage.specs, stage.notes, room), outlook=outlook)
 
 
