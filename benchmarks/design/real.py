@@ -208,9 +208,9 @@ def summary(rows: list[list[object]], found: Truth) -> str:
         told.append(f"{name} {mean}")
     spread = percent(float(np.max(np.ptp(found.losses, axis=1) / found.losses.mean(axis=1))))
     return (
-        f"Mean log N error over {len(SEEDS)} seeds: {', '.join(told)}. Means of three that differ by less than a factor "
-        f"of two cannot be told apart, and the truth itself is uncertain: losses of one size differ between seeds by "
-        f"up to {spread}."
+        f"Mean log N error over {len(SEEDS)} seeds: {', '.join(told)}. Means of three that differ by less than a "
+        f"factor of two cannot be told apart, and the truth itself is uncertain: losses of one size differ between "
+        f"seeds by up to {spread}."
     )
 
 
