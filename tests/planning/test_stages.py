@@ -124,7 +124,7 @@ def test_an_unknown_design_is_refused_with_those_that_there_are():
         plan(design="grid")
 
 
-def test_seeds_of_a_place_share_what_it_may_cost():
+def test_seeds_share_the_spend():
     seeds = plan(task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1))))
     assert len(seeds.specs) == 6
     assert seeds.flops == pytest.approx(plan().flops, rel=0.02)
@@ -136,3 +136,10 @@ def test_plans_leave_the_random_numbers_of_the_caller_alone():
     torch.manual_seed(3)
     plan()
     assert torch.rand(1) == wanted
+
+
+@pytest.mark.parametrize("design", ["sequential", "lean"])
+def test_stages_go_on_with_several_seeds(design):
+    sweeps, runs = all_stages(design=design, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1))))
+    assert len(sweeps) >= 4
+    assert sum(run.flops for run in runs) <= OVER * SPEND

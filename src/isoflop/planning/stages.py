@@ -69,8 +69,10 @@ def planned_stage(
     """
     ladder = ladder_of(task, supply, spend=spend, runs=runs, room=room)
     notes: list[str] = []
+    seeds = task.recipe.seeds
     while True:
-        stage = _stage(design, runs, ladder, target, spend)
+        # The design sees one run where the recipe makes one for each seed, and its share of the spend.
+        stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend / len(seeds))
         counts = {place: _count(task, ladder.size(place)) for place in stage.places}
         failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
         if not failed:
@@ -80,7 +82,6 @@ def planned_stage(
             notes.append(f"Size {size} is left out: a training step of it raised {counts[place]}.")
             ladder = ladder.without(size)
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
-    seeds = task.recipe.seeds
     specs = [_spec(task, supply, mark, place, one, seed) for place, one in sized.items() for seed in seeds]
     if not runs:
         _require_steps(specs, ladder, spend)
@@ -109,14 +110,13 @@ def _count(task: Task, size: object) -> SizeCount | str:
 
 
 def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int) -> RunSpec:
-    per_seed = place.flops / len(task.recipe.seeds)
-    wanted = per_seed / counted.flops_per_token
-    return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=_share(place, task))
+    wanted = place.flops / counted.flops_per_token
+    return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=place.budget)
 
 
-def _share(place: Place, task: Task) -> float | None:
-    """A budget's FLOPs; seeds of one place share what it may cost."""
-    return None if place.budget is None else place.budget / len(task.recipe.seeds)
+def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
+    """The runs without those that only repeat another with one of the recipe's further seeds."""
+    return [run for run in runs if run.spec.seed not in seeds[1:]]
 
 
 def _require_steps(specs: Sequence[RunSpec], ladder: Ladder, spend: float) -> None:

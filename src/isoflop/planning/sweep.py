@@ -214,7 +214,7 @@ def _staged(task: Task, question: Asked, runs: Sequence[Run], room: Room, design
     target, spend = float(question.target or 0), float(question.spend or 0)
     spend = spend * target if spend <= 1 else spend
     if not allow_far:
-        require_near(target, max([DESIGNS[design] * spend, *(run.flops for run in runs)]))
+        require_near(target, max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]))
     supply, mark = token_supply(task), fingerprint(task)
     stage = planned_stage(task, supply, mark, room, target=target, spend=spend, runs=runs, design=design)
     check_data(task, supply, stage.specs)
