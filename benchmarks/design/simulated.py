@@ -178,7 +178,7 @@ def tail(rows: np.ndarray) -> float:
 def equal_spend(found: Cases, world: str, off: str, waste: float) -> str:
     """Least FLOPs, as a share of the target, with which sequential sweeps waste no more; along lines in the logs."""
     points = sorted(
-        (float(rows[:, 4].mean()), tail(rows))
+        (float(rows[:, 4].mean()) / TARGET, tail(rows))
         for (name, method, _, how), rows in found.items()
         if (name, method, how) == (world, "sequential", off)
     )
