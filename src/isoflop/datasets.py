@@ -1,71 +1,186 @@
-"""Public measurements at hand: fetch() brings a file from its original address into a cache; nothing is bundled."""
+"""Public measurements at hand: load() brings a table from its original address into a cache; nothing is bundled.
 
+Sets that are published as pickles alone (Porian et al. 2024, Beck et al. 2025) are not here: a pickle runs code when it
+is read.
+"""
+
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+
+import pandas as pd
 
 from isoflop.errors import DataError, StoreError
 from isoflop.runs import Run
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
 
-_CHINCHILLA = "epoch-research/analyzing-chinchilla/92258837425e1b5f2851d624287f0120583a3d0e/data"
-_MARIN = (
-    "Open-Athena/scaling-law-analysis/3e0656ee3dce1a2c89aa67691920f5eb9d30f0fc/data/isoflops/extract/marin_202603/raw"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A table that others published, at one commit of its repository."""
+    """Measurements that others published, at one commit of their repository."""
 
     about: str
-    path: str
-    """Owner, repository, commit and file on GitHub."""
-    sha256: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """For `read_runs`: what the table calls its columns."""
+    folder: str
+    """Owner, repository, commit and folder on GitHub."""
+    files: Mapping[str, str]
+    """Name in the folder -> sha256."""
+    table: Callable[[Sequence[Path]], pd.DataFrame]
+    """One row for each run, in the words of `read_runs`."""
 
-    @property
-    def url(self) -> str:
-        return f"https://raw.githubusercontent.com/{self.path}"
+    def url(self, name: str) -> str:
+        return f"https://raw.githubusercontent.com/{self.folder}/{name}"
 
-    @property
-    def file_name(self) -> str:
-        """In the cache: the first digits of the checksum keep versions apart."""
-        return f"{self.sha256[:8]}-{self.path.rpartition('/')[2]}"
+    def cached(self, name: str) -> str:
+        """Name of a file in the cache: the first digits of the checksum keep versions apart."""
+        return f"{self.files[name][:8]}-{name}"
+
+
+# -- readers -------------------------------------------------------------------------------------------------------
+
+
+def _chinchilla(paths: Sequence[Path]) -> pd.DataFrame:
+    return pd.read_csv(paths[0]).rename(columns={"Model Size": "params", "Training FLOP": "flops"})
+
+
+_MARIN_COLUMNS = {
+    "parameter_count": "params",
+    "throughput/total_tokens": "tokens",
+    "eval/paloma/macro_loss": "loss",
+    "Name": "run",
+}
+_MARIN_LADDER = "isoflop-"
+
+
+def _marin_ladder(paths: Sequence[Path]) -> pd.DataFrame:
+    """The IsoFLOP runs; their names count the FLOPs of the forward pass alone, a third of the budget."""
+    table = _marin(paths)
+    table = table[table.run.str.startswith(_MARIN_LADDER)]
+    return table.assign(compute_budget=3 * table.run.str.extract(r"isoflop-([\de+.]+)-d", expand=False).astype(float))
+
+
+def _marin_optimal(paths: Sequence[Path]) -> pd.DataFrame:
+    """The runs at the sizes that the ladder's authors found to be compute-optimal."""
+    table = _marin(paths)
+    return table[~table.run.str.startswith(_MARIN_LADDER)]
+
+
+def _marin(paths: Sequence[Path]) -> pd.DataFrame:
+    return pd.read_csv(paths[0]).rename(columns=_MARIN_COLUMNS)[list(_MARIN_COLUMNS.values())]
+
+
+def _gadre(paths: Sequence[Path]) -> pd.DataFrame:
+    """One file for each run; its loss is that of the C4 validation set."""
+    rows = []
+    for path in paths:
+        made = json.loads(path.read_text())
+        losses = [result["loss"] for result in made["results"] if "c4_val" in result["val_data"][0]]
+        settings = made["hyperparameters"]
+        rows.append(
+            {"run": made["name"], "params": settings["params"], "tokens": settings["tokens"], "loss": losses[0]}
+        )
+    return pd.DataFrame(rows)
+
+
+def _cs336(paths: Sequence[Path]) -> pd.DataFrame:
+    table = pd.DataFrame(json.loads(paths[0].read_text()))
+    table = table.rename(columns={"parameters": "params", "final_loss": "loss"})
+    return table.assign(flops=table.compute_budget, tokens=table.compute_budget / (6 * table.params))
+
+
+_GEMSTONES_COLUMNS = {
+    "params_active_precise": "params",
+    "tokens": "tokens",
+    "final_loss": "loss",
+    "run_name": "run",
+}
+
+
+def _gemstones(paths: Sequence[Path]) -> pd.DataFrame:
+    """Checkpoints, several of each run."""
+    table = pd.read_json(paths[0], orient="records", lines=True)
+    return table.rename(columns=_GEMSTONES_COLUMNS)[list(_GEMSTONES_COLUMNS.values())]
+
+
+# -- sets ----------------------------------------------------------------------------------------------------------
+
+_MARIN = (
+    "Open-Athena/scaling-law-analysis/3e0656ee3dce1a2c89aa67691920f5eb9d30f0fc/data/isoflops/extract/marin_202603/raw"
+)
+_GEMSTONES = "mcleish7/gemstone-scaling-laws/5f420478f6057b0cbb4d13405fb10ca64675bccb/wandb_dfs"
+_COMMA = {"isoflop-comma.csv": "0b352c08b3c96d97ef3d7534becbc0a2918493e6e37961943b022056277e4406"}
+
+
+def _listed(name: str) -> dict[str, str]:
+    """File -> sha256 from a list of checksums in this package."""
+    lines = files("isoflop").joinpath(name).read_text().splitlines()
+    return {file: checksum for file, checksum in (line.rsplit(" ", 1) for line in lines)}
 
 
 DATASETS: Mapping[str, Dataset] = {
     "chinchilla": Dataset(
         about="Runs of Hoffmann et al. 2022, recovered from their figure 4 by Besiroglu et al. 2024; no budgets.",
-        path=f"{_CHINCHILLA}/svg_extracted_data.csv",
-        sha256="193478df4e90f040016431996c45682659306840ecdadf83cfb9cd5ca0aa1b30",
-        columns={"params": "Model Size", "flops": "Training FLOP", "loss": "loss"},
+        folder="epoch-research/analyzing-chinchilla/92258837425e1b5f2851d624287f0120583a3d0e/data",
+        files={"svg_extracted_data.csv": "193478df4e90f040016431996c45682659306840ecdadf83cfb9cd5ca0aa1b30"},
+        table=_chinchilla,
     ),
     "marin_comma": Dataset(
-        about="IsoFLOP ladder on Common Pile (Marin 2026) with its own compute-optimal runs; losses of Paloma.",
-        path=f"{_MARIN}/isoflop-comma.csv",
-        sha256="0b352c08b3c96d97ef3d7534becbc0a2918493e6e37961943b022056277e4406",
-        columns={"params": "parameter_count", "tokens": "throughput/total_tokens", "loss": "eval/paloma/macro_loss"},
+        about="IsoFLOP ladder on Common Pile (Marin 2026); losses of Paloma.",
+        folder=_MARIN,
+        files=_COMMA,
+        table=_marin_ladder,
+    ),
+    "marin_comma_optimal": Dataset(
+        about="The ladder's own compute-optimal runs on Common Pile (Marin 2026), for checking a fit of marin_comma.",
+        folder=_MARIN,
+        files=_COMMA,
+        table=_marin_optimal,
     ),
     "marin_dclm": Dataset(
         about="IsoFLOP ladder on DCLM (Marin 2026); losses of Paloma.",
-        path=f"{_MARIN}/isoflop-dclm.csv",
-        sha256="8a75a0fbc7b34250501de17ab336fdf99d6bee67e44f62b8bed4b81fb9f033af",
-        columns={"params": "parameter_count", "tokens": "throughput/total_tokens", "loss": "eval/paloma/macro_loss"},
+        folder=_MARIN,
+        files={"isoflop-dclm.csv": "8a75a0fbc7b34250501de17ab336fdf99d6bee67e44f62b8bed4b81fb9f033af"},
+        table=_marin_ladder,
+    ),
+    "gadre": Dataset(
+        about="Runs on RedPajama of 5 to 640 tokens per param (Gadre et al. 2024); losses of C4; no budgets.",
+        folder="mlfoundations/scaling/a003c4913793ac2ae7ef87b28ecb562955d026d5/exp_data/models",
+        files=_listed("datasets_gadre.txt"),
+        table=_gadre,
+    ),
+    "gemstones": Dataset(
+        about="Ten checkpoints of each of 22 runs at a constant learning rate (McLeish et al. 2025); no budgets.",
+        folder=_GEMSTONES,
+        files={"wandb_df_for_fitting_hot.jsonl": "655467b59c99383403d6f73f5b7f23c02aea3f12935dc110382d8a8b43a0ff5d"},
+        table=_gemstones,
+    ),
+    "gemstones_curves": Dataset(
+        about="The same with fifty checkpoints of each run (McLeish et al. 2025), for `Envelope()`.",
+        folder=_GEMSTONES,
+        files={
+            "wandb_df_for_fitting_hot_477.jsonl": "bebd60d6c3f28094451b629aa717ec36baeab81097d4be39e7dd9241ee982aad",
+        },
+        table=_gemstones,
+    ),
+    "cs336": Dataset(
+        about="IsoFLOP curves of a known law without noise, from Stanford's CS336 (2024), assignment 3.",
+        folder="stanford-cs336/spring2024-assignment3-scaling/3f16a055d73e8626f1491c0548d7fb339703df15/data",
+        files={"isoflops_curves.json": "da6a464c3f5e5039d3f20e137dfcab3031a3d8e7ef0ac2f376f96e295d4afd27"},
+        table=_cs336,
     ),
 }
 """By name; what others made of them stands with their authors, not here."""
 
 
-def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
-    """The file of a public data set, from the cache or from its original address; its checksum is verified.
+def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The files of a public data set, from the cache or from their original address; their checksums are verified.
 
     folder: the cache; the system's place for caches by default, or $ISOFLOP_CACHE.
 
-    Raises DataError for an unknown name or without pooch, StoreError where the file can neither be found nor fetched.
+    Raises DataError for an unknown name or without pooch, StoreError where a file can neither be found nor fetched.
     """
     if name not in DATASETS:
         raise DataError(f"There is no data set {name!r}; there are {', '.join(DATASETS)}.")
@@ -75,18 +190,22 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> Path:
         raise DataError("isoflop.datasets needs pooch; install it with `pip install 'isoflop[datasets]'`.") from error
     wanted = DATASETS[name]
     place = Path(folder or os.environ.get("ISOFLOP_CACHE") or pooch.os_cache("isoflop"))
-    try:
-        found = pooch.retrieve(wanted.url, f"sha256:{wanted.sha256}", fname=wanted.file_name, path=place)
-    except (OSError, ValueError) as error:  # no network, or another file than the one that was published
-        raise StoreError(
-            f"Cannot fetch {name} ({type(error).__name__}); get {wanted.url} where there is a network and place it as "
-            f"{place / wanted.file_name} (sha256 {wanted.sha256})."
-        ) from error
-    return Path(found)
+    found = []
+    for file, checksum in wanted.files.items():
+        url, cached = wanted.url(file), wanted.cached(file)
+        try:
+            found.append(Path(pooch.retrieve(url, f"sha256:{checksum}", fname=cached, path=place)))
+        except (OSError, ValueError) as error:  # no network, or another file than the one that was published
+            raise StoreError(
+                f"Cannot fetch {name} ({type(error).__name__}); get {url} where there is a network and place it as "
+                f"{place / cached} (sha256 {checksum})."
+            ) from error
+    return found
 
 
 def load(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Run]:
-    """The runs of a public data set, as `read_runs` reads its file; raises what `fetch` raises."""
+    """The runs of a public data set; raises what `fetch` raises."""
     from isoflop.storage.tables import read_runs
 
-    return read_runs(fetch(name, folder=folder), columns=DATASETS[name].columns)
+    paths = fetch(name, folder=folder)
+    return read_runs(DATASETS[name].table(paths))
