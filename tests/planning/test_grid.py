@@ -81,4 +81,27 @@ def test_another_seed_keeps_the_runs_of_the_first_and_adds_its_own():
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1)))
     both = isoflop.plan(task, budgets=BUDGETS, runs=train(first, LAW.loss))
     assert {spec.id for spec in first.specs} < {spec.id for spec in both.specs}
-    assert len(both) == 2 * len(first)
+    assert {(spec.budget, spec.size, 1) for spec in first.specs} < {
+        (spec.budget, spec.size, spec.seed) for spec in both.specs
+    }
+
+
+def test_the_middle_size_of_the_cheapest_budget_has_three_seeds_to_measure_the_noise():
+    sweep = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    cheapest = [spec for spec in sweep.specs if spec.budget == min(BUDGETS)]
+    sizes = sorted({spec.size for spec in cheapest})
+    repeated = [spec for spec in sweep.specs if spec.seed]
+    assert {(spec.budget, spec.size) for spec in repeated} == {(min(BUDGETS), sizes[len(sizes) // 2])}
+    assert sorted(spec.seed for spec in repeated) == [1, 2]
+    assert any(f"Size {repeated[0].size} at" in note and "measure the noise" in note for note in sweep.notes)
+
+
+def test_repeats_are_made_once_for_a_store_that_grows_downwards():
+    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    specs = isoflop.plan(mlp_task(), budgets=[min(BUDGETS) / 4, *BUDGETS], runs=runs).specs
+    assert {spec.id for spec in specs if spec.seed} == {run.id for run in runs if run.spec.seed}
+
+
+def test_a_recipe_with_three_seeds_asks_for_no_more():
+    sweep = isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(3, 4, 5))), budgets=BUDGETS)
+    assert {spec.seed for spec in sweep.specs} == {3, 4, 5}

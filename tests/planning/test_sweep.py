@@ -62,10 +62,10 @@ def test_seeds_replicate_every_cell():
 
 def test_the_sweep_prints_as_a_table_with_its_costs(sweep):
     lines = str(sweep).splitlines()
-    assert lines[0].startswith("21 runs at 3 budgets: ")
+    assert lines[0].startswith("23 runs at 3 budgets: ")
     assert "on one worker of this machine" in lines[0]
     assert lines[1].split()[:4] == ["budget", "size", "params", "tokens"]
-    assert len(lines) >= 2 + 21
+    assert len(lines) >= 2 + 23
 
 
 def test_seconds_and_memory_are_predicted_for_each_run(sweep):

@@ -16,6 +16,7 @@ from isoflop.fitting.breaks import breaks
 from isoflop.fitting.isoflop import Valley, valleys
 from isoflop.fitting.laws import FrontierLaw
 from isoflop.fitting.points import Points
+from isoflop.fitting.repeats import USUAL, seed_noise
 from isoflop.fitting.rivals import disagreements
 
 __all__ = ["reasons_to_doubt"]
@@ -32,6 +33,7 @@ def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[st
         solved.notes,
         _valleys(points),
         _sweep(points),
+        _noise(points),
         _solver(solved.diagnostics),
         _exponents(solved),
         _floor(points, solved, resamples),
@@ -51,6 +53,15 @@ def _solver(found: Diagnostics) -> Iterator[str]:
         yield f"{name} ended at the bound of its range: the runs do not determine it, so do not extrapolate the law."
     if found.condition > ILL_CONDITIONED:
         yield f"The fit is ill-conditioned ({found.condition:.0f}): different laws explain these runs equally well."
+
+
+def _noise(points: Points) -> Iterator[str]:
+    noise = seed_noise(points.runs)
+    if noise is not None and noise > 2 * USUAL:  # three runs know their noise to x/÷2
+        yield (
+            f"The same run differs by {text.percent(noise)} of its loss from seed to seed, and published sweeps by "
+            f"{text.percent(USUAL)} at most; train with more seeds, or evaluate on more held-out data."
+        )
 
 
 def _exponents(solved: Solved) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
 from isoflop.text import count, flops
 
-__all__ = ["Centres", "budget_sizes", "edge_sizes", "measured_runs"]
+__all__ = ["Centres", "budget_sizes", "edge_sizes", "measured_runs", "with_repeats"]
 
 SIZES_PER_BUDGET = 7
 SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
@@ -34,6 +34,9 @@ MIN_SIZES = 3
 
 NUM_BEYOND = 3
 """Sizes added beyond the edge at which a budget has its lowest loss."""
+
+NUM_SEEDS = 3
+"""Runs of one cell that measure the noise between seeds."""
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,41 @@ def edge_sizes(task: Task, runs: Sequence[Run]) -> list[SizeCount]:
     wanted = [best * beyond**k for k in range(1, NUM_BEYOND + 1)]
     outside = (near for near in sizes_near(task, wanted) if near.num_params > high or near.num_params < low)
     return sorted(outside, key=lambda sized: sized.num_params)
+
+
+def with_repeats(specs: Sequence[RunSpec], runs: Sequence[Run], notes: list[str]) -> list[RunSpec]:
+    """The specs, with one cell of them under further seeds, so that three runs of it show the noise.
+
+    The cell is the one that the runs made have so, else the middle size of the cheapest budget; none where they have
+    repeated one that is not among the specs.
+    """
+    seeds: dict[str, set[int]] = {}
+    for spec in [*specs, *(run.spec for run in runs)]:
+        seeds.setdefault(_cell(spec), set()).add(spec.seed)
+    repeated = [spec for spec in specs if len(seeds[_cell(spec)]) >= NUM_SEEDS]
+    if not repeated and max(map(len, seeds.values())) >= NUM_SEEDS:
+        return list(specs)
+    chosen = repeated[0] if repeated else _middle(specs)
+    wanted = sorted(seeds[_cell(chosen)])
+    wanted += [seed for seed in range(2 * NUM_SEEDS) if seed not in wanted][: max(NUM_SEEDS - len(wanted), 0)]
+    more = [replace(chosen, seed=seed) for seed in wanted]
+    more = [spec for spec in more if spec not in specs]
+    if more:
+        notes.append(
+            f"Size {chosen.size} at {flops(chosen.budget or chosen.flops)} FLOPs is trained with {len(wanted)} seeds, "
+            f"to measure the noise."
+        )
+    place = specs.index(chosen) + 1
+    return [*specs[:place], *more, *specs[place:]]
+
+
+def _cell(spec: RunSpec) -> str:
+    """What specs have in common that differ in their seed alone."""
+    return replace(spec, seed=0).id
+
+
+def _middle(specs: Sequence[RunSpec]) -> RunSpec:
+    """The middle size of the cheapest budget."""
+    cheapest = min(spec.budget or math.inf for spec in specs)
+    cells = sorted((spec for spec in specs if spec.budget == cheapest), key=lambda spec: spec.num_params)
+    return cells[len(cells) // 2]

@@ -15,7 +15,7 @@ from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.compute import Compute, Hardware
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
-from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_runs
+from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_runs, with_repeats
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
@@ -193,6 +193,8 @@ def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[flo
     if task.recipe.branches:
         specs = branched(task.recipe, specs)
         notes += branch_notes(specs)
+    elif epochs == [None]:
+        specs = with_repeats(specs, runs, notes)
     check_data(task, supply, specs)
     target = question.target or BEYOND * max(question.budgets or (math.nan,))
     outlook = Outlook(target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs)))

@@ -12,6 +12,7 @@ from isoflop.fitting.conventions import exponents_by_convention
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging import KrigedLaw
 from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
+from isoflop.fitting.repeats import seed_noise
 from isoflop.optimum import Optimum
 from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.sections import section
@@ -112,9 +113,12 @@ def _numbers(law: object) -> str:
 
 
 def _seeds(runs: Iterable[Run]) -> str:
-    """Seeds of the runs that were trained here; a table's rows do not tell theirs."""
-    seeds = sorted({run.spec.seed for run in runs if run.spec.fingerprint})
-    return text.and_list([str(seed) for seed in seeds]) or "not recorded"
+    """Seeds of the runs that were trained here, and what they change; a table's rows do not tell theirs."""
+    trained = [run for run in runs if run.spec.fingerprint]
+    seeds = text.and_list([str(seed) for seed in sorted({run.spec.seed for run in trained})])
+    noise = seed_noise(trained)
+    differs = f", between which a run differs by {text.percent(noise)} of its loss" if noise else ""
+    return seeds + differs or "not recorded"
 
 
 def _span(values: Iterable[float]) -> str:
