@@ -66,7 +66,7 @@ def test_the_gpt_program_runs_from_its_arguments_to_its_page(tmp_path, monkeypat
     monkeypatch.setattr(train_gpt, "CORPORA", {"stdlib": few_windows})
     train_gpt.main(["--budgets", "1e8", "3e8", "--store", str(tmp_path)])
     shown = capsys.readouterr().out
-    assert "10 runs at 2 budgets" in shown
+    assert "12 runs at 2 budgets" in shown
     assert (tmp_path / "report.html").exists()
 
 

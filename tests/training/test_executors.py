@@ -59,7 +59,7 @@ def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path)
     (tmp_path / "program.py").write_text(program)
     arguments = [str(tmp_path / "program.py")] if how == "script" else ["-c", program]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120)
-    assert done.stdout.split() == ["started", "7"], done.stderr
+    assert done.stdout.split() == ["started", "9"], done.stderr
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):

@@ -58,7 +58,7 @@ def one():
 
 
 def test_both_processes_come_back_with_all_runs(two):
-    assert sorted(two[0].split("\n")[:2]) == ["0 7 7", "1 7 7"]
+    assert sorted(two[0].split("\n")[:2]) == ["0 9 9", "1 9 9"]
 
 
 def test_two_processes_train_the_same_runs_on_the_same_tokens_to_the_same_loss(one, two):

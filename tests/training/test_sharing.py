@@ -66,7 +66,7 @@ def test_two_programs_on_one_store_split_the_work_and_both_have_all_runs(expecte
     programs = [start(tmp_path), start(tmp_path)]
     for program in programs:
         output, errors = program.communicate(timeout=120)
-        assert output == "14\n", errors
+        assert output == f"{len(expected)}\n", errors
     ids, workers = zip(*trained(tmp_path), strict=True)
     assert sorted(ids) == sorted(expected)
     assert set(workers) == {str(program.pid) for program in programs}
@@ -81,7 +81,7 @@ def test_a_program_finishes_what_a_killed_one_left(expected, tmp_path):
     doomed.send_signal(signal.SIGKILL)
     doomed.communicate()
     output, errors = other.communicate(timeout=120)
-    assert output == "14\n", errors
+    assert output == f"{len(expected)}\n", errors
     assert {run.id: run.loss for run in isoflop.read_runs(tmp_path / "store")} == expected
 
 
