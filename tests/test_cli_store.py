@@ -55,7 +55,7 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     assert run(*train)[0] == 0
     code, shown, _ = run("status", "store")
     assert code == 0
-    assert "7 runs: 6 completed, 1 failed" in shown
+    assert "9 runs: 8 completed, 1 failed" in shown
     assert "size 1 at 1e+06" in shown
     assert "the disk is full" in shown
 
@@ -66,10 +66,10 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     assert code == 0
     assert "1 failed run forgotten" in shown
     assert "the disk is full" in shown
-    assert "6 completed, 1 waiting" in run("status", "store")[1]
+    assert "8 completed, 1 waiting" in run("status", "store")[1]
 
     run(*train)
-    assert "7 runs: 7 completed" in run("status", "store")[1]
+    assert "9 runs: 9 completed" in run("status", "store")[1]
     assert "0 failed runs forgotten" in run("rerun", "store")[1]
 
 
@@ -79,7 +79,7 @@ def test_status_and_rerun_speak_json_too(run):
     run(*train)
     (stage,) = json.loads(run("status", "store", "--json")[1])
     (failed,) = stage["failed"]
-    assert (stage["num_runs"], len(stage["ended"]), stage["running"], stage["waiting"]) == (7, 6, [], [])
+    assert (stage["num_runs"], len(stage["ended"]), stage["running"], stage["waiting"]) == (9, 8, [], [])
     assert {one["status"] for one in stage["ended"]} == {"completed"}
     assert (failed["size"], failed["status"]) == (1, "failed")
     assert "the disk is full" in failed["error"]

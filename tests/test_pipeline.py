@@ -73,6 +73,21 @@ def test_the_same_call_again_answers_the_same_and_trains_nothing(undisturbed):
     assert {path: path.stat().st_mtime_ns for path in store.rglob("record.json")} == times
 
 
+def test_the_page_is_the_report_of_the_answer(undisturbed, tmp_path):
+    answer = find(store=undisturbed[2], page=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"<title>{isoflop.text.flops(1e9)} FLOPs: {isoflop.text.count(answer.num_params.value)} params" in page
+    assert "http-equiv" not in page  # nothing more to wait for
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").touch()
+    store = isoflop.DirectoryStore(tmp_path / "store")
+    with pytest.raises(isoflop.StoreError):
+        find(store=store, page=tmp_path / "file" / "page.html")
+    assert store.read_runs() == []
+
+
 @pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
 def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_for_bit(executor, undisturbed, tmp_path):
     draw = random.Random(0)
@@ -108,8 +123,9 @@ def test_a_plan_that_was_begun_is_the_plan_that_is_finished(tmp_path):
 
 def test_another_recipe_is_another_plan(tmp_path):
     find(store=tmp_path, budgets=[1e6, 3e6])
+    stages = set((tmp_path / "stages").iterdir())
     find(store=tmp_path, budgets=[1e6, 3e6], recipe=isoflop.Recipe(epochs=None, lr=0.01))
-    assert len(list((tmp_path / "stages").iterdir())) == 2
+    assert stages < set((tmp_path / "stages").iterdir())
     assert len({run.spec.lr for run in isoflop.read_runs(tmp_path)}) > 1
 
 
@@ -118,7 +134,7 @@ def test_more_budgets_train_only_what_is_new(tmp_path):
     before = set(records(tmp_path))
     find(store=tmp_path, budgets=[1e6, 3e6, 1e7])
     assert before < set(records(tmp_path))
-    assert len(records(tmp_path)) == 21
+    assert len(records(tmp_path)) == 23
 
 
 def test_a_question_in_words_resumes_the_plan_of_the_same_question_in_numbers(undisturbed):

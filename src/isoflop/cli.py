@@ -41,6 +41,7 @@ from isoflop.errors import DataError, IsoflopError, StoreError
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
+    from isoflop.runs import Run
     from isoflop.storage.directory import DirectoryStore
     from isoflop.task import Task
 
@@ -127,13 +128,10 @@ def train(
     loaded = load_task(task)
     folder = DirectoryStore(store)
 
-    planned: list[str] = []
-
-    def begin(sweep: "Sweep") -> Any:
-        planned.extend(spec.id for spec in sweep.specs)
+    def begin(sweep: "Sweep", runs: list["Run"]) -> Any:
         if not as_json:
             typer.echo(sweep)
-        return None if page is None else _live_page(page, target, sweep, loaded, folder, planned)
+        return None if page is None else _live_page(page, target, sweep, loaded, runs)
 
     question = Question(asked(budget or None, target, spend), hardware, cast(Any, design), allow_far)
     found = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
@@ -327,17 +325,14 @@ def _export(task: "Task | None", answer: Any, path: Path) -> None:
     export_run(task, answer, path)
 
 
-def _live_page(
-    page: Path, target: str | None, sweep: "Sweep", task: "Task", store: "DirectoryStore", planned: Sequence[str]
-) -> Any:
-    """What redraws the page after each run of a stage; planned: ids of this stage's runs and of those before."""
+def _live_page(page: Path, target: str | None, sweep: "Sweep", task: "Task", runs: "list[Run]") -> Any:
+    """What redraws the page after each run of a stage."""
     from isoflop.planning.asked import flops_of
     from isoflop.reporting.live import live_report
 
     if target is None:
         raise DataError("--page answers for one compute; give --target, the FLOPs of the run that is wanted.")
-    known = [run for run_id in planned if (run := store.read_run(run_id)) is not None]
-    return live_report(page, target=flops_of(target), sweep=sweep, runs=known, task=task)
+    return live_report(page, target=flops_of(target), sweep=sweep, runs=runs, task=task)
 
 
 if __name__ == "__main__":

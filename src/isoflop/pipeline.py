@@ -7,13 +7,18 @@ from typing import Any
 
 from isoflop.fitting.fit import fit
 from isoflop.optimum import Optimum, predict
-from isoflop.planning.asked import asked
+from isoflop.planning.asked import asked, flops_of
 from isoflop.planning.stages import Design
+from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
+from isoflop.reporting.live import live_report
+from isoflop.reporting.page import report
+from isoflop.runs import Run
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store
-from isoflop.training.stages import Question, train_stages
+from isoflop.training.stages import OnRecord, Question, train_stages
 
 __all__ = ["find_optimal"]
 
@@ -38,6 +43,7 @@ def find_optimal(
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
+    page: str | os.PathLike[str] | None = None,
 ) -> Optimum:
     """The optimum for `target` FLOPs, from a sweep that is planned, trained and fitted here.
 
@@ -47,7 +53,9 @@ def find_optimal(
     spend is used or the next stage is not worth its cost. What the store has is not trained again, and a stage that
     was begun is the stage that is finished: the same call resumes, and then gives the same answer at once.
 
-    Raises what `plan`, `train`, `fit` and `predict` raise.
+    page: HTML file with the answer, drawn again after each run while the sweep trains; open it to watch.
+
+    Raises what `plan`, `train`, `fit` and `predict` raise, and StoreError where the page cannot be written.
     """
     task = Task(
         model=model,
@@ -61,11 +69,20 @@ def find_optimal(
         sizes=sizes,
         unit=unit,
     )
+
+    def watched(sweep: Sweep, runs: list[Run]) -> OnRecord | None:
+        return None if page is None else live_report(page, target=flops_of(target), sweep=sweep, runs=runs, task=task)
+
     found = train_stages(
         task,
         Question(asked(budgets, target, spend), hardware=hardware, design=design, allow_far=allow_far),
         store=open_store(store),
         executor=executor,
+        on_stage=watched,
     )
-    answer = predict(fit(found.runs), flops=target, task=task)
-    return replace(answer, notes=(*answer.notes, *found.notes))
+    fitted = fit(found.runs)
+    answer = predict(fitted, flops=target, task=task)
+    answer = replace(answer, notes=(*answer.notes, *found.notes))
+    if page is not None and current_ranks().is_first:
+        report(fitted, answer, path=page, task=task)
+    return answer

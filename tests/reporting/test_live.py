@@ -86,3 +86,11 @@ def test_without_a_sweep_runs_are_counted(tmp_path):
     redraw = live_report(tmp_path / "page.html", target=1e20, seconds=0)
 
     assert "1 run so far" in words(redraw(make_run(1e6, 2e7, 4.0)))
+
+
+def test_a_page_that_fails_later_warns_and_does_not_end_the_training(planned, sweep, tmp_path):
+    redraw = live_report(tmp_path / "deep" / "page.html", target=1e20, sweep=planned, seconds=0)
+    (tmp_path / "deep" / "page.html").unlink()
+    (tmp_path / "deep" / "page.html").mkdir()
+    with pytest.warns(UserWarning, match="could not be drawn, and training goes on"):
+        redraw(sweep[0])

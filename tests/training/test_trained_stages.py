@@ -82,7 +82,8 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_same_runs(undisturbed, tmp_pat
 def test_each_stage_is_told_before_it_is_trained():
     told, executor = [], Counted()
 
-    def on_stage(sweep):
+    def on_stage(sweep, runs):
+        assert [run.id for run in runs] == executor.trained
         told.append((len(sweep), len(executor.trained)))
 
     train_stages(mlp_task(), QUESTION, store=isoflop.MemoryStore(), executor=executor, on_stage=on_stage)
@@ -91,6 +92,14 @@ def test_each_stage_is_told_before_it_is_trained():
         assert trained == before
         before += number
     assert before == len(executor.trained)
+
+
+def test_a_stage_that_goes_on_is_told_the_runs_that_it_has(tmp_path):
+    store, told = isoflop.DirectoryStore(tmp_path), []
+    with pytest.raises(KeyboardInterrupt):
+        stages(store, Counted(most=4))
+    train_stages(mlp_task(), QUESTION, store=store, executor=Counted(), on_stage=lambda _, runs: told.append(len(runs)))
+    assert told[:2] == [3, 4]
 
 
 def test_other_questions_are_other_stages_of_the_store():
@@ -109,5 +118,6 @@ def test_a_grid_is_extended_at_its_edges_twice_at_most():
     far = Counted(lambda N, D: 1 + 30 / N**0.5)
     found = stages(isoflop.MemoryStore(), far, Question(asked([1e7, 1e8], None, None)))
     near = stages(isoflop.MemoryStore(), Counted(), Question(asked([1e7, 1e8], None, None)))
-    assert len(near.runs) == 14
-    assert 14 < len(found.runs) <= 14 + 2 * 3 * MOST_EXTENSIONS
+    planned = 2 * 7 + 2  # two budgets of seven sizes, and two more seeds of one
+    assert len(near.runs) == planned
+    assert planned < len(found.runs) <= planned + 2 * 3 * MOST_EXTENSIONS

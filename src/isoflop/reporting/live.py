@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def live_report(
     task: for answers in sizes that can be built.
     seconds: the least time between two drawings while runs are still to come; 0 draws each run.
 
-    Raises StoreError where the page cannot be written.
+    Raises StoreError where the page cannot be written at once; later it only warns, and training goes on.
     """
     specs = () if sweep is None else sweep.specs
     known = {run.id: run for run in runs}
@@ -59,7 +60,10 @@ def live_report(
         over = bool(specs) and all(spec.id in known for spec in specs)
         if over or time.monotonic() >= next_at:
             began = time.monotonic()
-            write_text(path, _page(tuple(known.values()), specs, target, task, approach))
+            try:
+                write_text(path, _page(tuple(known.values()), specs, target, task, approach))
+            except Exception as error:  # a page is not worth a sweep
+                warnings.warn(f"The page {path} could not be drawn, and training goes on: {error}", stacklevel=2)
             pause = max(seconds, SHARE * (time.monotonic() - began)) if seconds else 0.0
             next_at = time.monotonic() + pause
         return Path(path)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.isoflop import valleys
@@ -17,7 +18,9 @@ from isoflop.training.runner import Executor, train
 
 __all__ = ["Question", "StagedRuns", "train_stages"]
 
-OnRecord = Callable[[Run], None]
+OnRecord = Callable[[Run], Any]
+OnStage = Callable[[Sweep, list[Run]], OnRecord | None]
+"""Given a stage before it is trained, and the runs that the store has of it and of those before."""
 
 MOST_EXTENSIONS = 2
 """Times that a grid is extended beyond an edge; a minimum farther out says that the guess was wrong by 100 or more."""
@@ -69,11 +72,11 @@ def train_stages(
     *,
     store: Store,
     executor: Executor | None = None,
-    on_stage: Callable[[Sweep], OnRecord | None] | None = None,
+    on_stage: OnStage | None = None,
 ) -> StagedRuns:
     """Runs of every stage that the question asks for; what the store has is neither planned nor trained again.
 
-    on_stage: called with each stage before it is trained; what it gives is called after each run, as `train`'s
+    on_stage: called with each stage, by the first process; what it gives is called after each run, as `train`'s
         `on_record`.
 
     Raises what `plan` and `train` raise.
@@ -86,12 +89,18 @@ def train_stages(
         if not sweep.specs:
             notes = sweep.notes
             break
-        redraw = None if on_stage is None else on_stage(sweep)
+        redraw = None
+        if on_stage is not None and current_ranks().is_first:
+            redraw = on_stage(sweep, [*runs.values(), *_stored(sweep, store)])
         runs |= {run.id: run for run in train(task, sweep, store=store, executor=executor, on_record=redraw)}
         stage += 1
         if question.asked.budgets is not None and not _to_extend(runs.values(), stage):
             break
     return StagedRuns(list(runs.values()), notes)
+
+
+def _stored(sweep: Sweep, store: Store) -> list[Run]:
+    return [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
 
 
 def _stored_or_planned(task: Task, store: Store, question: Question, stage: int, runs: list[Run]) -> Sweep:
