@@ -126,7 +126,8 @@ def is_near(run: Run, known: Known, runs: Sequence[Run], left: float) -> bool:
     """Whether isoflop.plan would consider it: near the optimum of its compute, and no tiny run."""
     best = float(known.law.optimum(run.flops, known.cost)[0])
     largest = max(CAP * left, *(one.flops for one in runs))
-    return abs(math.log(run.num_params / best)) <= math.log(RATIO_REACH) / 2 and run.flops * SPAN >= largest
+    fewer, more = np.sqrt(RATIO_REACH)
+    return bool(best / more <= run.num_params <= best * fewer) and run.flops * SPAN >= largest
 
 
 def more_of_the_cheapest(runs: Sequence[Run], left: float) -> list[Run]:

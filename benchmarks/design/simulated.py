@@ -1,6 +1,6 @@
 """Simulated sweeps: waste at the target against what the sweep costs, by how its runs are chosen.
 
-    python benchmarks/design/simulated.py [--repetitions 60] [--table]
+    OMP_NUM_THREADS=1 python benchmarks/design/simulated.py [--repetitions 60] [--workers 2] [--table]
 
 grid        six budgets three times apart, nine sizes within x/÷4 of a guess (20 tokens per param), answered by
             Approach 2 or Approach 3
@@ -17,6 +17,7 @@ import csv
 import math
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -140,19 +141,27 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def simulate(repetitions: int) -> None:
+def simulate(repetitions: int, workers: int) -> None:
     done = {(row["world"], row["method"], row["spend"], row["off"], row["seed"]) for row in read()}
-    with FILE.open("a", newline="") as lines, np.errstate(all="ignore"):
+    wanted = [(*case, seed) for seed in range(repetitions) for case in cases() if key(*case, seed) not in done]
+    with FILE.open("a", newline="") as lines, ProcessPoolExecutor(workers) as pool:
         table = csv.writer(lines)
         if not done:
             table.writerow(COLUMNS)
-        for seed in range(repetitions):
-            for world, method, spend, off in cases():
-                key = (world, method, f"{spend:.5g}", f"{off:.3g}", str(seed))
-                if key not in done:
-                    found = outcome(method, World.drawn(world, seed), spend * TARGET, off)
-                    table.writerow([*key, *(f"{value:.5g}" for value in found)])
-                    lines.flush()
+        for row in pool.map(simulated, wanted):
+            table.writerow(row)
+            lines.flush()
+
+
+def key(world: str, method: str, spend: float, off: float, seed: int) -> tuple[str, ...]:
+    return world, method, f"{spend:.5g}", f"{off:.3g}", str(seed)
+
+
+def simulated(case: tuple[str, str, float, float, int]) -> list[str]:
+    world, method, spend, off, seed = case
+    with np.errstate(all="ignore"):
+        found = outcome(method, World.drawn(world, seed), spend * TARGET, off)
+    return [*key(*case), *(f"{value:.5g}" for value in found)]
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -224,10 +233,11 @@ def all_cases(found: Cases) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="only write the tables of what has been simulated")
     given = parser.parse_args()
     if not given.table:
-        simulate(given.repetitions)
+        simulate(given.repetitions, given.workers)
     found = gathered()
     least = min(len(rows) for rows in found.values())
     write(
