@@ -209,6 +209,18 @@ def test_a_large_smooth_misfit_is_told():
     assert not any("beyond noise" in note for note in solve(a_sweep(budgets=BUDGETS, noise=0.002)).notes)
 
 
+@pytest.mark.parametrize("noise", [0.001, 0.004])
+def test_the_draws_tell_the_noise_of_the_runs(noise):
+    found, misfit = solve(a_sweep(budgets=BUDGETS, noise=noise, seed=2)).draw(200, np.random.default_rng(0)).errors
+    assert found == pytest.approx(noise, rel=0.3)
+    assert misfit < noise
+
+
+def test_the_draws_tell_a_smooth_misfit():
+    noise, misfit = solve(bumped(0.06, 1, length=1.2)[0]).draw(200, np.random.default_rng(0)).errors
+    assert misfit > 2 * noise
+
+
 def test_forty_runs_take_milliseconds():
     points = Points.of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002))
     times = []

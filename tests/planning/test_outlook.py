@@ -56,6 +56,15 @@ def test_runs_so_far_count():
     assert math.isfinite(together.factor)
 
 
+def test_runs_that_scatter_more_leave_more_doubt():
+    places = [LADDER.near(spec.num_params, spec.flops) for spec in grid([0.25, 0.5, 1, 2, 4])]
+    quiet = made(places)
+    loud = [replace(run, loss=run.loss * math.exp(0.02 * math.sin(7 * k))) for k, run in enumerate(quiet)]
+    last = grid([0.5, 1, 2], budgets=(1e20,))
+    little, much = (Outlook(TARGET, LADDER, tuple(runs)).expected(last) for runs in (quiet, loud))
+    assert math.log(much.factor) > 1.5 * math.log(little.factor)
+
+
 def test_the_interval_foretold_holds_what_such_sweeps_find():
     specs = grid([0.25, 0.5, 1, 2, 4])
     told = Outlook(TARGET, LADDER).expected(specs)

@@ -85,7 +85,7 @@ class KrigedLaw:
         return last[1]
 
     def _computed_valley(self, log_ND: Array) -> Valley:
-        surfaces = self._given
+        surfaces = self.given
         shift = sum(surfaces.plane.middle)
         if self.__dict__["_from_table"]:
             x, loss, reducible = self._looked_up(log_ND - shift)
@@ -95,7 +95,13 @@ class KrigedLaw:
         return Valley(x + surfaces.plane.middle[0], loss, reducible)
 
     @property
-    def _given(self) -> Surfaces:
+    def errors(self) -> tuple[float, float]:
+        """Noise of a run and size of the discrepancy, as shares of the loss; of a posterior's draws."""
+        return self.given.errors
+
+    @property
+    def given(self) -> Surfaces:
+        """The surfaces that the law stands for."""
         surfaces: Surfaces = self.__dict__["_surfaces"]
         return surfaces
 
@@ -113,11 +119,11 @@ class KrigedLaw:
     @cached_property
     def _table(self) -> PchipInterpolator:
         """Log N, loss and reducible loss as functions of c: medians over the surfaces, or each surface's."""
-        c = self._given.plane.c
+        c = self.given.plane.c
         inside = np.arange(c.min() - 1, c.max() + 1.5, 0.35)
         outside = np.array([1, 2, 4, 8, 15, 30, 50])
         places = np.concatenate([inside[0] - outside[::-1], inside, inside[-1] + outside])
-        found = self._given.valley(places[:, None])
+        found = self.given.valley(places[:, None])
         values = np.stack([found.x, found.loss, found.reducible], axis=1)
         return PchipInterpolator(places, np.median(values, axis=2) if np.ndim(self.E) == 0 else values)
 
@@ -158,7 +164,7 @@ def law_of(surfaces: Surfaces, *, middle: bool) -> KrigedLaw:
 
 def for_search(law: Any) -> Any:
     """The law for searches that ask thousands of times: a kriged one of arrays looks its valleys up in a table."""
-    return replace(law, surfaces=law._given, from_table=True) if isinstance(law, KrigedLaw) else law
+    return replace(law, surfaces=law.given, from_table=True) if isinstance(law, KrigedLaw) else law
 
 
 def _plain(value: Any) -> Any:

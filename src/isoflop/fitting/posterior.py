@@ -83,6 +83,13 @@ class Surfaces:
         """Surfaces whose hypothesis is that the law is right."""
         return np.array([not guess.ratio for guess in self.covariances.hypotheses])[self.hypothesis]
 
+    @cached_property
+    def errors(self) -> tuple[float, float]:
+        """Noise of a run, and size of the discrepancy at an ordinary run: root mean squares, as shares of the loss."""
+        ratio = np.array([guess.ratio for guess in self.covariances.hypotheses])[self.hypothesis]
+        noise, misfit = (float(np.sqrt(np.mean(each**2))) for each in (self.deviation, ratio * self.deviation))
+        return noise, misfit
+
     def valley(self, c: Array | float) -> Valley:
         """Minimum of each surface along x + y = c; c is a number, an array of shape (B,), or one of shape (P, 1).
 

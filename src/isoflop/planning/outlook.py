@@ -1,8 +1,8 @@
 """What a sweep is expected to tell of its target, from simulating it before anything is trained.
 
-Worlds are drawn from the laws that the runs so far leave possible, or from a broad prior where there are none; each
-gets a smooth misfit and noise of the usual size, its losses are simulated at the planned runs, and fitted as the real
-ones will be. N params, D tokens, L loss.
+Worlds are drawn from the laws that the runs so far leave possible, or from those of public sweeps where there are none;
+each gets a smooth misfit and noise of the usual size, or of the runs' own as far as they show it, its losses are
+simulated at the planned runs, and fitted as the real ones will be. N params, D tokens, L loss.
 """
 
 import math
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop import text
-from isoflop.fitting.foresight import LENGTH, MISFIT, NOISE, Laws
+from isoflop.fitting.foresight import Laws
+from isoflop.fitting.kriging import KrigedLaw
 from isoflop.fitting.points import Array
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.planning.design import known_of, next_stage
+from isoflop.planning.design import Known, known_of, next_stage
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place
 from isoflop.runs import Run, RunSpec
@@ -24,8 +25,16 @@ __all__ = ["Expected", "Outlook"]
 
 LEVEL = 0.9
 NUM_WORLDS, NUM_WAVES = 12, 128
-PRIOR_EXPONENT, PRIOR_CENTRE = 0.15, math.log(2)
-"""Standard deviations of log alpha and log beta, and of log N_opt around 20 tokens per param, where no run is known."""
+EXPONENT, EXPONENT_WIDTH, CENTRE_WIDTH = 0.5, 0.3, math.log(2)
+"""Where no run is known: median of alpha and beta (.15 to .58 and .27 to .80 in nine public sweeps), standard deviation
+of their logs, and that of log N_opt around 20 tokens per param."""
+NOISE, MISFIT, REDUCIBLE, LENGTH = 0.0035, 0.010, 0.3, 1.2
+"""Noise of a run, misfit of the law, and what falls with size and data, as shares of the loss; log params or tokens
+over which the misfit changes. Medians of what kriging finds in nine public sweeps: .0026 to .0052, .005 to .014, .18 to
+.52 and 1.2 to 1.9 (benchmarks/design/promised.py)."""
+USUAL_RUNS = 10
+"""What is usual counts as much as this many runs beyond those that fix a law."""
+NUM_FIXING = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +78,11 @@ class Outlook:
         made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
         known = known_of(made, self.ladder, self.target) if made else None
         laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
+        errors = _errors(known, len(made))
         planned = [Place(s.num_params, s.num_tokens, s.flops, s.budget) for s in specs]
         earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in made]
-        outcomes = [self._outcome(_World.drawn(laws, k, random), [*earlier, *planned]) for k in range(len(laws.E))]
+        places = [*earlier, *planned]
+        outcomes = [self._outcome(_World.drawn(laws, k, errors, random), places) for k in range(len(laws.E))]
         found = [outcome for outcome in outcomes if outcome is not None]
         if len(found) < NUM_WORLDS / 2:
             return None
@@ -98,32 +109,45 @@ class _World:
     """A law with a smooth misfit of log(L - E), a sum of random waves (Rahimi and Recht 2007), and noise."""
 
     law: tuple[float, ...]
+    noise: float
+    misfit: float
     waves: Array
     phases: Array
     random: np.random.Generator
 
     @classmethod
-    def drawn(cls, laws: Laws, row: int, random: np.random.Generator) -> "_World":
+    def drawn(cls, laws: Laws, row: int, errors: tuple[float, float], random: np.random.Generator) -> "_World":
         law = tuple(float(values[row]) for values in (laws.E, laws.A, laws.B, laws.alpha, laws.beta))
         waves, phases = random.normal(0, 1 / LENGTH, (2, NUM_WAVES)), random.uniform(0, 2 * math.pi, NUM_WAVES)
-        return cls(law, waves, phases, random)
+        return cls(law, *errors, waves, phases, random)
 
     def run(self, place: Place) -> Run:
         E, A, B, alpha, beta = self.law
         x, y = math.log(place.num_params), math.log(place.num_tokens)
         process = math.sqrt(2 / NUM_WAVES) * float(np.cos(x * self.waves[0] + y * self.waves[1] + self.phases).sum())
         falling = A * math.exp(-alpha * x) + B * math.exp(-beta * y)
-        size = MISFIT * (1 + E / falling)
-        loss = (E + falling * math.exp(size * process)) * math.exp(NOISE * self.random.standard_normal())
+        size = self.misfit * (1 + E / falling)
+        loss = (E + falling * math.exp(size * process)) * math.exp(self.noise * self.random.standard_normal())
         spec = RunSpec(num_params=place.num_params, num_tokens=place.num_tokens, flops=place.flops, budget=place.budget)
         return Run(spec=spec, status="completed", loss=loss, num_tokens=place.num_tokens, flops=place.flops)
 
 
+def _errors(known: Known | None, number: int) -> tuple[float, float]:
+    """Noise and misfit: the usual ones, and more and more those that the runs show; number: of the runs."""
+    if known is None or not isinstance(known.draws, KrigedLaw):
+        return NOISE, MISFIT
+    free = max(number - NUM_FIXING, 0)
+    share = free / (free + USUAL_RUNS)
+    noise, misfit = known.draws.errors
+    return NOISE * (noise / NOISE) ** share, MISFIT * (misfit / MISFIT) ** share
+
+
 def _prior(target: float, random: np.random.Generator) -> Laws:
-    """Laws as different as those of public sweeps, with half of the loss reducible a hundredth of the way there."""
-    alpha, beta = (np.exp(random.normal(math.log(0.36), PRIOR_EXPONENT, NUM_WORLDS)) for _ in range(2))
+    """Laws as different as those of public sweeps, with their reducible loss a hundredth of the way there."""
+    alpha, beta = (EXPONENT * np.exp(random.normal(0, EXPONENT_WIDTH, NUM_WORLDS)) for _ in range(2))
     there = target / 100
-    N = np.sqrt(there / 6 / 20) * np.exp(random.normal(0, PRIOR_CENTRE, NUM_WORLDS))
-    A = beta / (alpha + beta) * N**alpha
-    B = alpha / (alpha + beta) * (there / 6 / N) ** beta
+    N = np.sqrt(there / 6 / 20) * np.exp(random.normal(0, CENTRE_WIDTH, NUM_WORLDS))
+    falling = REDUCIBLE / (1 - REDUCIBLE)
+    A = falling * beta / (alpha + beta) * N**alpha
+    B = falling * alpha / (alpha + beta) * (there / 6 / N) ** beta
     return Laws(np.full(NUM_WORLDS, 1.0), A, B, alpha, beta)
