@@ -19,6 +19,7 @@ from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
+from isoflop.fitting.repeats import seed_noise
 from isoflop.fitting.screening import SetAside, screen
 from isoflop.fitting.tables import law_table
 from isoflop.fitting.thinning import sifted
@@ -151,6 +152,9 @@ def _holdout(points: Points, approach: Approach) -> Holdout | None:
 
 def _rows(fit: Fit) -> list[tuple[str, str]]:
     rows = [("approach", repr(fit.approach)), *_law_rows(fit.law), ("runs", _runs_line(fit))]
+    noise = seed_noise(fit.runs)
+    if noise is not None:
+        rows.append(("noise", f"{text.percent(noise)} of the loss from seed to seed"))
     return rows if fit.holdout is None else [*rows, ("held out", str(fit.holdout))]
 
 

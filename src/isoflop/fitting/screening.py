@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.points import Points
+from isoflop.fitting.repeats import are_seeds
 from isoflop.fitting.validity import invalid
 from isoflop.runs import Run
 
@@ -131,7 +132,7 @@ def _copy_notes(num_copies: int) -> list[str]:
 
 def _shared_notes(points: Points) -> list[str]:
     configurations = len(set(points.cluster.tolist()))
-    if configurations == len(points):
+    if configurations == len(points) or are_seeds(points.runs):
         return []
     shared = "rows of one trained model" if any(run.group for run in points.runs) else "replicates of one configuration"
     return [
