@@ -72,7 +72,7 @@ def main() -> None:
     fit = isoflop.fit(runs)
     answer = isoflop.predict(fit, flops=30 * BUDGETS[-1], task=llamas)
     print(answer)
-    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html')}")
+    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html', task=llamas)}")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def main() -> None:
     fit = isoflop.fit(runs)
     answer = isoflop.predict(fit, flops=30 * BUDGETS[-1], task=vits)
     print(answer)
-    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html')}")
+    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html', task=vits)}")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit = isoflop.fit(runs)
     answer = isoflop.predict(fit, flops=30 * max(chosen.budgets), task=family)
     print(fit, answer, sep="\n\n")
-    print(f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html')}")
+    print(f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html', task=family)}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main() -> None:
     print(fit, end="\n\n")
     answer = isoflop.predict(fit, flops=TARGET, task=task)
     print(answer)
-    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html')}")
+    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html', task=task)}")
 
 
 if __name__ == "__main__":

@@ -363,3 +363,16 @@ def test_sizes_of_a_task_are_those_that_predict_builds(fitted):
         assert (name, num_params) == (str(asked.size), asked.size_num_params)
         assert known["flops"][row] / per_token == pytest.approx(asked.size_num_tokens, rel=1e-3)
         assert known["params"][0][row] == pytest.approx(asked.num_params.value, rel=2e-3)
+        for end, value in ((1, asked.num_params.low), (2, asked.num_params.high)):
+            assert known["params"][end][row] == pytest.approx(value, rel=0.03)
+
+
+def test_the_page_says_one_thing_about_the_answer_wherever_it_does(fitted):
+    pytest.importorskip("torch")
+    task = tiny_task()
+    answer = predict(fitted, flops=1e13, task=task)
+    near = f"{count(answer.band[0])} to {count(answer.band[1])}"
+    assert near in render(fitted, answer, task=task).partition("Doubt")[2]  # in the figure of the waste too
+    costs = "a token costs what the runs record, not what is counted"
+    assert costs in render(fitted, answer)
+    assert costs not in render(fitted, answer, task=task)

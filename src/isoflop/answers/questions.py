@@ -20,6 +20,8 @@ __all__ = ["Values", "cost_of", "is_one", "require_positive", "the_question"]
 
 Values = float | Sequence[float]
 """What a question may be asked with: a number, or several for a table."""
+COUNTED = (1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 16)
+"""Sizes next to the optimum on which FLOPs per token are counted: as far out as the ends of a wide interval."""
 
 
 def the_question(asked: Mapping[str, Any]) -> tuple[str, Any]:
@@ -65,7 +67,7 @@ def cost_of(
         law = law_under(cost)
         target = value if question == "flops" else require_answer(law, question, value, cost)
         around = float(law.optimum(target, cost)[0])
-        sizes = {near.size: near for near in (size_near(task, around * factor) for factor in (0.25, 0.5, 1, 2, 4))}
+        sizes = {near.size: near for near in (size_near(task, around * factor) for factor in COUNTED)}
         counts = [count_size(task, size) for size in sizes]
         cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])
         notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))

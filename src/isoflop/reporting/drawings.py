@@ -1,6 +1,7 @@
 """The figures of the page, each with what a reader needs to read it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 
@@ -75,8 +76,9 @@ def doubt(fit: Fit, optimum: Optimum, along: Frontier) -> list[Html]:
     asked = opinions(fit, optimum)
     silent = [f"{one.name.partition(':')[0]} has no answer: {one.reason}" for one in asked if one.optimum is None]
     level, at = text.percent(optimum.level), text.flops(optimum.flops)
+    waste = partial(figures.regret_curve, fit, optimum.flops, cost=along.cost)
     shown: list[tuple[str, Callable[[], Axes], str, str]] = [
-        ("waste", lambda: figures.regret_curve(fit, optimum.flops), f"Compute wasted by each size at {at}", _WASTE),
+        ("waste", waste, f"Compute wasted by each size at {at}", _WASTE),
         ("residuals", lambda: figures.residuals(fit), "Loss of each run above the law's", _RESIDUALS),
         ("surface", lambda: figures.loss_surface(fit, optimum, along=along), "Loss over params, tokens", _SURFACE),
         ("collapse", lambda: figures.collapse_plot(fit.runs), "Training curves in their own units", _COLLAPSE),

@@ -65,8 +65,11 @@ def numbers(
     return Html(f'<script type="application/json" id="numbers">{_harmless(written)}</script>')
 
 
-def ask(optimum: Optimum, along: Frontier) -> Html:
-    """Slider and field for the compute, and the place where the script writes the answer; hidden without a script."""
+def ask(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
+    """Slider and field for the compute, and the place where the script writes the answer; hidden without a script.
+
+    counted: whether tokens cost what is counted on sizes of the task, as they do in an answer that has a size.
+    """
     low, high = text.flops(float(along.flops[0])), text.flops(float(along.flops[-1]))
     field = tag(
         "label", "FLOPs of the run", _input(id="target", type="text", inputmode="decimal", autocomplete="off",
@@ -75,7 +78,8 @@ def ask(optimum: Optimum, along: Frontier) -> Html:
     slider = _input(id="slider", type="range", min="0", max="1000", step="1", aria_label="FLOPs of the run")
     back = tag("button", f"Back to {text.flops(optimum.flops)}", type="button", id="back")
     plain = "" if optimum.serving is None and optimum.repetition is None else ", with nothing served or repeated"
-    within = tag("p", f"From {low} to {high}, by the same law{plain}.", id="target-range", class_="after")
+    costs = "" if counted or optimum.size is None else "; a token costs what the runs record, not what is counted"
+    within = tag("p", f"From {low} to {high}, by the same law{plain}{costs}.", id="target-range", class_="after")
     told = tag("div", tag("dl", class_="estimates", id="told"), tag("p", id="told-more"), aria_live="polite")
     return tag(
         "div", tag("div", field, slider, back, class_="ask"), within, told, id="ask", class_="screen", hidden=True

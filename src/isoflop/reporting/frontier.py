@@ -47,6 +47,8 @@ class Frontier:
     loss: Array | None
     band: Array | None
     """Smallest and largest num_params within 1 % of the compute, shape (k, 2)."""
+    cost: CostPerToken | None = None
+    """FLOPs per token as a function of size that they were found under."""
 
 
 def frontier(fit: Fit, flops: ArrayLike, cost: CostPerToken | None = None) -> Frontier:
@@ -63,6 +65,7 @@ def frontier(fit: Fit, flops: ArrayLike, cost: CostPerToken | None = None) -> Fr
         num_tokens=_estimates(values[1], draws[1], fit.level),
         loss=None if values[2] is None else _estimates(values[2], draws[2], fit.level),
         band=_bands(fit.law, C, values[0], cost),
+        cost=cost,
     )
 
 

@@ -29,7 +29,8 @@ __all__ = ["document", "render", "report"]
 def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None) -> Path:
     """Write the answer, its doubt, figures, runs and method as one HTML file that needs no network; gives its path.
 
-    The page answers for other computes too. With `task` those answers come in sizes that can be built.
+    The page answers for other computes too. With `task` those answers come in sizes that can be built, and their FLOPs
+    are counted on them, as `predict(task=)` does.
 
     Raises StoreError where the file cannot be written.
     """
@@ -47,7 +48,9 @@ def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Se
         sections.reasons(fit, optimum, found),
         sections.section("IsoFLOP curves", curves) if found else Html(""),
         sections.section(
-            "Another compute", explore.ask(optimum, known.along), *drawings.laws(fit, optimum, known.along, bool(found))
+            "Another compute",
+            explore.ask(optimum, known.along, counted=bool(known.sizes)),
+            *drawings.laws(fit, optimum, known.along, bool(found)),
         ),
         sections.budgets(found) if found else Html(""),
         sections.section("Doubt", *drawings.doubt(fit, optimum, known.along)),
