@@ -91,7 +91,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_trained(tmp
 @pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
 def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_for_bit(executor, undisturbed, tmp_path):
     draw = random.Random(0)
-    for _ in range(4):
+    for _ in range(2):
         process = subprocess.Popen(program(tmp_path, executor), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         done = len(list(tmp_path.glob("*/record.json")))
         while process.poll() is None and len(list(tmp_path.glob("*/record.json"))) <= done:

@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
 def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(executor, undisturbed, tmp_path):
     draw = random.Random(1)
-    for _ in range(3):
+    for _ in range(2):
         process = start(tmp_path, executor)
         begun = len(list(tmp_path.glob("*/spec.json")))
         while process.poll() is None and len(list(tmp_path.glob("*/spec.json"))) <= begun:

@@ -1,6 +1,7 @@
 """One contract, every executor; and executors that break it, which must be caught."""
 
 import threading
+import time
 from dataclasses import replace
 
 import promises
@@ -66,6 +67,7 @@ class Unstoppable:
         while any(thread.is_alive() for thread in threads) or runs:
             if runs:
                 yield runs.pop()
+            time.sleep(0.01)
 
 
 class Stubborn(isoflop.Processes):
