@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoflop.errors import DataError
-from isoflop.fitting.costs import interpolated_cost
+from isoflop.fitting.costs import counted_cost, interpolated_cost
 from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.laws import ChinchillaLaw
@@ -202,3 +202,19 @@ def test_an_optimum_prints_as_a_table_to_act_on(noisy):
     ]
     assert lines[7].startswith("  held-out check: budget 1e+21 (10x beyond the rest): params off by")
     assert lines[8].startswith("  - ")
+
+
+def test_beyond_the_sizes_that_were_counted_a_token_costs_more_as_the_runs_do():
+    runs = a_sweep(dearer=lambda N: 1.5 * N**-0.1)
+    sizes = np.array([1e9, 2e9])
+    cost = counted_cost(sizes, 10 * sizes**0.9, runs)
+    low, high = (end(run.num_params for run in runs) for end in (min, max))
+    assert low < 1e9 < 2e9 < high
+    for N in (low, *sizes, high):
+        assert float(cost(np.array(N))) == pytest.approx(10 * N**0.9, rel=1e-6)
+    assert float(cost(np.array(2 * high))) == pytest.approx(2 * float(cost(np.array(high))))
+
+
+def test_runs_at_6ND_tell_nothing_beyond_the_sizes_that_were_counted():
+    cost = counted_cost([1e9, 2e9], [7e9, 14e9], a_sweep())
+    assert float(cost(np.array(1e8))) == pytest.approx(7e8)

@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.costs import cost_for, interpolated_cost
+from isoflop.fitting.costs import cost_for, counted_cost
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.inverses import require_answer
 from isoflop.fitting.laws import CostPerToken
@@ -20,8 +20,8 @@ __all__ = ["Values", "cost_of", "is_one", "require_positive", "the_question"]
 
 Values = float | Sequence[float]
 """What a question may be asked with: a number, or several for a table."""
-COUNTED = (1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 16)
-"""Sizes next to the optimum on which FLOPs per token are counted: as far out as the ends of a wide interval."""
+COUNTED = (1 / 4, 1 / 2, 1, 2, 4)
+"""Sizes next to the optimum on which FLOPs per token are counted."""
 
 
 def the_question(asked: Mapping[str, Any]) -> tuple[str, Any]:
@@ -69,7 +69,7 @@ def cost_of(
         around = float(law.optimum(target, cost)[0])
         sizes = {near.size: near for near in (size_near(task, around * factor) for factor in COUNTED)}
         counts = [count_size(task, size) for size in sizes]
-        cost = interpolated_cost([c.num_params for c in counts], [c.flops_per_token for c in counts])
+        cost = counted_cost([c.num_params for c in counts], [c.flops_per_token for c in counts], fit.runs)
         notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
     return cost, notes
 

@@ -12,7 +12,7 @@ from isoflop.fitting.laws import CostPerToken, FrontierLaw
 from isoflop.fitting.points import Array
 from isoflop.runs import Run
 
-__all__ = ["cost_for", "interpolated_cost", "measured_cost"]
+__all__ = ["cost_for", "counted_cost", "interpolated_cost", "measured_cost"]
 
 NEGLIGIBLE = 0.05
 """Median relative difference from 6N below which 6N is used: the rounding of published FLOPs is of this size."""
@@ -28,6 +28,20 @@ def interpolated_cost(num_params: Sequence[float], flops_per_token: Sequence[flo
         return np.asarray(6 * N * np.exp(np.interp(np.log(N), log_N, log_ratio)))
 
     return cost
+
+
+def counted_cost(num_params: Sequence[float], flops_per_token: Sequence[float], runs: Sequence[Run]) -> CostPerToken:
+    """Cost counted on some sizes; from there to the smallest and the largest run it changes as theirs does."""
+    measured = measured_cost(runs)
+    if measured is None:
+        return interpolated_cost(num_params, flops_per_token)
+    low, high = min(run.num_params for run in runs), max(run.num_params for run in runs)
+    N, per_token = list(num_params), list(flops_per_token)
+    for end, outside in ((int(np.argmin(N)), low), (int(np.argmax(N)), high)):
+        if not min(num_params) <= outside <= max(num_params):
+            N.append(outside)
+            per_token.append(per_token[end] * float(measured(np.array(outside)) / measured(np.array(N[end]))))
+    return interpolated_cost(N, per_token)
 
 
 def cost_for(law: Any, runs: Sequence[Run]) -> CostPerToken | None:
