@@ -1,8 +1,7 @@
 """How big a byte-level GPT, and how many bytes, for a compute budget, on the source of Python's standard library.
 
 Run it with `make demo`: plans 3 budgets x 7 sizes, one of them with three seeds, trains them on two processes, fits,
-answers, writes a page.
-Run it again and it answers from what it has.
+answers, writes a page. Run it again and it answers from what it has.
 """
 
 import sysconfig

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from isoflop.fitting.fit import fit
@@ -70,15 +71,12 @@ def find_optimal(
         unit=unit,
     )
 
-    def watched(sweep: Sweep, runs: list[Run]) -> OnRecord | None:
-        return None if page is None else live_report(page, target=flops_of(target), sweep=sweep, runs=runs, task=task)
-
     found = train_stages(
         task,
         Question(asked(budgets, target, spend), hardware=hardware, design=design, allow_far=allow_far),
         store=open_store(store),
         executor=executor,
-        on_stage=watched,
+        on_stage=None if page is None else partial(_watched, page, flops_of(target), task),
     )
     fitted = fit(found.runs)
     answer = predict(fitted, flops=target, task=task)
@@ -86,3 +84,8 @@ def find_optimal(
     if page is not None and current_ranks().is_first:
         report(fitted, answer, path=page, task=task)
     return answer
+
+
+def _watched(page: str | os.PathLike[str], target: float, task: Task, sweep: Sweep, runs: list[Run]) -> OnRecord:
+    """What draws the page again after each run of a stage."""
+    return live_report(page, target=target, sweep=sweep, runs=runs, task=task)

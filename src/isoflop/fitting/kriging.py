@@ -24,7 +24,7 @@ from isoflop.fitting.posterior import Surfaces, drawn, standing
 from isoflop.fitting.screening import describe
 from isoflop.fitting.spoilt import find_spoilt
 
-__all__ = ["KrigedLaw", "Kriging"]
+__all__ = ["FEWEST", "KrigedLaw", "Kriging"]
 
 MOST_RUNS = 300
 """Memory and time grow with the square and the cube of the runs; 300 take .1 s on one core."""

@@ -16,7 +16,7 @@ __all__ = ["invalid"]
 FAR = 5.5
 """Robust standard deviations of a curve from the common shape. Of 504 good runs of 24 sweeps of perceptrons the
 farthest lay at 4.9, of 35 byte-level transformers at 3.0. Ten times the learning rate: 17 of 23 perceptrons beyond it
-(median 6.4), the others 1.2 to 5.1; spoilt in the last twentieth: above 35."""
+(median of all 6.6), the others 1.2 to 5.1; spoilt in the last twentieth: above 35."""
 AT_MOST = 0.2
 """Share of the runs that may be told apart by their curves; beyond it there is no common shape."""
 ENDED = 0.9

@@ -13,7 +13,7 @@ import numpy as np
 
 from isoflop import text
 from isoflop.fitting.foresight import Laws
-from isoflop.fitting.kriging import KrigedLaw
+from isoflop.fitting.kriging import FEWEST, KrigedLaw
 from isoflop.fitting.points import Array
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.planning.design import Known, known_of, next_stage
@@ -33,8 +33,7 @@ NOISE, MISFIT, REDUCIBLE, LENGTH = 0.0035, 0.010, 0.3, 1.2
 over which the misfit changes. Medians of what kriging finds in nine public sweeps: .0026 to .0052, .005 to .014, .18 to
 .52 and 1.2 to 1.9 (benchmarks/design/promised.py)."""
 USUAL_RUNS = 10
-"""What is usual counts as much as this many runs beyond those that fix a law."""
-NUM_FIXING = 6
+"""What is usual counts as much as this many runs beyond the fewest that give a law."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ def _errors(known: Known | None, number: int) -> tuple[float, float]:
     """Noise and misfit: the usual ones, and more and more those that the runs show; number: of the runs."""
     if known is None or not isinstance(known.draws, KrigedLaw):
         return NOISE, MISFIT
-    free = max(number - NUM_FIXING, 0)
+    free = max(number - FEWEST, 0)
     share = free / (free + USUAL_RUNS)
     noise, misfit = known.draws.errors
     return NOISE * (noise / NOISE) ** share, MISFIT * (misfit / MISFIT) ** share
