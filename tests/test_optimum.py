@@ -1,4 +1,5 @@
 import math
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -167,6 +168,19 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
     assert best.unit == "byte"
     assert "counted on the meta device" in best.notes
     assert f"size to build    {best.size}" in str(best)
+
+
+def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(exact, sizing, monkeypatch):
+    task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
+    best = predict(exact, flops=1e22, task=task).num_params.value
+    half = sys.modules["isoflop.planning.sizing"].count_size(task, round(math.sqrt(best / 200)))
+    monkeypatch.setattr(sys.modules["isoflop.planning.sizing"], "size_near", lambda task, N, most=None: half)
+
+    (note,) = (note for note in predict(exact, flops=1e22, task=task).notes if note.startswith("The nearest size"))
+
+    assert f"{half.size}, has" in note
+    wasted = float(re.search(r"0.50 times the best, and wastes ([\d.]+) % of the compute", note)[1])
+    assert 15 < wasted < 22  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
 
 
 def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):

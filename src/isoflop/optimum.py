@@ -20,16 +20,19 @@ from isoflop.fitting.fit import Fit
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.fitting.waste import band
+from isoflop.fitting.waste import band, wasted_share
 from isoflop.planning.asked import flops_of, told_of
 
 if TYPE_CHECKING:
+    from isoflop.planning.sizing import SizeCount
     from isoflop.task import Task
 
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 FAR = 30.0
 """Factor beyond the largest run from which an answer is called far."""
+SAME_SIZE = 1.25
+"""Factor between the best N and that of the nearest size up to which nothing is said: about 2 % of the compute."""
 
 
 @overload
@@ -130,7 +133,7 @@ def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task:
     if fit.region is not None and question == "flops":
         answer = _with_profile(answer, fit.region, place, lambda law: conditions.law(law, cost), cost)
     answer = with_conditions(answer, fit, found, conditions)
-    return answer if task is None else _with_size(answer, task, conditions)
+    return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
 def _with_profile(
@@ -168,17 +171,33 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _with_size(answer: Optimum, task: "Task", conditions: Conditions) -> Optimum:
+def _with_size(
+    answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
+) -> Optimum:
     from isoflop.planning.sizing import count_size, size_near  # needs torch
 
     near = count_size(task, size_near(task, answer.num_params.value, most=conditions.most_params).size)
     paid = answer.flops if answer.serving is None else answer.serving.total.value
+    wasted = wasted_share(place.law, near.num_params, place.C, cost)
     return replace(
         answer,
+        notes=(*answer.notes, *_size_notes(near, answer.num_params.value, wasted)),
         size=near.size,
         size_num_params=near.num_params,
         size_num_tokens=paid / near.flops_per_token - conditions.offset,
         unit=task.unit,
         loss_unit=task.loss_unit,
         bytes_per_token=task.bytes_per_token,
+    )
+
+
+def _size_notes(near: "SizeCount", best: float, wasted: Any) -> tuple[str, ...]:
+    """What is lost where no size that can be built lies near the best one."""
+    off = near.num_params / best
+    if 1 / SAME_SIZE < off < SAME_SIZE:
+        return ()
+    lost = "" if wasted is None else f", and wastes {text.percent(float(wasted))} of the compute"
+    return (
+        f"The nearest size that can be built, {near.size}, has {text.count(near.num_params)} params, "
+        f"{text.number(off, 2)} times the best{lost}; name a nearer one in sizes=, or let the model build it.",
     )

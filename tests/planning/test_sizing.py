@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.planning.sizing import count_size, num_params_at, size_near, sizes_near, smallest_size
+from isoflop.planning.sizing import count_size, num_params_at, size_near, sizes_between, sizes_near, smallest_size
 from tasks import MLP, examples, mlp_task
 
 
@@ -106,6 +106,32 @@ def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
     for wanted in (30, 1e3, 12345, 1e6):
         best = min(range(1, 100_000), key=lambda size: abs(torch.log(torch.tensor((13 * size + 4) / wanted))))
         assert abs(size_near(task, wanted).size - best) <= 1
+
+
+def raising(refused):
+    def factory(width):
+        if refused(width):
+            raise ValueError(f"no table of positions for width {width}")
+        return MLP(width)
+
+    return mlp_task(model=factory)
+
+
+def test_a_model_that_cannot_be_larger_ends_there():
+    task = raising(lambda width: width > 300)
+
+    assert size_near(task, 1e9).size == 300
+    assert size_near(task, num_params_at(task, 299)).size == 299
+    assert [count.size for count in sizes_near(task, [1e9, 1e9])] == [300, 299]
+    assert max(sizes_between(task, 100, 1e9, 20)) == 300
+
+
+def test_a_size_that_does_not_build_is_passed_over():
+    task = raising(lambda width: width in (64, 128, 1024))
+
+    assert size_near(task, num_params_at(task, 3000)).size == 3000
+    assert size_near(task, num_params_at(task, 129)).size == 129
+    assert {count.size for count in sizes_near(task, [num_params_at(task, 127)] * 3)} == {126, 127, 129}
 
 
 def test_named_sizes_are_the_only_ones():

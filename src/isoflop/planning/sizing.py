@@ -298,20 +298,25 @@ def _by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
 
 
 def _largest_below(task: Task, step: int, num_params: float) -> int:
-    """Largest k for which size k x step has at most `num_params`; 1 if none has."""
+    """Largest k for which size k x step builds with at most `num_params`; 1 if none does."""
+
+    def params(k: int) -> float:
+        return num_params_at(task, step * k) if _builds(task, step * k) else math.inf
+
     low, high = 1, 2
-    while num_params_at(task, step * high) <= num_params:
-        low, high = high, 2 * high
+    while params(high) <= num_params or params(high + 1) <= num_params:  # one size that does not build is not the end
+        low, high = high + (params(high) > num_params), 2 * high
     while high - low > 1:
-        middle = _where_power_law_meets(num_params, low, high, lambda k: num_params_at(task, step * k))
-        low, high = (middle, high) if num_params_at(task, step * middle) <= num_params else (low, middle)
+        middle = _where_power_law_meets(num_params, low, high, params)
+        low, high = (middle, high) if params(middle) <= num_params else (low, middle)
     return low
 
 
 def _where_power_law_meets(value: float, low: int, high: int, function: Callable[[int], float]) -> int:
     """A whole number strictly between low and high, near where the power law through both gives the value."""
     at_low, at_high = function(low), function(high)
-    share = math.log(value / at_low) / math.log(at_high / at_low) if at_high > at_low else 0.5
+    known = at_low < at_high < math.inf
+    share = math.log(value / at_low) / math.log(at_high / at_low) if known else 0.5
     return min(max(round(low * float((high / low) ** share)), low + 1), high - 1)
 
 
