@@ -20,6 +20,12 @@ from isoflop.fitting.points import Array
 from isoflop.runs import Run, RunSpec
 
 TARGET = 1e23
+WIDTH = 0.03
+"""Standard deviation of both exponents."""
+GUESS, GUESS_WIDTH = math.sqrt(TARGET / 6 / 20), 0.3
+"""N of 20 tokens per param at the target, and the standard deviation of the log of the best N around it."""
+FLOORS, REDUCIBLE = (1.5, 2.0), (0.8, 1.2)
+"""Of E, and of the reducible loss at 1e20 FLOPs, as public sweeps have it there."""
 LENGTH, NUM_WAVES = 1.8, 256
 TINY = 1e-4
 
@@ -41,6 +47,14 @@ KINDS = {
 }
 
 
+def law_through(E: float, N: float, R: float, alpha: float, beta: float) -> ChinchillaLaw:
+    """The law whose best size at the target is N, and whose reducible loss is R at the optimum of 1e20 FLOPs."""
+    a = beta / (alpha + beta)
+    there = N * (1e20 / TARGET) ** a
+    A, B = R * a * there**alpha, R * (1 - a) * (1e20 / 6 / there) ** beta
+    return ChinchillaLaw(E, A, B, alpha, beta)
+
+
 @dataclass(frozen=True, eq=False)
 class World:
     law: ChinchillaLaw
@@ -57,13 +71,10 @@ class World:
     def drawn(cls, name: str, seed: int) -> "World":
         kind, random = KINDS[name], np.random.default_rng([seed, *name.encode()])
         alpha, beta = random.permutation(kind.exponents) if name == "asymmetric" else kind.exponents
-        alpha, beta, E = random.normal(alpha, 0.03), random.normal(beta, 0.03), random.uniform(1.5, 2)
-        N = math.sqrt(TARGET / 6 / 20) * math.exp(random.normal(0, 0.3))
-        # The reducible loss is 1 at 1e20 FLOPs, as in public sweeps.
-        a, C = beta / (alpha + beta), 1e20 / TARGET
-        there, R = N * C**a, random.uniform(0.8, 1.2)
-        A, B = R * a * there**alpha, R * (1 - a) * (1e20 / 6 / there) ** beta
-        law = ChinchillaLaw(E, A, B, alpha, beta)
+        alpha, beta, E = random.normal(alpha, WIDTH), random.normal(beta, WIDTH), random.uniform(*FLOORS)
+        N = GUESS * math.exp(random.normal(0, GUESS_WIDTH))
+        R = random.uniform(*REDUCIBLE)
+        law = law_through(E, N, R, alpha, beta)
         waves, phases = random.normal(0, 1 / LENGTH, (2, NUM_WAVES)), random.uniform(0, 2 * math.pi, NUM_WAVES)
         return cls(law, kind, N, kind.misfit * (R + E) / R, waves, phases, random)
 

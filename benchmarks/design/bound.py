@@ -1,0 +1,195 @@
+"""What an answer must waste, however it is found: a fit that knows the worlds it is asked about, on limited runs.
+
+    OMP_NUM_THREADS=1 python benchmarks/design/bound.py [--repetitions 200] [--workers 2]
+
+isoflop       the runs of isoflop.plan(target=, spend=), answered by isoflop's default fit (design-simulated.md)
+perfect fit   the same runs in the same worlds, answered by a fit that knows the noise, the size and the length of the
+              misfit, and how the laws are drawn: only the loss of each run is news to it
+best runs     what the perfect fit would waste after the 30 runs that tell it most, to first order: within the limits of
+              isoflop's design (no run below 1/300 of the largest, tokens per param within ÷10 and x32 of the best), and
+              without limits (1/100,000 and x/÷120), which laws of real models do not hold for
+
+No tool knows that much, so that none reaches less waste with runs within the limits.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import worlds
+from scipy.optimize import least_squares
+from simulated import gathered, sequential, tail
+from worlds import KINDS, LENGTH, TARGET, Kind, World, law_through
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
+from tables import markdown, write
+
+from isoflop.fitting.points import Array
+from isoflop.planning.design import CAP, CAP_RUNS, LEVELS, NUM_SIZES, RATIO_REACH, SPAN
+from isoflop.runs import Run
+from isoflop.text import percent
+
+SPENDS = {0.35: (1.037, 3), 0.06: (0.29959, 5), 0.02: (0.099863, 5)}
+"""Shares of the target's FLOPs: of a sweep, and of the grid with so many times as much that it is to equal."""
+NUM_RUNS = 30
+NO_LIMITS = (1e5, (120.0, 120.0))
+NUM_WAVES = 2001
+
+
+def middle_of(kind: Kind) -> tuple[Array, Array]:
+    """Mean and standard deviation of the numbers of a kind's laws: E, log best N, reducible loss, alpha, beta."""
+    uniform = [(np.mean(ends), np.ptp(ends) / math.sqrt(12)) for ends in (worlds.FLOORS, worlds.REDUCIBLE)]
+    exponents = [(exponent, worlds.WIDTH) for exponent in kind.exponents]
+    rows = [uniform[0], (math.log(worlds.GUESS), worlds.GUESS_WIDTH), uniform[1], *exponents]
+    mean, width = np.array(rows, dtype=float).T
+    return mean, width
+
+
+def log_loss(numbers: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Log of a law's loss at places (log N, log D), and what of the loss is reducible there."""
+    E, log_best, R, alpha, beta = numbers
+    law = law_through(E, math.exp(log_best), R, alpha, beta)
+    reducible = law.A * np.exp(-alpha * x) + law.B * np.exp(-beta * y)
+    return np.log(E + reducible), reducible / (E + reducible)
+
+
+def kernel(x: Array, y: Array, other_x: Array, other_y: Array) -> Array:
+    """Correlation of the misfit between places."""
+    return np.asarray(np.exp(-0.5 * ((x[:, None] - other_x) ** 2 + (y[:, None] - other_y) ** 2) / LENGTH**2))
+
+
+# -- the perfect fit -----------------------------------------------------------------------------------------------
+
+
+def perfect(world: World, runs: Sequence[Run]) -> float:
+    """N of the optimum at the target by a fit that knows how its world was drawn."""
+    x, y = np.log([(run.num_params, run.num_tokens) for run in runs]).T
+    loss = np.log([run.loss for run in runs])
+    mean, width = middle_of(world.kind)
+    numbers, smooth = mean, world.size**2 * kernel(x, y, x, y)
+
+    def covariance() -> Array:
+        share = log_loss(numbers, x, y)[1]
+        return np.asarray(np.outer(share, share) * smooth + world.kind.noise**2 * np.eye(len(x)))
+
+    def away(numbers: Array, whitener: Array) -> Array:
+        return np.concatenate([whitener @ (loss - log_loss(numbers, x, y)[0]), (numbers - mean) / width])
+
+    for _ in range(3):  # the misfit counts as the loss is reducible, which the numbers say
+        whitener = np.linalg.inv(np.linalg.cholesky(covariance()))
+        numbers = least_squares(away, numbers, x_scale=width, method="lm", args=(whitener,)).x
+    middle, share = log_loss(numbers, x, y)
+    left = share * np.linalg.solve(covariance(), loss - middle)
+    at_x = numbers[1] + np.linspace(-1.5, 1.5, NUM_WAVES)
+    at_y = math.log(TARGET / 6) - at_x
+    misfit = world.size**2 * kernel(at_x, at_y, x, y) @ left
+    law, reducible = log_loss(numbers, at_x, at_y)
+    return math.exp(at_x[np.argmin(np.exp(law) * (1 + reducible * np.expm1(misfit)))])
+
+
+def wasted(case: tuple[str, float, int]) -> float:
+    """Waste of the perfect fit in one world of a kind, after the runs that isoflop makes there."""
+    kind, spend, seed = case
+    with np.errstate(all="ignore"):
+        world = World.drawn(kind, seed)
+        return world.waste(perfect(world, sequential(world, spend * TARGET, 1.0)))
+
+
+# -- the best runs -------------------------------------------------------------------------------------------------
+
+
+def least_waste(kind: Kind, spend: float, span: float, reach: tuple[float, float]) -> float:
+    """Waste that nine of ten perfect fits stay below after the runs that tell them most, in the kind's middle world."""
+    mean, _ = middle_of(kind)
+    x, y = candidates(mean, spend, span, reach)
+    joint = joint_covariance(kind, x, y)
+    flops, left = 6 * np.exp(x + y), spend
+    for remaining in range(NUM_RUNS, 0, -1):
+        gain = joint[0, 1:] ** 2 / (np.diag(joint)[1:] + kind.noise**2)
+        gain[flops > min(CAP, CAP_RUNS / remaining) * left] = 0
+        best = int(np.argmax(gain))
+        column = joint[:, best + 1]
+        joint = joint - np.outer(column, column) / (column[best + 1] + kind.noise**2)
+        left -= flops[best]
+    # To second order half (alpha + beta) times the square of the log error, which is normal: 1.645 deviations.
+    return 1 - math.exp(-0.5 * (mean[3] + mean[4]) * 1.645**2 * joint[0, 0])
+
+
+def candidates(mean: Array, spend: float, span: float, reach: tuple[float, float]) -> tuple[Array, Array]:
+    """Log N and log D of what may be trained."""
+    alpha, beta = mean[3:]
+    levels = np.log(CAP * spend / 6) - math.log(LEVELS) * np.arange(0, math.log(span) / math.log(LEVELS))
+    best = mean[1] + beta / (alpha + beta) * (levels - math.log(TARGET / 6))
+    away = np.linspace(-0.5 * math.log(reach[1]), 0.5 * math.log(reach[0]), NUM_SIZES)
+    x = best[:, None] + away
+    return x.ravel(), (levels[:, None] - x).ravel()
+
+
+def joint_covariance(kind: Kind, x: Array, y: Array) -> Array:
+    """Of log N_opt at the target (first) and the log losses of runs without their noise, before any is made."""
+    mean, width = middle_of(kind)
+    best, (alpha, beta) = mean[1], mean[3:]
+    share = log_loss(mean, x, y)[1]
+    size = kind.misfit * (mean[2] + mean[0]) / mean[2]
+    step = 1e-4
+    slopes = [
+        (log_loss(mean + move, x, y)[0] - log_loss(mean - move, x, y)[0]) / (2 * step)
+        for move in step * np.eye(len(mean))
+    ]
+    of_best = np.eye(len(mean))[:, 1:2]  # the best N at the target is one of the numbers
+    columns = np.concatenate([of_best, np.array(slopes)], axis=1) * width[:, None]
+    joint = columns.T @ columns
+    at = np.array([best]), np.array([math.log(TARGET / 6) - best])
+    toward = kernel(*at, x, y)[0] * ((x - at[0]) - (y - at[1])) / LENGTH**2
+    joint[0, 0] += 2 * (size / LENGTH / (alpha * beta)) ** 2
+    joint[0, 1:] -= size**2 * share * toward / (alpha * beta)
+    joint[1:, 0] = joint[0, 1:]
+    joint[1:, 1:] += size**2 * np.outer(share, share) * kernel(x, y, x, y)
+    return np.asarray(joint)
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def rows(repetitions: int, workers: int) -> list[list[str]]:
+    found, lines = gathered(), []
+    with ProcessPoolExecutor(workers) as pool:
+        for kind in ("mild", "strong"):
+            for spend, (grid, fewer) in SPENDS.items():
+                perfects = list(pool.map(wasted, [(kind, spend, seed) for seed in range(repetitions)], chunksize=4))
+                least = partial(least_waste, KINDS[kind], spend * TARGET)
+                wastes = [
+                    tail(found[kind, "grid + Approach 3", f"{grid:.5g}", "1"]),
+                    tail(found[kind, "sequential", f"{spend:.5g}", "1"]),
+                    float(np.quantile(perfects, 0.9)),
+                    least(SPAN, RATIO_REACH),
+                    least(*NO_LIMITS),
+                ]
+                lines.append([kind, f"{spend}", f"{fewer}x", *(percent(waste) for waste in wastes)])
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    head = ["world", "spend", "grid's spend", "grid + Approach 3", "isoflop", "perfect fit", "best runs", "no limits"]
+    write(
+        "design-bound.md",
+        "What an answer must waste, however it is found",
+        f"python benchmarks/design/bound.py --repetitions {given.repetitions}",
+        "```\n" + (__doc__ or "").split("\n\n", 2)[2].strip() + "\n```",
+        "Waste that nine of ten sweeps stay below. Spends are shares of the target's FLOPs; the grid has 3x as many "
+        "where the target lies 13x beyond its largest run, and 5x as many at 45x and 135x.",
+        markdown(head, rows(given.repetitions, given.workers)),
+    )
+
+
+if __name__ == "__main__":
+    main()
