@@ -34,7 +34,7 @@ from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.screening import screen
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.fitting.waste import wasted_share
+from isoflop.fitting.waste import expected_waste
 from isoflop.planning.design import next_stage
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Stage
@@ -106,10 +106,10 @@ def outcome(method: str, world: World, spend: float, off: float) -> tuple[float,
     best = float(solved.law.optimum(TARGET)[0])
     sizes = draws.optimum(TARGET)[0]
     truth = world.optimum()
-    predicted = np.asarray(wasted_share(draws, best, TARGET))
+    predicted = float(expected_waste(solved.law, draws, best, TARGET))
     covered = np.nanquantile(sizes, 0.05) <= truth <= np.nanquantile(sizes, 0.95)
     waste = world.waste(best) if math.isfinite(best) else 1.0
-    return abs(math.log(best / truth)), waste, float(np.nanmean(predicted)), float(covered), used, len(runs)
+    return abs(math.log(best / truth)), waste, predicted, float(covered), used, len(runs)
 
 
 GRIDS = [GRID_SIZES * float(GRID_BUDGETS.sum()) / beyond for beyond in BEYOND]

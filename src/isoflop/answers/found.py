@@ -3,6 +3,7 @@
 C FLOPs, N params; paid: tokens that C pays for, those trained on and what serving is worth.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.inverses import flops_for, require_answer
 from isoflop.fitting.laws import CostPerToken
-from isoflop.fitting.waste import wasted_share
+from isoflop.fitting.waste import expected_waste, wasted_share
 
 __all__ = ["Found", "Place", "find"]
 
@@ -55,10 +56,13 @@ class Found:
 
     @property
     def regret(self) -> Estimate:
-        """Share of C that the middle's size wastes if a draw is true; NaN where the law says nothing about the loss."""
-        wasted = wasted_share(self.draws.law, float(self.middle.N), self.middle.C, self.cost)
-        finite = np.array([np.nan]) if wasted is None else wasted[np.isfinite(wasted)]
-        return estimate(float(finite.mean()) if len(finite) else np.nan, finite, self.level)
+        """Share of C that the middle's size is expected to waste; NaN where the law says nothing about the loss."""
+        N, C = float(self.middle.N), self.middle.C
+        wasted = wasted_share(self.draws.law, N, C, self.cost)
+        if wasted is None:
+            return estimate(math.nan, np.array([math.nan]), self.level)
+        expected = float(expected_waste(self.middle.law, self.draws.law, N, C, self.cost))
+        return estimate(expected, wasted[np.isfinite(wasted)], self.level)
 
 
 def find(fit: Fit, conditions: Conditions, cost: CostPerToken | None, question: str, value: float) -> Found:

@@ -23,7 +23,7 @@ from isoflop.fitting.points import Points
 from isoflop.fitting.screening import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.fitting.waste import wasted_share
+from isoflop.fitting.waste import expected_waste
 from isoflop.planning.pilot import pilot, repair
 from isoflop.planning.places import Ladder, Place, Stage
 from isoflop.runs import Run
@@ -85,8 +85,8 @@ class Known:
     @property
     def waste(self) -> float:
         """Expected share of the target's compute that its recommendation wastes."""
-        shares = np.asarray(wasted_share(self.draws, self.best[0], self.target, self.cost), float)
-        return float(np.mean(shares[np.isfinite(shares)])) if np.isfinite(shares).any() else 1.0
+        share = float(expected_waste(self.law, self.draws, self.best[0], self.target, self.cost))
+        return share if math.isfinite(share) else 1.0
 
     def factor(self, level: float) -> float:
         """x/÷ half-width of the interval of N_opt at the target."""

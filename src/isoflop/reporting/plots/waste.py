@@ -10,7 +10,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.laws import CostPerToken
-from isoflop.fitting.waste import band, wasted_share
+from isoflop.fitting.waste import band, expected_waste, wasted_share
 from isoflop.reporting.axes import TEXT_SIZE, counts, new_axes, percents, tidy
 from isoflop.reporting.colours import BLUE, INK, PAPER
 
@@ -35,7 +35,7 @@ def wastes(fit: Fit, flops: float, sizes: NDArray[np.float64], cost: CostPerToke
         drawn = wasted_share(fit.resamples, sizes[:, None], flops, cost)
     drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
     low, high = np.quantile(drawn, [0.25, 0.75], axis=1)
-    return np.stack([sure, drawn.mean(axis=1), low, high], axis=1)
+    return np.stack([sure, expected_waste(fit.law, fit.resamples, sizes, flops, cost), low, high], axis=1)
 
 
 def regret_curve(fit: Fit, flops: float, ax: Axes | None = None, *, cost: CostPerToken | None = None) -> Axes:
