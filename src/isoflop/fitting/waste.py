@@ -46,8 +46,8 @@ def expected_waste(law: Any, draws: Any, N: Any, C: float, flops_per_token: Cost
 
     On either side of the law's the log of the optimum is held to be normal, as wide as the draws' 90 % interval, and
     the law's valley to move with it. The mean of what the draws themselves say is ruled by the few that hardly know
-    their slope: in simulated sweeps with a misfit (benchmarks/design) it is 1.4 times what is wasted at the median, this
-    1.1 times, and .75 to 1.3 times where the sweep had a sixteenth of the target's FLOPs or less.
+    their slope: in simulated sweeps with a misfit (benchmarks/design) it is 1.4 times what is wasted at the median,
+    this 1.1 times, and .75 to 1.3 times where the sweep had a sixteenth of the target's FLOPs or less.
     """
     if wasted_share(law, N, C, flops_per_token) is None:
         return None
