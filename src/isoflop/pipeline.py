@@ -39,7 +39,7 @@ def find_optimal(
     store: str | os.PathLike[str] | Store,
     executor: Executor | None = None,
     step: Callable[..., Any] | None = None,
-    sizes: Sequence[int | float | str] | None = None,
+    sizes: Sequence[int | float | str | tuple[int | float | str, ...]] | None = None,
     unit: str = "token",
     hardware: str | None = None,
     design: Design = "sequential",

@@ -10,7 +10,7 @@ from typing import Literal
 
 __all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status"]
 
-SizeValue = int | float | str
+SizeValue = int | float | str | tuple[int | float | str, ...]
 Status = Literal["completed", "diverged", "failed"]
 CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""

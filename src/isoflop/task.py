@@ -1,7 +1,7 @@
 """Task: what to scale. The user's model class, the name of its size parameter, data and loss, as one value."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ class Task:
     unit: word for one target in tables ("token", "image", "byte").
     loss_unit: what the loss is measured in ("nats/token", "bits/byte"), shown beside it; None shows nothing.
     bytes_per_token: mean bytes of text that a target stands for; losses in nats are then shown in bits per byte too.
-    sizes: the sizes that may be planned; None lets isoflop find which values build.
+    sizes: the sizes that may be planned, numbers, names or tuples of them; None lets isoflop find which values build.
     fingerprint: stands for model, loss and data in run ids; None lets isoflop compute it.
     num_params, flops_per_token: functions of a built model that replace isoflop's own counts.
     count_tokens: function of a batch that replaces the count of loss targets.
@@ -48,7 +48,7 @@ class Task:
     unit: str = "token"
     loss_unit: str | None = None
     bytes_per_token: float | None = None
-    sizes: Sequence[int | float | str] | None = None
+    sizes: Sequence[int | float | str | tuple[int | float | str, ...]] | None = None
     fingerprint: str | None = None
     num_params: Callable[[Any], int] | None = None
     flops_per_token: Callable[[Any], float] | None = None
@@ -76,10 +76,8 @@ class Task:
             )
         if not isinstance(self.recipe, Recipe):
             raise ContractError(f"Task: recipe must be an isoflop.Recipe, but got {type(self.recipe).__name__}.")
-        if self.sizes is not None and len(self.sizes) == 0:
-            raise ContractError(
-                "Task: sizes must name at least one size, but got none; leave it out to have sizes found."
-            )
+        if self.sizes is not None:
+            object.__setattr__(self, "sizes", _plain_sizes(self.sizes))
         if self.metrics and self.step is not None:
             raise ContractError(
                 "Task: metrics are functions of outputs and targets, which step(model, batch) does not show; give "
@@ -101,7 +99,7 @@ class Task:
                 f"leave one of them out."
             )
 
-    def kwargs_for(self, size: int | float | str) -> dict[str, Any]:
+    def kwargs_for(self, size: Any) -> dict[str, Any]:
         """Keyword arguments that build the model at a size."""
         sized = {self.size_param: size} if isinstance(self.size_param, str) else dict(self.size_param(size))
         return {**self.model_kwargs, **sized}
@@ -109,6 +107,33 @@ class Task:
     def with_fingerprint(self, fingerprint: str) -> "Task":
         """The same task with its fingerprint filled in."""
         return replace(self, fingerprint=fingerprint)
+
+
+def _plain_sizes(sizes: Any) -> tuple[Any, ...]:
+    """Sizes as plain values, which a store can write and read: lists are made tuples, numbers of NumPy Python's."""
+    given = () if isinstance(sizes, str) or not isinstance(sizes, Iterable) else sizes
+    plain = tuple(_plain_size(size) for size in given)
+    if not plain:
+        raise ContractError(
+            f"Task: sizes must name at least one size, but got {sizes!r}; leave it out to have sizes found."
+        )
+    return plain
+
+
+def _plain_size(size: Any) -> int | float | str | tuple[int | float | str, ...]:
+    if isinstance(size, list | tuple):
+        return tuple(_plain_part(part) for part in size)
+    return _plain_part(size)
+
+
+def _plain_part(size: Any) -> int | float | str:
+    value: Any = size.item() if hasattr(size, "item") else size
+    if not isinstance(value, int | float | str):
+        raise ContractError(
+            f"Task: each of sizes must be a number, a name, or a tuple of them, but got {size!r}; name the sizes, and "
+            f"let size_param be a function name -> keyword arguments."
+        )
+    return value
 
 
 def _is_module(value: object) -> bool:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -255,3 +256,24 @@ def test_a_tensor_dataset_is_gathered_at_once_to_what_collating_gives():
     fast, slow = source.gather([7, 3, 3]), source.collate([data[7], data[3], data[3]])
     assert type(fast) is type(slow)
     assert all(torch.equal(one, other) for one, other in zip(fast, slow, strict=True))
+
+
+@pytest.mark.parametrize("sizes", [[4, 8], np.array([4, 8]), (size for size in (4, 8))])
+def test_sizes_are_kept_as_plain_numbers(sizes):
+    kept = mlp_task(sizes=sizes).sizes
+    assert kept == (4, 8)
+    assert all(type(size) is int for size in kept)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([], "must name at least one size"),
+        ("abc", "must name at least one size, but got 'abc'"),
+        ([{"width": 4}], "each of sizes must be a number, a name, or a tuple of them, but got {'width': 4}"),
+        ([(4, (1, 2))], "each of sizes must be"),
+    ],
+)
+def test_sizes_that_no_store_can_hold_are_refused(sizes, message):
+    with pytest.raises(isoflop.ContractError, match=message):
+        mlp_task(sizes=sizes)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from sweeps import LAW, a_run, a_sweep
 
 from isoflop.errors import DataError
 from isoflop.fitting.fit import fit
+from isoflop.fitting.influence import Influence
 from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.parametric import Parametric
@@ -55,6 +57,19 @@ def test_three_spoilt_runs_are_named_and_hardly_move_the_answer():
     assert found.influence is not None
     assert {run.id for run in found.influence.runs} == {bad[i].id for i in spoilt}
     assert any("standard deviations off the law of the others" in note for note in found.notes)
+
+
+def test_runs_are_named_even_where_one_law_alone_has_no_best_size():
+    class NoValley:
+        def optimum(self, flops):
+            return 0.0, math.inf
+
+    law, other = ChinchillaLaw(1.8, 480, 2085, 0.35, 0.37), ChinchillaLaw(1.8, 400, 2085, 0.35, 0.37)
+    odd = Influence((a_run(1e8, 1e9, 3.0),), law, other, plain=(NoValley(), other))
+
+    assert "instead of" in odd.note(1e21)
+    assert "one law alone" not in odd.note(1e21)
+    assert "would be" in replace(odd, law=NoValley()).note(1e21)
 
 
 def test_a_clean_sweep_has_nothing_to_doubt():

@@ -6,7 +6,7 @@ import pytest
 from staged import LADDER, LAW, TARGET, made
 
 import isoflop
-from isoflop.planning.design import next_stage
+from isoflop.planning.design import Known, next_stage
 from isoflop.planning.outlook import Outlook
 from tasks import mlp_task
 
@@ -35,6 +35,16 @@ def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spen
         assert 1 < one.factor < 2
         assert 0 < one.waste < 0.1
     assert large.waste < small.waste
+
+
+def test_data_that_allow_no_run_of_a_stage_end_the_simulation():
+    little = replace(LADDER, most_tokens=1e3)
+    assert Outlook(TARGET, little, spend=1e18).expected(pilot(1e18)[:2]) is None
+
+
+def test_laws_without_an_optimum_promise_nothing():
+    nowhere = Known(LAW, replace(LAW, A=np.full(3, np.nan)), LADDER.cost, TARGET)
+    assert nowhere.factor(0.9) == math.inf
 
 
 def test_the_expectation_is_the_same_each_time():

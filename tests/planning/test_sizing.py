@@ -134,6 +134,53 @@ def test_a_size_that_does_not_build_is_passed_over():
     assert {count.size for count in sizes_near(task, [num_params_at(task, 127)] * 3)} == {126, 127, 129}
 
 
+def test_a_model_that_grows_no_further_has_no_larger_sizes():
+    task = mlp_task(model=lambda width: MLP(min(width, 100)))
+
+    assert size_near(task, 1e9).size == 100
+    assert [count.size for count in sizes_near(task, [1e9, 1e9, 1e9])] == [100, 99, 98]
+    assert max(sizes_between(task, 100, 1e9, 20)) == 100
+
+
+class ReadsValues(MLP):
+    """Its constructor reads a value, which the meta device does not have, and ties a weight."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.rate = torch.linspace(0, 0.5, 3)[-1].item()
+        self.square = nn.Linear(width, width)
+        self.tied = nn.Linear(width, width)
+        self.tied.weight = self.square.weight
+
+    def forward(self, x):
+        return self.out(self.tied(torch.relu(self.hidden(x))) * self.rate)
+
+
+def test_a_constructor_that_reads_values_is_counted_at_every_size():
+    task = mlp_task(model=ReadsValues)
+    small, large = count_size(task, 16), count_size(task, 2**13)
+
+    assert small.num_params == sum(p.numel() for p in ReadsValues(16).parameters())
+    assert large.num_params == 2**26 + 15 * 2**13 + 4  # more than are built on the CPU to be counted
+    assert not small.notes
+    assert not large.notes
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
+
+
+def test_a_named_size_that_does_not_build_is_left_out_and_named():
+    task = mlp_task(model=lambda name: MLP({"S": 4, "M": 40}[name]), size_param="name", sizes=["XL", "S", "M"])
+
+    assert smallest_size(task) == "S"
+    found = sizes_near(task, [50, 500, 5e3])
+    assert [count.size for count in found] == ["S", "M"]
+    assert "Size XL is left out: it raised KeyError: 'XL'." in found[0].notes
+
+
+def test_named_sizes_none_of_which_builds_are_refused():
+    with pytest.raises(isoflop.PlanError, match=r"None of the sizes .* builds: 'XL' raises KeyError"):
+        smallest_size(mlp_task(model=lambda name: MLP({}[name]), size_param="name", sizes=["XL"]))
+
+
 def test_named_sizes_are_the_only_ones():
     task = mlp_task(sizes=[3, 30, 300])
     assert {count.size for count in sizes_near(task, [50, 500, 5e3, 5e4])} == {3, 30, 300}

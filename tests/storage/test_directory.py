@@ -35,6 +35,11 @@ def store(request, tmp_path):
     return DirectoryStore(tmp_path / "store") if request.param == "directory" else MemoryStore()
 
 
+def test_a_size_of_several_numbers_comes_back_as_it_was():
+    run = replace(RUN, spec=replace(SPEC, size=(64, 4)))
+    assert load_run(dump_run(run)).size == (64, 4)
+
+
 def test_a_store_is_one(store):
     assert isinstance(store, Store)
 

@@ -1,7 +1,8 @@
 """What isoflop asks of a model class: it builds at a size, and its parameters can be counted."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,14 +19,39 @@ def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Modul
 
     Raises ContractError where the class gives something else than a module. What the class itself raises passes.
     """
-    with torch.device(device):
-        model = task.model(**task.kwargs_for(size))
+    kwargs = task.kwargs_for(size)
+    try:
+        with torch.device(device):
+            model = task.model(**kwargs)
+    except Exception:
+        if torch.device(device).type != "meta":
+            raise
+        with _params_on_meta():  # the constructor may read values, such as drop rates from torch.linspace
+            model = task.model(**kwargs)
+        model = model.to("meta") if isinstance(model, nn.Module) else model
     if not isinstance(model, nn.Module):
         raise ContractError(
             f"model must build a torch.nn.Module, but {_name(task.model)} gave {type(model).__name__}; "
             f"pass the class or factory of the network itself."
         )
     return model
+
+
+@contextmanager
+def _params_on_meta() -> Iterator[None]:
+    """Modules that are built here keep no values of their parameters; all other tensors have theirs."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta:  # one that is has been registered before: it is tied
+            param = nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def check_size_param(task: Task) -> None:

@@ -51,10 +51,13 @@ class Influence:
         )
         now, then = _sizes(self.law, self.without, flops)
         told = f"the best size at {text.flops(flops)} FLOPs would be {_change(now, then)}"
-        if abs(math.log(now / then)) < SMALL:
+        if _is_one(now, then) and abs(math.log(now / then)) < SMALL:
             told = f"the answer would be the same within {100 * SMALL:.0f} %"
-        aside = "" if self.plain is None else f" (that of one law alone: {_change(*_sizes(*self.plain, flops))})"
-        return f"{head}; without {them} {told}{aside}."
+        return f"{head}; without {them} {told}{self._aside(flops)}."
+
+    def _aside(self, flops: float) -> str:
+        sizes = () if self.plain is None else _sizes(*self.plain, flops)
+        return f" (that of one law alone: {_change(*sizes)})" if sizes and _is_one(*sizes) else ""
 
 
 def find_influence(points: Points, solved: Solved, approach: Approach, *, flops: float) -> Influence | None:
@@ -105,7 +108,13 @@ def _sizes(law: Any, without: Any, flops: float) -> tuple[float, float]:
 
 
 def _change(now: float, then: float) -> str:
-    return f"{text.count(then)} instead of {text.count(now)}, {100 * (then / now - 1):+.0f} %"
+    change = f", {100 * (then / now - 1):+.0f} %" if _is_one(now, then) else ""
+    return f"{text.count(then)} instead of {text.count(now)}{change}"
+
+
+def _is_one(*sizes: float) -> bool:
+    """Whether laws have a best size: that of a law without a valley is 0 or infinite."""
+    return all(0 < size < math.inf for size in sizes)
 
 
 def _far_off(points: Points, solved: Solved) -> tuple[NDArray[np.bool_], Array]:

@@ -96,11 +96,13 @@ class Outlook:
                 stage = lean_stage(runs, self.ladder, spend=self.spend)
             else:
                 stage = next_stage(runs, self.ladder, target=self.target, spend=self.spend)
-            if stage.finished:
+            if not stage.places:  # finished, or the data allows none of them
                 break
             runs += [world.run(place) for place in stage.places]
         known = known_of(runs, self.ladder, self.target)
-        return None if known is None else (known.factor(LEVEL), known.waste)
+        if known is None or not math.isfinite(known.factor(LEVEL)):
+            return None
+        return known.factor(LEVEL), known.waste
 
 
 @dataclass(frozen=True, eq=False)

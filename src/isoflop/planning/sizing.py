@@ -5,6 +5,7 @@ meta device cannot run (data-dependent shapes, `.item()`) is counted on small CP
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -237,12 +238,13 @@ def size_near(task: Task, num_params: float, *, most: float | None = None) -> Si
 def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
     """One real size per wanted N, each used once, in the order of `wanted`; fewer where there are not as many sizes.
 
-    The first of them notes the sizes that build but cannot be counted, and so are left out.
+    The first of them notes the sizes that are left out: named ones that do not build, others that cannot be counted.
 
     Raises PlanError where none can be counted.
     """
     chosen: dict[Any, SizeCount] = {}
-    failed: dict[Any, str] = {}
+    unbuilt = [size for size in task.sizes or () if not _builds(task, size)]
+    failed = {size: f"Size {size} is left out: it raised {_count_or_reason(task, size)}." for size in unbuilt}
     for num_params in wanted:
         for size in _by_distance(task, num_params, keep=len(wanted)):
             if size in chosen or size in failed:
@@ -277,7 +279,10 @@ def sizes_between(task: Task, low: float, high: float, number: int) -> list[Any]
 def smallest_size(task: Task) -> Any:
     """The smallest size that builds and takes a batch."""
     if task.sizes is not None:
-        return min(task.sizes, key=lambda size: num_params_at(task, size))
+        built = [size for size in task.sizes if _builds(task, size)]
+        if not built:
+            raise PlanError(_no_size_message(task))
+        return min(built, key=lambda size: num_params_at(task, size))
     return _lattice(task)
 
 
@@ -294,7 +299,12 @@ def _by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
     middle = _largest_below(task, step, num_params)
     below = (step * k for k in range(middle, max(0, middle - keep - 1), -1))
     above = (step * k for k in range(middle + 1, middle + keep + 2))
-    yield from merge(*((size for size in side if _builds(task, size)) for side in (below, above)), key=distance)
+    sides = ((size for size in side if _builds(task, size)) for side in (below, above))
+    yielded = set[int]()
+    for size in merge(*sides, key=distance):
+        if num_params_at(task, size) not in yielded:  # a model that grows no further is the same at more sizes
+            yielded.add(num_params_at(task, size))
+            yield size
 
 
 def _largest_below(task: Task, step: int, num_params: float) -> int:
@@ -306,10 +316,17 @@ def _largest_below(task: Task, step: int, num_params: float) -> int:
     low, high = 1, 2
     while params(high) <= num_params or params(high + 1) <= num_params:  # one size that does not build is not the end
         low, high = high + (params(high) > num_params), 2 * high
+        if params(high) <= params(low):  # it grows no further
+            return _first_of(params, params(low), low)
     while high - low > 1:
         middle = _where_power_law_meets(num_params, low, high, params)
         low, high = (middle, high) if params(middle) <= num_params else (low, middle)
     return low
+
+
+def _first_of(function: Callable[[int], float], value: float, last: int) -> int:
+    """Smallest k up to `last` for which a function that never falls has a value."""
+    return bisect_left(range(1, last), value, key=function) + 1
 
 
 def _where_power_law_meets(value: float, low: int, high: int, function: Callable[[int], float]) -> int:
@@ -383,6 +400,9 @@ def _builds(task: Task, size: Any) -> bool:
 
 
 def _no_size_message(task: Task) -> str:
+    if task.sizes is not None:
+        reason = _count_or_reason(task, task.sizes[0])
+        return f"None of the sizes of Task(sizes=) builds: {task.sizes[0]!r} raises {reason}; name sizes that do."
     try:
         count_size(task, 64)
         reason = "no step between sizes works throughout (for example, only powers of two do)"

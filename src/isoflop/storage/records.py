@@ -61,7 +61,8 @@ def _number(value: float | None) -> float:
 
 
 def _spec(data: Mapping[str, Any]) -> RunSpec:
-    return _build(RunSpec, data)
+    size = data.get("size")
+    return _build(RunSpec, {**data, "size": tuple(size) if isinstance(size, list) else size})
 
 
 def _build(kind: type[T], data: Mapping[str, Any]) -> T:
