@@ -89,9 +89,12 @@ class Known:
         return share if math.isfinite(share) else 1.0
 
     def factor(self, level: float) -> float:
-        """x/÷ half-width of the interval of N_opt at the target."""
+        """x/÷ half-width of the interval of N_opt at the target; infinite where no draw has an optimum."""
         sizes = np.asarray(self.draws.optimum(self.target, self.cost)[0], float)
-        low, high = np.nanquantile(sizes[np.isfinite(sizes)], [(1 - level) / 2, (1 + level) / 2])
+        sizes = sizes[np.isfinite(sizes)]
+        if not len(sizes):
+            return math.inf
+        low, high = np.quantile(sizes, [(1 - level) / 2, (1 + level) / 2])
         return math.sqrt(float(high / low))
 
 
