@@ -229,6 +229,14 @@ def test_a_plan_is_told_for_named_hardware(run, own_task):
     assert values["money"] == pytest.approx(0.5 * values["device_hours"])
 
 
+def test_a_refusal_names_the_option_that_lifts_it(run, own_task):
+    code, _, err = run("plan", "own_task:task", "--target=1e15", "--spend=1e8")
+
+    assert code == 2
+    assert "spend more, or say --allow-far." in err
+    assert "allow_far" not in err
+
+
 def test_a_plan_is_centred_on_what_was_run_so_far(run, own_task, table):
     with_runs = run("plan", "own_task:task", "--budget=1e6", "--runs", table)
     without = run("plan", "own_task:task", "--budget=1e6")

@@ -65,6 +65,20 @@ def test_accelerators_without_the_precision_are_left_out(run):
     assert set(rows(run("1e21", "--precision", "tf32")[1])) < set(rows(run("1e21")[1]))
 
 
+def test_a_precision_is_taken_in_any_case(run):
+    assert run("1e21", "--precision", "FP8") == run("1e21", "--precision", "fp8")
+    assert "H100 SXM" in rows(run("1e21", "--precision", "FP8")[1])
+
+
+def test_a_bare_number_names_the_accelerator_to_tell_it_for(run):
+    assert list(rows(run("1e21", "--on", "4090")[1])) == ["RTX 4090"]
+
+
+def test_small_money_and_huge_hours_fit_their_cells(run):
+    assert "less than $0.01" in run("1e15", "--on", "H100", "--price", "2.5")[1]
+    assert max(map(len, rows(run("1e300", "--mfu", "40%")[1]).values())) < 100
+
+
 def test_json_holds_the_same_numbers_as_python(run):
     values = json.loads(run(PHRASE, "--price", "2.5", "--on", "64xH100", "--json")[1])
     found = parse_compute(PHRASE, price=2.5)
@@ -79,6 +93,9 @@ def test_json_holds_the_same_numbers_as_python(run):
         (("8xH10 for 3 days",), "is it H100 SXM?"),
         (("1e21", "--on", "3 days"), "Hardware is written as"),
         (("1e21", "--mfu", "40"), "MFU is a share of the peak"),
+        (("1e21", "--precision", "fp64"), "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'"),
+        (("1e21", "--price", "0"), "price per hour must be above 0"),
+        (("8xH100 for 1e500 days",), "not forever"),
         (("a lot",), "A budget is written as"),
     ],
 )

@@ -43,6 +43,22 @@ def test_a_number_keeps_its_significant_digits(value, written):
     assert text.number(value) == written
 
 
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        (0, "$0.00"),
+        (0.00175, "less than $0.01"),
+        (0.5, "$0.50"),
+        (99.999, "$100.00"),
+        (1440.2, "$1,440"),
+        (1e300, "$1.00e+300"),
+    ],
+)
+def test_money_is_written_to_the_cent_where_it_is_small_and_with_an_exponent_where_it_is_huge(amount, written):
+    assert text.money(amount) == written
+    assert text.money(amount, "€") == written.replace("$", "€")
+
+
 def test_shares_and_intervals_read_as_prose():
     assert text.percent(0.0213) == "2.1 %"
     assert text.interval(61e9, 88.4e9) == "61.0B to 88.4B"

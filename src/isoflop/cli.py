@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+_OPTIONS = {"allow_far=True": "--allow-far"}
+"""Arguments that sentences tell a Python user to give, as the options that they are here."""
+
 app = typer.Typer(
     help="How big a model and how much data for a compute budget: plan, train, fit, predict, report.",
     epilog="Exit codes: 0 done, 1 a fault, 2 a question that cannot be answered or a wrong option, 75 "
@@ -285,8 +288,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments))
     except IsoflopError as error:
-        typer.echo(f"isoflop: {error}", err=True)
+        typer.echo(f"isoflop: {_sentence(error)}", err=True)
         sys.exit(2)
+
+
+def _sentence(error: IsoflopError) -> str:
+    said = str(error)
+    for argument, option in _OPTIONS.items():
+        said = said.replace(argument, option)
+    return said
 
 
 def _open_store(path: Path) -> "DirectoryStore":

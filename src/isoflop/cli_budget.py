@@ -26,12 +26,13 @@ def budget(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Tell a budget in FLOPs, accelerator-hours, days and money, whichever of them is given."""
-    from isoflop.planning.phrases import parse_compute, parse_share
+    from isoflop.planning.phrases import parse_compute, parse_precision, parse_share
     from isoflop.reporting.machine import to_json
 
     share = None if mfu is None else parse_share(mfu)
-    found = parse_compute(compute, mfu=share, price=price, precision=precision)
-    others = [_elsewhere(found, name, share, price, precision) for name in _names(found, on, precision)]
+    form = None if precision is None else parse_precision(precision)
+    found = parse_compute(compute, mfu=share, price=price, precision=form)
+    others = [_elsewhere(found, name, share, price, form) for name in _names(found, on, form)]
     if as_json:
         typer.echo(to_json({**_values(found), "on": [_values(other) for other in others]}))
     else:
@@ -56,7 +57,8 @@ def _elsewhere(
 
     first = found.hardware
     said = share if first is None or first.notes else first.mfu
-    there = parse_hardware(name, mfu=said, price=price or _price_of(first, name), precision=precision)
+    paid = _price_of(first, name) if price is None else price
+    there = parse_hardware(name, mfu=said, price=paid, precision=precision)
     return Compute(flops=found.flops).on(there)
 
 
@@ -94,9 +96,9 @@ def _cells(compute: "Compute") -> tuple[str, ...]:
         f"{device.peak(hardware.precision) / 1e12:,.4g}e12",
         hardware.precision,
         text.percent(hardware.mfu),
-        f"{compute.device_hours:,.4g}" if compute.device_hours < 1e3 else f"{compute.device_hours:,.0f}",
+        f"{compute.device_hours:,.4g}" if compute.device_hours < 1e3 else text.in_full(compute.device_hours),
         text.duration(compute.seconds),
-        "" if compute.money is None else f"{hardware.currency}{compute.money:,.0f}",
+        "" if compute.money is None else text.money(compute.money, hardware.currency),
     )
 
 

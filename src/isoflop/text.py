@@ -13,9 +13,11 @@ __all__ = [
     "duration",
     "flops",
     "html",
+    "in_full",
     "interval",
     "loss",
     "memory",
+    "money",
     "number",
     "percent",
 ]
@@ -65,6 +67,18 @@ def flops(value: float, digits: int = 3) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """A share as percent: 0.0213 -> 2.1 %."""
     return f"{number(100 * share, digits)} %"
+
+
+def in_full(value: float) -> str:
+    """A number to the unit: 1,755; with an exponent from 1e15 on, where nobody reads its digits."""
+    return f"{value:,.0f}" if abs(value) < 1e15 else number(value)
+
+
+def money(amount: float, currency: str = "$") -> str:
+    """An amount of money: $1,440, to the cent below $100, and less than $0.01 where that would be $0.00."""
+    if 0 < amount < 0.01:
+        return f"less than {currency}0.01"
+    return f"{currency}{amount:,.2f}" if amount < 100 else f"{currency}{in_full(amount)}"
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 import isoflop
-from isoflop.planning.hardware import ACCELERATORS, find_accelerator
+from isoflop.planning.hardware import ACCELERATORS, PRECISIONS, find_accelerator, is_accelerator
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,11 @@ from isoflop.planning.hardware import ACCELERATORS, find_accelerator
         ("AMD Instinct MI300X OAM", "MI300X"),
         ("tpu v5p", "TPU v5p"),
         ("trn2", "Trainium2"),
+        ("H100s", "H100 SXM"),
+        ("4090s", "RTX 4090"),
+        ("L4s", "L4"),
+        ("L40S", "L40S"),
+        ("L40Ss", "L40S"),
     ],
 )
 def test_an_accelerator_is_found_as_people_and_drivers_write_it(name, meant):
@@ -26,6 +31,15 @@ def test_an_accelerator_is_found_as_people_and_drivers_write_it(name, meant):
 
 def test_every_accelerator_is_found_by_its_own_name_and_by_no_other():
     assert [find_accelerator(one.name).name for one in ACCELERATORS] == [one.name for one in ACCELERATORS]
+
+
+def test_every_peak_is_in_a_known_precision():
+    assert {form for one in ACCELERATORS for form in one.teraflops} == set(PRECISIONS)
+
+
+def test_a_name_of_the_table_is_one_and_a_near_one_is_not():
+    assert is_accelerator("4090")
+    assert not is_accelerator("4080")
 
 
 def test_each_peak_is_below_what_the_same_device_makes_of_a_narrower_format():

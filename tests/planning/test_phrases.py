@@ -2,7 +2,7 @@ import pytest
 
 import isoflop
 from isoflop.planning.compute import HOUR
-from isoflop.planning.phrases import parse_compute, parse_hardware, parse_share
+from isoflop.planning.phrases import parse_compute, parse_hardware, parse_precision, parse_share
 
 H100 = 989.4e12  # dense FLOP/s in bf16
 DAY = 24 * HOUR
@@ -29,6 +29,20 @@ DAY = 24 * HOUR
         ("€1 million at €2/GPU-hour on H100 at 40% MFU", 500_000 * HOUR * 0.4 * H100),
         ("50,000 USD at 2.5 USD/H100-hour at 40% MFU", 20_000 * HOUR * 0.4 * H100),
         ("1e21 FLOPs on 64xH100 at 40% MFU", 1e21),
+        ("8 H100s for 3 days at 40% MFU", 8 * 3 * DAY * 0.4 * H100),
+        ("8 L40Ss for 1 day at 40% MFU", 8 * DAY * 0.4 * 362e12),
+        ("8 GPUs for 3 days on H100 at 40% MFU", 8 * 3 * DAY * 0.4 * H100),
+        ("on H100 for 3 days with 8 GPUs at 40% MFU", 8 * 3 * DAY * 0.4 * H100),
+        ("10k H100 hours at 40% MFU", 1e4 * HOUR * 0.4 * H100),
+        ("2.788M H100-hours at 40% MFU", 2.788e6 * HOUR * 0.4 * H100),
+        ("1 billion GPU-hours on H100 at 40% MFU", 1e9 * HOUR * 0.4 * H100),
+        ("100 MI300X-hours at 40% MFU", 100 * HOUR * 0.4 * 1307.4e12),
+        ("$1B at $2/H100-hour at 40% MFU", 5e8 * HOUR * 0.4 * H100),
+        ("4090 for 3 days at 40% MFU", 3 * DAY * 0.4 * 165.2e12),
+        ("8 GPUs for 3 days on 4090 at 40% MFU", 8 * 3 * DAY * 0.4 * 165.2e12),
+        ("500 GPU-hours on 4090 at 40% MFU", 500 * HOUR * 0.4 * 165.2e12),
+        ("4090", 4090),
+        ("4090 FLOPs", 4090),
     ],
 )
 def test_a_budget_is_read_as_people_write_it(phrase, flops):
@@ -98,6 +112,19 @@ def test_a_budget_prints_its_flops_hours_time_and_money():
     assert "$1,440 at $2.50" in shown
 
 
+@pytest.mark.parametrize(
+    ("phrase", "row"),
+    [
+        ("1e15 on H100 at $2.50/hour", "money           less than $0.01 at $2.50 per hour of one"),
+        ("1e18 on H100 at 40% MFU at $0.004/hour", "money           less than $0.01 at $0.00400 per hour of one"),
+        ("1e19 on H100 at 40% MFU at $2.50/hour", "money           $17.55 at $2.50 per hour of one"),
+        ("1e300 on H100 at 40% MFU", "H100 SXM hours  7.02e+281"),
+    ],
+)
+def test_small_money_and_huge_hours_print_as_people_read_them(phrase, row):
+    assert f"  {row}\n" in f"{parse_compute(phrase)}\n"
+
+
 def test_a_budget_of_plain_flops_prints_in_one_line():
     assert str(parse_compute(1e21)) == "1e+21 FLOPs"
 
@@ -116,12 +143,17 @@ def test_a_notebook_shows_the_same():
         ("$50,000 at $0/H100-hour", "price per hour must be above 0"),
         ("H100 for 1 day at $0/hour", "price per hour must be above 0"),
         ("8xH100 for 3 days for 2 days", "says its time once"),
+        ("8xH100 for 3 days on A100", "says its devices once"),
+        ("8 GPUs for 3 days on 8xH100", "says its devices once"),
         ("8xH100 for 3 days, 400 H100-hours", "says time and device-hours; leave one of them out"),
         ("1e21 FLOPs on 8xH100 for 3 days", "says FLOPs and time"),
         ("8xH100 for 3 days at 40 MFU", "at most 100%, but got '8xH100 for 3 days at 40 MFU'"),
         ("8xH100 for 3 days at 0% MFU", "above 0"),
         ("8xH100 for 0 days", "longer than 0 hours"),
+        ("8xH100 for 1e500 days", "longer than 0 hours and not forever, but got inf hours"),
+        ("1e304 H100-hours", "longer than 0 hours and not forever, but got 1e\\+304 hours"),
         ("0xH100 for 3 days", "1 or more"),
+        (f"{'9' * 400}xH100 for 3 days", "1 or more"),
         ("8xV100 for 1 day in bf16", "V100 16GB has no peak in bf16"),
         ("8xA100 for 2 days at $2/H100-hour", "names A100 80GB and H100"),
         ("$5 at €2/H100-hour", "in one currency"),
@@ -140,12 +172,37 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(phrase, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"precision": "fp64"}, "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'"),
+        ({"price": 0.0}, "price per hour must be above 0 and finite, but got 0"),
+        ({"price": float("inf")}, "price per hour must be above 0 and finite, but got inf"),
+        ({"mfu": 40.0}, "MFU is a share of the peak"),
+    ],
+)
+@pytest.mark.parametrize("budget", [1e21, "1e21", "8xH100 for 3 days"])
+def test_what_is_given_beside_the_phrase_is_checked_even_for_plain_flops(budget, given, message):
+    with pytest.raises(isoflop.PlanError, match=message):
+        parse_compute(budget, **given)
+
+
+def test_a_precision_is_named_in_any_case():
+    assert parse_precision("FP8") == parse_precision(" float8 ") == "fp8"
+    assert parse_hardware("H100", precision="BFloat16").precision == "bf16"
+
+
+@pytest.mark.parametrize("phrase", ["4090", "RTX 4090", "4090 at 38% MFU", "8 GPUs on 4090"])
+def test_hardware_may_be_named_by_a_number(phrase):
+    assert parse_hardware(phrase).accelerator.name == "RTX 4090"
+
+
 def test_hardware_is_one_device_unless_a_number_is_said():
     assert parse_hardware("H100").number == 1
     assert str(parse_hardware("8xH100 at 40% MFU")) == "8x H100 SXM at 40 % MFU in bf16"
 
 
-@pytest.mark.parametrize("phrase", ["8xH100 for 3 days", "1e21", "40% MFU"])
+@pytest.mark.parametrize("phrase", ["8xH100 for 3 days", "1e21", "4090 FLOPs", "40% MFU"])
 def test_hardware_is_devices_and_nothing_that_is_spent(phrase):
     with pytest.raises(isoflop.PlanError, match="Hardware is written as '8xH100'"):
         parse_hardware(phrase)

@@ -3,6 +3,7 @@
 FLOPs = accelerator-seconds x dense peak FLOP/s x MFU, the share of the peak that training makes of the model's FLOPs.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from isoflop import text
@@ -96,10 +97,14 @@ class Compute:
 
 
 def compute_of(hardware: Hardware, device_seconds: float) -> Compute:
-    """The FLOPs that so many seconds of one accelerator make."""
-    if not device_seconds > 0:
-        raise PlanError(f"A budget must last longer than 0 hours, but got {device_seconds / HOUR:g}.")
+    """The FLOPs that so many seconds of one accelerator make.
+
+    Raises PlanError where they are none, or too many for a number.
+    """
     made = device_seconds * hardware.flops_per_second
+    if not (device_seconds > 0 and math.isfinite(made)):
+        told = f"{device_seconds / HOUR:g} hours of one accelerator"
+        raise PlanError(f"A budget must last longer than 0 hours and not forever, but got {told}; say another time.")
     return Compute(flops=made, hardware=hardware, device_seconds=device_seconds, notes=hardware.notes)
 
 
@@ -113,8 +118,9 @@ def _rows(compute: Compute) -> list[tuple[str, ...]]:
     if compute.seconds is not None:
         rows.append(("time", f"{text.duration(compute.seconds)} on {hardware.number}"))
     if compute.money is not None:
-        each = f"{hardware.currency}{hardware.price:,.2f}"
-        rows.append(("money", f"{hardware.currency}{compute.money:,.0f} at {each} per hour of one"))
+        rows.append(
+            ("money", f"{text.money(compute.money, hardware.currency)} at {_price_text(hardware)} per hour of one")
+        )
     return rows
 
 
@@ -125,4 +131,10 @@ def _device_text(hardware: Hardware) -> str:
 
 
 def _hours_text(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 100 else text.number(hours)
+    return text.in_full(hours) if hours >= 100 else text.number(hours)
+
+
+def _price_text(hardware: Hardware) -> str:
+    """What the money was reckoned by: to the cent, and to three digits where cents do not tell it."""
+    price = hardware.price or 0.0
+    return f"{hardware.currency}{f'{price:,.2f}' if 0.01 <= price < 1e6 else text.number(price)}"

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from isoflop.errors import PlanError
 from isoflop.text import and_list
 
-__all__ = ["ACCELERATORS", "Accelerator", "find_accelerator", "resembles"]
+__all__ = ["ACCELERATORS", "PRECISIONS", "Accelerator", "find_accelerator", "is_accelerator", "resembles"]
+
+PRECISIONS = ("bf16", "fp16", "tf32", "fp32", "fp8")
+"""Formats that data sheets give a peak of."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Accelerator:
     """One device as its vendor describes it.
 
     memory_bytes: the data sheet's GB times 1e9; what a program sees is up to 7 % more, where GiB were meant.
-    teraflops: dense peak (no sparsity, sums in fp32) in 1e12 FLOP/s by precision: bf16, fp16, tf32, fp32, fp8.
+    teraflops: dense peak (no sparsity, sums in fp32) in 1e12 FLOP/s by precision, of PRECISIONS.
     source: the data sheet that says so.
     num_dies: devices that programs see of it, each with its share of the memory.
     """
@@ -50,22 +53,36 @@ class Accelerator:
 
 
 def find_accelerator(name: str) -> Accelerator:
-    """The accelerator that is meant by a name as people and drivers write it: H100, a100-80gb, NVIDIA L40S.
+    """The accelerator that is meant by a name as people and drivers write it: H100, a100-80gb, NVIDIA L40S, 4090s.
 
     Raises PlanError where none is, naming near ones.
     """
-    wanted = _bare(name)
-    for accelerator in ACCELERATORS:
-        if wanted == _bare(accelerator.name) or wanted in _SHORT.get(accelerator.name, ()):
-            return accelerator
-    near = _near(wanted)
+    found = _named(name)
+    if found is not None:
+        return found
+    near = _near(_bare(name))
     told = f"is it {' or '.join(near)}?" if near else f"known are {and_list([a.name for a in ACCELERATORS], 40)}."
     raise PlanError(f"There is no accelerator {name!r} in the table: {told}")
+
+
+def is_accelerator(name: str) -> bool:
+    """True for a name that is in the table."""
+    return _named(name) is not None
 
 
 def resembles(name: str) -> bool:
     """True for a name that is in the table or near one that is."""
     return bool(_near(_bare(name)))
+
+
+def _named(name: str) -> Accelerator | None:
+    """The one of that name, or of that name in the plural; L40S is no plural, so the name itself comes first."""
+    bare = _bare(name)
+    for wanted in (bare, bare.removesuffix("s")):
+        for accelerator in ACCELERATORS:
+            if wanted == _bare(accelerator.name) or wanted in _SHORT.get(accelerator.name, ()):
+                return accelerator
+    return None
 
 
 def _near(wanted: str) -> list[str]:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from isoflop.errors import PlanError
 from isoflop.planning.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_parts, number_of
 from isoflop.planning.compute import HOUR, Compute, Hardware, compute_of, default_mfu
-from isoflop.planning.hardware import Accelerator, find_accelerator
-from isoflop.text import percent
+from isoflop.planning.hardware import PRECISIONS, Accelerator, find_accelerator, is_accelerator
+from isoflop.text import and_list, percent
 
-__all__ = ["parse_compute", "parse_hardware", "parse_share"]
+__all__ = ["parse_compute", "parse_hardware", "parse_precision", "parse_share"]
 
 _PREFIXES = dict(zip("kmgtpezy", (10.0 ** (3 * k) for k in range(1, 9)), strict=True))
 _SECONDS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR, "w": 168 * HOUR}
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8": "fp8"}
+_SCALES = {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9}  # by the first letter; t is thousand
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "dollar": "$", "euro": "€"}
 
 
@@ -31,9 +32,12 @@ def parse_compute(
     >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
     '8.21e+20 FLOPs, 576 H100-hours'
     """
+    _require_sensible(mfu, price, precision, value)
     if not isinstance(value, str):
         return Compute(flops=_positive(float(value), value))
     said = clauses_of(value)
+    if said.keys() & {"time", "device-hours", "money"}:
+        said = _numbers_named(said)
     if not set(said) - {"FLOPs", "petaflop/s-days"}:
         return Compute(flops=_positive(_plain_flops(said), value))
     hardware = _hardware(said, value, mfu, price, precision)
@@ -51,7 +55,7 @@ def parse_hardware(
 
     Raises PlanError where it cannot be read or says a time, money or FLOPs.
     """
-    said = clauses_of(value)
+    said = _numbers_named(clauses_of(value))
     if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}.")
     return _hardware(said, value, mfu, price, precision, number=1)
@@ -66,6 +70,27 @@ def parse_share(value: str) -> float:
     if parts is None:
         raise PlanError(f"MFU is written as 40% or 0.4, but got {value!r}.")
     return _share_of(parts, value)
+
+
+def parse_precision(value: str) -> str:
+    """A format that peaks are known in, from its name in any case: fp8, FP8 or float8.
+
+    Raises PlanError where it is none.
+    """
+    written = value.strip().lower()
+    form = _FORMATS.get(written, written)
+    if form not in PRECISIONS:
+        raise PlanError(f"Peaks are known in {and_list(PRECISIONS)}, but got precision {value!r}; take one of them.")
+    return form
+
+
+def _require_sensible(mfu: float | None, price: float | None, precision: str | None, phrase: float | str) -> None:
+    """Refuse wrong values even where plain FLOPs have no use for them."""
+    if mfu is not None:
+        _checked_share(mfu, mfu)
+    if precision is not None:
+        parse_precision(precision)
+    _checked_price(price, phrase)
 
 
 # -- FLOPs ---------------------------------------------------------------------------------------------------------
@@ -101,8 +126,8 @@ def _hardware(
     said: Said, phrase: str, mfu: float | None, price: float | None, precision: str | None, number: int | None = None
 ) -> Hardware:
     accelerator = _accelerator(said, phrase)
-    spoken = said.get("precision", {}).get("name", "").lower() or precision
-    form = _FORMATS.get(spoken or "", spoken) or accelerator.usual_precision
+    spoken = said.get("precision", {}).get("name", precision)
+    form = accelerator.usual_precision if spoken is None else parse_precision(spoken)
     accelerator.peak(form)  # refuses a format that it lacks
     share, notes = _mfu(said, phrase, mfu, form)
     many = said.get("devices", {}).get("number")
@@ -115,6 +140,16 @@ def _hardware(
         currency=_currency(said, phrase),
         notes=notes,
     )
+
+
+def _numbers_named(said: Said) -> Said:
+    """The clauses where a device is to be named: a bare number that is the name of one, as 4090, is no FLOPs."""
+    plain, many = said.get("FLOPs", {}), said.get("devices", {})
+    is_named = "name" in many and many["name"].lower() not in ANY_DEVICE
+    if is_named or set(plain) != {"number"} or not is_accelerator(plain["number"]):
+        return said
+    others = {kind: parts for kind, parts in said.items() if kind != "FLOPs"}
+    return {**others, "devices": {**many, "name": plain["number"]}}
 
 
 def _accelerator(said: Said, phrase: str) -> Accelerator:
@@ -150,10 +185,10 @@ def _checked_share(share: float, value: float | str) -> float:
 
 
 def _whole(number: str, phrase: str) -> int:
-    many = int(number_of(number))
-    if many < 1:
+    many = number_of(number)
+    if not 1 <= many < math.inf:
         raise PlanError(f"A number of accelerators must be 1 or more, but got {phrase!r}.")
-    return many
+    return int(many)
 
 
 # -- hours and money -----------------------------------------------------------------------------------------------
@@ -173,17 +208,17 @@ def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
 
 
 def _seconds(parts: Mapping[str, str]) -> float:
-    return number_of(parts["number"]) * _SECONDS[parts["unit"][0].lower()]
+    return _amount(parts) * _SECONDS[parts["unit"][0].lower()]
 
 
-def _checked_price(price: float | None, phrase: str) -> float | None:
-    if price is not None and not price > 0:
-        raise PlanError(f"A price per hour must be above 0, but got {price:g} for {phrase!r}.")
+def _checked_price(price: float | None, phrase: float | str) -> float | None:
+    if price is not None and not 0 < price < math.inf:
+        raise PlanError(f"A price per hour must be above 0 and finite, but got {price:g} for {phrase!r}.")
     return price
 
 
 def _amount(parts: Mapping[str, str]) -> float:
-    return number_of(parts["number"]) * {"k": 1e3, "t": 1e3, "m": 1e6}.get(parts.get("scale", " ")[0].lower(), 1.0)
+    return number_of(parts["number"]) * _SCALES.get(parts.get("scale", " ")[0].lower(), 1.0)
 
 
 def _currency(said: Said, phrase: str) -> str:
