@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import isoflop
-from isoflop.planning.cost import Speed, _fit_speed, measure_speed
+from isoflop.planning.cost import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed
+from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.peak import is_bf16, peak_flops
-from tasks import mlp_task
+from tasks import MLP, mlp_task
 
 
 def test_overhead_and_rate_are_found_from_steps():
@@ -61,3 +63,32 @@ def test_runs_are_in_bf16_where_it_is_asked_for_or_the_device_has_it():
 
 def test_the_peak_is_measured_once_for_a_number_of_threads():
     assert peak_flops("cpu", False) == peak_flops("cpu", False) > 1e8
+
+
+def test_a_model_that_raises_at_a_real_batch_is_not_timed():
+    class Raises(MLP):
+        def forward(self, x):
+            if len(x) > 2 and not x.is_meta:
+                raise RuntimeError("no such batch")
+            return super().forward(x)
+
+    sweep = isoflop.plan(mlp_task(model=Raises), budgets=[1e6])
+    assert sweep.specs
+    assert not sweep.seconds
+
+
+def test_models_that_need_much_memory_are_not_built_to_be_timed():
+    class Table(MLP):
+        largest = 0
+
+        def __init__(self, width):
+            super().__init__(width)
+            self.table = nn.Embedding(2_000_000, width)
+            if self.table.weight.device.type == "cpu":
+                Table.largest = max(Table.largest, self.table.weight.numel())
+
+        def forward(self, x):
+            return self.out(torch.relu(self.hidden(x)) + self.table(x[:, 0].long().abs()))
+
+    isoflop.plan(mlp_task(model=Table), budgets=[1e10])
+    assert Table.largest <= MAX_TIMED_BYTES / STATE_BYTES_PER_PARAM

@@ -138,3 +138,12 @@ def test_a_sweep_finds_the_optimum_a_hundred_times_beyond_its_spend_though_its_g
         runs, _ = swept(partial(ask, tokens_per_param=20 * off, stop=stop), seed)
         ratios.append(known_of(runs, LADDER, TARGET).best[0] / TRUE_N)
     assert max(np.abs(np.log(ratios))) < np.log(1.5)
+
+
+def test_what_a_stage_would_cost_is_that_of_all_seeds():
+    runs = made(next_stage([], LADDER, target=TARGET, spend=1e22).places)
+    while not (stage := next_stage(runs, LADDER, target=TARGET, spend=1e22, seeds=1000)).finished:
+        runs += made(stage.places)
+    cost = float(stage.name.split("would cost ")[1].split()[0])
+    again = next_stage(runs, LADDER, target=TARGET, spend=1e22, stop=False)
+    assert cost == pytest.approx(1000 * sum(place.flops for place in again.places), rel=0.01)

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 import isoflop
-from isoflop.planning.stages import FAR, OVER
+from isoflop.planning.ladder import ladder_of
+from isoflop.planning.limits import Room
+from isoflop.planning.sizing import count_size
+from isoflop.planning.stages import FAR, OVER, _of_one_seed
+from isoflop.planning.tokens import token_supply
 from isoflop.training.executors.simulated import Simulated
-from tasks import MLP, mlp_task
+from tasks import MLP, examples, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
 TARGET, SPEND = 1e10, 1e9
@@ -143,3 +147,49 @@ def test_stages_go_on_with_several_seeds(design):
     sweeps, runs = all_stages(design=design, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1))))
     assert len(sweeps) >= 4
     assert sum(run.flops for run in runs) <= OVER * SPEND
+
+
+def test_runs_of_another_order_of_seeds_are_known_all_the_same():
+    runs = train(plan())
+    again = plan(runs, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(1, 0))))
+    assert "the pilot, recentred" in again.notes[0]
+
+
+def test_a_failed_seed_leaves_its_completed_twin_known():
+    recipe = isoflop.Recipe(epochs=None, seeds=(0, 1))
+    runs = [
+        replace(run, status="failed") if run.spec.seed == 0 else run
+        for run in train(plan(task=mlp_task(recipe=recipe)))
+    ]
+    known = _of_one_seed(runs, recipe.seeds)
+    assert len(known) == len(runs) / 2
+    assert all(run.status == "completed" for run in known)
+
+
+def test_too_few_data_are_told_as_such():
+    task = mlp_task(train_data=examples(300), recipe=isoflop.Recipe())
+    with pytest.raises(isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot wants more"):
+        isoflop.plan(task, target=1e12, spend=1e10)
+
+
+def test_runs_that_lack_data_are_noted():
+    notes = isoflop.plan(mlp_task(recipe=isoflop.Recipe()), target=1e11, spend=1e9).notes
+    assert any(
+        note.startswith("1 of the stage's runs are left out: the recipe's passes over the data") for note in notes
+    )
+
+
+class Wide(MLP):
+    """A network whose activations are far larger than its parameters."""
+
+    def forward(self, x):
+        return self.out(torch.relu(self.hidden(x)).unsqueeze(1).expand(-1, 1000, -1).contiguous().sigmoid().mean(1))
+
+
+def test_sizes_whose_activations_do_not_fit_are_not_on_the_ladder():
+    room, task = Room("a small device", 2e9, True), mlp_task(model=Wide)
+    supply = token_supply(task)
+    ladder = ladder_of(task, supply, spend=1e12, runs=[], room=room)
+    assert room.holds(count_size(task, ladder.sizes[-1]))
+    free = ladder_of(task, supply, spend=1e12, runs=[], room=replace(room, binds=False))
+    assert not room.holds(count_size(task, free.sizes[-1]))

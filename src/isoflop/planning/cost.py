@@ -15,9 +15,10 @@ from scipy.optimize import nnls
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build
+from isoflop.errors import IsoflopError
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.peak import is_bf16, peak_flops
-from isoflop.planning.sizing import SizeCount
+from isoflop.planning.sizing import SizeCount, count_size
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 
@@ -26,6 +27,8 @@ __all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes"]
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
 """Steps above this are not timed: about 0.3 s on one CPU core."""
+MAX_TIMED_BYTES = 2e9
+"""Runs that need more memory are not timed either: a plan leaves the machine to its other programs."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,21 @@ class Speed:
 def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
     """The speed of this machine on these runs, from a few real steps of up to three of them.
 
-    Timed on one thread (as a worker of a pool runs) or the GPU. None where no step is small enough to be timed.
+    Timed on one thread (as a worker of a pool runs) or the GPU. None where no step is small enough to be timed, or one
+    raises: training will say what.
     """
-    small = sorted((spec for spec in specs if _step_flops(spec) <= MAX_TIMED_FLOPS), key=_step_flops)
+    small = sorted((spec for spec in specs if _is_light(task, spec)), key=_step_flops)
     if not small:
         return None
     timed = list({spec.id: spec for spec in (small[0], small[len(small) // 2], small[-1])}.values())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with _one_thread():
-        points = [(_step_flops(spec), _step_seconds(task, spec, device)) for spec in timed]
+        try:
+            points = [(_step_flops(spec), _step_seconds(task, spec, device)) for spec in timed]
+        except IsoflopError:
+            raise
+        except Exception:  # the user's model may do at a real batch what it did not on the meta device
+            return None
         return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
 
 
@@ -94,6 +103,14 @@ def _machine_bytes() -> float:
 
 def _step_flops(spec: RunSpec) -> float:
     return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
+
+
+def _is_light(task: Task, spec: RunSpec) -> bool:
+    if _step_flops(spec) > MAX_TIMED_FLOPS:
+        return False
+    counted = count_size(task, spec.size)
+    known = run_bytes(spec, counted)
+    return (STATE_BYTES_PER_PARAM * counted.num_params if known is None else known) <= MAX_TIMED_BYTES
 
 
 def _step_seconds(task: Task, spec: RunSpec, device: str) -> float:

@@ -108,11 +108,13 @@ def next_stage(
     spend: float,
     tokens_per_param: float = 20.0,
     stop: bool = True,
+    seeds: int = 1,
 ) -> Stage:
     """The runs to make next for the best size at `target` FLOPs, when `spend` FLOPs pay for the whole sweep.
 
     runs: all that were made so far, also those that failed: their FLOPs count.
     tokens_per_param: guess of the optimum's where nothing is known.
+    seeds: times that each run is made; `runs` has one of them, and `spend` is the share of one.
 
     The sweep is finished when the spend is used, or, with `stop`, when the next stage would cost more compute than the
     waste that it is predicted to remove at the target.
@@ -129,7 +131,7 @@ def next_stage(
     known = known_of(usable, ladder, target)
     if known is None:
         return repair(usable, ladder, left, number)
-    return _chosen(known, usable, ladder, left, number, stop)
+    return _chosen(known, usable, ladder, left, number, seeds if stop else None)
 
 
 def paid(run: Run) -> float:
@@ -157,7 +159,8 @@ def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None
     return None
 
 
-def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, number: int, stop: bool) -> Stage:
+def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, number: int, seeds: int | None) -> Stage:
+    """The runs of a stage; where `seeds` is a number, none if that many of each would cost more than they save."""
     candidates = _candidates(known, runs, ladder, left)
     if not candidates:
         return Stage((), "no size that may be trained lies near the optimum at what is left to spend", finished=True)
@@ -167,9 +170,9 @@ def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, numb
     if not places:
         return Stage((), "what is left to spend pays for no run that would tell more", finished=True)
     saved = known.waste * (1 - after / before) * known.target
-    cost = sum(place.flops for place in places)
+    cost = (seeds or 1) * sum(place.flops for place in places)
     name = f"stage {number + 1} of {len(ENDS)}"
-    if stop and len(runs) >= MIN_JUDGES and saved < cost:
+    if seeds is not None and len(runs) >= MIN_JUDGES and saved < cost:
         reason = (
             f"{name} would cost {text.flops(cost)} FLOPs to save about {text.flops(max(saved, 0))} FLOPs of the target"
         )

@@ -1,7 +1,9 @@
 """The real sizes that a target's sweep may choose among, with what a token costs at each."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,7 @@ def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[R
     near = sizes_between(task, low / REACH, high * REACH, NUM_SIZES)
     found = {size: num_params_at(task, size) for size in near if size not in failed}
     fits = {size: N for size, N in found.items() if not room.binds or room.num_bytes >= STATE_BYTES_PER_PARAM * N}
-    sizes = sorted(fits, key=lambda size: fits[size])
+    sizes = _held(task, room, sorted(fits, key=lambda size: fits[size]))
     counted = _counted(task, sizes)
     if len(sizes) < MIN_SIZES or len(counted) < 1:
         raise PlanError(
@@ -48,6 +50,20 @@ def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[R
     N = np.array([fits[size] for size in sizes], dtype=float)
     cost = interpolated_cost([one.num_params for one in counted], [one.flops_per_token for one in counted])
     return Ladder(N, np.asarray(cost(N)), _most_tokens(task, supply), tuple(sizes))
+
+
+def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
+    """Rising sizes up to the largest whose activations fit beside its states."""
+
+    def is_too_large(size: Any) -> bool:
+        try:
+            return not room.holds(count_size(task, size))
+        except IsoflopError:
+            raise
+        except Exception:  # any error of the user's class at this size: another's to tell
+            return False
+
+    return sizes[: bisect_left(sizes, True, key=is_too_large)] if room.binds else sizes
 
 
 def _counted(task: Task, sizes: Sequence[object]) -> list[SizeCount]:

@@ -24,15 +24,15 @@ def pilot(number: int, runs: Sequence[Run], ladder: Ladder, budget: float, token
     """Three sizes of the first (number 0) or second pilot budget, the second around what the first has shown."""
     found = recentred(runs, budget) if number else None
     centre = found or ladder.guess(budget, tokens_per_param)
-    places = around(ladder, centre, budget, PILOT_FACTORS[number])
-    return Stage(places, "the pilot, recentred" if found else "the pilot")
+    return around(ladder, centre, budget, PILOT_FACTORS[number], "the pilot, recentred" if found else "the pilot")
 
 
-def around(ladder: Ladder, centre: float, budget: float, factors: Sequence[float]) -> tuple[Place, ...]:
+def around(ladder: Ladder, centre: float, budget: float, factors: Sequence[float], name: str) -> Stage:
     """One place for each factor on a budget's centre, where there are as many real sizes and enough data."""
-    wanted = (ladder.near(centre * factor, budget) for factor in factors)
-    places = {place.num_params: place for place in wanted if place.num_tokens <= ladder.most_tokens}
-    return tuple(Place(place.num_params, place.num_tokens, place.flops, budget) for place in places.values())
+    wanted = {place.num_params: place for place in (ladder.near(centre * factor, budget) for factor in factors)}
+    found = [place for place in wanted.values() if place.num_tokens <= ladder.most_tokens]
+    places = tuple(Place(place.num_params, place.num_tokens, place.flops, budget) for place in found)
+    return Stage(places, name, lacking=len(wanted) - len(found))
 
 
 def recentred(runs: Sequence[Run], budget: float) -> float | None:
@@ -66,7 +66,7 @@ def repair(runs: Sequence[Run], ladder: Ladder, left: float, number: int) -> Sta
     largest = max(run.flops for run in runs)
     budget = min(left / len(REPAIR_FACTORS), 3 * largest)
     centre = recentred([run for run in runs if run.flops > 0.7 * largest], budget) or runs[-1].num_params
-    return Stage(around(ladder, centre, budget, REPAIR_FACTORS), f"stage {number + 1}: the pilot's law is open")
+    return around(ladder, centre, budget, REPAIR_FACTORS, f"stage {number + 1}: the pilot's law is open")
 
 
 def lean_stage(runs: Sequence[Run], ladder: Ladder, *, spend: float, tokens_per_param: float = 20.0) -> Stage:
@@ -83,5 +83,6 @@ def lean_stage(runs: Sequence[Run], ladder: Ladder, *, spend: float, tokens_per_
     usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
     last = [run for run in usable if made and math.isclose(run.budget or 0, made[-1], rel_tol=1e-6)]
     centre = recentred(last, budget) or ladder.guess(budget, tokens_per_param)
-    places = around(ladder, centre, budget, np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist())
-    return Stage(places, f"budget {len(made) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep")
+    factors = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
+    name = f"budget {len(made) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
+    return around(ladder, centre, budget, factors, name)

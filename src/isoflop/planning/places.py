@@ -67,3 +67,5 @@ class Stage:
     places: tuple[Place, ...]
     name: str
     finished: bool = False
+    lacking: int = 0
+    """Places left out because the data have too few tokens for them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.design import LARGEST_SHARE, next_stage, paid
@@ -15,7 +15,7 @@ from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
-from isoflop.text import flops, number
+from isoflop.text import count, flops, number
 
 __all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
 
@@ -72,7 +72,7 @@ def planned_stage(
     seeds = task.recipe.seeds
     while True:
         # The design sees one run where the recipe makes one for each seed, and its share of the spend.
-        stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend / len(seeds))
+        stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend, len(seeds))
         counts = {place: _count(task, ladder.size(place)) for place in stage.places}
         failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
         if not failed:
@@ -84,19 +84,24 @@ def planned_stage(
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
     specs = [_spec(task, supply, mark, place, one, seed) for place, one in sized.items() for seed in seeds]
     if not runs:
+        _require_data(stage, ladder)
         _require_steps(specs, ladder, spend)
     specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
     if stage.finished or not specs:
-        reason = stage.name if stage.finished else "what is left to spend pays for no further run"
+        unpaid = "what is left to spend pays for no further run"
+        reason = stage.name if stage.finished else _too_few(stage, ladder) if stage.lacking else unpaid
         return PlannedStage((), (*notes, f"The sweep is finished: {reason}."), ladder)
+    if stage.lacking:
+        notes.append(f"{stage.lacking} of the stage's runs are left out: {_too_few(stage, ladder)}.")
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
     return PlannedStage(tuple(specs), (_told(stage, runs, specs, spend), *notes), ladder)
 
 
-def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float) -> Stage:
+def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float, seeds: int) -> Stage:
+    share, guess = spend / seeds, TOKENS_PER_PARAM
     if design == "lean":
-        return lean_stage(runs, ladder, spend=spend, tokens_per_param=TOKENS_PER_PARAM)
-    return next_stage(runs, ladder, target=target, spend=spend, tokens_per_param=TOKENS_PER_PARAM)
+        return lean_stage(runs, ladder, spend=share, tokens_per_param=guess)
+    return next_stage(runs, ladder, target=target, spend=share, tokens_per_param=guess, seeds=seeds)
 
 
 def _count(task: Task, size: object) -> SizeCount | str:
@@ -115,8 +120,29 @@ def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: Siz
 
 
 def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
-    """The runs without those that only repeat another with one of the recipe's further seeds."""
-    return [run for run in runs if run.spec.seed not in seeds[1:]]
+    """The runs without those that only repeat another with another of the recipe's seeds; a completed one stays."""
+    first: dict[Any, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.status != "completed", _rank(run, seeds))):
+        key = run.id if run.spec.seed not in seeds else (run.size, run.spec.num_params, run.spec.num_tokens)
+        first.setdefault(key, run)
+    kept = {id(run) for run in first.values()}
+    return [run for run in runs if id(run) in kept]
+
+
+def _rank(run: Run, seeds: Sequence[int]) -> int:
+    return seeds.index(run.spec.seed) if run.spec.seed in seeds else len(seeds)
+
+
+def _require_data(stage: Stage, ladder: Ladder) -> None:
+    if stage.lacking and not stage.places:
+        raise PlanError(
+            f"The smallest budget of a sweep needs runs that the data can feed, but {_too_few(stage, ladder)}; "
+            f"bring more data, allow more passes with Recipe(epochs=...), or spend less."
+        )
+
+
+def _too_few(stage: Stage, ladder: Ladder) -> str:
+    return f"the recipe's passes over the data allow {count(ladder.most_tokens)} tokens, and {stage.name} wants more"
 
 
 def _require_steps(specs: Sequence[RunSpec], ladder: Ladder, spend: float) -> None:
