@@ -187,7 +187,7 @@ class Wide(MLP):
 
 
 def test_sizes_whose_activations_do_not_fit_are_not_on_the_ladder():
-    room, task = Room("a small device", 2e9, True), mlp_task(model=Wide)
+    room, task = Room("a small device", 5e8, True), mlp_task(model=Wide)
     supply = token_supply(task)
     ladder = ladder_of(task, supply, spend=1e12, runs=[], room=room)
     assert room.holds(count_size(task, ladder.sizes[-1]))
