@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import isoflop
-from tasks import MLP, examples, loss
+from isoflop.training.executors.simulated import Simulated
+from tasks import MLP, examples, loss, mlp_task
 
 PROGRAM = """
 import sys
@@ -143,3 +144,25 @@ def test_a_question_in_words_resumes_the_plan_of_the_same_question_in_numbers(un
     assert answer.flops == pytest.approx(1e-8 * 3600 * 0.38 * 65e12)
     assert sum("38 % is assumed" in note for note in answer.notes) == 1
     assert records(store) == undisturbed[1]
+
+
+SMALL_IS_BEST = Simulated(lambda N, D: 1.5 + 30 * (100 * N) ** -0.5 + 60 * (D / 100) ** -0.4)
+
+
+def test_a_grid_whose_edge_lacks_data_is_answered_from_the_runs_that_it_has():
+    budgets = [3e6, 1e7]
+    largest = max(spec.num_tokens for spec in isoflop.plan(mlp_task(), budgets=budgets).specs)
+    changes = {"train_data": examples(largest), "recipe": isoflop.Recipe(), "budgets": budgets, "target": 1e8}
+    store = isoflop.MemoryStore()
+    answer = find(**changes, store=store, executor=SMALL_IS_BEST)
+    assert answer.flops == 1e8
+    assert any("the recipe's passes over the data give too few tokens" in note for note in answer.notes)
+    assert len({run.size for run in store.read_runs() if run.budget == 1e7}) == 7
+
+
+def test_an_extension_with_nothing_new_ends_a_grid(tmp_path):
+    sizes = [4, 8, 16, 32]
+    answer = find(sizes=sizes, store=tmp_path, executor=SMALL_IS_BEST, budgets=[3e6, 1e7], target=1e8)
+    assert {run.size for run in isoflop.read_runs(tmp_path)} == set(sizes)
+    assert len(list((tmp_path / "stages").iterdir())) == 2
+    assert any("there is no size beyond it to try" in note for note in answer.notes)

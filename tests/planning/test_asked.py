@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import isoflop
@@ -45,3 +46,26 @@ def test_one_budget_in_words_needs_no_list():
 def test_a_share_is_at_most_the_target_itself(spend):
     with pytest.raises(isoflop.PlanError, match="up to 100%"):
         spend_of(spend)
+
+
+@pytest.mark.parametrize(
+    "budgets", [np.array([3e6, 1e7]), (budget for budget in (3e6, 1e7)), (3e6, 1e7), np.array([3 * 10**6, 10**7])]
+)
+def test_budgets_may_be_any_iterable_of_numbers(budgets):
+    found = asked(budgets, None, None).budgets
+    assert found == (3e6, 1e7)
+    assert {type(budget) for budget in found} == {float}
+
+
+def test_one_budget_as_a_number_needs_no_list():
+    assert asked(1e7, None, None).budgets == (1e7,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("target", [1e10]), ("target", True), ("spend", [1e8]), ("budgets", [None]), ("budgets", np.array(1e7))],
+)
+def test_what_is_neither_number_nor_phrase_is_refused_by_name(name, value):
+    question = {"budgets": None, "target": None, "spend": None, name: value}
+    with pytest.raises(isoflop.PlanError, match=f"{name} must be FLOPs, as a number or a phrase such as '1e21', but"):
+        asked(**question)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 import isoflop
@@ -154,3 +155,23 @@ def test_a_notebook_shows_a_sweep_as_a_table():
 
     assert shown.startswith("<p><b>")
     assert shown.count("<tr>") == 1 + len(sweep)
+
+
+def test_an_array_of_budgets_gives_the_runs_of_the_list(sweep):
+    again = isoflop.plan(mlp_task(), budgets=np.array(BUDGETS))
+    assert [spec.id for spec in again.specs] == [spec.id for spec in sweep.specs]
+
+
+@pytest.mark.parametrize("runs", ["runs/store", isoflop.MemoryStore(), [{"loss": 2.0}], 3])
+def test_runs_that_are_not_records_are_refused_with_the_remedy(runs):
+    with pytest.raises(isoflop.PlanError, match=r"runs must be records of runs, but got .* isoflop\.read_runs"):
+        isoflop.plan(mlp_task(), budgets=[1e6], runs=runs)
+
+
+def test_a_staged_plan_notes_that_branches_are_for_grids():
+    task = mlp_task(recipe=isoflop.Recipe(epochs=None, branches=True, schedule="wsd"))
+    sweep = isoflop.plan(task, target=1e10, spend=1e8)
+    assert {spec.trunk for spec in sweep.specs} == {None}
+    assert any("Recipe(branches=True) is for grids" in note for note in sweep.notes)
+    plain = isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, schedule="wsd")), target=1e10, spend=1e8)
+    assert not any("branches" in note for note in plain.notes)

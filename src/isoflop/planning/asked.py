@@ -1,8 +1,9 @@
 """Budgets, target and spend of a question as FLOPs, whichever way they were written."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 from isoflop.errors import PlanError
 from isoflop.planning.phrases import parse_compute
@@ -23,24 +24,39 @@ class Asked:
     notes: tuple[str, ...] = ()
 
 
-def asked(budgets: Sequence[float | str] | None, target: float | str | None, spend: float | str | None) -> Asked:
+def asked(
+    budgets: Iterable[float | str] | float | str | None, target: float | str | None, spend: float | str | None
+) -> Asked:
     """The question in FLOPs; numbers stay as they are.
 
-    Raises PlanError where a phrase cannot be read.
+    Raises PlanError where a phrase cannot be read, or is neither phrase nor number.
     """
-    budgets = [budgets] if isinstance(budgets, str) else budgets
-    written = [*(budgets or ()), target, spend]
+    listed = None if budgets is None else _listed(budgets)
     return Asked(
-        budgets=None if budgets is None else tuple(flops_of(budget) for budget in budgets),
-        target=None if target is None else flops_of(target),
+        budgets=None if listed is None else tuple(flops_of(budget, "budgets") for budget in listed),
+        target=None if target is None else flops_of(target, "target"),
         spend=None if spend is None else spend_of(spend),
-        notes=tuple(dict.fromkeys(note for value in written for note in told_of(value))),
+        notes=tuple(dict.fromkeys(note for value in [*(listed or ()), target, spend] for note in told_of(value))),
     )
 
 
-def flops_of(value: float | str) -> float:
-    """FLOPs of a number, which is taken as it is, or of a phrase."""
-    return parse_compute(value).flops if isinstance(value, str) else value
+def _listed(budgets: Iterable[float | str] | float | str) -> list[float | str]:
+    """The budgets one by one; a single one needs no list."""
+    if isinstance(budgets, str) or not isinstance(budgets, Iterable):
+        return [budgets]
+    try:
+        return list(budgets)
+    except TypeError:  # an array without dimensions
+        return [budgets]  # type: ignore[list-item]
+
+
+def flops_of(value: float | str, name: str = "target") -> float:
+    """FLOPs of a number, which is taken as it is, or of a phrase; name: of the argument, for the error."""
+    if isinstance(value, str):
+        return parse_compute(value).flops
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise PlanError(f"{name} must be FLOPs, as a number or a phrase such as '1e21', but got {value!r}.")
+    return value if type(value) in (int, float) else float(value)  # what is stored takes no NumPy numbers
 
 
 def spend_of(value: float | str) -> float:
@@ -48,7 +64,7 @@ def spend_of(value: float | str) -> float:
     share = _share(value)
     if share is not None and not 0 < share <= 1:
         raise PlanError(f"spend may be a share of the target up to 100%, but got {value!r}.")
-    return flops_of(value) if share is None else share
+    return flops_of(value, "spend") if share is None else share
 
 
 def told_of(value: float | str | None) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """plan() and Sweep: the runs to make next, what they cost and what they would tell; nothing is spent yet."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,13 +15,20 @@ from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.compute import Compute, Hardware
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
-from isoflop.planning.grid import Centres, budget_sizes, edge_sizes, measured_runs, with_repeats
+from isoflop.planning.grid import (
+    Centres,
+    Grid,
+    budget_sizes,
+    edge_sizes,
+    measured_runs,
+    with_repeats,
+    without_failed,
+)
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.places import Ladder
 from isoflop.planning.sizing import check_task, count_size
-from isoflop.planning.specs import make_spec
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
@@ -35,6 +42,10 @@ __all__ = ["Sweep", "plan"]
 
 BEYOND = 10.0
 """Times the largest budget, where a grid is planned without a target and its expectation is told."""
+APART = (
+    "Recipe(branches=True) is for grids of budgets=[...]: the runs of a stage share no trunk, and each is trained from "
+    "its start."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +121,10 @@ class Sweep(Tabular):
 def plan(
     task: Task,
     *,
-    budgets: Sequence[float | str] | None = None,
+    budgets: Iterable[float | str] | float | str | None = None,
     target: float | str | None = None,
     spend: float | str | None = None,
-    runs: Sequence[Run] = (),
+    runs: Iterable[Run] = (),
     epochs: Sequence[float] | None = None,
     hardware: str | None = None,
     design: Design = "sequential",
@@ -121,13 +132,15 @@ def plan(
 ) -> Sweep:
     """The runs to make next, and what they cost; nothing is trained.
 
-    budgets: FLOPs of each IsoFLOP curve, all of which are planned at once. Each may be written as "1e21", "8xH100 for 3
-        days at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour", and so may the next two.
+    budgets: FLOPs of each IsoFLOP curve, all of which are planned at once; a single one needs no list. Each may be
+        written as "1e21", "8xH100 for 3 days at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour", and so may
+        the next two. Sizes of which one step costs far more are left out.
     target, spend: the FLOPs of the run that is wanted in the end and the share of them that the sweep may cost in all
         (above 1: FLOPs), runs so far included. One stage is planned at a time: plan again with what it has shown, until
         the sweep has no specs.
     runs: what has been run so far. Budgets that they have are kept, and repaired where the lowest loss is at the edge;
-        new ones are centred on their estimate of the optimum. For a target they count against the spend.
+        new ones are centred on their estimate of the optimum. What failed is not planned again. For a target they count
+        against the spend.
     epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
         pass over as often, to show what repeated data are worth. None for all of the data.
     hardware: what the runs are to be trained on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per device:
@@ -143,6 +156,7 @@ def plan(
     """
     question = asked(budgets, target, spend)
     _check(question, design)
+    runs = _made(runs)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
         check_task(task)
         if question.budgets is not None:
@@ -171,28 +185,38 @@ def _check(question: Asked, design: str) -> None:
         raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
 
 
+def _made(runs: Iterable[Run]) -> list[Run]:
+    """The runs so far, if that is what they are."""
+    made = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]
+    strange = [run for run in made if not isinstance(run, Run)]
+    if strange:
+        raise PlanError(
+            f"runs must be records of runs, but got {strange[0]!r:.80}; read those of a folder or table with "
+            f"isoflop.read_runs(...)."
+        )
+    return made
+
+
 def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room) -> Sweep:
-    supply, mark = token_supply(task), fingerprint(task)
-    centres = Centres.of(runs)
+    supply = token_supply(task)
+    grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
     specs: list[RunSpec] = []
-    notes: list[str] = list(centres.notes)
+    notes: list[str] = []
     for budget in sorted(set(question.budgets or ())):
-        kept = measured_runs(task, supply, mark, budget, runs) if epochs == [None] else []
+        kept = measured_runs(grid, budget) if epochs == [None] else []
         counts = [count_size(task, size) for size in dict.fromkeys(run.size for run in kept)]
-        if beyond := edge_sizes(task, kept):
-            notes.append(f"Budget {flops(budget)} has its lowest loss at the edge: sizes beyond it are added.")
-        counts = [*counts, *beyond] or budget_sizes(task, budget, centres, room, notes)
+        counts = [*counts, *edge_sizes(grid, budget, kept, notes)] or budget_sizes(grid, budget, centres, notes)
         specs += [
-            make_spec(
-                task, supply, mark, sized, budget / sized.flops_per_token, seed=seed, budget=budget, epochs=passes
-            )
+            grid.spec(sized, budget, seed=seed, epochs=passes)
             for sized in counts
             for passes in epochs
             for seed in task.recipe.seeds
         ]
     if task.recipe.branches:
         specs = branched(task.recipe, specs)
-        notes += branch_notes(specs)
+    specs = without_failed(specs, runs, notes)
+    if task.recipe.branches:
+        notes += branch_notes(specs) if specs else []
     elif epochs == [None]:
         specs = with_repeats(specs, runs, notes)
     check_data(task, supply, specs)
@@ -221,7 +245,8 @@ def _staged(task: Task, question: Asked, runs: Sequence[Run], room: Room, design
     stage = planned_stage(task, supply, mark, room, target=target, spend=spend, runs=runs, design=design)
     check_data(task, supply, stage.specs)
     outlook = Outlook(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
-    return replace(_costed(task, stage.specs, stage.notes, room), outlook=outlook)
+    notes = [*stage.notes, *([APART] if task.recipe.branches and stage.specs else [])]
+    return replace(_costed(task, stage.specs, notes, room), outlook=outlook)
 
 
 def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Room) -> Sweep:

@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True)
 class StagedRuns:
-    """Runs of all stages, and why the last was the last."""
+    """Runs of all stages, and the notes of a last plan that had nothing new to train."""
 
     runs: list[Run]
     notes: tuple[str, ...]
@@ -86,7 +86,7 @@ def train_stages(
     while True:
         planned = partial(_stored_or_planned, task, store, question, stage, list(runs.values()))
         sweep = current_ranks().told(planned)
-        if not sweep.specs:
+        if all(spec.id in runs for spec in sweep.specs):
             notes = sweep.notes
             break
         redraw = None
