@@ -222,8 +222,10 @@ def edge_sizes(grid: Grid, budget: float, runs: Sequence[Run], notes: list[str])
     few = f"a run of fewer than {LEAST_STEPS} steps teaches nothing"
     found, useless = _split(found, budget, lambda sized: grid.is_long(sized, budget), few)
     none = "no size beyond it can be added" if beyond else "there is no size beyond it to try"
-    what = "sizes beyond it are added" if found else none
-    told = [f"Budget {flops(budget)} has its lowest loss at the edge: {what}.", *told, *lacking, *useless]
+    edge = f"Budget {flops(budget)} has its lowest loss at the edge: sizes beyond it are added."
+    if not found:
+        edge = f"Budget {flops(budget)} has its lowest loss at the edge: {none}."
+    told = [edge, *told, *lacking, *useless]
     told += [note for sized in found for note in sized.notes]
     notes += [note for note in told if note not in notes]
     return found
