@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.planning.cost import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed
+from isoflop.planning.cost import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed, run_bytes
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.peak import is_bf16, peak_flops
+from isoflop.planning.sizing import count_size
 from tasks import MLP, mlp_task
 
 
@@ -75,6 +76,14 @@ def test_a_model_that_raises_at_a_real_batch_is_not_timed():
     sweep = isoflop.plan(mlp_task(model=Raises), budgets=[1e6])
     assert sweep.specs
     assert not sweep.seconds
+
+
+def test_memory_counts_the_params_that_a_tasks_own_count_leaves_out():
+    task = mlp_task(num_params=lambda model: model.out.weight.numel())
+    spec = isoflop.plan(task, budgets=[1e6]).specs[0]
+    counted = count_size(task, spec.size)
+    activations = spec.batch * counted.activation_bytes
+    assert run_bytes(spec, counted) == STATE_BYTES_PER_PARAM * counted.params["total"] + activations
 
 
 def test_models_that_need_much_memory_are_not_built_to_be_timed():

@@ -115,6 +115,12 @@ def test_no_place_needs_more_tokens_than_there_are():
     assert max(run.num_tokens for run in runs) <= free / 8
 
 
+def test_a_sweep_that_ends_for_lack_of_data_says_so(whole):
+    last = ask_on(whole[0][:12], ladder=replace(LADDER, most_tokens=1e6))
+    assert last.finished
+    assert last.name == "the data and the passes over them give 1.00M tokens, too few for stage 4 of 5"
+
+
 def test_no_place_is_planned_twice(whole):
     runs, _ = whole
     assert len({(run.num_params, run.num_tokens) for run in runs}) == len(runs)

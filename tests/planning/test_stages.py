@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import isoflop
+from isoflop.planning import ladder as ladders
+from isoflop.planning import limits
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
 from isoflop.planning.sizing import count_size
@@ -175,7 +178,7 @@ def test_too_few_data_are_told_as_such():
 def test_runs_that_lack_data_are_noted():
     notes = isoflop.plan(mlp_task(recipe=isoflop.Recipe()), target=1e11, spend=1e9).notes
     assert any(
-        note.startswith("1 of the stage's runs are left out: the recipe's passes over the data") for note in notes
+        note.startswith("1 of the stage's 3 sizes lacks data: the recipe's passes over the data") for note in notes
     )
 
 
@@ -193,3 +196,63 @@ def test_sizes_whose_activations_do_not_fit_are_not_on_the_ladder():
     assert room.holds(count_size(task, ladder.sizes[-1]))
     free = ladder_of(task, supply, spend=1e12, runs=[], room=replace(room, binds=False))
     assert not room.holds(count_size(task, free.sizes[-1]))
+
+
+def test_sizes_that_memory_leaves_out_of_a_staged_plan_are_noted_once(monkeypatch):
+    monkeypatch.setattr(limits, "device_bytes", lambda: 2e5)
+    notes = plan(hardware="here").notes
+    (note,) = [note for note in notes if "is left out: it needs" in note]
+    assert note.endswith("but this machine's device has 0.0 GB. So are larger ones.")
+    assert not any("is left out: it needs" in note for note in plan().notes)
+
+
+def test_a_device_that_holds_too_few_sizes_is_named_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(limits, "device_bytes", lambda: 600.0)
+    with pytest.raises(isoflop.PlanError, match=r"that this machine's device has memory for from .* larger hardware="):
+        plan(hardware="here")
+
+
+def test_runs_of_one_seed_at_one_place_are_all_known():
+    runs = train(plan())
+    twice = [*runs, *(replace(run, spec=replace(run.spec, lr=0.5)) for run in runs)]
+    assert _of_one_seed(twice, (0,)) == twice
+
+
+def test_runs_of_seeds_that_the_recipe_does_not_have_stay_known():
+    runs = [replace(run, spec=replace(run.spec, seed=seed)) for run in train(plan()) for seed in (0, 1, 7)]
+    assert {run.spec.seed for run in _of_one_seed(runs, (1, 0))} == {1, 7}
+
+
+def test_a_sweep_whose_next_budget_the_data_cannot_feed_ends_with_that_reason():
+    few = mlp_task(train_data=examples(300), recipe=isoflop.Recipe())
+    runs = train(plan())
+    (note,) = [note for note in plan(runs, task=few).notes if note.startswith("The sweep is finished")]
+    assert "the recipe's passes over the data allow 300 tokens, and the pilot, recentred wants more" in note
+
+
+def test_a_pilot_whose_only_fed_runs_are_too_short_lacks_data():
+    task = mlp_task(train_data=examples(15000), recipe=isoflop.Recipe(min_batch=2000), sizes=[8, 16, 32, 128])
+    with pytest.raises(isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot wants more"):
+        isoflop.plan(task, target=1e11, spend=3e10)
+
+
+class Deep(nn.Module):
+    """A network of many small layers."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 16), *(nn.Linear(16, 16) for _ in range(depth)), nn.Linear(16, 4))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("binds", [True, False])
+def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_cost(monkeypatch, binds):
+    counted = []
+    monkeypatch.setattr(ladders, "count_size", lambda task, size: counted.append(size) or count_size(task, size))
+    task, room = mlp_task(model=Deep, size_param="depth"), Room("a large device", 1e12, binds)
+    ladder = ladder_of(task, token_supply(task), spend=1e10, runs=[], room=room)
+    assert max(counted) < ladder.sizes[-1] / 2
+    per_token = count_size(task, ladder.sizes[-1]).flops_per_token
+    assert ladder.flops_per_token[-1] == pytest.approx(per_token, rel=5e-3)

@@ -77,7 +77,12 @@ def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
     """Memory that a run needs on its device, weights to activations; None where activations could not be counted."""
     if count.activation_bytes is None:
         return None
-    return STATE_BYTES_PER_PARAM * count.num_params + count.activation_bytes * (spec.batch or 1)
+    return _state_bytes(count) + count.activation_bytes * (spec.batch or 1)
+
+
+def _state_bytes(count: SizeCount) -> float:
+    """Memory of all parameters' states; a task's own N may leave some of them out."""
+    return STATE_BYTES_PER_PARAM * count.params.get("total", count.num_params)
 
 
 def device_bytes() -> float:
@@ -110,7 +115,7 @@ def _is_light(task: Task, spec: RunSpec) -> bool:
         return False
     counted = count_size(task, spec.size)
     known = run_bytes(spec, counted)
-    return (STATE_BYTES_PER_PARAM * counted.num_params if known is None else known) <= MAX_TIMED_BYTES
+    return (_state_bytes(counted) if known is None else known) <= MAX_TIMED_BYTES
 
 
 def _step_seconds(task: Task, spec: RunSpec, device: str) -> float:

@@ -7,7 +7,7 @@ N params, D tokens, C FLOPs, L loss.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,11 @@ def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None
 
 def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, number: int, seeds: int | None) -> Stage:
     """The runs of a stage; where `seeds` is a number, none if that many of each would cost more than they save."""
+    name = f"stage {number + 1} of {len(ENDS)}"
     candidates = _candidates(known, runs, ladder, left)
+    if not candidates and _candidates(known, runs, replace(ladder, most_tokens=math.inf), left):
+        most = text.count(ladder.most_tokens)
+        return Stage((), f"the data and the passes over them give {most} tokens, too few for {name}", finished=True)
     if not candidates:
         return Stage((), "no size that may be trained lies near the optimum at what is left to spend", finished=True)
     foresight = foresight_of(known, runs, candidates)
@@ -171,7 +175,6 @@ def _chosen(known: Known, runs: Sequence[Run], ladder: Ladder, left: float, numb
         return Stage((), "what is left to spend pays for no run that would tell more", finished=True)
     saved = known.waste * (1 - after / before) * known.target
     cost = (seeds or 1) * sum(place.flops for place in places)
-    name = f"stage {number + 1} of {len(ENDS)}"
     if seeds is not None and len(runs) >= MIN_JUDGES and saved < cost:
         reason = (
             f"{name} would cost {text.flops(cost)} FLOPs to save about {text.flops(max(saved, 0))} FLOPs of the target"

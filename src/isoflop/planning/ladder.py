@@ -10,7 +10,7 @@ import numpy as np
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.fitting.costs import interpolated_cost
 from isoflop.planning.design import ENDS, LARGEST_SHARE
-from isoflop.planning.limits import Room
+from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.places import Ladder
 from isoflop.planning.sizing import SizeCount, count_size, num_params_at, sizes_between
@@ -19,7 +19,7 @@ from isoflop.runs import Run
 from isoflop.task import Task
 from isoflop.text import count
 
-__all__ = ["TOKENS_PER_PARAM", "ladder_of"]
+__all__ = ["TOKENS_PER_PARAM", "ladder_of", "too_large"]
 
 TOKENS_PER_PARAM = 20.0
 """Guess of the optimum where nothing is known (Hoffmann et al. 2022)."""
@@ -27,57 +27,106 @@ NUM_SIZES, NUM_COUNTED = 48, 6
 """Sizes that are built, and those of them whose FLOPs are counted; the others' are interpolated between them."""
 REACH = 40.0
 """Factor on N beyond the guesses for the smallest and the largest run: the guess may be off by 10, and a run by 4."""
+STEADY = 2e-3
+"""Change of FLOPs per token and param from one counted size to the next, below which the largest is not counted: a step
+of a model that is thousands of layers deep takes a minute to count."""
 MIN_SIZES = 3
 
 
 def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[Run], room: Room) -> Ladder:
     """Sizes within reach of the runs that `spend` FLOPs pay for, those aside at which a run has failed.
 
-    Raises PlanError where there are fewer than three.
+    Raises PlanError where there are fewer than three that memory holds.
     """
-    low, high = (math.sqrt(flops / (6 * TOKENS_PER_PARAM)) for flops in (ENDS[0] / 3 * spend, LARGEST_SHARE * spend))
-    failed = {run.size for run in runs if run.status == "failed"}
-    near = sizes_between(task, low / REACH, high * REACH, NUM_SIZES)
-    found = {size: num_params_at(task, size) for size in near if size not in failed}
-    fits = {size: N for size, N in found.items() if not room.binds or room.num_bytes >= STATE_BYTES_PER_PARAM * N}
-    sizes = _held(task, room, sorted(fits, key=lambda size: fits[size]))
+    found = _in_reach(task, spend, runs)
+    sizes = _held(task, room, sorted(found, key=lambda size: found[size]))
     counted = _counted(task, sizes)
     if len(sizes) < MIN_SIZES or len(counted) < 1:
+        low, high = _reach(spend)
+        held = f" that {room.device} has memory for" if len(sizes) < len(found) else ""
         raise PlanError(
-            f"A sweep needs at least {MIN_SIZES} sizes that train, but {task.size_param!r} has only {len(sizes)} from "
-            f"{count(low / REACH)} to {count(high * REACH)} params; allow more sizes."
+            f"A sweep needs at least {MIN_SIZES} sizes that train, but {task.size_param!r} has only {len(sizes)}{held} "
+            f"from {count(low)} to {count(high)} params; allow more sizes{' or name larger hardware=' if held else ''}."
         )
-    N = np.array([fits[size] for size in sizes], dtype=float)
+    N = np.array([found[size] for size in sizes], dtype=float)
     cost = interpolated_cost([one.num_params for one in counted], [one.flops_per_token for one in counted])
     return Ladder(N, np.asarray(cost(N)), _most_tokens(task, supply), tuple(sizes))
 
 
+def too_large(task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], room: Room) -> list[str]:
+    """A note on the sizes within reach that memory keeps off the ladder; none where there are none."""
+    if not room.binds:
+        return []
+    found = _in_reach(task, spend, runs)
+    left_out = sorted(set(found).difference(ladder.sizes), key=lambda size: found[size])
+    if not left_out:
+        return []
+    smallest = _try_count(task, left_out[0])
+    larger = " So are larger ones." if len(left_out) > 1 else ""
+    return [] if smallest is None else [room.left_out(smallest) + larger]
+
+
+def _reach(spend: float) -> tuple[float, float]:
+    """N of the smallest and the largest size that a sweep may choose."""
+    low, high = (math.sqrt(flops / (6 * TOKENS_PER_PARAM)) for flops in (ENDS[0] / 3 * spend, LARGEST_SHARE * spend))
+    return low / REACH, high * REACH
+
+
+def _in_reach(task: Task, spend: float, runs: Sequence[Run]) -> dict[Any, int]:
+    """Sizes that a sweep may choose, with their N."""
+    failed = {run.size for run in runs if run.status == "failed"}
+    near = sizes_between(task, *_reach(spend), NUM_SIZES)
+    return {size: num_params_at(task, size) for size in near if size not in failed}
+
+
 def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
-    """Rising sizes up to the largest whose activations fit beside its states."""
+    """Rising sizes up to the largest that memory holds, states and the activations of one example."""
+    if not room.binds or not sizes:
+        return sizes
+    middle = _try_count(task, sizes[len(sizes) // 2])
 
     def is_too_large(size: Any) -> bool:
-        try:
-            return not room.holds(count_size(task, size))
-        except IsoflopError:
-            raise
-        except Exception:  # any error of the user's class at this size: another's to tell
+        N = num_params_at(task, size)
+        if room.num_bytes < STATE_BYTES_PER_PARAM * N:
+            return True
+        # Activations grow with N at most, so that few of the large sizes need a count.
+        if middle and least_bytes(middle) * max(1.0, N / middle.num_params) <= room.num_bytes:
             return False
+        counted = _try_count(task, size)
+        return counted is not None and not room.holds(counted)
 
-    return sizes[: bisect_left(sizes, True, key=is_too_large)] if room.binds else sizes
+    return sizes[: bisect_left(sizes, True, key=is_too_large)]
+
+
+def _try_count(task: Task, size: Any) -> SizeCount | None:
+    """The count of a size, None where the model does not support it."""
+    try:
+        return count_size(task, size)
+    except IsoflopError:
+        raise
+    except Exception:  # any error of the user's class at this size means: not a size
+        return None
 
 
 def _counted(task: Task, sizes: Sequence[object]) -> list[SizeCount]:
-    """Some of the sizes, evenly spaced, with their FLOPs; those that the model does not support are left out."""
+    """Some of the sizes, evenly spaced, with their FLOPs; those that the model does not support are left out.
+
+    The largest is not counted where its FLOPs follow from those before it.
+    """
     rows = np.linspace(0, len(sizes) - 1, min(NUM_COUNTED, len(sizes))).round().astype(int)
-    counted = []
+    counted: list[SizeCount] = []
     for row in dict.fromkeys(rows.tolist()):
-        try:
-            counted.append(count_size(task, sizes[row]))
-        except IsoflopError:
-            raise
-        except Exception:  # any error of the user's class at this size means: not a size
-            continue
+        if len(counted) == NUM_COUNTED - 1 and _is_steady(counted):
+            break
+        if one := _try_count(task, sizes[row]):
+            counted.append(one)
     return counted
+
+
+def _is_steady(counted: Sequence[SizeCount]) -> bool:
+    """True where the last two sizes have the same FLOPs per token and param."""
+    before, last = (one.flops_per_token / one.num_params for one in counted[-2:])
+    return abs(math.log(last / before)) < STEADY
 
 
 def _most_tokens(task: Task, supply: TokenSupply) -> float:

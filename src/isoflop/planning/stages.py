@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.design import LARGEST_SHARE, next_stage, paid
-from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of
+from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of, too_large
 from isoflop.planning.limits import Room
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place, Stage
@@ -68,7 +68,7 @@ def planned_stage(
     Raises PlanError where the spend pays for no training.
     """
     ladder = ladder_of(task, supply, spend=spend, runs=runs, room=room)
-    notes: list[str] = []
+    notes = too_large(task, ladder, spend=spend, runs=runs, room=room)
     seeds = task.recipe.seeds
     while True:
         # The design sees one run where the recipe makes one for each seed, and its share of the spend.
@@ -84,15 +84,14 @@ def planned_stage(
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
     specs = [_spec(task, supply, mark, place, one, seed) for place, one in sized.items() for seed in seeds]
     if not runs:
-        _require_data(stage, ladder)
-        _require_steps(specs, ladder, spend)
+        _require_steps(specs, spend, _too_few(task, stage, ladder) if stage.lacking else "")
     specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
     if stage.finished or not specs:
-        unpaid = "what is left to spend pays for no further run"
-        reason = stage.name if stage.finished else _too_few(stage, ladder) if stage.lacking else unpaid
-        return PlannedStage((), (*notes, f"The sweep is finished: {reason}."), ladder)
+        return PlannedStage((), (*notes, f"The sweep is finished: {_why_finished(task, stage, ladder)}."), ladder)
     if stage.lacking:
-        notes.append(f"{stage.lacking} of the stage's runs are left out: {_too_few(stage, ladder)}.")
+        lack = "lacks" if stage.lacking == 1 else "lack"
+        of_all = f"{stage.lacking} of the stage's {stage.lacking + len(stage.places)} sizes {lack} data"
+        notes.append(f"{of_all}: {_too_few(task, stage, ladder)}.")
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
     return PlannedStage(tuple(specs), (_told(stage, runs, specs, spend), *notes), ladder)
 
@@ -120,40 +119,47 @@ def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: Siz
 
 
 def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
-    """The runs without those that only repeat another with another of the recipe's seeds; a completed one stays."""
-    first: dict[Any, Run] = {}
-    for run in sorted(runs, key=lambda run: (run.status != "completed", _rank(run, seeds))):
-        key = run.id if run.spec.seed not in seeds else (run.size, run.spec.num_params, run.spec.num_tokens)
-        first.setdefault(key, run)
-    kept = {id(run) for run in first.values()}
-    return [run for run in runs if id(run) in kept]
+    """Of each place only the runs of one of the recipe's seeds, the first with which one completed there."""
+    best: dict[Any, tuple[bool, int]] = {}
+    for run in runs:
+        if run.spec.seed in seeds:
+            rank = (run.status != "completed", seeds.index(run.spec.seed))
+            best[_place(run)] = min(rank, best.get(_place(run), rank))
+    return [run for run in runs if run.spec.seed not in seeds or run.spec.seed == seeds[best[_place(run)][1]]]
 
 
-def _rank(run: Run, seeds: Sequence[int]) -> int:
-    return seeds.index(run.spec.seed) if run.spec.seed in seeds else len(seeds)
+def _place(run: Run) -> tuple[Any, float, float]:
+    return run.size, run.spec.num_params, run.spec.num_tokens
 
 
-def _require_data(stage: Stage, ladder: Ladder) -> None:
+def _why_finished(task: Task, stage: Stage, ladder: Ladder) -> str:
+    if stage.finished:
+        return stage.name
     if stage.lacking and not stage.places:
+        return _too_few(task, stage, ladder)
+    return "what is left to spend pays for no further run"
+
+
+def _too_few(task: Task, stage: Stage, ladder: Ladder) -> str:
+    unit = f"{task.unit}s"
+    return f"the recipe's passes over the data allow {count(ladder.most_tokens)} {unit}, and {stage.name} wants more"
+
+
+def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None:
+    """Raise PlanError where no run of a sweep's first stage trains; too_few: why, where the data are to blame."""
+    most = max((spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs), default=0.0)
+    if most >= LEAST_STEPS:
+        return
+    if too_few:
         raise PlanError(
-            f"The smallest budget of a sweep needs runs that the data can feed, but {_too_few(stage, ladder)}; "
+            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; "
             f"bring more data, allow more passes with Recipe(epochs=...), or spend less."
         )
-
-
-def _too_few(stage: Stage, ladder: Ladder) -> str:
-    return f"the recipe's passes over the data allow {count(ladder.most_tokens)} tokens, and {stage.name} wants more"
-
-
-def _require_steps(specs: Sequence[RunSpec], ladder: Ladder, spend: float) -> None:
-    steps = [spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs]
-    if not steps or max(steps) < LEAST_STEPS:
-        most = max(steps, default=0.0)
-        raise PlanError(
-            f"A sweep of {flops(spend)} FLOPs begins with runs of {number(most, 2)} steps at most, and fewer than "
-            f"{LEAST_STEPS} teach nothing; spend about {number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, "
-            f"or allow smaller sizes or batches."
-        )
+    raise PlanError(
+        f"A sweep of {flops(spend)} FLOPs begins with runs of {number(most, 2)} steps at most, and fewer than "
+        f"{LEAST_STEPS} teach nothing; spend about {number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, "
+        f"or allow smaller sizes or batches."
+    )
 
 
 def _within(specs: Sequence[RunSpec], left: float, made: set[str]) -> list[RunSpec]:
