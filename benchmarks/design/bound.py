@@ -41,7 +41,8 @@ NUM_RUNS = 30
 VAGUE = np.array([1.0, 2.0, 1.0, 0.17, 0.17])
 """Standard deviations of a law's numbers where little is known; of the exponents half of them, as in isoflop's fit."""
 NO_LIMITS = (1e5, (120.0, 120.0))
-NUM_WAVES = 2001
+NUM_TRIED = 2001
+"""Sizes among which a fit looks for its best one."""
 
 
 def middle_of(kind: Kind) -> tuple[Array, Array]:
@@ -89,7 +90,7 @@ def perfect(world: World, runs: Sequence[Run], *, knows_all: bool) -> float:
         numbers = least_squares(away, numbers, x_scale=width, method="lm", args=(whitener,)).x
     middle, share = log_loss(numbers, x, y)
     left = share * np.linalg.solve(covariance(), loss - middle)
-    at_x = numbers[1] + np.linspace(-1.5, 1.5, NUM_WAVES)
+    at_x = numbers[1] + np.linspace(-1.5, 1.5, NUM_TRIED)
     at_y = math.log(TARGET / 6) - at_x
     misfit = world.size**2 * kernel(at_x, at_y, x, y) @ left
     law, reducible = log_loss(numbers, at_x, at_y)
