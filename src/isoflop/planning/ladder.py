@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.errors import IsoflopError, PlanError
+from isoflop.errors import PlanError
 from isoflop.fitting.costs import interpolated_cost
 from isoflop.planning.design import ENDS, LARGEST_SHARE
 from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.places import Ladder
-from isoflop.planning.sizing import SizeCount, count_size, num_params_at, sizes_between
+from isoflop.planning.sizing import SizeCount, num_params_at, sizes_between, try_count
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run
 from isoflop.task import Task
@@ -61,7 +61,7 @@ def too_large(task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], 
     left_out = sorted(set(found).difference(ladder.sizes), key=lambda size: found[size])
     if not left_out:
         return []
-    smallest = _try_count(task, left_out[0])
+    smallest = try_count(task, left_out[0])
     larger = " So are larger ones." if len(left_out) > 1 else ""
     return [] if smallest is None else [room.left_out(smallest) + larger]
 
@@ -83,7 +83,7 @@ def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
     """Rising sizes up to the largest that memory holds, states and the activations of one example."""
     if not room.binds or not sizes:
         return sizes
-    middle = _try_count(task, sizes[len(sizes) // 2])
+    middle = try_count(task, sizes[len(sizes) // 2])
 
     def is_too_large(size: Any) -> bool:
         N = num_params_at(task, size)
@@ -92,20 +92,10 @@ def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
         # Activations grow with N at most, so that few of the large sizes need a count.
         if middle and least_bytes(middle) * max(1.0, N / middle.num_params) <= room.num_bytes:
             return False
-        counted = _try_count(task, size)
+        counted = try_count(task, size)
         return counted is not None and not room.holds(counted)
 
     return sizes[: bisect_left(sizes, True, key=is_too_large)]
-
-
-def _try_count(task: Task, size: Any) -> SizeCount | None:
-    """The count of a size, None where the model does not support it."""
-    try:
-        return count_size(task, size)
-    except IsoflopError:
-        raise
-    except Exception:  # any error of the user's class at this size means: not a size
-        return None
 
 
 def _counted(task: Task, sizes: Sequence[object]) -> list[SizeCount]:
@@ -118,7 +108,7 @@ def _counted(task: Task, sizes: Sequence[object]) -> list[SizeCount]:
     for row in dict.fromkeys(rows.tolist()):
         if len(counted) == NUM_COUNTED - 1 and _is_steady(counted):
             break
-        if one := _try_count(task, sizes[row]):
+        if one := try_count(task, sizes[row]):
             counted.append(one)
     return counted
 

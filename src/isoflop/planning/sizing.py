@@ -5,7 +5,6 @@ meta device cannot run (data-dependent shapes, `.item()`) is counted on small CP
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,17 +20,20 @@ from isoflop.contract.loss import batch_loss, count_tokens, forward, loss_of
 from isoflop.contract.model import build, check_size_param, count_params, param_counts
 from isoflop.errors import ContractError, IsoflopError, PlanError
 from isoflop.planning.flops import count_step
+from isoflop.planning.search import largest_below
 from isoflop.task import Task
 
 __all__ = [
     "SizeCount",
     "check_task",
+    "count_or_reason",
     "count_size",
     "num_params_at",
     "size_near",
     "sizes_between",
     "sizes_near",
     "smallest_size",
+    "try_count",
 ]
 
 MAX_CPU_PARAMS = 50e6
@@ -230,7 +232,7 @@ def size_near(task: Task, num_params: float, *, most: float | None = None) -> Si
     if most is None or near.num_params <= most:
         return near
     for size in _by_distance(task, most, keep=8):
-        if num_params_at(task, size) <= most and (counted := _try_count(task, size)) is not None:
+        if num_params_at(task, size) <= most and (counted := try_count(task, size)) is not None:
             return counted
     raise PlanError(f"No size of {task.size_param!r} has at most {most:.3g} params; allow smaller sizes.")
 
@@ -244,12 +246,12 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
     """
     chosen: dict[Any, SizeCount] = {}
     unbuilt = [size for size in task.sizes or () if not _builds(task, size)]
-    failed = {size: f"Size {size} is left out: it raised {_count_or_reason(task, size)}." for size in unbuilt}
+    failed = {size: f"Size {size} is left out: it raised {count_or_reason(task, size)}." for size in unbuilt}
     for num_params in wanted:
         for size in _by_distance(task, num_params, keep=len(wanted)):
             if size in chosen or size in failed:
                 continue
-            counted = _count_or_reason(task, size)
+            counted = count_or_reason(task, size)
             if isinstance(counted, SizeCount):
                 chosen[size] = counted
                 break
@@ -271,7 +273,7 @@ def sizes_between(task: Task, low: float, high: float, number: int) -> list[Any]
         rows = np.linspace(0, len(inside) - 1, min(number, len(inside))).round().astype(int)
         return [inside[row] for row in dict.fromkeys(rows.tolist())]
     step = _lattice(task)
-    first, last = (_largest_below(task, step, num_params) for num_params in (low, high))
+    first, last = (largest_below(_params_of_multiple(task, step), num_params) for num_params in (low, high))
     multiples = np.unique(np.geomspace(first, last, number).round().astype(int))
     return [step * k for k in multiples.tolist() if _builds(task, step * k)]
 
@@ -296,7 +298,7 @@ def _by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
         yield from sorted((size for size in task.sizes if _builds(task, size)), key=distance)
         return
     step = _lattice(task)
-    middle = _largest_below(task, step, num_params)
+    middle = largest_below(_params_of_multiple(task, step), num_params)
     below = (step * k for k in range(middle, max(0, middle - keep - 1), -1))
     above = (step * k for k in range(middle + 1, middle + keep + 2))
     sides = ((size for size in side if _builds(task, size)) for side in (below, above))
@@ -307,34 +309,9 @@ def _by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
             yield size
 
 
-def _largest_below(task: Task, step: int, num_params: float) -> int:
-    """Largest k for which size k x step builds with at most `num_params`; 1 if none does."""
-
-    def params(k: int) -> float:
-        return num_params_at(task, step * k) if _builds(task, step * k) else math.inf
-
-    low, high = 1, 2
-    while params(high) <= num_params or params(high + 1) <= num_params:  # one size that does not build is not the end
-        low, high = high + (params(high) > num_params), 2 * high
-        if params(high) <= params(low):  # it grows no further
-            return _first_of(params, params(low), low)
-    while high - low > 1:
-        middle = _where_power_law_meets(num_params, low, high, params)
-        low, high = (middle, high) if params(middle) <= num_params else (low, middle)
-    return low
-
-
-def _first_of(function: Callable[[int], float], value: float, last: int) -> int:
-    """Smallest k up to `last` for which a function that never falls has a value."""
-    return bisect_left(range(1, last), value, key=function) + 1
-
-
-def _where_power_law_meets(value: float, low: int, high: int, function: Callable[[int], float]) -> int:
-    """A whole number strictly between low and high, near where the power law through both gives the value."""
-    at_low, at_high = function(low), function(high)
-    known = at_low < at_high < math.inf
-    share = math.log(value / at_low) / math.log(at_high / at_low) if known else 0.5
-    return min(max(round(low * float((high / low) ** share)), low + 1), high - 1)
+def _params_of_multiple(task: Task, step: int) -> Callable[[int], float]:
+    """N of size k x step as a function of k; infinite where it does not build."""
+    return lambda k: num_params_at(task, step * k) if _builds(task, step * k) else math.inf
 
 
 @_cached
@@ -371,23 +348,23 @@ def _multiples_work(task: Task, step: int) -> bool:
 
 def _works(task: Task, size: Any) -> bool:
     """True where the model builds and takes a batch; of one too large to be tried on the CPU, where it builds."""
-    return _builds(task, size) and (num_params_at(task, size) > MAX_CPU_PARAMS or _try_count(task, size) is not None)
+    return _builds(task, size) and (num_params_at(task, size) > MAX_CPU_PARAMS or try_count(task, size) is not None)
 
 
-def _try_count(task: Task, size: Any) -> SizeCount | None:
+def try_count(task: Task, size: Any) -> SizeCount | None:
     """The count of a size, or None where the model does not support it. A broken contract is raised."""
-    counted = _count_or_reason(task, size)
+    counted = count_or_reason(task, size)
     return counted if isinstance(counted, SizeCount) else None
 
 
-def _count_or_reason(task: Task, size: Any) -> SizeCount | str:
+def count_or_reason(task: Task, size: Any) -> SizeCount | str:
     """The count of a size, or what the model raises at it. A broken contract is raised."""
     try:
         return count_size(task, size)
     except IsoflopError:
         raise
     except Exception as error:  # any error of the user's class at this size means: not a size
-        return f"{type(error).__name__}: {_first_line(error)}"
+        return f"{type(error).__name__}: {_first_line(error) or 'no reason'}"
 
 
 def _builds(task: Task, size: Any) -> bool:
@@ -401,7 +378,7 @@ def _builds(task: Task, size: Any) -> bool:
 
 def _no_size_message(task: Task) -> str:
     if task.sizes is not None:
-        reason = _count_or_reason(task, task.sizes[0])
+        reason = count_or_reason(task, task.sizes[0])
         return f"None of the sizes of Task(sizes=) builds: {task.sizes[0]!r} raises {reason}; name sizes that do."
     try:
         count_size(task, 64)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from isoflop.errors import IsoflopError, PlanError
+from isoflop.errors import PlanError
 from isoflop.planning.design import LARGEST_SHARE, next_stage, paid
 from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of, too_large
 from isoflop.planning.limits import Room
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place, Stage
-from isoflop.planning.sizing import SizeCount, count_size
+from isoflop.planning.sizing import SizeCount, count_or_reason
 from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec
@@ -73,7 +73,7 @@ def planned_stage(
     while True:
         # The design sees one run where the recipe makes one for each seed, and its share of the spend.
         stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend, len(seeds))
-        counts = {place: _count(task, ladder.size(place)) for place in stage.places}
+        counts = {place: count_or_reason(task, ladder.size(place)) for place in stage.places}
         failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
         if not failed:
             break
@@ -101,16 +101,6 @@ def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, s
     if design == "lean":
         return lean_stage(runs, ladder, spend=share, tokens_per_param=guess)
     return next_stage(runs, ladder, target=target, spend=share, tokens_per_param=guess, seeds=seeds)
-
-
-def _count(task: Task, size: object) -> SizeCount | str:
-    """The count of a size, or the error that its step raises."""
-    try:
-        return count_size(task, size)
-    except IsoflopError:
-        raise
-    except Exception as error:  # any error of the user's class at this size means: not a size
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
 
 
 def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int) -> RunSpec:

@@ -35,7 +35,7 @@ from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, duration, flops, html, number, percent
+from isoflop.text import bullets, duration, flops, html, money, number, percent
 from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
@@ -288,8 +288,8 @@ def _told(sweep: Sweep) -> tuple[str, ...]:
 def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:
     """The sweep on the hardware that it was planned for."""
     compute = sweep.compute
-    hours, money = compute.device_hours or 0.0, compute.money
-    paid = "" if money is None else f", {hardware.currency}{money:,.{0 if money >= 100 else 2}f}"
+    hours, paid_for = compute.device_hours or 0.0, compute.money
+    paid = "" if paid_for is None else f", {money(paid_for, hardware.currency)}"
     longest = max(spec.flops for spec in sweep.specs) / hardware.flops_per_second  # a run is on one of them
     least = duration(max(longest, compute.seconds or 0.0))
     told = f"{number(hours)} {hardware.accelerator.name} hours at {percent(hardware.mfu)} MFU"
