@@ -19,8 +19,9 @@ from scipy.special import log_ndtr, ndtri_exp
 from isoflop.fitting.discrepancy import LONG_RATIO, Covariances, Hypothesis, Plane, along
 from isoflop.fitting.exponents import LARGEST_E, ExponentGrid
 from isoflop.fitting.points import Array
+from isoflop.fitting.valley import Valley
 
-__all__ = ["Surfaces", "Valley", "drawn", "standing"]
+__all__ = ["Surfaces", "drawn", "standing"]
 
 DRIFT = 1.5
 """Growth of the variance of g' beyond the runs, per unit of log FLOPs: the discrepancy that the runs show is no bound
@@ -41,15 +42,6 @@ ANCHORS = np.linspace(0, 1.05, 4)
 """Log FLOPs below the largest runs at which the valley's loss gives its slope."""
 LEAST_DECAY = 0.01
 """A tenth of any published one; keeps the worth of compute above 0."""
-
-
-@dataclass(frozen=True, eq=False)
-class Valley:
-    """The best size at some compute, the loss there, and what the loss is above E by the law; shape (B,) or less."""
-
-    x: Array
-    loss: Array
-    reducible: Array
 
 
 @dataclass(frozen=True, eq=False)
