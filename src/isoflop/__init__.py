@@ -35,6 +35,8 @@ _HOMES = {
     "Estimate": "optimum",
     "Parametric": "fitting.parametric",
     "IsoFLOP": "fitting.isoflop",
+    "Bayesian": "fitting.bayesian.approach",
+    "Prior": "fitting.bayesian.prior",
     "Kriging": "fitting.kriging",
     "Envelope": "fitting.envelope",
     "compare": "fitting.compare",
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from isoflop.errors import IsoflopError as IsoflopError
     from isoflop.errors import PlanError as PlanError
     from isoflop.errors import StoreError as StoreError
+    from isoflop.fitting.bayesian.approach import Bayesian as Bayesian
+    from isoflop.fitting.bayesian.prior import Prior as Prior
     from isoflop.fitting.compare import Comparison as Comparison
     from isoflop.fitting.compare import compare as compare
     from isoflop.fitting.envelope import Envelope as Envelope

@@ -9,13 +9,14 @@ import numpy as np
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Diagnostics, NoLawError, Solved
+from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.checks import reasons_to_doubt
 from isoflop.fitting.envelope import Envelope
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.influence import Influence, find_influence
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.isoflop import valleys
-from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
@@ -84,6 +85,7 @@ def fit(
     runs: Iterable[Run],
     approach: Approach | None = None,
     *,
+    prior: Prior | None = None,
     resamples: int = 1000,
     level: float = 0.9,
     seed: int = 0,
@@ -91,11 +93,13 @@ def fit(
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
-    approach: how runs become a law: Kriging() by default, or Parametric(), IsoFLOP(), Envelope().
+    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope().
+    prior: what the default believes before any run is seen, Prior(slope=(0.5, 0.05)) or Prior.flat(); None for what
+        public sweeps teach.
     resamples: laws drawn for the intervals.
     level: coverage aimed at by every interval.
     seed: of the resamples; the same seed gives the same intervals.
-    intervals: "auto" is what the approach is best served by: kriging's own draws, or a bootstrap by configuration;
+    intervals: "auto" is what the approach is best served by: its own draws, or a bootstrap by configuration;
         "bootstrap", "delta" (covariance of the fitted numbers) or "profile" (likelihood ratio) choose one, for
         Parametric(). Those three take the law for true and cover too little where it is not.
 
@@ -107,7 +111,7 @@ def fit(
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
     screened = screen(runs) if isinstance(approach, Envelope) else sifted(runs)  # a hull needs all
     points = screened.points
-    chosen, solved, fallback = _solved(approach, points)
+    chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
     largest = float(points.C.max())
     influence = find_influence(points, solved, chosen, flops=largest)
     told = () if influence is None else (influence.note(largest),)
@@ -128,11 +132,21 @@ def fit(
     )
 
 
+def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | None:
+    if prior is None:
+        return approach
+    if not isinstance(prior, Prior):
+        raise DataError(f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {prior!r}.")
+    if approach is not None:
+        raise DataError(f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out.")
+    return Bayesian(prior)
+
+
 def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved, tuple[str, ...]]:
     """The approach that answers, its answer, and a note where the default could not determine one."""
     if approach is not None:
         return approach, approach.solve(points), ()
-    default, law_alone = Kriging(), Parametric()
+    default, law_alone = Bayesian(), Parametric()
     try:
         return default, default.solve(points), ()
     except NoLawError as error:

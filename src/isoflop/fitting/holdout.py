@@ -13,9 +13,9 @@ import numpy as np
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach
+from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.isoflop import Valley, valleys
-from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.points import Points
 from isoflop.fitting.thinning import sifted
@@ -72,7 +72,7 @@ def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: i
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
             f"with {budgets} to be held out; add budgets."
         )
-    return held_out(points, approach if approach is not None else Kriging(), budgets)
+    return held_out(points, approach if approach is not None else Bayesian(), budgets)
 
 
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite

@@ -7,7 +7,8 @@ the size and the length of the discrepancy integrated over (`exponents`, `discre
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import NoLawError, Solved
-from isoflop.fitting.discrepancy import NEAR, Plane, covariances, hypotheses, pilot
-from isoflop.fitting.exponents import integrate
+from isoflop.fitting.discrepancy import NEAR, Covariances, Plane, covariances, hypotheses, pilot
+from isoflop.fitting.exponents import ExponentGrid, integrate
 from isoflop.fitting.kriged import KrigedLaw, law_of
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.points import Points, require_enough, require_off_a_line
@@ -24,7 +25,7 @@ from isoflop.fitting.posterior import Surfaces, drawn, standing
 from isoflop.fitting.screening import describe
 from isoflop.fitting.spoilt import find_spoilt
 
-__all__ = ["FEWEST", "KrigedLaw", "Kriging"]
+__all__ = ["FEWEST", "KrigedLaw", "Kriging", "Posterior", "misfit_notes"]
 
 MOST_RUNS = 300
 """Memory and time grow with the square and the cube of the runs; 300 take .1 s on one core."""
@@ -66,11 +67,27 @@ class Kriging:
 
     def solve(self, points: Points) -> Solved:
         """The kriged law of some points; Raises DataError where they cannot determine it."""
+        found = self.posterior(points)
+        middle = found.middle
+        return Solved(
+            law=law_of(middle, middle=True),
+            objective=-found.grid.log_evidence,
+            draw=found.draw,
+            num_parameters=5,
+            notes=(
+                *_left_out_notes(points, found.used),
+                *_spoilt_notes(found.used, found.plane.spoilt),
+                *_misfit_notes(middle),
+                *_floor_notes(middle),
+            ),
+        )
+
+    def posterior(self, points: Points) -> "Posterior":
+        """What some points leave possible; Raises DataError where they cannot determine it."""
         require_enough(points, "Kriging", FEWEST)
         require_off_a_line(points, "Kriging")
         used = _nearest(points)
-        spoilt = find_spoilt(used)
-        plane = Plane.of(used, spoilt)
+        plane = Plane.of(used, find_spoilt(used))
         given = covariances(plane, hypotheses(self.lengths, self.ratios))
         grid = integrate(given.whiteners, given.log_prior, plane.x, plane.y, plane.loss)
         if not grid.possible:
@@ -78,23 +95,41 @@ class Kriging:
                 "Kriging found no law whose loss falls with both size and tokens in these runs; "
                 "look at the runs, or add some with fewer and with more tokens per param."
             )
+        return Posterior(used, plane, given, grid)
 
-        def draw(number: int, random: np.random.Generator) -> KrigedLaw:
-            return law_of(drawn(plane, given, grid, number, random), middle=False)
 
-        middle = standing(plane, given, grid, NUM_STANDING)
-        return Solved(
-            law=law_of(middle, middle=True),
-            objective=-grid.log_evidence,
-            draw=draw,
-            num_parameters=5,
-            notes=(
-                *_left_out_notes(points, used),
-                *_spoilt_notes(used, spoilt),
-                *_misfit_notes(middle),
-                *_floor_notes(middle),
-            ),
-        )
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The hypotheses about the errors and the exponents of the law, by how well they explain the runs."""
+
+    used: Points
+    plane: Plane
+    given: Covariances
+    grid: ExponentGrid
+
+    @cached_property
+    def middle(self) -> Surfaces:
+        """Surfaces that stand for the middle of all."""
+        return standing(self.plane, self.given, self.grid, NUM_STANDING)
+
+    def draw(self, number: int, random: np.random.Generator) -> KrigedLaw:
+        """So many laws with their discrepancies."""
+        return law_of(drawn(self.plane, self.given, self.grid, number, random), middle=False)
+
+    @property
+    def share_of_law(self) -> float:
+        """Probability that the law is right everywhere, without a discrepancy."""
+        return float(self.grid.mass[self._is_law].sum())
+
+    def draw_law(self, number: int, random: np.random.Generator) -> KrigedLaw:
+        """So many laws under the hypothesis that the law is right."""
+        mass = np.where(self._is_law[:, None, None], self.grid.mass, 0)
+        grid = replace(self.grid, mass=mass)
+        return law_of(drawn(self.plane, self.given, grid, number, random), middle=False)
+
+    @property
+    def _is_law(self) -> NDArray[np.bool_]:
+        return np.array([guess.ratio == 0 for guess in self.given.hypotheses])
 
 
 def _nearest(points: Points) -> Points:
@@ -128,8 +163,12 @@ def _spoilt_notes(points: Points, spoilt: NDArray[np.bool_]) -> tuple[str, ...]:
     )
 
 
-def _misfit_notes(surfaces: Surfaces) -> tuple[str, ...]:
+def misfit_notes(found: Posterior) -> tuple[str, ...]:
     """What the law misses beyond noise, where that is more than published sweeps have."""
+    return _misfit_notes(found.middle)
+
+
+def _misfit_notes(surfaces: Surfaces) -> tuple[str, ...]:
     plane, multiplier = surfaces.plane, NEAR.multiplier(surfaces.plane)
     away = pilot(plane, multiplier).residual(plane) / (multiplier * plane.loss)
     usual = int(np.bincount(surfaces.hypothesis).argmax())

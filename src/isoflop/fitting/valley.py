@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from isoflop.fitting.laws import CostPerToken, cheapest_size
 from isoflop.fitting.points import Array
 
-__all__ = ["Valley", "ValleyLaw", "looked_up"]
+__all__ = ["Valley", "ValleyLaw", "looked_up", "plain"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,23 +40,23 @@ class ValleyLaw(ABC):
         """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default."""
         if flops_per_token is None:
             N = np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x)
-            return _plain(N), _plain(C / (6 * N))
+            return plain(N), plain(C / (6 * N))
         first = self._guess(C)
         near = self._near(np.log(C) + np.log(first) - np.log(flops_per_token(first)))  # of N and what C pays for at N
         N = cheapest_size(near.loss_at, C, flops_per_token, around=np.exp(near.valley.x), reach=10.0)
-        return _plain(N), _plain(C / flops_per_token(N))
+        return plain(N), plain(C / flops_per_token(N))
 
     def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
         """Loss of the optimum at C FLOPs."""
         if flops_per_token is None:
-            return _plain(self._valley(np.log(np.asarray(C, dtype=float) / 6)).loss)
+            return plain(self._valley(np.log(np.asarray(C, dtype=float) / 6)).loss)
         return self.loss(*self.optimum(C, flops_per_token))
 
     def loss(self, N: Any, D: Any) -> Any:
         """Loss of N params trained on D tokens: that of the valley at N D, and the rise on either side of it."""
         log_N = np.log(np.asarray(N, dtype=float))
         valley = self._valley(log_N + np.log(np.asarray(D, dtype=float)))
-        return _plain(valley.loss + valley.reducible * self._rise(log_N - valley.x))
+        return plain(valley.loss + valley.reducible * self._rise(log_N - valley.x))
 
     def _guess(self, C: Any) -> Array:
         """About the best N at C FLOPs, at 6N FLOPs per token."""
@@ -118,5 +118,6 @@ def looked_up(table: PchipInterpolator, c: Array) -> Array:
     return np.moveaxis(values, -1, 0)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A number for an array of none."""
     return float(value) if np.ndim(value) == 0 else value

@@ -1,0 +1,118 @@
+"""Bayesian: the optimum's path with priors learned from public sweeps; the default answer.
+
+Two accounts of the runs are weighed by how well they explain them (Bayesian model averaging):
+
+- the additive law is right everywhere: its numbers are integrated over (`kriging`);
+- it is not, as in all public sweeps: what the runs show of the optimum within their range
+  (`evidence`) is continued beyond it by lines whose slopes change (`path`).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isoflop import text
+from isoflop.errors import DataError
+from isoflop.fitting.approach import Solved
+from isoflop.fitting.bayesian.evidence import Evidence, gather
+from isoflop.fitting.bayesian.law import PathLaw
+from isoflop.fitting.bayesian.path import OptimalPath
+from isoflop.fitting.bayesian.prior import Prior
+from isoflop.fitting.kriging import Kriging, Posterior, misfit_notes
+from isoflop.fitting.points import Points
+from isoflop.fitting.screening import describe
+
+__all__ = ["Bayesian"]
+
+NO_FLOOR = 0.2
+"""Share of the loss at the largest runs below which its floor counts as none."""
+OFF_PATH, OFF_ERRORS = 0.15, 2.5
+"""Log N, and standard errors, by which the path may miss a budget's minimum before it is said."""
+
+
+@dataclass(frozen=True)
+class Bayesian:
+    """The compute-optimal path: what the runs show, continued as public sweeps go on.
+
+    Parameters
+    ----------
+    prior
+        What is believed before any run is seen; the default is learned from public sweeps.
+
+    Notes
+    -----
+    Where runs have budgets, their minima are the evidence; where they have none, the law with its
+    discrepancy (`Kriging`) is, within the range of the runs.
+    """
+
+    prior: Prior = field(default_factory=Prior)
+
+    def __repr__(self) -> str:
+        return "Bayesian()" if self.prior == Prior() else f"Bayesian(prior={self.prior!r})"
+
+    def solve(self, points: Points) -> Solved:
+        """The path of some points; Raises DataError where they show no optimum."""
+        posterior = _posterior(points)
+        evidence = gather(points, posterior)
+        path = OptimalPath.of(evidence, self.prior, posterior)
+        law = path.middle()
+        return Solved(
+            law=law,
+            objective=-path.log_evidence,
+            draw=path.draw,
+            num_parameters=5,
+            notes=(
+                *_outlier_notes(points, evidence),
+                *_miss_notes(law, evidence),
+                *(() if posterior is None else misfit_notes(posterior)),
+                *_floor_notes(path),
+            ),
+        )
+
+
+def _posterior(points: Points) -> Posterior | None:
+    """What kriging makes of the runs; None where it finds no law or they are too few for one."""
+    try:
+        return Kriging().posterior(points)
+    except DataError:
+        return None
+
+
+def _outlier_notes(points: Points, evidence: Evidence) -> tuple[str, ...]:
+    """Runs that count nothing because they lie far off the curve of their budget."""
+    if evidence.minima is None or not evidence.minima.outliers.any():
+        return ()
+    runs = [run for run, is_off in zip(points.runs, evidence.minima.outliers, strict=True) if is_off]
+    one = len(runs) == 1
+    who, lie, count = ("1 run", "lies", "counts") if one else (f"{len(runs)} runs", "lie", "count")
+    return (
+        f"{who} {lie} far off the curve of {'its' if one else 'their'} budget and {count} nothing there: "
+        f"{text.and_list([describe(run) for run in runs])}.",
+    )
+
+
+def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[str, ...]:
+    """Budgets whose minimum the path misses by more than its error."""
+    if evidence.minima is None:
+        return ()
+    found = []
+    for c, log_N, variance in zip(evidence.c, evidence.log_N, np.diag(evidence.covariance), strict=True):
+        there = float(np.log(law.optimum(6 * np.exp(c))[0]))
+        if abs(there - log_N) > max(OFF_PATH, OFF_ERRORS * float(variance) ** 0.5):
+            found.append(
+                f"{text.count(float(np.exp(there)))} instead of {text.count(float(np.exp(log_N)))} at "
+                f"{text.flops(float(6 * np.exp(c)))} FLOPs"
+            )
+    if not found:
+        return ()
+    which = "a budget" if len(found) == 1 else f"{len(found)} budgets"
+    return (f"The path of the optimum misses the minimum of {which}: {text.and_list(found, most=3)}.",)
+
+
+def _floor_notes(path: OptimalPath) -> tuple[str, ...]:
+    if path.floor > NO_FLOOR:
+        return ()
+    return (
+        "The runs show no irreducible loss: the loss falls as if none were left in the end; losses far beyond the runs "
+        "are guesses.",
+    )

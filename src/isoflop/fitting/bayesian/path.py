@@ -1,0 +1,198 @@
+"""The compute-optimal path beyond its evidence, and the laws that are drawn from it.
+
+N params, D tokens, C FLOPs, L loss; c = log N D, t = c minus its value at the largest evidence.
+log N is one line over t whose slope changes, log of the loss above a floor another (`regression`).
+How fast the loss rises around the optimum is alpha + beta, with alpha and beta parted as the slope
+of the path says: beta / (alpha + beta) = d log N / d log C in an additive law. The fall of the log
+loss, f = -d log L / dc, and its bend along an isoFLOP, k = d^2 log L / d (log N)^2, give it:
+alpha + beta = k / f, also where the law has no floor or another one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.fitting.bayesian.evidence import Evidence
+from isoflop.fitting.bayesian.law import PathLaw
+from isoflop.fitting.bayesian.prior import Hypotheses, Prior
+from isoflop.fitting.bayesian.regression import Regression, regress, weighted_median
+from isoflop.fitting.kriged import KrigedLaw
+from isoflop.fitting.kriging import Posterior
+from isoflop.fitting.points import Array
+from isoflop.fitting.valley import plain
+
+__all__ = ["OptimalPath"]
+
+INSIDE = 0.5
+"""Log FLOPs between places of the table within the evidence; more where it spans much."""
+MOST_INSIDE = 14
+OUTSIDE = np.array([0.35, 0.8, 1.4, 2.1, 3.0, 4.0, 5.2, 7.0, 10.0, 15.0, 25.0, 50.0])
+BELOW = np.array([0.7, 1.6, 3.5, 8.0, 20.0, 50.0])
+SLOPES = (0.1, 0.9)
+"""Between which a slope of the path parts alpha and beta."""
+LEAST_FALL = 0.1
+"""Of the usual decay: more compute is never of no use."""
+NUM_LAWS = 200
+"""Laws that stand for the account that the law is right, in the middle of all."""
+
+
+@dataclass(frozen=True, eq=False)
+class OptimalPath:
+    """The posterior at the places of a table."""
+
+    prior: Prior
+    evidence: Evidence
+    t: Array
+    """Places of the table."""
+    top: float
+    """c at t = 0."""
+    params: Regression
+    """Log N minus `middle_N`."""
+    middle_N: float
+    loss: Regression
+    """Log of (L / L_0 - floor) / (1 - floor)."""
+    log_loss: float
+    """Log of L_0, the loss at t = 0."""
+    posterior: Posterior | None
+    """Of kriging, for the account that the law is right; None where there is no law."""
+
+    @classmethod
+    def of(cls, evidence: Evidence, prior: Prior, posterior: Posterior | None) -> "OptimalPath":
+        """The path that some evidence leaves possible."""
+        top = float(evidence.c[-1])
+        t = evidence.c - top
+        at = _places(t)
+        middle = float(evidence.log_N.mean())
+        of_N = prior.of_params
+        noise = evidence.covariance + of_N.scatter[:, None, None] ** 2 * np.eye(len(t))
+        params = regress(of_N, t, evidence.log_N - middle, noise, at)
+        level = float(evidence.log_loss[-1])
+        loss = _loss_line(prior.of_loss, t, evidence.log_loss - level, evidence.loss_covariance, at)
+        return cls(prior, evidence, at, top, params, middle, loss, level, posterior)
+
+    @property
+    def log_evidence(self) -> float:
+        """Of both lines."""
+        return self.params.log_evidence + self.loss.log_evidence
+
+    @property
+    def floor(self) -> float:
+        """Mean share of the loss at the largest evidence that no compute removes."""
+        return float(self.loss.weights @ self.prior.of_loss.floor[self.loss.kept])
+
+    @property
+    def share_of_law(self) -> float:
+        """Probability that the law is right everywhere."""
+        return 0.0 if self.posterior is None else self.posterior.share_of_law
+
+    def draw(self, number: int, random: np.random.Generator) -> PathLaw:
+        """So many paths, drawn from both accounts."""
+        num_laws = int(self.share_of_law * number + random.random())
+        parts = [self._drawn_path(number - num_laws, random)]
+        if num_laws and self.posterior is not None:
+            parts.append(self._of_law(self.posterior.draw_law(num_laws, random)))
+        return self._law(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def middle(self) -> PathLaw:
+        """The path of the medians."""
+        log_N, of_N, _ = self.params.representatives()
+        line, of_loss, rows = self.loss.representatives()
+        floor = self.prior.of_loss.floor[self.loss.kept[rows]]
+        values = [(log_N + self.middle_N, of_N), (_log_loss(line, floor) + self.log_loss, of_loss)]
+        fall = self._fall(line, floor)
+        sharpness, _ = self._sharpness(fall)
+        values += [(np.log(fall), of_loss), (sharpness[:, None], of_loss)]
+        share = self.share_of_law
+        if share > 0 and self.posterior is not None:
+            laws = self._of_law(self.posterior.draw_law(NUM_LAWS, np.random.default_rng(0)))
+            each = np.full(NUM_LAWS, share / NUM_LAWS)
+            columns = (*laws[:3], laws[3][:, None])
+            values = [
+                (np.concatenate([value, column]), np.concatenate([weights * (1 - share), each]))
+                for (value, weights), column in zip(values, columns, strict=True)
+            ]
+        log_N, log_loss, log_fall, log_total = (weighted_median(*pair) for pair in values)
+        return self._law(log_N, log_loss, log_fall, log_total[0])
+
+    def _drawn_path(self, number: int, random: np.random.Generator) -> tuple[Array, ...]:
+        """Log N, log L, log f in rows, and log (alpha + beta)."""
+        log_N, setting = self.params.draw(number, random)
+        scatter = self.prior.of_params.scatter[self.params.kept[setting]]
+        log_N = log_N + self.middle_N + (scatter * random.standard_normal(number))[:, None]
+        line, setting = self.loss.draw(number, random)
+        floor = self.prior.of_loss.floor[self.loss.kept[setting]]
+        fall = self._fall(line, floor)
+        middle, width = self._sharpness(fall)
+        sharpness = middle + width * random.standard_normal(number)
+        return log_N, _log_loss(line, floor) + self.log_loss, np.log(fall), sharpness
+
+    def _of_law(self, law: KrigedLaw) -> tuple[Array, ...]:
+        """The same of additive laws."""
+        E, A, B, alpha, beta = (value[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta))
+        c = self.top + self.t
+        log_N = (np.log(alpha * A) - np.log(beta * B) + beta * c) / (alpha + beta)
+        R = A * np.exp(-alpha * log_N) + B * np.exp(-beta * (c - log_N))
+        fall = R * alpha * beta / (alpha + beta) / (E + R)
+        return log_N, np.log(E + R), np.log(fall), np.log(law.alpha + law.beta)
+
+    def _fall(self, line: Array, floor: Array) -> Array:
+        """Fall of the log loss per unit of log C, shape of `line`."""
+        least = LEAST_FALL * self.prior.usual_decay
+        decay = np.maximum(-np.gradient(line, self.t, axis=-1), least)
+        above = (1 - floor[:, None]) * np.exp(line)
+        return np.asarray(decay * above / (floor[:, None] + above))
+
+    def _sharpness(self, fall: Array) -> tuple[Array, float]:
+        """Middle of log (alpha + beta) for each row, and its standard deviation."""
+        usual, spread = math.log(self.prior.sharpness[0]), self.prior.sharpness[1]
+        found, error = np.full(len(fall), usual), math.inf
+        if self.evidence.bend is not None:
+            bend, error = self.evidence.bend
+            inside = (self.t <= 0) & (self.t >= float(self.evidence.c[0]) - self.top)
+            found = math.log(bend) - np.log(fall[:, inside].mean(axis=1))
+        elif self.evidence.sharpness is not None:
+            found[:], error = self.evidence.sharpness
+        share = spread**2 / (spread**2 + error**2)
+        return usual + share * (found - usual), spread * math.sqrt(1 - share)
+
+    def _law(self, log_N: Array, log_loss: Array, log_fall: Array, log_total: Array) -> PathLaw:
+        """The law of lines in the last axis."""
+        zero = int(np.searchsorted(self.t, 0.0))
+        rise = log_N[..., zero + 1] - log_N[..., zero - 1]
+        slope = np.clip(rise / (self.t[zero + 1] - self.t[zero - 1]), *SLOPES)
+        total = np.exp(log_total)
+        alpha, beta = (1 - slope) * total, slope * total
+        log_R = log_loss + log_fall - np.log((1 - slope) * beta)[..., None]
+        R, N = np.exp(log_R[..., zero]), log_N[..., zero]
+        A, B = slope * R * np.exp(alpha * N), (1 - slope) * R * np.exp(beta * (self.top - N))
+        E = np.maximum(np.exp(log_loss[..., zero]) - R, 0)
+        values = np.moveaxis(np.stack([log_N, log_loss, log_R]), -1, 0)  # (K, 3), or (K, 3, B)
+        E, A, B, alpha, beta = (plain(value) for value in (E, A, B, alpha, beta))
+        return PathLaw(E, A, B, alpha, beta, self.top + self.t, values)
+
+
+def _loss_line(given: Hypotheses, t: Array, log_loss: Array, covariance: Array, at: Array) -> Regression:
+    """The line of log [(L / L_0 - floor) / (1 - floor)] over t."""
+    ratio = np.exp(log_loss)
+    above = ratio - given.floor[:, None]
+    possible = above.min(axis=1) > 0
+    above = np.where(possible[:, None], above, 1.0)
+    z = np.log(above / (1 - given.floor[:, None]))
+    steep = ratio / above
+    errors = covariance + given.scatter[:, None, None] ** 2 * np.eye(len(t))
+    noise = errors * steep[:, :, None] * steep[:, None, :]
+    jacobian = np.where(possible, np.log(steep).sum(axis=1), -np.inf)
+    return regress(given, t, z, noise, at, jacobian)
+
+
+def _log_loss(line: Array, floor: Array) -> Array:
+    """Log of L / L_0."""
+    return np.asarray(np.log(floor[:, None] + (1 - floor[:, None]) * np.exp(line)))
+
+
+def _places(t: Array) -> Array:
+    """Of the table: within the evidence, where it ends, and farther and farther beyond."""
+    steps = min(max(round(-float(t[0]) / INSIDE), 2), MOST_INSIDE)
+    inside = np.linspace(float(t[0]), 0, steps + 1)
+    return np.concatenate([inside[0] - BELOW[::-1], inside, OUTSIDE])

@@ -1,0 +1,186 @@
+"""Prior: what is believed of the path of the optimum before any run is seen, and where each number comes from."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isoflop.errors import DataError
+from isoflop.fitting.points import Array
+
+__all__ = ["Hypotheses", "Prior"]
+
+Normal = tuple[float, float]
+"""Mean and standard deviation; of a scale, median and standard deviation of its logarithm."""
+Share = tuple[float, float, float]
+"""Probability, mean and standard deviation of one part of a mixture."""
+
+SLOPES: tuple[Share, ...] = (
+    (0.13, 0.5, 0.06),
+    (0.37, 0.5, 0.085),
+    (0.37, 0.5, 0.125),
+    (0.13, 0.5, 0.18),
+)
+DECAYS: tuple[Share, ...] = (
+    (0.13, 0.165, 0.018),
+    (0.37, 0.165, 0.042),
+    (0.37, 0.165, 0.1),
+    (0.13, 0.165, 0.23),
+)
+FLOORS: tuple[Share, ...] = ((0.9, 0.635, 0.045), (0.1, 0.5, 0.4))
+FLAT_SLOPE, FLAT_DECAY, FLAT_FLOOR = (0.5, 2.0), (0.2, 1.0), (0.5, 5.0)
+NODES = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Standard deviations at which a distribution is represented."""
+FLOOR_GRID = np.array([0, 0.15, 0.3, 0.4, 0.48, 0.54, 0.59, 0.63, 0.67, 0.72, 0.78, 0.85, 0.92])
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """H settings of a Gaussian process with their prior probabilities; fields of shape (H,)."""
+
+    slope: Array
+    """Mean of the slope."""
+    deviation: Array
+    """Standard deviation of the slope, from sweep to sweep and along one."""
+    reach: Array
+    """Log FLOPs over which the slope forgets its value."""
+    scatter: Array
+    """Standard deviation of the values around the line."""
+    floor: Array
+    """Share of the loss at the largest runs that no compute removes; 0 for the path of params."""
+    log_prior: Array
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of the compute-optimal path before any run is seen.
+
+    Parameters
+    ----------
+    slope
+        Mean and standard deviation of d log N / d log C, as ``(0.5, 0.05)``, or several of them,
+        each with its probability: ``((0.8, 0.5, 0.1), (0.2, 0.5, 0.3))``.
+    slope_reach
+        Units of log C over which that slope forgets its value: the path may bend.
+    scatter
+        Median scatter of log N around the path from budget to budget, and the standard deviation
+        of its logarithm.
+    floor
+        Share of the loss at the largest runs that no compute removes, as for `slope`.
+    decay
+        Rate at which the rest of the loss falls with log C, as for `slope`.
+    decay_reach
+        As `slope_reach`, for `decay`.
+    loss_scatter
+        As `scatter`, for the log of the loss.
+    sharpness
+        Median of alpha + beta, which says how fast the loss rises around the optimum, and the
+        standard deviation of its logarithm.
+
+    Notes
+    -----
+    The defaults are learned from public sweeps (``benchmarks/fitting/prior.py``), each family of
+    sweeps weighing alike.
+
+    Examples
+    --------
+    >>> Prior(slope=(0.5, 0.05)).slope
+    (0.5, 0.05)
+    """
+
+    slope: Normal | tuple[Share, ...] = SLOPES
+    slope_reach: float = 6.0
+    scatter: Normal = (0.02, 1.1)
+    floor: Normal | tuple[Share, ...] = FLOORS
+    decay: Normal | tuple[Share, ...] = DECAYS
+    decay_reach: float = 50.0
+    loss_scatter: Normal = (0.0007, 0.8)
+    sharpness: Normal = (0.75, 0.35)
+
+    def __post_init__(self) -> None:
+        for name in ("slope", "floor", "decay"):
+            value = getattr(self, name)
+            parts = [part[-2:] for part in value] if _is_mixture(value) else [value]
+            if not all(_is_pair(part) and part[1] > 0 for part in parts):
+                raise DataError(
+                    f"Prior: {name} must be a mean and a standard deviation above 0, such as "
+                    f"(0.5, 0.05), but got {value!r}."
+                )
+        for name in ("scatter", "loss_scatter", "sharpness"):
+            value = getattr(self, name)
+            if not (_is_pair(value) and min(value) > 0):
+                raise DataError(
+                    f"Prior: {name} must be a median and a standard deviation of its logarithm, "
+                    f"both above 0, but got {value!r}."
+                )
+        for name in ("slope_reach", "decay_reach"):
+            if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
+                raise DataError(f"Prior: {name} must be above 0, but got {getattr(self, name)!r}.")
+
+    @classmethod
+    def flat(cls) -> "Prior":
+        """Nothing assumed of slope, decay and floor; over which reach they change stays."""
+        return cls(slope=FLAT_SLOPE, decay=FLAT_DECAY, floor=FLAT_FLOOR)
+
+    @property
+    def usual_decay(self) -> float:
+        """Mean of the decay."""
+        return sum(share * mean for share, mean, _ in _mixture(self.decay))
+
+    @cached_property
+    def of_params(self) -> Hypotheses:
+        """Settings of the path of params."""
+        return _hypotheses(_mixture(self.slope), self.slope_reach, self.scatter, ((0.0, 0.0),))
+
+    @cached_property
+    def of_loss(self) -> Hypotheses:
+        """Settings of the path of the loss."""
+        falls = tuple((share, -mean, width) for share, mean, width in _mixture(self.decay))
+        return _hypotheses(falls, self.decay_reach, self.loss_scatter, _floors(_mixture(self.floor)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_mixture(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], tuple)
+
+
+def _mixture(value: Any) -> tuple[Share, ...]:
+    return value if _is_mixture(value) else ((1.0, *value),)
+
+
+def _spread(scale: Normal) -> tuple[tuple[float, float], ...]:
+    """Values of a log-normal number and the logs of their probabilities."""
+    median, width = scale
+    return tuple((median * math.exp(width * node), -0.5 * node**2) for node in NODES)
+
+
+def _floors(parts: tuple[Share, ...]) -> tuple[tuple[float, float], ...]:
+    density = sum(share / width * np.exp(-0.5 * ((FLOOR_GRID - mean) / width) ** 2) for share, mean, width in parts)
+    mass = density * np.gradient(FLOOR_GRID)
+    return tuple(zip(FLOOR_GRID.tolist(), np.log(mass + 1e-300).tolist(), strict=True))
+
+
+def _hypotheses(
+    slopes: tuple[Share, ...],
+    reach: float,
+    scatter: Normal,
+    floors: tuple[tuple[float, float], ...],
+) -> Hypotheses:
+    """Every combination of the settings."""
+    rows = [
+        (mean, width, reach, scattered, floor, math.log(share) + log_scatter + log_floor)
+        for (share, mean, width), (scattered, log_scatter), (floor, log_floor) in itertools.product(
+            slopes, _spread(scatter), floors
+        )
+    ]
+    return Hypotheses(*np.array(rows).T)
