@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "load_task", "writer_of"]
 
 APPROACHES = {
+    "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
     "kriging": ("isoflop.fitting.kriging", "Kriging"),
     "parametric": ("isoflop.fitting.parametric", "Parametric"),
     "isoflop": ("isoflop.fitting.isoflop", "IsoFLOP"),

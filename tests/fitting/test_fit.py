@@ -277,7 +277,7 @@ def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(m
         )
         for s in specs
     ]
-    monkeypatch.setattr(home.Kriging, "solve", refuse)
+    monkeypatch.setattr(home.Bayesian, "solve", refuse)
     found = isoflop.fit(runs)
     assert isinstance(found.approach, isoflop.Parametric)
     assert found.notes[0].startswith("Kriging found no law: the answer is of Approach 3 alone")

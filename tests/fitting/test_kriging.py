@@ -287,7 +287,7 @@ def a_floorless_sweep(E=0.0, *, noise=0.002, seed=1):
 @pytest.mark.parametrize(("E", "noise"), [(0.0, 0.002), (0.0, 0.02), (-0.1, 0.002)])
 def test_runs_without_an_irreducible_loss_are_kriged_with_none(E, noise):
     runs, law = a_floorless_sweep(E, noise=noise)
-    fitted = fit(runs)
+    fitted = fit(runs, Kriging())
     N, D = law.optimum(1e13)
     inside = [
         np.quantile(drawn, 0.05) < true < np.quantile(drawn, 0.95)
@@ -302,12 +302,15 @@ def test_runs_without_an_irreducible_loss_are_kriged_with_none(E, noise):
 
 
 def test_that_no_irreducible_loss_shows_is_said():
-    assert any("The runs show no irreducible loss" in note for note in fit(a_floorless_sweep(-0.1)[0]).notes)
-    assert not any("no irreducible loss" in note for note in fit(a_sweep(noise=0.002)).notes)
+    assert any("The runs show no irreducible loss" in note for note in fit(a_floorless_sweep(-0.1)[0], Kriging()).notes)
+    assert not any("no irreducible loss" in note for note in fit(a_sweep(noise=0.002), Kriging()).notes)
 
 
 def test_answers_move_little_while_the_best_floor_passes_zero():
-    sizes = [fit(a_floorless_sweep(E, noise=0)[0]).law.optimum(1e13)[0] for E in (-0.004, -0.002, 0.0, 0.002, 0.004)]
+    sizes = [
+        fit(a_floorless_sweep(E, noise=0)[0], Kriging()).law.optimum(1e13)[0]
+        for E in (-0.004, -0.002, 0.0, 0.002, 0.004)
+    ]
     assert np.abs(np.diff(np.log(sizes))).max() < 0.03
 
 

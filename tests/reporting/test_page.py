@@ -13,6 +13,7 @@ from isoflop.errors import StoreError
 from isoflop.fitting.envelope import Envelope
 from isoflop.fitting.fit import SetAside, fit
 from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
 from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import Estimate, predict
@@ -291,7 +292,8 @@ def test_laws_are_written_as_formulas(sweep):
     assert Outline(formula(FrontierLaw(PowerLaw(2.0, 0.5), PowerLaw(3.0, 0.5), PowerLaw(60.0, -0.08, 1.5)))).text == (
         "N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000"
     )
-    assert "a smooth discrepancy" in Outline(formula(fit(sweep).law)).text
+    assert "a smooth discrepancy" in Outline(formula(fit(sweep, Kriging()).law)).text
+    assert "around the largest runs, and a path that may bend" in Outline(formula(fit(sweep).law)).text
     assert formula("a law of yours") == "a law of yours"
 
 

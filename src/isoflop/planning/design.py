@@ -15,8 +15,8 @@ import numpy as np
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import NoLawError
+from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.foresight import Foresight, Laws, foresee
-from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
@@ -146,8 +146,8 @@ def _stage_number(share: float) -> int:
 
 
 def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None:
-    """The law that the runs show, by kriging, else by Approach 3; None where they determine none."""
-    for approach in (Kriging(), Parametric()):
+    """The law that the runs show, by the default approach, else by Approach 3; None where they determine none."""
+    for approach in (Bayesian(), Parametric()):
         try:
             points = screen(runs).points
             solved = approach.solve(points)

@@ -8,6 +8,9 @@ from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
 from isoflop import text
+from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.bayesian.law import PathLaw
+from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.conventions import exponents_by_convention
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging import KrigedLaw
@@ -22,6 +25,11 @@ __all__ = ["facts", "formula", "method"]
 
 # What papers on scaling laws leave out most often (Li et al. 2025, "(Mis)Fitting"): named here when it is not known.
 _DISCLOSED = {"batch": "batch size", "lr": "learning rate", "schedule": "schedule", "epochs": "epochs"}
+_BESIDE: dict[type, str] = {
+    KrigedLaw: ", with a smooth discrepancy",
+    PathLaw: " around the largest runs, and a path that may bend",
+}
+"""What a law is besides its formula."""
 _PACKAGES = ("isoflop", "numpy", "scipy")
 
 
@@ -47,6 +55,7 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
     runs = fit.runs
     return {
         "Approach": repr(fit.approach),
+        **_prior(fit.approach),
         "Law": formula(fit.law),
         "Its numbers": tag("code", _numbers(fit.law)),
         "Objective": text.number(fit.objective, 6),
@@ -65,6 +74,15 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
     }
 
 
+def _prior(approach: object) -> dict[str, str]:
+    """The numbers that the answer believed before it saw a run."""
+    if not isinstance(approach, Bayesian):
+        return {}
+    lines = "; ".join(f"{name} {value}" for name, value in approach.prior.lines().items())
+    source = "learned from public sweeps" if approach.prior == Prior() else "given"
+    return {"Prior": f"{lines} ({source}; mean ± standard deviation, with probabilities where there are several)"}
+
+
 def _exponents(runs: Sequence[Run]) -> str:
     """The exponent of N_opt in C under each convention of counting params, by Approach 2."""
     found = exponents_by_convention(runs)
@@ -74,10 +92,10 @@ def _exponents(runs: Sequence[Run]) -> str:
 
 def formula(law: object) -> Html:
     """The law as people write it, its numbers rounded."""
-    if isinstance(law, ChinchillaLaw | KrigedLaw):
+    if isinstance(law, ChinchillaLaw | KrigedLaw | PathLaw):
         size, data = _term(law.A, "N", law.alpha), _term(law.B, "D", law.beta)
-        discrepancy = ", with a smooth discrepancy" * isinstance(law, KrigedLaw)
-        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data, discrepancy)
+        rest = _BESIDE.get(type(law), "")
+        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data, rest)
     if isinstance(law, FrontierLaw):
         lines = {"N": law.num_params, "D": law.num_tokens, "L": law.loss}
         return join(*[_power(name, power) for name, power in lines.items() if power is not None])

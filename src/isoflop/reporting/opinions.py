@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoflop.errors import DataError
+from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.envelope import Envelope
 from isoflop.fitting.fit import Fit, fit
 from isoflop.fitting.isoflop import IsoFLOP
@@ -16,8 +17,9 @@ __all__ = ["Opinion", "opinions"]
 RESAMPLES = 200
 MOST_RUNS = 2000
 """Runs up to which other approaches are asked; a page must not take minutes."""
-APPROACHES: tuple[Any, ...] = (Kriging(), Parametric(), IsoFLOP(), Envelope())
+APPROACHES: tuple[Any, ...] = (Bayesian(), Kriging(), Parametric(), IsoFLOP(), Envelope())
 NAMES = {
+    "Bayesian": "Bayesian: path of the minima",
     "Kriging": "Kriging: law and discrepancy",
     "Parametric": "Approach 3: law through all runs",
     "IsoFLOP": "Approach 2: a parabola per budget",

@@ -52,8 +52,11 @@ class Bayesian:
 
     def solve(self, points: Points) -> Solved:
         """The path of some points; Raises DataError where they show no optimum."""
-        posterior = _posterior(points)
+        posterior, refusal = _posterior(points)
         evidence = gather(points, posterior)
+        if evidence is None:
+            assert refusal is not None
+            raise refusal
         path = OptimalPath.of(evidence, self.prior, posterior)
         law = path.middle()
         return Solved(
@@ -70,12 +73,12 @@ class Bayesian:
         )
 
 
-def _posterior(points: Points) -> Posterior | None:
-    """What kriging makes of the runs; None where it finds no law or they are too few for one."""
+def _posterior(points: Points) -> tuple[Posterior | None, DataError | None]:
+    """What kriging makes of the runs, or why it makes nothing of them."""
     try:
-        return Kriging().posterior(points)
-    except DataError:
-        return None
+        return Kriging().posterior(points), None
+    except DataError as refusal:
+        return None, refusal
 
 
 def _outlier_notes(points: Points, evidence: Evidence) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.fitting.approach import NoLawError
 from isoflop.fitting.bayesian.minima import Minima, find_minima
 from isoflop.fitting.costs import measured_cost
 from isoflop.fitting.kriging import Posterior
@@ -45,19 +44,14 @@ class Evidence:
     """The budgets' minima, where the places are those."""
 
 
-def gather(points: Points, posterior: Posterior | None) -> Evidence:
-    """The evidence of some runs; posterior: by kriging, None where it finds no law.
+def gather(points: Points, posterior: Posterior | None) -> Evidence | None:
+    """The evidence of some runs; None where they show no optimum.
 
-    Raises DataError where they show no optimum.
+    posterior: by kriging; None where it finds no law.
     """
     minima = find_minima(points)
     if len(minima) < LEAST_MINIMA:
-        if posterior is None:
-            raise NoLawError(
-                "Fewer than two budgets show a minimum, and no law whose loss falls with both size and tokens fits "
-                "these runs; look at the runs, or add sizes on either side of the best one."
-            )
-        return _kriged(posterior, points)
+        return None if posterior is None else _kriged(posterior, points)
     found = _of_minima(minima, points)
     largest = float(np.log(points.N * points.D).max())
     if posterior is None or largest - found.c[-1] < BEYOND:

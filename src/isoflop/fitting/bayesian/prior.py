@@ -25,12 +25,12 @@ SLOPES: tuple[Share, ...] = (
     (0.13, 0.5, 0.18),
 )
 DECAYS: tuple[Share, ...] = (
-    (0.13, 0.165, 0.018),
-    (0.37, 0.165, 0.042),
-    (0.37, 0.165, 0.1),
-    (0.13, 0.165, 0.23),
+    (0.13, 0.17, 0.018),
+    (0.37, 0.17, 0.042),
+    (0.37, 0.17, 0.1),
+    (0.13, 0.17, 0.23),
 )
-FLOORS: tuple[Share, ...] = ((0.9, 0.635, 0.045), (0.1, 0.5, 0.4))
+FLOORS: tuple[Share, ...] = ((0.9, 0.645, 0.045), (0.1, 0.5, 0.4))
 FLAT_SLOPE, FLAT_DECAY, FLAT_FLOOR = (0.5, 2.0), (0.2, 1.0), (0.5, 5.0)
 NODES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Standard deviations at which a distribution is represented."""
@@ -96,7 +96,7 @@ class Prior:
     scatter: Normal = (0.02, 1.1)
     floor: Normal | tuple[Share, ...] = FLOORS
     decay: Normal | tuple[Share, ...] = DECAYS
-    decay_reach: float = 50.0
+    decay_reach: float = 60.0
     loss_scatter: Normal = (0.0007, 0.8)
     sharpness: Normal = (0.75, 0.35)
 
@@ -125,6 +125,20 @@ class Prior:
         """Nothing assumed of slope, decay and floor; over which reach they change stays."""
         return cls(slope=FLAT_SLOPE, decay=FLAT_DECAY, floor=FLAT_FLOOR)
 
+    def lines(self) -> dict[str, str]:
+        """Each number as a person reads it."""
+        scale = "median {:g}, log standard deviation {:g}"
+        return {
+            "slope of log N over log C": _written(self.slope),
+            "units of log C over which it changes": f"{self.slope_reach:g}",
+            "scatter of log N": scale.format(*self.scatter),
+            "share of the loss that no compute removes": _written(self.floor),
+            "rate at which the rest falls with log C": _written(self.decay),
+            "units of log C over which that changes": f"{self.decay_reach:g}",
+            "scatter of log loss": scale.format(*self.loss_scatter),
+            "alpha + beta": scale.format(*self.sharpness),
+        }
+
     @property
     def usual_decay(self) -> float:
         """Mean of the decay."""
@@ -140,6 +154,13 @@ class Prior:
         """Settings of the path of the loss."""
         falls = tuple((share, -mean, width) for share, mean, width in _mixture(self.decay))
         return _hypotheses(falls, self.decay_reach, self.loss_scatter, _floors(_mixture(self.floor)))
+
+
+def _written(value: Normal | tuple[Share, ...]) -> str:
+    parts = _mixture(value)
+    if len(parts) == 1:
+        return f"{parts[0][1]:g} ± {parts[0][2]:g}"
+    return ", ".join(f"{mean:g} ± {width:g} ({share:.0%})" for share, mean, width in parts)
 
 
 def _is_number(value: Any) -> bool:
