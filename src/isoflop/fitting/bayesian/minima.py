@@ -32,7 +32,7 @@ LEAST_NOISE = 1e-6
 MOST_OVER_USUAL = 2.0
 """Most that the noise may be over the one of the middle run, so that a few bad runs do not hide among themselves."""
 LARGEST_STEP = 0.7
-PASSES, SETTLED = 20, 0.01
+PASSES, SETTLED = 20, 0.05
 """Most passes, and the change of log N and of the noise from which on there are no more: bad runs in several budgets
 hide each other at first."""
 ROBUST = 6.0
@@ -153,7 +153,7 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
     pull = np.diag([0, 0, (max(noise, LEAST_NOISE) / (BEND_WIDTH * bend)) ** 2 if is_known else 0])
     target = pull @ [0, 0, bend if is_known else 0]
     weights = np.ones_like(u)
-    for _ in range(3 if is_known else 1):
+    for _ in range(2 if is_known else 1):
         own = columns.T @ (weights[:, None] * columns) + 1e-12 * np.eye(3)
         precision = own + pull
         coefficients = np.linalg.solve(precision, columns.T @ (weights * y) + target)
