@@ -17,7 +17,7 @@ from isoflop.fitting.approach import Solved
 from isoflop.fitting.bayesian.evidence import Evidence, gather
 from isoflop.fitting.bayesian.law import PathLaw
 from isoflop.fitting.bayesian.path import OptimalPath
-from isoflop.fitting.bayesian.prior import Prior
+from isoflop.fitting.bayesian.prior import SMALL, Prior
 from isoflop.fitting.kriging import Kriging, Posterior, misfit_notes
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import describe
@@ -69,6 +69,7 @@ class Bayesian:
                 *_miss_notes(law, evidence),
                 *(() if posterior is None else misfit_notes(posterior)),
                 *_floor_notes(path),
+                *_small_notes(path, law),
             ),
         )
 
@@ -109,6 +110,17 @@ def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[str, ...]:
     if not found:
         return ()
     return (f"The path of the optimum misses minima of budgets: {text.and_list(found, most=3)}.",)
+
+
+def _small_notes(path: OptimalPath, law: PathLaw) -> tuple[str, ...]:
+    """That the loss of small models may not fall as that of larger ones."""
+    if not path.share_unsettled:
+        return ()
+    size = text.count(float(law.optimum(6 * np.exp(path.top))[0]))
+    return (
+        f"The best models in these runs have {size} params at most: the loss of models below {text.count(SMALL)} often "
+        f"does not follow a power law yet, so its interval is wide.",
+    )
 
 
 def _floor_notes(path: OptimalPath) -> tuple[str, ...]:

@@ -84,6 +84,11 @@ class OptimalPath:
         return float(self.loss.weights @ self.of_loss.floor[self.loss.kept])
 
     @property
+    def share_unsettled(self) -> float:
+        """Prior probability that the loss does not fall towards a floor yet."""
+        return self.prior.share_unsettled(math.exp(self.evidence.log_N[-1]))
+
+    @property
     def share_of_law(self) -> float:
         """Probability that the law is right everywhere."""
         return 0.0 if self.posterior is None else self.posterior.share_of_law
