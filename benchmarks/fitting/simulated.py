@@ -1,12 +1,15 @@
 """Simulated sweeps: how near is each approach to the truth, and do its 90 % intervals hold it?
 
-40 runs: five budgets from 1e18 to 1e20 FLOPs, eight sizes each within x/÷5 of a centre that is off by x/÷1.28 (one
-standard deviation). Laws are drawn: alpha .34 +- .03, beta .37 +- .03, E 1.5 to 2, about 20 tokens per param best.
+40 runs: five budgets from 1e18 to 1e20 FLOPs, eight sizes each within x/÷5 of a centre that is off
+by x/÷1.28 (one standard deviation). Laws are drawn: alpha .34 +- .03, beta .37 +- .03, E 1.5 to 2,
+about 20 tokens per param best.
 
 clean     the law is right; noise .2 % or 1 % of the loss
-mild      log(L - E) is off by a Gaussian process over (log N, log D), length 1.8: .24 % of the loss; noise .2 %
+mild      log(L - E) is off by a Gaussian process over (log N, log D), length 1.8: .24 % of the
+          loss; noise .2 %
 strong    the same with .6 % and noise .3 %
-coupled   the two terms are added in a power mean, and small models are worse: no Gaussian process; noise .2 %
+coupled   the two terms are added in a power mean, and small models are worse: no Gaussian process;
+          noise .2 %
 spoilt    clean, noise .2 %, and the loss of 3 of the 40 runs is 5 % too high
 """
 
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from held_out import APPROACHES
+from methods import APPROACHES
 from tables import a_run, markdown, write
 
 from isoflop import text
@@ -67,7 +70,9 @@ def drawn_law(random: np.random.Generator) -> ChinchillaLaw:
     return ChinchillaLaw(E, A, B, alpha, beta)
 
 
-def reducible(law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator) -> Array:
+def reducible(
+    law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator
+) -> Array:
     """True loss minus E at log sizes x and log tokens y, the same function at all of them."""
     size, data = law.A * np.exp(-law.alpha * x), law.B * np.exp(-law.beta * y)
     if world.coupling:
@@ -97,7 +102,9 @@ def simulated(world: World, random: np.random.Generator) -> Sweep:
     measured *= [1.05 if number in spoilt else 1 for number in range(n)]
     runs = [
         a_run(N, flops / 6 / N, value, flops, budget=flops)
-        for N, flops, value in zip(np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True)
+        for N, flops, value in zip(
+            np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True
+        )
     ]
     truth = {
         target: minimum(grid, loss[n + 121 * number :][:121])
@@ -124,7 +131,10 @@ def errors(approach: object, sweep: Sweep, resamples: int) -> list[tuple[float, 
             np.nanquantile(values, 0.05) <= true <= np.nanquantile(values, 0.95)
             for values, true in ((draws.optimum(target)[0], N), (draws.optimal_loss(target), loss))
         ]
-        off = abs(math.log(solved.law.optimum(target)[0] / N)), abs(solved.law.optimal_loss(target) / loss - 1)
+        off = (
+            abs(math.log(solved.law.optimum(target)[0] / N)),
+            abs(solved.law.optimal_loss(target) / loss - 1),
+        )
         found.append((*off, *(float(one) for one in inside)))
     return found
 
@@ -157,7 +167,8 @@ def spoilt_found(sweeps: int, seed: int) -> str:
             )
         counts[name] = [there, right, wrong, 40 * sweeps - there]
     return markdown(
-        ["world", "spoilt runs", "named", "good runs named", "good runs"], [[k, *v] for k, v in counts.items()]
+        ["world", "spoilt runs", "named", "good runs named", "good runs"],
+        [[k, *v] for k, v in counts.items()],
     )
 
 
@@ -185,13 +196,23 @@ def main() -> None:
                         f"{loss_in.mean():.2f}",
                     ]
                 )
-    head = ["world", "beyond", "approach", "N median", "N 9 of 10", "N covered", "loss median", "loss covered"]
+    head = [
+        "world",
+        "beyond",
+        "approach",
+        "N median",
+        "N 9 of 10",
+        "N covered",
+        "loss median",
+        "loss covered",
+    ]
     write(
         "fitting-simulated.md",
         "Simulated recovery and coverage",
         f"python benchmarks/fitting/simulated.py --sweeps {given.sweeps}",
         "```\n" + __doc__.split("\n\n", 1)[1].strip() + "\n```",
-        f"{given.sweeps} sweeps a world; `covered` is the share of 90 % intervals that hold the truth.",
+        f"{given.sweeps} sweeps a world; `covered` is the share of 90 % intervals that hold the "
+        "truth.",
         markdown(head, rows),
         "Runs that Kriging names as spoilt:",
         spoilt_found(given.sweeps, given.seed),

@@ -1,7 +1,8 @@
-"""Speed of fitting 40 runs and of 1,000 resamples, beside SciPy and the usual 243-start L-BFGS in the same process.
+"""Speed of fitting 40 runs and of 1,000 resamples, beside SciPy and the usual 243 starts of L-BFGS.
 
-The law is L = E + A / N^alpha + B / D^beta on log loss. `least_squares` gets one good start and finite
-differences; the 243-start grid is that of the public notebooks (Hoffmann et al. 2022, Huber 1e-3, log-sum-exp).
+The law is L = E + A / N^alpha + B / D^beta on log loss. `least_squares` gets one good start and
+finite differences; the 243-start grid is that of the public notebooks (Hoffmann et al. 2022, Huber
+1e-3, log-sum-exp). All in one process.
 Peers that are not installed are skipped. Times are of the processor, the best of several calls.
 """
 
@@ -59,11 +60,16 @@ def usual_grid(points: Points) -> float:
         model = np.logaddexp.reduce(parts, axis=0)
         away, weight = model - target, np.exp(parts - model)
         outer = np.clip(away, -DELTA, DELTA)
-        total = np.sum(np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2)))
+        total = np.sum(
+            np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2))
+        )
         gradient = [weight[0], weight[1], weight[2], -weight[0] * x, -weight[1] * y]
         return float(total) * 1e6, np.array([np.sum(outer * part) for part in gradient]) * 1e6
 
-    found = [minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000}) for start in STARTS]
+    found = [
+        minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000})
+        for start in STARTS
+    ]
     return min(float(one.fun) for one in found) / 1e6
 
 
@@ -75,11 +81,19 @@ def peer(points: Points) -> list[list[object]]:
     import pandas as pd
     from chinchilla import Chinchilla
 
-    grid = {"e": [-1, 0, 1], "a": [0, 10, 20], "b": [0, 10, 20], "alpha": [0, 0.5, 1], "beta": [0, 0.5, 1]}
+    grid = {
+        "e": [-1, 0, 1],
+        "a": [0, 10, 20],
+        "b": [0, 10, 20],
+        "alpha": [0, 0.5, 1],
+        "beta": [0, 0.5, 1],
+    }
     with tempfile.TemporaryDirectory() as folder:
         columns = {"C": points.C, "N": points.N, "D": points.D, "loss": points.L}
         pd.DataFrame(columns).to_csv(f"{folder}/df.csv", index=False)
-        start = time.perf_counter()  # it works in processes of its own, whose processor time is not seen here
+        start = (
+            time.perf_counter()
+        )  # it works in processes of its own, whose processor time is not seen here
         Chinchilla(folder, grid).fit()
         seconds = time.perf_counter() - start
     return [["chinchilla (PyPI), 243 starts, on the clock", f"{1e3 * seconds:.0f} ms", "", ""]]
@@ -96,14 +110,21 @@ def timings(points: Points, runs: list) -> list[list[object]]:
     random = np.random.default_rng
     robust, kriged = Parametric().solve(points), Kriging().solve(points)
     return [
-        ["SciPy least_squares, one good start", f"{1e3 * scipy:.2f} ms", "1", f"{usual / scipy:.2g}"],
+        [
+            "SciPy least_squares, one good start",
+            f"{1e3 * scipy:.2f} ms",
+            "1",
+            f"{usual / scipy:.2g}",
+        ],
         ["243 starts of L-BFGS", f"{1e3 * usual:.0f} ms", f"{usual / scipy:.2g}", "1"],
         line("Parametric(delta=inf)", lambda: Parametric(delta=np.inf).solve(points)),
         line("Parametric()", lambda: Parametric().solve(points)),
         line("IsoFLOP()", lambda: IsoFLOP().solve(points)),
         line("Kriging(): law and discrepancy, all integrated", lambda: Kriging().solve(points)),
         line("1,000 resamples, Parametric()", lambda: resampled_law(robust, points, 1000, 0)),
-        line("1,000 draws, Kriging()", lambda: kriged.draw(1000, random(0)) if kriged.draw else None),
+        line(
+            "1,000 draws, Kriging()", lambda: kriged.draw(1000, random(0)) if kriged.draw else None
+        ),
         line("fit(runs, Kriging()), 1,000 draws, all checks", lambda: fit(runs, Kriging()), 3),
         line("... and predict()", lambda: predict(fit(runs, Kriging()), flops=1e21), 3),
         *peer(points),
@@ -118,7 +139,14 @@ def objectives() -> list[list[object]]:
         ours, theirs = Parametric(delta=DELTA).solve(points).objective, usual_grid(points)
         seconds = best_of(lambda points=points: Parametric(delta=DELTA).solve(points), 3)
         rows.append(
-            [name, len(points), f"{theirs:.8g}", f"{ours:.8g}", f"{ours / theirs - 1:+.1e}", f"{1e3 * seconds:.1f} ms"]
+            [
+                name,
+                len(points),
+                f"{theirs:.8g}",
+                f"{ours:.8g}",
+                f"{ours / theirs - 1:+.1e}",
+                f"{1e3 * seconds:.1f} ms",
+            ]
         )
     return rows
 
@@ -145,10 +173,17 @@ def main() -> None:
         "Speed of fitting",
         "OMP_NUM_THREADS=1 python benchmarks/fitting/speed.py",
         __doc__.split("\n\n", 1)[1].strip(),
-        markdown(["40 runs", "time", "in SciPy fits", "times faster than 243 starts"], timings(Points.of(runs), runs)),
+        markdown(
+            ["40 runs", "time", "in SciPy fits", "times faster than 243 starts"],
+            timings(Points.of(runs), runs),
+        ),
         "One call of `Parametric(delta=1e-3)` against the best of 243 starts (Huber sums):",
-        markdown(["sweep", "runs", "best of 243 starts", "ours", "difference", "time"], objectives()),
-        "Kriging on larger tables: the law alone, and `fit()` with 1,000 draws, the held-out check and all notes:",
+        markdown(
+            ["sweep", "runs", "best of 243 starts", "ours", "difference", "time"],
+            objectives(),
+        ),
+        "Kriging on larger tables: the law alone, and `fit()` with 1,000 draws, the held-out check "
+        "and all notes:",
         markdown(["table", "runs", "solve", "fit()"], larger()),
     )
 
