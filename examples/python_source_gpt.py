@@ -1,10 +1,13 @@
 """How big a byte-level GPT, and how many bytes, for a compute budget, on the source of Python's standard library.
 
 Run it with `make demo`: plans 3 budgets x 7 sizes, one of them with three seeds, trains them on two processes, fits,
-answers, writes a page. Run it again and it answers from what it has.
+answers, writes a page, and then trains the run that it recommends at a tenth of the target, to see whether the answer
+holds. Run it again and it answers from what it has.
 """
 
+import math
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ CONTEXT = 64
 STORE = Path("runs/demo")
 BUDGETS = [2e10, 5.3e10, 1.4e11]
 TARGET = 30 * BUDGETS[-1]
+CHECK = TARGET / 10
 
 
 class Block(nn.Module):
@@ -84,6 +88,21 @@ def loss(logits, targets):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
+def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
+    """What the recommended run at a tenth of the target really gives, beside what was forecast for it."""
+    forecast = isoflop.predict(fit, flops=CHECK, task=task)
+    sweep = isoflop.plan(task, budgets=[CHECK], runs=runs)
+    spec = min(sweep.specs, key=lambda spec: abs(math.log(spec.num_params / forecast.size_num_params)))
+    (run,) = isoflop.train(task, replace(sweep, specs=(spec,)), store=STORE)
+    expected = forecast.loss
+    verdict = "inside" if expected.low <= run.loss <= expected.high else "OUTSIDE"
+    return (
+        f"Check at {CHECK:.2g} FLOPs, 3 times the largest budget: size {spec.size} was forecast a loss of "
+        f"{expected.value:.3f} ({expected.low:.3f} to {expected.high:.3f}); trained, it gives {run.loss:.3f}: "
+        f"{verdict} the interval."
+    )
+
+
 def main() -> None:
     train_data, val_data = python_source()
     task = isoflop.Task(
@@ -95,14 +114,15 @@ def main() -> None:
         unit="byte",
         sizes=[4, 6, 8, 12, 16, 24, 32, 48, 64, 96],
     )
-    sweep = isoflop.plan(task, budgets=BUDGETS)
+    sweep = isoflop.plan(task, budgets=BUDGETS, target=TARGET)
     print(sweep, end="\n\n")
     runs = isoflop.train(task, sweep, store=STORE, executor=isoflop.Processes(2))
     fit = isoflop.fit(runs)
     print(fit, end="\n\n")
     answer = isoflop.predict(fit, flops=TARGET, task=task)
     print(answer)
-    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html', task=task)}")
+    print(f"\nReport: {isoflop.report(fit, answer, path=STORE / 'report.html', task=task)}\n")
+    print(check(task, fit, runs))
 
 
 if __name__ == "__main__":

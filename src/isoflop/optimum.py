@@ -31,6 +31,10 @@ __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 FAR = 30.0
 """Factor beyond the largest run from which an answer is called far."""
+WIDE = 3.0
+"""Half-width of the interval of params, as a factor, from which on an answer is called wide."""
+WASTEFUL = 0.1
+"""Expected share of the compute that an answer wastes, from which on that is said."""
 SAME_SIZE = 1.25
 """Factor between the best N and that of the nearest size up to which nothing is said: about 2 % of the compute."""
 
@@ -133,6 +137,7 @@ def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task:
     if fit.region is not None and question == "flops":
         answer = _with_profile(answer, fit.region, place, lambda law: conditions.law(law, cost), cost)
     answer = with_conditions(answer, fit, found, conditions)
+    answer = replace(answer, notes=(*answer.notes, *_weakness_notes(answer)))
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
@@ -167,6 +172,23 @@ def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
         notes.append(
             f"The target is {beyond} times the largest run ({text.flops(fit.largest)} FLOPs); "
             f"beyond {FAR:.0f} times, published laws have often failed."
+        )
+    return tuple(notes)
+
+
+def _weakness_notes(answer: Optimum) -> tuple[str, ...]:
+    """What makes an answer too weak to spend much money on."""
+    notes = []
+    spread = answer.num_params.high / answer.num_params.low
+    if spread > WIDE**2:
+        notes.append(
+            f"The interval of params is wider than x/÷{WIDE:g} (x/÷{text.number(math.sqrt(spread), 2)}); a budget that "
+            f"is three times the largest one would narrow it."
+        )
+    if answer.regret.value > WASTEFUL:
+        notes.append(
+            f"Doubt about the optimum is expected to waste {text.percent(answer.regret.value)} of the "
+            f"compute; a larger sweep pays for itself until it costs as much."
         )
     return tuple(notes)
 

@@ -18,6 +18,7 @@ from isoflop.fitting.laws import FrontierLaw
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import USUAL, seed_noise
 from isoflop.fitting.rivals import disagreements
+from isoflop.fitting.waves import waves
 
 __all__ = ["reasons_to_doubt"]
 
@@ -40,6 +41,7 @@ def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[st
         _answers(points, resamples),
         breaks(points, solved),
         disagreements(points, solved, resamples),
+        waves(points, solved),
     )
     return tuple(dict.fromkeys(found))
 

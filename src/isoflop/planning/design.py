@@ -32,6 +32,7 @@ __all__ = [
     "CAP",
     "ENDS",
     "LARGEST_SHARE",
+    "NUM_DRAWS",
     "NUM_PLACES",
     "RATIO_REACH",
     "SPAN",

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop import text
+from isoflop.errors import DataError
 from isoflop.fitting.foresight import Laws
-from isoflop.fitting.kriging import FEWEST, KrigedLaw
+from isoflop.fitting.kriging import FEWEST, Kriging
 from isoflop.fitting.points import Array
+from isoflop.fitting.screening import screen
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.planning.design import Known, known_of, next_stage
+from isoflop.planning.design import NUM_DRAWS, known_of, next_stage
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place
 from isoflop.runs import Run, RunSpec
@@ -77,7 +79,7 @@ class Outlook:
         made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
         known = known_of(made, self.ladder, self.target) if made else None
         laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
-        errors = _errors(known, len(made))
+        errors = _errors(made)
         planned = [Place(s.num_params, s.num_tokens, s.flops, s.budget) for s in specs]
         earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in made]
         places = [*earlier, *planned]
@@ -133,13 +135,15 @@ class _World:
         return Run(spec=spec, status="completed", loss=loss, num_tokens=place.num_tokens, flops=place.flops)
 
 
-def _errors(known: Known | None, number: int) -> tuple[float, float]:
-    """Noise and misfit: the usual ones, and more and more those that the runs show; number: of the runs."""
-    if known is None or not isinstance(known.draws, KrigedLaw):
+def _errors(made: Sequence[Run]) -> tuple[float, float]:
+    """Noise and misfit: the usual ones, and more and more those that the runs show by kriging."""
+    try:
+        posterior = Kriging().posterior(screen(made).points)
+    except DataError:
         return NOISE, MISFIT
-    free = max(number - FEWEST, 0)
+    noise, misfit = posterior.draw(NUM_DRAWS, np.random.default_rng(0)).errors
+    free = max(len(made) - FEWEST, 0)
     share = free / (free + USUAL_RUNS)
-    noise, misfit = known.draws.errors
     return NOISE * (noise / NOISE) ** share, MISFIT * (misfit / MISFIT) ** share
 
 

@@ -14,7 +14,7 @@ from isoflop.reporting import figures, sections
 from isoflop.reporting.explore import MOST_POINTS, budget_switches
 from isoflop.reporting.frontier import Frontier
 from isoflop.reporting.html import Html
-from isoflop.reporting.opinions import opinions
+from isoflop.reporting.opinions import Opinion
 from isoflop.reporting.svg import inline_svg, place
 from isoflop.runs import Run
 
@@ -34,7 +34,8 @@ _LAW = (
 _LOSS = "The loss of the best model for a given compute, with its {level} interval; grey points are all runs."
 _SIDES = (
     "The same question put to each approach. Points are the best params, lines their {level} intervals; the shaded "
-    "range is the interval of the answer. Only Kriging's interval allows for what a law misses."
+    "range is the interval of the answer. The intervals of Approaches 1 to 3 take their law for true, so that they are "
+    "too narrow where it is not."
 )
 _WASTE = (
     "What another size would waste of the compute: if the law is right (line), and expected over all the laws that the "
@@ -71,9 +72,11 @@ def laws(fit: Fit, optimum: Optimum, along: Frontier, has_budgets: bool) -> list
     return _all([(name, draw, label, words.format(level=level, minima=minima)) for name, draw, label, words in shown])
 
 
-def doubt(fit: Fit, optimum: Optimum, along: Frontier) -> list[Html]:
-    """What else could be believed, what it would cost, and how well the law holds the runs."""
-    asked = opinions(fit, optimum)
+def doubt(fit: Fit, optimum: Optimum, along: Frontier, asked: Sequence[Opinion]) -> list[Html]:
+    """What else could be believed, what it would cost, and how well the law holds the runs.
+
+    asked: what every approach answers.
+    """
     silent = [f"{one.name.partition(':')[0]} has no answer: {one.reason}" for one in asked if one.optimum is None]
     level, at = text.percent(optimum.level), text.flops(optimum.flops)
     waste = partial(figures.regret_curve, fit, optimum.flops, cost=along.cost)

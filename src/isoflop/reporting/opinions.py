@@ -1,8 +1,10 @@
 """opinions(): the same question put to every approach that can answer it from the same runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.envelope import Envelope
@@ -12,7 +14,7 @@ from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.parametric import Parametric
 from isoflop.optimum import Optimum, predict
 
-__all__ = ["Opinion", "opinions"]
+__all__ = ["Opinion", "disagreements", "opinions"]
 
 RESAMPLES = 200
 MOST_RUNS = 2000
@@ -35,6 +37,22 @@ class Opinion:
     optimum: Optimum | None
     reason: str = ""
     is_the_answer: bool = False
+
+
+def disagreements(asked: Sequence[Opinion]) -> tuple[str, ...]:
+    """The approaches whose interval and that of the answer do not overlap, one sentence each."""
+    answers = [one.optimum for one in asked if one.is_the_answer and one.optimum is not None]
+    if not answers:
+        return ()
+    own = answers[0].num_params
+    return tuple(
+        f"{one.name.partition(':')[0]} puts the best size at {text.count(theirs.value)} params "
+        f"({text.interval(theirs.low, theirs.high)}), outside of this answer's interval."
+        for one in asked
+        if not one.is_the_answer and one.optimum is not None
+        for theirs in (one.optimum.num_params,)
+        if theirs.low > own.high or theirs.high < own.low
+    )
 
 
 def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:

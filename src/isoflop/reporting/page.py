@@ -15,6 +15,7 @@ from isoflop.reporting import drawings, explore, sections
 from isoflop.reporting.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.method import method
+from isoflop.reporting.opinions import opinions
 from isoflop.reporting.plots.curves import valleys_of
 from isoflop.reporting.svg import dark_colours
 from isoflop.storage.atomic import write_text
@@ -41,11 +42,12 @@ def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Se
     """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
     found = valleys_of(fit)
     known = _Known.of(fit, optimum, task)
+    asked = opinions(fit, optimum)
     curves, points = drawings.curves(fit, found)
     body = (
         *before,
         sections.answer(optimum),
-        sections.reasons(fit, optimum, found),
+        sections.reasons(fit, optimum, found, asked),
         sections.section("IsoFLOP curves", curves) if found else Html(""),
         sections.section(
             "Another compute",
@@ -53,7 +55,7 @@ def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Se
             *drawings.laws(fit, optimum, known.along, bool(found)),
         ),
         sections.budgets(found) if found else Html(""),
-        sections.section("Doubt", *drawings.doubt(fit, optimum, known.along)),
+        sections.section("Doubt", *drawings.doubt(fit, optimum, known.along, asked)),
         sections.runs(fit),
         method(fit, optimum),
     )

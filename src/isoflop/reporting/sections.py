@@ -9,6 +9,7 @@ from isoflop.fitting.fit import Fit, SetAside
 from isoflop.fitting.isoflop import Valley
 from isoflop.optimum import Estimate, Optimum
 from isoflop.reporting.html import Html, join, tag
+from isoflop.reporting.opinions import Opinion, disagreements
 from isoflop.reporting.tables import Column, Table, runs_table, to_csv, valleys_table
 from isoflop.runs import Run
 
@@ -45,10 +46,12 @@ def answer(optimum: Optimum) -> Html:
     )
 
 
-def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> Html:
-    """What speaks for the answer and what against it, side by side."""
+def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence[Opinion] = ()) -> Html:
+    """What speaks for the answer and what against it, side by side; asked: what every approach answers."""
     check, holds = _checked(fit)
-    against = (*check * (not holds), *optimum.notes) or ("None of isoflop's checks speaks against it.",)
+    against = (*check * (not holds), *optimum.notes, *disagreements(asked))
+    if not against:
+        against = ("None of isoflop's checks speaks against it.",)
     return section(
         "Why believe it, why not",
         tag(

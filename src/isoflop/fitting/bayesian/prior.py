@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,9 +21,9 @@ Share = tuple[float, float, float]
 
 SLOPES: tuple[Share, ...] = (
     (0.13, 0.5, 0.06),
-    (0.37, 0.5, 0.085),
-    (0.37, 0.5, 0.125),
-    (0.13, 0.5, 0.18),
+    (0.37, 0.5, 0.09),
+    (0.37, 0.5, 0.135),
+    (0.13, 0.5, 0.22),
 )
 DECAYS: tuple[Share, ...] = (
     (0.13, 0.17, 0.018),
@@ -63,8 +64,10 @@ class Prior:
     slope
         Mean and standard deviation of d log N / d log C, as ``(0.5, 0.05)``, or several of them,
         each with its probability: ``((0.8, 0.5, 0.1), (0.2, 0.5, 0.3))``.
-    slope_reach
-        Units of log C over which that slope forgets its value: the path may bend.
+    slope_drift
+        Standard deviation by which the slope changes over one unit of log C. A slope far from its
+        mean returns to it over 2 (deviation / drift)^2 units, so that sweeps with an unusual slope
+        keep it longer.
     scatter
         Median scatter of log N around the path from budget to budget, and the standard deviation
         of its logarithm.
@@ -73,7 +76,7 @@ class Prior:
     decay
         Rate at which the rest of the loss falls with log C, as for `slope`.
     decay_reach
-        As `slope_reach`, for `decay`.
+        Units of log C over which the decay forgets its value.
     loss_scatter
         As `scatter`, for the log of the loss.
     sharpness
@@ -92,7 +95,7 @@ class Prior:
     """
 
     slope: Normal | tuple[Share, ...] = SLOPES
-    slope_reach: float = 6.0
+    slope_drift: float = 0.067
     scatter: Normal = (0.02, 1.1)
     floor: Normal | tuple[Share, ...] = FLOORS
     decay: Normal | tuple[Share, ...] = DECAYS
@@ -116,13 +119,13 @@ class Prior:
                     f"Prior: {name} must be a median and a standard deviation of its logarithm, "
                     f"both above 0, but got {value!r}."
                 )
-        for name in ("slope_reach", "decay_reach"):
+        for name in ("slope_drift", "decay_reach"):
             if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
                 raise DataError(f"Prior: {name} must be above 0, but got {getattr(self, name)!r}.")
 
     @classmethod
     def flat(cls) -> "Prior":
-        """Nothing assumed of slope, decay and floor; over which reach they change stays."""
+        """Nothing assumed of slope, decay and floor; how fast they change stays."""
         return cls(slope=FLAT_SLOPE, decay=FLAT_DECAY, floor=FLAT_FLOOR)
 
     def lines(self) -> dict[str, str]:
@@ -130,11 +133,11 @@ class Prior:
         scale = "median {:g}, log standard deviation {:g}"
         return {
             "slope of log N over log C": _written(self.slope),
-            "units of log C over which it changes": f"{self.slope_reach:g}",
+            "its change over one unit of log C": f"{self.slope_drift:g}",
             "scatter of log N": scale.format(*self.scatter),
             "share of the loss that no compute removes": _written(self.floor),
             "rate at which the rest falls with log C": _written(self.decay),
-            "units of log C over which that changes": f"{self.decay_reach:g}",
+            "units of log C over which that is forgotten": f"{self.decay_reach:g}",
             "scatter of log loss": scale.format(*self.loss_scatter),
             "alpha + beta": scale.format(*self.sharpness),
         }
@@ -147,13 +150,14 @@ class Prior:
     @cached_property
     def of_params(self) -> Hypotheses:
         """Settings of the path of params."""
-        return _hypotheses(_mixture(self.slope), self.slope_reach, self.scatter, ((0.0, 0.0),))
+        slopes = [(*part, 2 * (part[-1] / self.slope_drift) ** 2) for part in _mixture(self.slope)]
+        return _hypotheses(slopes, self.scatter, ((0.0, 0.0),))
 
     @cached_property
     def of_loss(self) -> Hypotheses:
         """Settings of the path of the loss."""
-        falls = tuple((share, -mean, width) for share, mean, width in _mixture(self.decay))
-        return _hypotheses(falls, self.decay_reach, self.loss_scatter, _floors(_mixture(self.floor)))
+        falls = [(share, -mean, width, self.decay_reach) for share, mean, width in _mixture(self.decay)]
+        return _hypotheses(falls, self.loss_scatter, _floors(_mixture(self.floor)))
 
 
 def _written(value: Normal | tuple[Share, ...]) -> str:
@@ -192,15 +196,14 @@ def _floors(parts: tuple[Share, ...]) -> tuple[tuple[float, float], ...]:
 
 
 def _hypotheses(
-    slopes: tuple[Share, ...],
-    reach: float,
+    slopes: Sequence[tuple[float, float, float, float]],
     scatter: Normal,
     floors: tuple[tuple[float, float], ...],
 ) -> Hypotheses:
-    """Every combination of the settings."""
+    """Every combination of the settings; slopes: probability, mean, deviation and reach."""
     rows = [
         (mean, width, reach, scattered, floor, math.log(share) + log_scatter + log_floor)
-        for (share, mean, width), (scattered, log_scatter), (floor, log_floor) in itertools.product(
+        for (share, mean, width, reach), (scattered, log_scatter), (floor, log_floor) in itertools.product(
             slopes, _spread(scatter), floors
         )
     ]
