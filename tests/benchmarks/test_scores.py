@@ -1,8 +1,6 @@
 """What the benchmarks of forecasts rest on: proper scores, families alike, and the baseline."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,19 +8,6 @@ from scipy.stats import norm
 
 from isoflop.errors import DataError
 from isoflop.fitting.laws import ChinchillaLaw
-
-FITTING = Path(__file__).parents[2] / "benchmarks" / "fitting"
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_can_be_imported(monkeypatch):
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(FITTING))
-    yield
-    for name in set(sys.modules) - before:  # names such as `tables` belong to the benchmarks alone
-        if not name.startswith("isoflop"):
-            monkeypatch.delitem(sys.modules, name)
-
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 BUDGETS = (1e18, 3e18, 1e19)
