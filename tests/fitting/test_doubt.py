@@ -14,7 +14,7 @@ from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.laws import ChinchillaLaw
 from isoflop.fitting.lines import loss_law, power_law
-from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.parametric import Parametric, straight
 from isoflop.fitting.screening import screen
 
 BUDGETS = np.geomspace(1e18, 1e21, 5)
@@ -75,7 +75,7 @@ def a_broken_sweep(small, large, at, *, seed=0):
 
 def breaks_of(runs, approach=None):
     points = screen(runs).points
-    return [*breaks(points, (approach or Parametric()).solve(points))]
+    return [*breaks(points, straight(points, (approach or Parametric()).solve(points)))]
 
 
 @pytest.mark.parametrize("approach", [Parametric(), Kriging(), IsoFLOP()])

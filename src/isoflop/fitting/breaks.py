@@ -10,11 +10,10 @@ import numpy as np
 from scipy.special import fdtrc
 
 from isoflop import text
-from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.objective import evaluate
-from isoflop.fitting.parametric import Parametric, residuals
+from isoflop.fitting.parametric import residuals
 from isoflop.fitting.points import Array, Points
 
 __all__ = ["breaks"]
@@ -31,14 +30,16 @@ CLIPPED = 3.0
 """Robust standard deviations beyond which a residual counts no more, so that no single run is a break."""
 
 
-def breaks(points: Points, solved: Solved) -> Iterator[str]:
+def breaks(points: Points, one_law: Solved | None) -> Iterator[str]:
     """The budget from which on the runs follow another law than the smaller ones; nothing where one law does.
+
+    one_law: through all runs; None where they do not determine it.
 
     A law for each side of a budget is, to first order, Q columns more in a linear regression of the residuals: the F
     test of Chow 1960, at each budget that leaves two on both sides. So is a law that drifts with compute.
     """
-    region, cuts = _one_law(points, solved), points.budgets[2:-1]
-    if region is None or not len(cuts):
+    region, cuts = None if one_law is None else one_law.region, points.budgets[2:-1]
+    if not isinstance(region, LawRegion) or not len(cuts):
         return
     slopes, residual = _linearised(points, region)
     compute = np.where(np.isfinite(points.budget), points.budget, points.C)
@@ -54,16 +55,6 @@ def breaks(points: Points, solved: Solved) -> Iterator[str]:
             f"than the smaller runs (one law misses them by {text.percent(alone)}, two by "
             f"{text.percent(math.sqrt(two / left))}); to extrapolate, fit the larger budgets alone."
         )
-
-
-def _one_law(points: Points, solved: Solved) -> LawRegion | None:
-    """The approach's law with its problem, or Chinchilla's; None where the runs do not determine it."""
-    try:
-        region = solved.region if solved.region is not None else Parametric().solve(points).region
-    except DataError:
-        return None
-    assert region is None or isinstance(region, LawRegion)
-    return region
 
 
 def _linearised(points: Points, region: LawRegion) -> tuple[Array, Array]:

@@ -28,8 +28,8 @@ FEW_SIZES = 5
 ANSWERING = 0.95
 
 
-def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[str, ...]:
-    """What weakens a law and the sweep it came from."""
+def reasons_to_doubt(points: Points, solved: Solved, resamples: Any, one_law: Solved | None) -> tuple[str, ...]:
+    """What weakens a law and the sweep it came from; one_law: through all runs, None where there is none."""
     found = chain(
         solved.notes,
         _valleys(points),
@@ -39,7 +39,7 @@ def reasons_to_doubt(points: Points, solved: Solved, resamples: Any) -> tuple[st
         _exponents(solved),
         _floor(points, solved, resamples),
         _answers(points, resamples),
-        breaks(points, solved),
+        breaks(points, one_law),
         disagreements(points, solved, resamples),
         waves(points, solved),
     )

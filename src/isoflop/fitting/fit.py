@@ -1,5 +1,6 @@
 """fit(): runs and an approach give a Fit, a law with its runs and its doubt."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,7 +19,7 @@ from isoflop.fitting.influence import Influence, find_influence
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.isoflop import valleys
 from isoflop.fitting.laws import PowerLaw
-from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.parametric import Parametric, straight
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import seed_noise
 from isoflop.fitting.screening import SetAside, screen
@@ -113,7 +114,8 @@ def fit(
     points = screened.points
     chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
     largest = float(points.C.max())
-    influence = find_influence(points, solved, chosen, flops=largest)
+    one_law = straight(points, solved)
+    influence = find_influence(points, solved, chosen, one_law, flops=largest)
     told = () if influence is None else (influence.note(largest),)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
     return Fit(
@@ -124,7 +126,7 @@ def fit(
         resamples=drawn,
         level=level,
         objective=solved.objective,
-        notes=(*fallback, *told, *screened.notes, *reasons_to_doubt(points, solved, drawn)),
+        notes=(*fallback, *told, *screened.notes, *reasons_to_doubt(points, solved, drawn, one_law)),
         diagnostics=solved.diagnostics,
         influence=influence,
         holdout=_holdout(points, chosen),
@@ -152,7 +154,10 @@ def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved
     except NoLawError as error:
         reason = str(error).split(";")[0]
         told = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
-        return law_alone, law_alone.solve(points), (told,)
+        solved = law_alone.solve(points)
+        if not 0 < float(solved.law.optimum(float(points.C.max()))[0]) < math.inf:
+            raise
+        return law_alone, solved, (told,)
 
 
 def _holdout(points: Points, approach: Approach) -> Holdout | None:

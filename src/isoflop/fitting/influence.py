@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop import text
-from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Solved
 from isoflop.fitting.laws import FrontierLaw, entry
-from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
 from isoflop.fitting.screening import describe
 from isoflop.runs import Run
@@ -60,15 +58,15 @@ class Influence:
         return f" (that of one law alone: {_change(*sizes)})" if sizes and _is_one(*sizes) else ""
 
 
-def find_influence(points: Points, solved: Solved, approach: Approach, *, flops: float) -> Influence | None:
+def find_influence(
+    points: Points, solved: Solved, approach: Approach, one_law: Solved | None, *, flops: float
+) -> Influence | None:
     """Runs far off the law of the others, as few as give the answer that leaving all of them out gives; None without.
 
     They are looked for with one law through all runs, whatever the approach, and only where the approach is a surface.
     """
-    if isinstance(solved.law, FrontierLaw):
-        return None
-    single = _single(points, solved)
-    if single is None or single.refit is None:
+    single = solved if solved.refit is not None else one_law
+    if isinstance(solved.law, FrontierLaw) or single is None or single.refit is None:
         return None
     far, distance = _far_off(points, single)
     if not far.any():
@@ -91,16 +89,6 @@ def _last_to_name(shift: Array, distance: Array) -> int:
     if abs(shift[-1]) <= LEFT:
         return len(shift) - 1
     return max(int(np.argmax(np.abs(shift - shift[-1]) <= LEFT)), int(np.sum(distance > GROSS)) - 1)
-
-
-def _single(points: Points, solved: Solved) -> Solved | None:
-    """One law through all runs that can be refitted; None where the points do not determine it."""
-    if solved.refit is not None:
-        return solved
-    try:
-        return Parametric().solve(points)
-    except DataError:
-        return None
 
 
 def _sizes(law: Any, without: Any, flops: float) -> tuple[float, float]:

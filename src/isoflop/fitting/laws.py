@@ -105,7 +105,9 @@ class ChinchillaLaw:
 
         Hoffmann et al. 2022, eq. 4, for 6N; found numerically for other costs.
         """
-        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a law whose loss falls with one alone has no optimum
+            ratio = np.divide(self.alpha * self.A, self.beta * self.B)
+        scale = ratio ** (1 / (self.alpha + self.beta))
         N = scale * (np.asarray(C, dtype=float) / 6) ** self.exponent
         if flops_per_token is None:
             return N, C / (6 * N)

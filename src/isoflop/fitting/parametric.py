@@ -19,7 +19,7 @@ from isoflop.fitting.objective import Problem
 from isoflop.fitting.points import Array, Points, lies_on_a_line, require_enough, require_off_a_line
 from isoflop.fitting.solvers import Solution, solve, solve_resampled
 
-__all__ = ["Parametric", "Surface"]
+__all__ = ["Parametric", "Surface", "straight"]
 
 HUBER = 1.345
 """delta in standard deviations of the noise; costs 5 % of the efficiency where the noise is Gaussian (Huber 1981)."""
@@ -133,6 +133,19 @@ def measured_noise(problem: Problem, parameters: Array) -> float:
 def residuals(problem: Problem, parameters: Array) -> Array:
     """Log of the law minus log of the loss, shape (n,)."""
     return np.log(problem.model(parameters)) - np.log(problem.target)
+
+
+def straight(points: Points, solved: Solved) -> Solved | None:
+    """One law through all runs, for checks: the solution itself where it is one, else Approach 3's.
+
+    None where the points do not determine it.
+    """
+    if solved.region is not None:
+        return solved
+    try:
+        return Parametric().solve(points)
+    except DataError:
+        return None
 
 
 def _diagnostics(solution: Solution) -> Diagnostics:

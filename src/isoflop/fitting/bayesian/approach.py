@@ -108,8 +108,7 @@ def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[str, ...]:
             )
     if not found:
         return ()
-    which = "a budget" if len(found) == 1 else f"{len(found)} budgets"
-    return (f"The path of the optimum misses the minimum of {which}: {text.and_list(found, most=3)}.",)
+    return (f"The path of the optimum misses minima of budgets: {text.and_list(found, most=3)}.",)
 
 
 def _floor_notes(path: OptimalPath) -> tuple[str, ...]:

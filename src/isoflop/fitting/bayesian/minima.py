@@ -29,8 +29,12 @@ USUAL_BEND, LEAST_BEND = 0.02, 0.002
 NOISE_RUNS = 3.0
 """Degrees of freedom that the noise of all budgets counts for in each one's."""
 LEAST_NOISE = 1e-6
+MOST_OVER_USUAL = 2.0
+"""Most that the noise may be over the one of the middle run, so that a few bad runs do not hide among themselves."""
 LARGEST_STEP = 0.7
-PASSES = 6
+PASSES, SETTLED = 20, 0.05
+"""Most passes, and the change of log N and of the noise from which on there are no more: bad runs in several budgets
+hide each other at first."""
 ROBUST = 6.0
 """Standard deviations from which on a run counts nothing; below, by Tukey's bisquare (Beaton and Tukey 1974)."""
 OUTSIDE = 0.7
@@ -90,9 +94,15 @@ class _Parabola:
     """Into the budget's runs."""
     weights: Array
     residual: Array
+    """Of the runs, before their weights."""
     freedom: float
     alone: tuple[float, float]
     """Bend that the budget has by itself, and its variance in units of the noise."""
+
+    @property
+    def squares(self) -> float:
+        """Sum of the weighted squares."""
+        return float(self.weights @ self.residual**2)
 
     @property
     def step(self) -> float:
@@ -107,9 +117,12 @@ def find_minima(points: Points) -> Minima:
     found: list[_Parabola] = []
     for _ in range(PASSES):
         found = [_parabola(budget, bend, noise) for budget in budgets]
-        noise = _noise(found)
+        before, noise = noise, _noise(found)
         bend = _shared_bend(found, noise)[0]
+        moved = max((abs(each.step) for each in found if each.coefficients[2] > 0), default=0.0)
         budgets = [_recentred(*pair) for pair in zip(budgets, found, strict=True)]
+        if moved < SETTLED and abs(before - noise) < SETTLED * noise:
+            break
     rows = [_minimum(*pair, noise) for pair in zip(budgets, found, strict=True)]
     columns = np.array([row for row in rows if row is not None]).reshape(-1, 5)
     columns = columns[np.argsort(columns[:, 0])]
@@ -140,7 +153,7 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
     pull = np.diag([0, 0, (max(noise, LEAST_NOISE) / (BEND_WIDTH * bend)) ** 2 if is_known else 0])
     target = pull @ [0, 0, bend if is_known else 0]
     weights = np.ones_like(u)
-    for _ in range(3 if is_known else 1):
+    for _ in range(2 if is_known else 1):
         own = columns.T @ (weights[:, None] * columns) + 1e-12 * np.eye(3)
         precision = own + pull
         coefficients = np.linalg.solve(precision, columns.T @ (weights * y) + target)
@@ -149,14 +162,18 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
             weights = np.maximum(1 - (residual / (ROBUST * max(noise, LEAST_NOISE))) ** 2, 0) ** 2
     freedom = max(len(u) - float(np.trace(np.linalg.solve(precision, own))), 0.0)
     alone = float(np.linalg.solve(own, columns.T @ (weights * y))[2]), float(np.linalg.inv(own)[2, 2])
-    return _Parabola(coefficients, precision, rows, weights, np.sqrt(weights) * residual, freedom, alone)
+    return _Parabola(coefficients, precision, rows, weights, residual, freedom, alone)
 
 
 def _noise(found: Sequence[_Parabola]) -> float:
     """Of log loss, from all budgets."""
     freedom = sum(each.freedom for each in found)
-    squares = sum(float(each.residual @ each.residual) for each in found)
-    return math.sqrt(squares / freedom) if freedom > 0 else 0.0
+    if freedom <= 0:
+        return 0.0
+    away = np.concatenate([np.abs(each.residual) for each in found])
+    usual = 1.4826 * float(np.median(away)) * math.sqrt(len(away) / freedom)
+    squares = sum(each.squares for each in found)
+    return min(math.sqrt(squares / freedom), MOST_OVER_USUAL * usual)
 
 
 def _shared_bend(found: Sequence[_Parabola], noise: float) -> tuple[float, float]:
@@ -184,8 +201,7 @@ def _minimum(budget: _Budget, parabola: _Parabola, noise: float) -> tuple[float,
     if bend <= 0 or own < noise * math.sqrt(unit):
         return None
     outside = max(budget.x.min() - budget.centre, budget.centre - budget.x.max(), 0.0)
-    squares = float(parabola.residual @ parabola.residual)
-    variance = (squares + NOISE_RUNS * noise**2) / (parabola.freedom + NOISE_RUNS)
+    variance = (parabola.squares + NOISE_RUNS * noise**2) / (parabola.freedom + NOISE_RUNS)
     covariance = variance * np.linalg.inv(parabola.precision)
     step = parabola.step
     of_x, of_loss = np.array([0, -1 / bend, slope / bend**2]), np.array([1, step, step**2 / 2])
