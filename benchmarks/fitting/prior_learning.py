@@ -190,6 +190,6 @@ LOSS = Search(
     steps=(0.05, 0.4, 0.12, 0.3, 0.4, 0.6, 0.4, 0.3),
     forecasts=of_loss,
     applied=_with_loss,
-    evaluations=350,
+    evaluations=300,
 )
 """Floor, its deviation; decay, its deviation and spread; reach; scatter of the loss, its spread."""
