@@ -21,8 +21,9 @@ from replay import Replay, replays
 sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import markdown, write
 
-from isoflop.fitting.kriging import KrigedLaw
-from isoflop.planning.design import Known, known_of
+from isoflop.fitting.kriging import Kriging
+from isoflop.fitting.screening import screen
+from isoflop.planning.design import NUM_DRAWS, Known, known_of
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.runs import Run
 from isoflop.text import number, percent
@@ -48,10 +49,9 @@ def parts(replay: Replay) -> list[list[Run]]:
     return [[run for run in replay.pool if (run.spec.budget or 0) < cut] for cut in cuts]
 
 
-def usual(known: Known) -> list[float]:
-    """Noise, misfit, length, share of the loss that falls, alpha and beta that the fit finds."""
-    draws = known.draws
-    assert isinstance(draws, KrigedLaw)
+def usual(replay: Replay) -> list[float]:
+    """Noise, misfit, length, share of the loss that falls, alpha and beta that kriging finds."""
+    draws = Kriging().posterior(screen(replay.pool).points).draw(NUM_DRAWS, np.random.default_rng(0))
     surfaces = draws.given
     length = np.array([guess.length for guess in surfaces.covariances.hypotheses])[surfaces.hypothesis]
     middle = (float(np.median(values)) for values in (draws.alpha, draws.beta))
@@ -79,7 +79,7 @@ def main() -> None:
         [replay.name, len(replay.pool), *map(shown, one), f"x/÷{known.factor(0.9):.2f}, {percent(known.waste)}"]
         for replay, one, known in zip(sweeps, promises, ends, strict=True)
     ]
-    found = np.array([usual(known) for known in ends])
+    found = np.array([usual(replay) for replay in sweeps])
     rows = [
         [name, *(number(value, 2) for value in values)]
         for name, values in [
@@ -96,7 +96,7 @@ def main() -> None:
         markdown(["runs known", "least", "median", "most"], within),
         "## Each sweep: half-width and waste",
         markdown(["sweep", "runs", *(f"promised, {name} known" for name in names), "told"], each),
-        "## What the default fit finds",
+        "## What kriging finds",
         markdown(["sweep", "noise", "misfit", "length", "falling share", "alpha", "beta"], rows),
     )
 

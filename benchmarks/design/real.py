@@ -141,10 +141,10 @@ def spec_at(task: isoflop.Task, supply: TokenSupply, mark: str, place: Place, si
 
 METHODS = {
     "grid + IsoFLOP": (grid, isoflop.IsoFLOP()),
-    "grid + default": (grid, isoflop.Kriging()),
-    "small grid": (partial(grid, spend=SMALL), isoflop.Kriging()),
-    "sequential": (sequential, isoflop.Kriging()),
-    "unstopped": (unstopped, isoflop.Kriging()),
+    "grid + default": (grid, isoflop.Bayesian()),
+    "small grid": (partial(grid, spend=SMALL), isoflop.Bayesian()),
+    "sequential": (sequential, isoflop.Bayesian()),
+    "unstopped": (unstopped, isoflop.Bayesian()),
 }
 
 

@@ -27,8 +27,8 @@ from tables import TEXT_SWEEPS, markdown, published, write
 from windows import measured
 
 from isoflop.errors import DataError
+from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.costs import cost_for
-from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 from isoflop.fitting.screening import screen
@@ -158,7 +158,7 @@ class Outcome:
     designed: np.ndarray
     random: np.ndarray
     approach_3: float
-    kriging: float
+    default: float
 
 
 def outcome(replay: Replay, starts: int) -> Outcome:
@@ -169,10 +169,10 @@ def outcome(replay: Replay, starts: int) -> Outcome:
         replay,
         np.array([cost(runs) / cost(replay.pool) for runs in sets]),
         np.array([len(runs) for runs in sets]),
-        np.array([off(runs, Kriging()) for runs in sets]),
-        np.array([off(at_random(replay, random), Kriging()) for random in seeds]),
+        np.array([off(runs, Bayesian()) for runs in sets]),
+        np.array([off(at_random(replay, random), Bayesian()) for random in seeds]),
         off(replay.pool, Parametric()),
-        off(replay.pool, Kriging()),
+        off(replay.pool, Bayesian()),
     )
     print(*row(found), sep="  ", flush=True)
     return found
@@ -184,7 +184,7 @@ def quantiles(errors: np.ndarray) -> list[str]:
 
 def row(found: Outcome) -> list[object]:
     chosen = f"{np.median(found.num_runs):.0f} of {len(found.replay.pool)}"
-    pool = f"{found.approach_3:.3f}", f"{found.kriging:.3f}"
+    pool = f"{found.approach_3:.3f}", f"{found.default:.3f}"
     return [
         found.replay.name,
         percent(found.spent.mean()),
@@ -200,7 +200,7 @@ def all_sweeps(found: Sequence[Outcome]) -> str:
         "design, a tenth of the FLOPs": np.concatenate([one.designed for one in found]),
         "random, a tenth of the FLOPs": np.concatenate([one.random for one in found]),
         "whole pool, Approach 3": np.array([one.approach_3 for one in found]),
-        "whole pool, default fit": np.array([one.kriging for one in found]),
+        "whole pool, default fit": np.array([one.default for one in found]),
     }
     lines = [
         [name, len(values), *quantiles(values), int(np.sum(~np.isfinite(values)))] for name, values in errors.items()

@@ -29,8 +29,8 @@ from tables import RESULTS, markdown, write
 
 from isoflop import text
 from isoflop.errors import DataError
+from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.screening import screen
 from isoflop.fitting.uncertainty import resampled_law
@@ -86,9 +86,9 @@ def guess(C: float, off: float) -> float:
 METHODS: dict[str, tuple[Callable[[World, float, float], list[Run]], object]] = {
     "grid + Approach 2": (grid, IsoFLOP()),
     "grid + Approach 3": (grid, Parametric()),
-    "lean": (lean, Kriging()),
-    "sequential": (sequential, Kriging()),
-    "stopped": (stopped, Kriging()),
+    "lean": (lean, Bayesian()),
+    "sequential": (sequential, Bayesian()),
+    "stopped": (stopped, Bayesian()),
 }
 
 

@@ -222,12 +222,29 @@ def test_a_prior_of_the_slope_moves_the_answer_towards_it():
         {"slope_drift": 0.0},
         {"decay_reach": math.inf},
         {"floor": (math.nan, 0.1)},
+        {"unsettled": (1.0, 1e6)},
     ],
 )
 def test_a_prior_with_impossible_numbers_is_refused(arguments):
     (name,) = arguments
     with pytest.raises(DataError, match=f"Prior: {name} must"):
         Prior(**arguments)
+
+
+def test_losses_of_small_models_may_go_on_as_they_are_and_those_of_large_ones_not():
+    assert Prior().share_unsettled(1e5) == 0.3
+    assert 0 < Prior().share_unsettled(3e6) < 0.3
+    assert Prior().share_unsettled(1e8) == 0
+    faster = {1e10: 1.0, 3e10: 0.98, 1e11: 0.94}  # than any power law falls
+    law = ChinchillaLaw(E=1.0, A=20.0, B=40.0, alpha=0.35, beta=0.37)
+    runs = [
+        a_run(r.num_params, r.num_tokens, r.loss * faster[r.budget], budget=r.budget)
+        for r in a_sweep(law, tuple(faster), noise=0.003)
+    ]
+    settled = answer(runs, 3e12, prior=Prior(unsettled=(0.0, 1e6)))
+    usual = answer(runs, 3e12)
+    assert usual.loss.low < 0.97 * settled.loss.low
+    assert usual.num_params == settled.num_params
 
 
 def test_a_prior_is_for_the_default_approach_alone():

@@ -10,6 +10,7 @@ import numpy as np
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
+from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.fitting.foresight import design_condition
 from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
@@ -35,7 +36,7 @@ from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, duration, flops, html, money, number, percent
+from isoflop.text import bullets, count, duration, flops, html, money, number, percent
 from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
@@ -166,8 +167,19 @@ def plan(
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
-    told = (*question.notes, *(() if named is None else named.notes), *sweep.notes)
+    told = (*question.notes, *(() if named is None else named.notes), *sweep.notes, *_small_notes(sweep.specs))
     return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
+
+
+def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
+    """That models of few params promise less than they seem to."""
+    largest = max((spec.num_params for spec in specs), default=math.inf)
+    if largest >= SMALL:
+        return ()
+    return (
+        f"The largest model has {count(largest)} params: models below {count(SMALL)} often do not follow a power law "
+        f"yet, so expect a wide interval of the loss.",
+    )
 
 
 def _check(question: Asked, design: str) -> None:

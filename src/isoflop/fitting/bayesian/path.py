@@ -50,6 +50,7 @@ class OptimalPath:
     params: Regression
     """Log N minus `middle_N`."""
     middle_N: float
+    of_loss: Hypotheses
     loss: Regression
     """Log of (L / L_0 - floor) / (1 - floor)."""
     log_loss: float
@@ -68,8 +69,9 @@ class OptimalPath:
         noise = evidence.covariance + of_N.scatter[:, None, None] ** 2 * np.eye(len(t))
         params = regress(of_N, t, evidence.log_N - middle, noise, at)
         level = float(evidence.log_loss[-1])
-        loss = _loss_line(prior.of_loss, t, evidence.log_loss - level, evidence.loss_covariance, at)
-        return cls(prior, evidence, at, top, params, middle, loss, level, posterior)
+        of_loss = prior.of_loss(math.exp(evidence.log_N[-1]))
+        loss = _loss_line(of_loss, t, evidence.log_loss - level, evidence.loss_covariance, at)
+        return cls(prior, evidence, at, top, params, middle, of_loss, loss, level, posterior)
 
     @property
     def log_evidence(self) -> float:
@@ -79,7 +81,7 @@ class OptimalPath:
     @property
     def floor(self) -> float:
         """Mean share of the loss at the largest evidence that no compute removes."""
-        return float(self.loss.weights @ self.prior.of_loss.floor[self.loss.kept])
+        return float(self.loss.weights @ self.of_loss.floor[self.loss.kept])
 
     @property
     def share_of_law(self) -> float:
@@ -98,7 +100,7 @@ class OptimalPath:
         """The path of the medians."""
         log_N, of_N, _ = self.params.representatives()
         line, of_loss, rows = self.loss.representatives()
-        floor = self.prior.of_loss.floor[self.loss.kept[rows]]
+        floor = self.of_loss.floor[self.loss.kept[rows]]
         values = [(log_N + self.middle_N, of_N), (_log_loss(line, floor) + self.log_loss, of_loss)]
         fall = self._fall(line, floor)
         sharpness, _ = self._sharpness(fall)
@@ -121,7 +123,7 @@ class OptimalPath:
         scatter = self.prior.of_params.scatter[self.params.kept[setting]]
         log_N = log_N + self.middle_N + (scatter * random.standard_normal(number))[:, None]
         line, setting = self.loss.draw(number, random)
-        floor = self.prior.of_loss.floor[self.loss.kept[setting]]
+        floor = self.of_loss.floor[self.loss.kept[setting]]
         fall = self._fall(line, floor)
         middle, width = self._sharpness(fall)
         sharpness = middle + width * random.standard_normal(number)
