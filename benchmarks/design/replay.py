@@ -3,7 +3,7 @@
     ISOFLOP_DATA=<folder of the tables> python benchmarks/design/replay.py [--starts 20]
 
 The largest budget of each sweep is held out; the pool is every run below it. Truth is the minimum of the held-out
-budget's own parabola (`benchmarks/fitting/held_out.py`).
+budget's own parabola (`benchmarks/fitting/windows.py`).
 
 design      three sizes of each of the two cheapest budgets, from the middle of their sizes and moved at random; then,
             in the stages of isoflop.plan(target=, spend=), the runs of the pool that tell most of the optimum at the
@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
-from held_out import measured
-from tables import SWEEPS, markdown, published, write
+from tables import TEXT_SWEEPS, markdown, published, write
+from windows import measured
 
 from isoflop.errors import DataError
 from isoflop.fitting.bayesian.approach import Bayesian
@@ -63,7 +63,7 @@ class Replay:
 
 
 def replays() -> Iterator[Replay]:
-    for name, file in SWEEPS.items():
+    for name, file in TEXT_SWEEPS.items():
         points = Points.of([run for run in published(file) if run.spec.budget is not None])
         top = max(points.budgets)
         held_out = points.pick(points.budget == top)

@@ -1,7 +1,7 @@
 """Public measurements: what each source published, and what a single call gives.
 
-Each row is one number of one source, the approach that the source used, and ours from the same rows of the same table.
-Kriging, the default, is beside them where it answers the same question.
+Each row is one number of one source, the approach that the source used, and ours from the same rows
+of the same table. Kriging is beside them where it answers the same question.
 """
 
 import math
@@ -31,21 +31,45 @@ Row = tuple[str, str, str, str, str]
 
 
 def row(source: str, what: str, approach: str, theirs: float, ours: float) -> Row:
-    return source, what, approach, f"{theirs:.6g}", f"{ours:.6g} ({100 * (ours / theirs - 1):+.2g} %)"
+    return (
+        source,
+        what,
+        approach,
+        f"{theirs:.6g}",
+        f"{ours:.6g} ({100 * (ours / theirs - 1):+.2g} %)",
+    )
 
 
 def chinchilla() -> Iterator[Row]:
     found = HUBER.solve(Points.of(published("chinchilla_epoch.csv")))
     digits = {"E": 1.817235, "A": 477.842, "B": 2143.864, "alpha": 0.347313, "beta": 0.367183}
     for name, theirs in digits.items():
-        yield row("Chinchilla (240 points)", name, "Parametric(delta=1e-3)", theirs, getattr(found.law, name))
-    yield row("Chinchilla (240 points)", "Huber sum", "Parametric(delta=1e-3)", 0.00101827, found.objective)
+        yield row(
+            "Chinchilla (240 points)",
+            name,
+            "Parametric(delta=1e-3)",
+            theirs,
+            getattr(found.law, name),
+        )
+    yield row(
+        "Chinchilla (240 points)",
+        "Huber sum",
+        "Parametric(delta=1e-3)",
+        0.00101827,
+        found.objective,
+    )
     N, D = found.law.optimum(5.76e23)
     yield row("Chinchilla (240 points)", "N at 5.76e23", "Parametric(delta=1e-3)", 7.32e10, N)
     yield row("Chinchilla (240 points)", "D at 5.76e23", "Parametric(delta=1e-3)", 1.31e12, D)
     every = HUBER.solve(Points.of(published("chinchilla_epoch.csv", outliers=True))).law
     yield row("Chinchilla (245 points)", "beta", "Parametric(delta=1e-3)", 0.453, every.beta)
-    yield row("Chinchilla (245 points)", "N at 5.76e23", "Parametric(delta=1e-3)", 1.19e11, every.optimum(5.76e23)[0])
+    yield row(
+        "Chinchilla (245 points)",
+        "N at 5.76e23",
+        "Parametric(delta=1e-3)",
+        1.19e11,
+        every.optimum(5.76e23)[0],
+    )
 
 
 def porian() -> Iterator[Row]:
@@ -62,8 +86,20 @@ def xlstm() -> Iterator[Row]:
     theirs = {"num_params": (0.002281, 0.574909), "num_tokens": (58.460, 0.424271)}
     for name, (coefficient, exponent) in theirs.items():
         power, symbol = getattr(law, name), "N" if name == "num_params" else "D"
-        yield row("xLSTM's Llama", f"coefficient of {symbol}", "IsoFLOP(window=None)", coefficient, power.coefficient)
-        yield row("xLSTM's Llama", f"exponent of {symbol}", "IsoFLOP(window=None)", exponent, power.exponent)
+        yield row(
+            "xLSTM's Llama",
+            f"coefficient of {symbol}",
+            "IsoFLOP(window=None)",
+            coefficient,
+            power.coefficient,
+        )
+        yield row(
+            "xLSTM's Llama",
+            f"exponent of {symbol}",
+            "IsoFLOP(window=None)",
+            exponent,
+            power.exponent,
+        )
 
 
 def gemstones() -> Iterator[Row]:
@@ -81,7 +117,13 @@ def marin_and_gadre() -> Iterator[Row]:
         for run in published("marin_comma_validation_optimal.csv"):
             if 6e18 <= (run.budget or 0) <= 1e20:
                 ours = law.loss(run.num_params, run.num_tokens)
-                yield row("Marin comma, own optimal runs", f"loss at {run.budget:.0e}", label, run.loss, ours)
+                yield row(
+                    "Marin comma, own optimal runs",
+                    f"loss at {run.budget:.0e}",
+                    label,
+                    run.loss,
+                    ours,
+                )
         runs = published("gadre_rpj.csv")
         largest = max(runs, key=lambda run: run.flops)
         law = approach.solve(Points.of([run for run in runs if run.flops < 1e20])).law
@@ -93,7 +135,13 @@ def cs336() -> Iterator[Row]:
     points = Points.of(published("cs336_isoflops.csv"))
     for approach, label in ((Parametric(), "Parametric()"), (Kriging(), "Kriging()")):
         law = approach.solve(points).law
-        for name, theirs in {"E": 2.69, "A": 1606.4, "B": 3210.7, "alpha": 0.34, "beta": 0.36}.items():
+        for name, theirs in {
+            "E": 2.69,
+            "A": 1606.4,
+            "B": 3210.7,
+            "alpha": 0.34,
+            "beta": 0.36,
+        }.items():
             yield row("CS336 (synthetic)", name, label, theirs, float(getattr(law, name)))
         yield row("CS336 (synthetic)", "N at 1e23", label, 9.189e10, law.optimum(1e23)[0])
 
@@ -122,7 +170,15 @@ def defaults() -> Iterator[list[object]]:
 
 def main() -> None:
     rows = [*chinchilla(), *porian(), *xlstm(), *gemstones(), *marin_and_gadre(), *cs336()]
-    answers = ["sweep", "runs", "FLOPs", "N, Kriging", "loss, Kriging", "N, least squares", "expected waste"]
+    answers = [
+        "sweep",
+        "runs",
+        "FLOPs",
+        "N, Kriging",
+        "loss, Kriging",
+        "N, least squares",
+        "expected waste",
+    ]
     write(
         "fitting-public-data.md",
         "Public measurements, published and ours",

@@ -1,200 +1,184 @@
-"""Simulated sweeps: how near is each approach to the truth, and do its 90 % intervals hold it?
+"""Simulated sweeps: how sharp and how honest is each approach where the truth is known?
 
-40 runs: five budgets from 1e18 to 1e20 FLOPs, eight sizes each within x/÷5 of a centre that is off by x/÷1.28 (one
-standard deviation). Laws are drawn: alpha .34 +- .03, beta .37 +- .03, E 1.5 to 2, about 20 tokens per param best.
+    python benchmarks/fitting/simulated.py [--sweeps 40] [--seeds 20]
+
+Drawn worlds (`drawn_worlds.py`; 40 runs each):
 
 clean     the law is right; noise .2 % or 1 % of the loss
-mild      log(L - E) is off by a Gaussian process over (log N, log D), length 1.8: .24 % of the loss; noise .2 %
+mild      log(L - E) is off by a Gaussian process over (log N, log D), length 1.8: .24 % of the
+          loss; noise .2 %
 strong    the same with .6 % and noise .3 %
-coupled   the two terms are added in a power mean, and small models are worse: no Gaussian process; noise .2 %
+coupled   the two terms are added in a power mean, and small models are worse; noise .2 %
 spoilt    clean, noise .2 %, and the loss of 3 of the 40 runs is 5 % too high
+
+Fixed worlds (`fixed_worlds.py`): one law each, four budgets of seven sizes and .2 % of noise unless
+the name says otherwise. Targets are 10 and 100 times the largest budget.
 """
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import drawn_worlds
+import fixed_worlds
 import numpy as np
-from held_out import APPROACHES
-from tables import a_run, markdown, write
+import oracle
+import simulated_tables
+from fixed_worlds import DISTANCES, Sweep
+from methods import APPROACHES, forecast_of
+from scores import Score, score
+from tables import markdown, write
 
-from isoflop import text
 from isoflop.errors import DataError
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.approach import Approach
+from isoflop.fitting.fit import fit
+from isoflop.fitting.points import Points
 from isoflop.fitting.spoilt import find_spoilt
-from isoflop.fitting.uncertainty import resampled_law
-from isoflop.runs import Run
 
-BUDGETS = np.geomspace(1e18, 1e20, 5)
-TARGETS = (1e21, 1e22)
-SPAN, SIZES, LENGTH = 5.0, 8, 1.8
-
-
-@dataclass(frozen=True)
-class World:
-    noise: float
-    misfit: float = 0.0
-    """Standard deviation of the Gaussian process as a share of the loss."""
-    coupling: float = 0.0
-    spoilt: int = 0
-
-
-WORLDS = {
-    "clean, noise .2 %": World(0.002),
-    "clean, noise 1 %": World(0.01),
-    "mild misfit": World(0.002, misfit=0.0024),
-    "strong misfit": World(0.003, misfit=0.006),
-    "coupled terms": World(0.002, coupling=0.3),
-    "3 runs spoilt": World(0.002, spoilt=3),
-}
+RESAMPLES = 400
+AGAINST = (
+    "The law misses the losses",
+    "The law breaks at",
+    "The law changes with scale",
+    "puts the best size at",
+    "leave the law in waves",
+    "off the law of the others",
+    "One run moves the answer",
+    "miss the law in the same direction",
+    "misses the minimum of",
+    "show no irreducible loss",
+)
+"""Parts of the notes that speak against a law; flat budgets and an unknown floor speak of doubt."""
 
 
 @dataclass(frozen=True)
-class Sweep:
-    runs: list[Run]
-    truth: dict[float, tuple[float, float]]
-    """Target -> best N and the loss there."""
-    spoilt: frozenset[int]
+class Outcome:
+    """One fit of one sweep, at each distance."""
+
+    N: dict[int, Score]
+    loss: dict[int, Score]
+    told: dict[int, float]
+    real: dict[int, float]
+    """Waste of the answered size."""
+    is_noted: bool
+    """Whether a note speaks against the law."""
 
 
-def drawn_law(random: np.random.Generator) -> ChinchillaLaw:
-    alpha, beta, E = random.normal(0.34, 0.03), random.normal(0.37, 0.03), random.uniform(1.5, 2)
-    N = math.sqrt(1e20 / 6 / 20) * math.exp(random.normal(0, 0.3))
-    reducible, share = random.uniform(0.8, 1.2), beta / (alpha + beta)
-    A, B = reducible * share * N**alpha, reducible * (1 - share) * (1e20 / 6 / N) ** beta
-    return ChinchillaLaw(E, A, B, alpha, beta)
-
-
-def reducible(law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator) -> Array:
-    """True loss minus E at log sizes x and log tokens y, the same function at all of them."""
-    size, data = law.A * np.exp(-law.alpha * x), law.B * np.exp(-law.beta * y)
-    if world.coupling:
-        power = math.exp(random.choice([-1, 1]) * world.coupling)
-        worse = random.normal() * 0.1 * world.coupling * np.exp(-(x - x.min()) / 2)
-        return (size ** (1 / power) + data ** (1 / power)) ** power * np.exp(worse)
-    if not world.misfit:
-        return size + data
-    square = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-    values, vectors = np.linalg.eigh(np.exp(-0.5 * square / LENGTH**2))
-    process = vectors @ (np.sqrt(np.maximum(values, 0)) * random.standard_normal(len(x)))
-    R = size + data
-    return R * np.exp(world.misfit / np.median(R / (R + law.E)) * process)
-
-
-def simulated(world: World, random: np.random.Generator) -> Sweep:
-    law = drawn_law(random)
-    steps = np.linspace(-math.log(SPAN), math.log(SPAN), SIZES)
-    sizes = [math.log(law.optimum(C)[0]) + random.normal(0, 0.25) + steps for C in BUDGETS]
-    grids = [math.log(law.optimum(C)[0]) + np.linspace(-1.5, 1.5, 121) for C in TARGETS]
-    x = np.concatenate([*sizes, *grids])
-    C = np.concatenate([np.repeat(BUDGETS, SIZES), np.repeat(TARGETS, 121)])
-    loss = law.E + reducible(law, world, x, np.log(C / 6) - x, random)
-    n = len(BUDGETS) * SIZES
-    spoilt = frozenset(random.choice(n, world.spoilt, replace=False).tolist())
-    measured = loss[:n] * (1 + world.noise * random.standard_normal(n))
-    measured *= [1.05 if number in spoilt else 1 for number in range(n)]
-    runs = [
-        a_run(N, flops / 6 / N, value, flops, budget=flops)
-        for N, flops, value in zip(np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True)
-    ]
-    truth = {
-        target: minimum(grid, loss[n + 121 * number :][:121])
-        for number, (target, grid) in enumerate(zip(TARGETS, grids, strict=True))
-    }
-    return Sweep(runs, truth, spoilt)
-
-
-def minimum(x: Array, loss: Array) -> tuple[float, float]:
-    """exp(x) and the loss at the lowest point, by a parabola through it and its neighbours."""
-    best = int(np.clip(np.argmin(loss), 1, len(x) - 2))
-    bend, slope, _ = np.polyfit(x[best - 1 : best + 2] - x[best], loss[best - 1 : best + 2], 2)
-    return math.exp(x[best] - slope / (2 * bend)), float(loss.min())
-
-
-def errors(approach: object, sweep: Sweep, resamples: int) -> list[tuple[float, ...]]:
-    """Per target: |log N error|, |loss error|, N covered, loss covered."""
-    points = Points.of(sweep.runs)
-    solved = approach.solve(points)
-    draws = resampled_law(solved, points, resamples, 0)
-    found = []
-    for target, (N, loss) in sweep.truth.items():
-        inside = [
-            np.nanquantile(values, 0.05) <= true <= np.nanquantile(values, 0.95)
-            for values, true in ((draws.optimum(target)[0], N), (draws.optimal_loss(target), loss))
-        ]
-        off = abs(math.log(solved.law.optimum(target)[0] / N)), abs(solved.law.optimal_loss(target) / loss - 1)
-        found.append((*off, *(float(one) for one in inside)))
-    return found
-
-
-def scores(world: World, approach: object, sweeps: int, seed: int) -> tuple[Array, int]:
-    """Shape (sweeps that could be fitted, targets, 4), and the number that were refused."""
-    random = np.random.default_rng(seed)
-    found, refused = [], 0
-    for _ in range(sweeps):
-        sweep = simulated(world, random)
-        try:
-            found.append(errors(approach, sweep, 300))
-        except DataError:
-            refused += 1
-    return np.array(found), refused
-
-
-def spoilt_found(sweeps: int, seed: int) -> str:
-    counts: dict[str, list[int]] = {}
-    for name, world in WORLDS.items():
-        random = np.random.default_rng(seed)
-        right = wrong = there = 0
-        for _ in range(sweeps):
-            sweep = simulated(world, random)
-            named = set(np.flatnonzero(find_spoilt(Points.of(sweep.runs))).tolist())
-            right, wrong, there = (
-                right + len(named & sweep.spoilt),
-                wrong + len(named - sweep.spoilt),
-                there + world.spoilt,
-            )
-        counts[name] = [there, right, wrong, 40 * sweeps - there]
-    return markdown(
-        ["world", "spoilt runs", "named", "good runs named", "good runs"], [[k, *v] for k, v in counts.items()]
+def outcome(sweep: Sweep, approach: Approach | None) -> Outcome | None:
+    """What an approach makes of a sweep; None where it refuses."""
+    try:
+        found = fit(sweep.runs, approach, resamples=RESAMPLES)
+    except DataError:
+        return None
+    with np.errstate(all="ignore"):
+        at = {each: forecast_of(found, truth.flops) for each, truth in sweep.truths.items()}
+    truths = sweep.truths
+    return Outcome(
+        N={each: score(said.log_N, truths[each].log_N) for each, said in at.items()},
+        loss={each: score(said.log_loss, truths[each].log_loss) for each, said in at.items()},
+        told={each: said.waste for each, said in at.items()},
+        real={each: truths[each].wasted(said.log_size) for each, said in at.items()},
+        is_noted=any(part in note for note in found.notes for part in AGAINST),
     )
+
+
+Made = Callable[[int], Sweep]
+"""The sweep of a seed."""
+
+
+def drawn(world: drawn_worlds.World) -> Made:
+    return lambda seed: drawn_worlds.simulated(world, np.random.default_rng((1, seed)))
+
+
+def fixed(world: fixed_worlds.FixedWorld) -> Made:
+    return lambda seed: fixed_worlds.simulated(world, seed)
+
+
+def outcomes(made: Made, number: int) -> dict[str, list[Outcome | None]]:
+    """Approach -> what it makes of so many sweeps."""
+    sweeps = [made(seed) for seed in range(number)]
+    return {
+        name: [outcome(sweep, approach) for sweep in sweeps]
+        for name, approach in APPROACHES.items()
+    }
+
+
+def oracles(found: dict[str, dict[str, list[Outcome | None]]], number: int) -> str:
+    """Widths over those of who knows the misfit's size and length and the noise."""
+    rows = []
+    for name, world in drawn_worlds.WORLDS.items():
+        if world.coupling or world.spoilt:
+            continue
+        known = [_oracle(world, seed) for seed in range(number)]
+        for each in DISTANCES:
+            half = 1.645 * np.array([one[each] for one in known])
+            widths = [
+                [one.N[each].half_width if one else math.nan for one in found[name][approach]]
+                for approach in APPROACHES
+            ]
+            ratios = [f"{np.nanmedian(np.array(width) / half):.2f}" for width in widths]
+            rows.append([name, f"{each}x", f"x/÷{math.exp(np.median(half)):.3f}", *ratios])
+    return markdown(["world", "beyond", "oracle's interval", *APPROACHES], rows)
+
+
+def _oracle(world: drawn_worlds.World, seed: int) -> dict[int, float]:
+    random = np.random.default_rng((1, seed))
+    law = drawn_worlds.drawn_law(random)
+    return oracle.deviations(law, world, drawn_worlds.of_law(law, world, random))
+
+
+def spoilt_found(number: int) -> str:
+    rows = []
+    for name, world in drawn_worlds.WORLDS.items():
+        sweeps = [drawn(world)(seed) for seed in range(number)]
+        named = [set(np.flatnonzero(find_spoilt(Points.of(one.runs))).tolist()) for one in sweeps]
+        right = sum(len(each & one.spoilt) for each, one in zip(named, sweeps, strict=True))
+        wrong = sum(len(each - one.spoilt) for each, one in zip(named, sweeps, strict=True))
+        there = world.spoilt * number
+        rows.append([name, there, right, wrong, 40 * number - there])
+    return markdown(["world", "spoilt runs", "named", "good runs named", "good runs"], rows)
+
+
+def everywhere(
+    worlds: Iterable[tuple[str, Made]], number: int
+) -> dict[str, dict[str, list[Outcome | None]]]:
+    found = {}
+    for name, made in worlds:
+        found[name] = outcomes(made, number)
+        print(name, flush=True)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sweeps", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sweeps", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=20)
     given = parser.parse_args()
-    percent: Callable[[float], str] = text.percent
-    rows = []
-    for name, world in WORLDS.items():
-        for label, approach in APPROACHES.items():
-            found, refused = scores(world, approach, given.sweeps, given.seed)
-            for number, target in enumerate(TARGETS):
-                N, loss, N_in, loss_in = found[:, number].T
-                rows.append(
-                    [
-                        name,
-                        f"{target / BUDGETS[-1]:.0f}x",
-                        label + (f" ({refused} refused)" if refused else ""),
-                        percent(np.median(N)),
-                        percent(np.quantile(N, 0.9)),
-                        f"{N_in.mean():.2f}",
-                        percent(np.median(loss)),
-                        f"{loss_in.mean():.2f}",
-                    ]
-                )
-    head = ["world", "beyond", "approach", "N median", "N 9 of 10", "N covered", "loss median", "loss covered"]
+    in_drawn = everywhere(
+        ((name, drawn(world)) for name, world in drawn_worlds.WORLDS.items()), given.sweeps
+    )
+    held, broken = (
+        everywhere(((name, fixed(world)) for name, world in worlds.items()), given.seeds)
+        for worlds in (fixed_worlds.HELD, fixed_worlds.BROKEN)
+    )
     write(
         "fitting-simulated.md",
         "Simulated recovery and coverage",
-        f"python benchmarks/fitting/simulated.py --sweeps {given.sweeps}",
-        "```\n" + __doc__.split("\n\n", 1)[1].strip() + "\n```",
-        f"{given.sweeps} sweeps a world; `covered` is the share of 90 % intervals that hold the truth.",
-        markdown(head, rows),
-        "Runs that Kriging names as spoilt:",
-        spoilt_found(given.sweeps, given.seed),
+        f"python benchmarks/fitting/simulated.py --sweeps {given.sweeps} --seeds {given.seeds}",
+        "```\n" + __doc__.split("\n\n", 2)[2].strip() + "\n```",
+        simulated_tables.LEGEND,
+        f"**Drawn worlds**, {given.sweeps} sweeps each:",
+        simulated_tables.table(in_drawn),
+        "**Interval of log N over that of an oracle** which knows the misfit's size and length and "
+        "the noise (`oracle.py`; medians):",
+        oracles(in_drawn, given.sweeps),
+        f"**Fixed worlds where a law of the family holds**, {given.seeds} sweeps each:",
+        simulated_tables.table(held),
+        f"**Fixed worlds where none does**, {given.seeds} sweeps each:",
+        simulated_tables.table(broken),
+        "**Runs that Kriging names as spoilt:**",
+        spoilt_found(given.sweeps),
     )
 
 
