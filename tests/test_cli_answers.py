@@ -75,6 +75,31 @@ def test_the_table_holds_what_predict_says(run, table):
     assert json.loads(out)[1]["num_params"]["high"] == answer.num_params.high
 
 
+def width_of_params(run, table, *arguments):
+    params = json.loads(run("predict", table, "--flops=1e12", "--json", *arguments)[1])["num_params"]
+    return np.log(params["high"] / params["low"])
+
+
+def test_a_prior_narrower_than_the_default_narrows_the_answer_and_a_flat_one_widens_it(run, table):
+    known, default, flat = (width_of_params(run, table, *p) for p in (["--prior=0.5±0.01"], [], ["--prior=flat"]))
+
+    assert known < 0.9 * default
+    assert default < 0.9 * flat
+
+
+def test_a_plus_and_a_minus_stand_for_the_sign(run, table):
+    assert width_of_params(run, table, "--prior=0.5+-0.01") == width_of_params(run, table, "--prior=0.5±0.01")
+
+
+@pytest.mark.parametrize("words", ["wide", "0.5", "0.5±-1", "nan±0.1", ""])
+def test_a_prior_that_cannot_be_read_is_one_sentence(run, table, words):
+    code, out, err = run("predict", table, "--flops=1e9", f"--prior={words}")
+
+    assert code == 2
+    assert out == ""
+    assert err.strip() == f"isoflop: --prior must be flat, or a slope such as 0.5±0.05, but got {words!r}."
+
+
 @pytest.mark.parametrize(
     ("form", "first"), [("markdown", "| FLOPs |"), ("latex", r"\begin{tabular}{rrlrlrl}"), ("csv", "flops,params,")]
 )

@@ -48,9 +48,7 @@ def drawn_law(random: np.random.Generator) -> ChinchillaLaw:
     return ChinchillaLaw(E, A, B, alpha, beta)
 
 
-def reducible(
-    law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator
-) -> Array:
+def reducible(law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator) -> Array:
     """True loss minus E at log sizes x and log tokens y, the same function at all of them."""
     size, data = law.A * np.exp(-law.alpha * x), law.B * np.exp(-law.beta * y)
     if world.coupling:
@@ -88,9 +86,7 @@ def of_law(law: ChinchillaLaw, world: World, random: np.random.Generator) -> Swe
     measured *= [1.05 if number in spoilt else 1 for number in range(n)]
     runs = [
         a_run(N, flops / 6 / N, value, flops, budget=flops)
-        for N, flops, value in zip(
-            np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True
-        )
+        for N, flops, value in zip(np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True)
     ]
     there = np.split(loss[n:], len(targets))
     truths = {

@@ -174,9 +174,7 @@ def _error(world: FixedWorld, C: float, random: np.random.Generator) -> float:
 def truth(loss: Loss, C: float) -> Truth:
     best, lowest = optimum(loss, C)
     step = 0.05
-    slope = (
-        (optimum(loss, C * math.exp(-step))[1] - optimum(loss, C * math.exp(step))[1]) / 2 / step
-    )
+    slope = (optimum(loss, C * math.exp(-step))[1] - optimum(loss, C * math.exp(step))[1]) / 2 / step
 
     def wasted(log_N: float) -> float:
         N = math.exp(log_N)

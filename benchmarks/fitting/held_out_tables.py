@@ -39,8 +39,7 @@ def page(found: Mapping[str, list[Any]], cases: Sequence[Case]) -> list[str]:
         table(by_cell, lambda part: f"{mean(part, lambda one: one.N.crps):.3f}"),
         "**Best size: median half-width of the interval, and median error of log N.**",
         table(by_cell, sizes),
-        "**Loss there: interval score of log loss (share covered).** The envelope and the baseline "
-        "say nothing of it.",
+        "**Loss there: interval score of log loss (share covered).** The envelope and the baseline say nothing of it.",
         table(with_loss, lambda part: scored(part, "loss")),
         "**Loss there: CRPS of log loss, and median error.**",
         table(with_loss, losses),
@@ -130,8 +129,7 @@ def against(scores: Sequence[Any], baseline: Sequence[Any]) -> dict[Cell, float]
     theirs = {one.case: one for one in baseline}
     both = [one for one in scores if one.case in theirs]
     return {
-        cell: mean(part, lambda one: one.N.interval)
-        / mean(part, lambda one: theirs[one.case].N.interval)
+        cell: mean(part, lambda one: one.N.interval) / mean(part, lambda one: theirs[one.case].N.interval)
         for cell, part in cells_of(both).items()
         if cell in WINDOW_CELLS
     }

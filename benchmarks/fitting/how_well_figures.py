@@ -45,9 +45,7 @@ Found = Mapping[str, Sequence[Any]]
 
 def covered(scores: Sequence[Any]) -> Array:
     """Share of the truths that intervals of each level hold, families alike."""
-    return np.array(
-        [mean_of(scores, lambda one, level=level: one.N.is_covered(level)) for level in LEVELS]
-    )
+    return np.array([mean_of(scores, lambda one, level=level: one.N.is_covered(level)) for level in LEVELS])
 
 
 def by_distance(scores: Sequence[Any], of: str) -> Array:

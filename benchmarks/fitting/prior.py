@@ -72,9 +72,7 @@ def _scale(scale: tuple[float, float], unit: float = 1.0) -> str:
     return f"{unit * scale[0]:.{digits}f} x/÷{math.exp(scale[1]):.1f}"
 
 
-def by_family(
-    known: Sequence[Window], without: Mapping[str, Prior], forecasts: Forecasts, digits: int
-) -> str:
+def by_family(known: Sequence[Window], without: Mapping[str, Prior], forecasts: Forecasts, digits: int) -> str:
     """Scores of each family under the default, what the others teach, and a flat prior."""
     rows = []
     for family, taught in without.items():
@@ -105,9 +103,7 @@ def of_open_sweeps(without: Mapping[str, Prior]) -> str:
     found[LEARNED] = [
         one
         for family in dict.fromkeys(case.family for case in known)
-        for one in results(
-            {LEARNED: taught[family]}, [case for case in known if case.family == family]
-        )[LEARNED]
+        for one in results({LEARNED: taught[family]}, [case for case in known if case.family == family])[LEARNED]
     ]
     head = ["prior", "N: score / baseline", "cells covered", "loss: score / default's", "covered"]
     rows = [
@@ -171,8 +167,7 @@ def main() -> None:
         "**Numbers.** Of a slope the standard deviations of its four parts (mean .5); of a scatter "
         "its median and its spread.",
         numbers(shown),
-        "**Log N, each family by itself**: geometric mean over cells of the interval score (share "
-        "covered).",
+        "**Log N, each family by itself**: geometric mean over cells of the interval score (share covered).",
         by_family(known, without, PARAMS.forecasts, 2),
         "**Log loss, each family by itself.**",
         by_family(known, without, LOSS.forecasts, 3),

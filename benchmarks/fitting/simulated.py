@@ -98,10 +98,7 @@ def fixed(world: fixed_worlds.FixedWorld) -> Made:
 def outcomes(made: Made, number: int) -> dict[str, list[Outcome | None]]:
     """Approach -> what it makes of so many sweeps."""
     sweeps = [made(seed) for seed in range(number)]
-    return {
-        name: [outcome(sweep, approach) for sweep in sweeps]
-        for name, approach in APPROACHES.items()
-    }
+    return {name: [outcome(sweep, approach) for sweep in sweeps] for name, approach in APPROACHES.items()}
 
 
 def oracles(found: dict[str, dict[str, list[Outcome | None]]], number: int) -> str:
@@ -140,9 +137,7 @@ def spoilt_found(number: int) -> str:
     return markdown(["world", "spoilt runs", "named", "good runs named", "good runs"], rows)
 
 
-def everywhere(
-    worlds: Iterable[tuple[str, Made]], number: int
-) -> dict[str, dict[str, list[Outcome | None]]]:
+def everywhere(worlds: Iterable[tuple[str, Made]], number: int) -> dict[str, dict[str, list[Outcome | None]]]:
     found = {}
     for name, made in worlds:
         found[name] = outcomes(made, number)
@@ -155,9 +150,7 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=20)
     given = parser.parse_args()
-    in_drawn = everywhere(
-        ((name, drawn(world)) for name, world in drawn_worlds.WORLDS.items()), given.sweeps
-    )
+    in_drawn = everywhere(((name, drawn(world)) for name, world in drawn_worlds.WORLDS.items()), given.sweeps)
     held, broken = (
         everywhere(((name, fixed(world)) for name, world in worlds.items()), given.seeds)
         for worlds in (fixed_worlds.HELD, fixed_worlds.BROKEN)

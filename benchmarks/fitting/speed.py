@@ -62,16 +62,11 @@ def usual_grid(points: Points) -> float:
         model = np.logaddexp.reduce(parts, axis=0)
         away, weight = model - target, np.exp(parts - model)
         outer = np.clip(away, -DELTA, DELTA)
-        total = np.sum(
-            np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2))
-        )
+        total = np.sum(np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2)))
         gradient = [weight[0], weight[1], weight[2], -weight[0] * x, -weight[1] * y]
         return float(total) * 1e6, np.array([np.sum(outer * part) for part in gradient]) * 1e6
 
-    found = [
-        minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000})
-        for start in STARTS
-    ]
+    found = [minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000}) for start in STARTS]
     return min(float(one.fun) for one in found) / 1e6
 
 
@@ -103,9 +98,7 @@ def peer(points: Points) -> list[list[object]]:
 def timings(points: Points, runs: list[Run]) -> list[list[object]]:
     scipy = best_of(lambda: scipy_once(points), 20)
     usual = best_of(lambda: usual_grid(points), 1)
-    robust, kriged, path = (
-        approach.solve(points) for approach in (Parametric(), Kriging(), Bayesian())
-    )
+    robust, kriged, path = (approach.solve(points) for approach in (Parametric(), Kriging(), Bayesian()))
     found = fit(runs)
 
     def line(what: str, call: Callable[[], object], times: int = 10) -> list[object]:

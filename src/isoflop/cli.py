@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from isoflop.cli_arguments import FORMS, approach_of, columns_of, load_task, writer_of
+from isoflop.cli_arguments import FORMS, approach_of, columns_of, load_task, prior_of, writer_of
 from isoflop.cli_budget import budget
 from isoflop.cli_options import (
     AllowFar,
@@ -29,6 +29,7 @@ from isoflop.cli_options import (
     Hardware,
     Json,
     Level,
+    Prior,
     SourceArgument,
     Spend,
     StoreArgument,
@@ -152,6 +153,7 @@ def fit(
         typer.Option(help="FLOPs of the run that is wanted, as for `isoflop plan`; repeat it for a table."),
     ] = None,
     approach: Approach = None,
+    prior: Prior = None,
     level: Level = 0.9,
     column: Column = None,
     as_json: Json = False,
@@ -159,7 +161,7 @@ def fit(
     """Fit a law to runs; with --target, answer how big and how much data."""
     from isoflop.reporting.machine import fit_values, to_json
 
-    fitted = _fit(runs, approach, level, column)
+    fitted = _fit(runs, approach, prior, level, column)
     answer = _answer(fitted, None, flops=target if len(target) > 1 else target[0]) if target else None
     if as_json:
         typer.echo(to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}))
@@ -195,6 +197,7 @@ def predict(
     ] = None,
     task: TaskOption = None,
     approach: Approach = None,
+    prior: Prior = None,
     level: Level = 0.9,
     column: Column = None,
     as_json: Json = False,
@@ -209,7 +212,7 @@ def predict(
     from isoflop.reporting.machine import to_json
 
     writes = writer_of(form)
-    fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
+    fitted, loaded = _fit(runs, approach, prior, level, column), None if task is None else load_task(task)
     asked = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
     bounds = {"served_tokens": served_tokens, "unique_tokens": unique_tokens, "device_memory": device_memory}
     question = {name: values if len(values) > 1 else values[0] for name, values in asked.items() if values}
@@ -231,6 +234,7 @@ def report(
     path: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     task: TaskOption = None,
     approach: Approach = None,
+    prior: Prior = None,
     level: Level = 0.9,
     column: Column = None,
     as_json: Json = False,
@@ -239,7 +243,7 @@ def report(
     from isoflop.reporting.machine import to_json
     from isoflop.reporting.page import report as write_page
 
-    fitted, loaded = _fit(runs, approach, level, column), None if task is None else load_task(task)
+    fitted, loaded = _fit(runs, approach, prior, level, column), None if task is None else load_task(task)
     written = write_page(fitted, _answer(fitted, loaded, flops=target), path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)
 
@@ -307,12 +311,12 @@ def _open_store(path: Path) -> "DirectoryStore":
     return DirectoryStore(path)
 
 
-def _fit(source: str, approach: str | None, level: float, column: Sequence[str] | None) -> "Fit":
+def _fit(source: str, approach: str | None, prior: str | None, level: float, column: Sequence[str] | None) -> "Fit":
     from isoflop.fitting.fit import fit as fit_runs
     from isoflop.storage.tables import read_table, table_notes
 
     table = read_table(source, columns=columns_of(column or ()))
-    fitted = fit_runs(table.runs, approach_of(approach), level=level)
+    fitted = fit_runs(table.runs, approach_of(approach), prior=prior_of(prior), level=level)
     told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 

@@ -11,7 +11,7 @@ from isoflop.errors import ContractError, DataError
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "load_task", "writer_of"]
+__all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "load_task", "prior_of", "writer_of"]
 
 APPROACHES = {
     "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
@@ -47,6 +47,21 @@ def approach_of(name: str | None) -> Any:
         raise DataError(f"--approach must be {' or '.join(APPROACHES)}, but got {name!r}.")
     module, public = APPROACHES[name.lower()]
     return getattr(importlib.import_module(module), public)()
+
+
+def prior_of(words: str | None) -> Any:
+    """The prior of "flat" or of a slope as "0.5±0.05"; None for the default's own."""
+    from isoflop.fitting.bayesian.prior import Prior
+
+    if words is None:
+        return None
+    if words.strip().lower() == "flat":
+        return Prior.flat()
+    mean, _, width = words.replace("+-", "±").partition("±")
+    try:
+        return Prior(slope=(float(mean), float(width)))
+    except ValueError:
+        raise DataError(f"--prior must be flat, or a slope such as 0.5±0.05, but got {words!r}.") from None
 
 
 def load_task(address: str) -> "Task":

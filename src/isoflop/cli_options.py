@@ -16,6 +16,7 @@ __all__ = [
     "Hardware",
     "Json",
     "Level",
+    "Prior",
     "SourceArgument",
     "Spend",
     "StoreArgument",
@@ -34,6 +35,10 @@ Column = Annotated[
     typer.Option("--column", help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated."),
 ]
 Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")]
+Prior = Annotated[
+    str | None,
+    typer.Option(help="What is believed of the slope of log N over log C, as 0.5±0.05; or flat."),
+]
 Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Target = Annotated[
