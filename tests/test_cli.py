@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -200,17 +199,15 @@ def test_help_names_the_verbs_and_the_exit_codes(run):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "TABLE", "--target", "1e20"], ["budget", "1e21"]])
-def test_help_fit_and_budget_import_neither_torch_nor_matplotlib_and_are_quick(table, arguments):
+def test_help_fit_and_budget_import_neither_torch_nor_matplotlib_nor_pandas(table, arguments):
     code = (
         "import sys\nfrom isoflop.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('torch', 'matplotlib', 'pandas') if name in sys.modules])"
     )
-    start = time.perf_counter()
 
     out = python("-c", code, *(str(table) if argument == "TABLE" else argument for argument in arguments))
 
     assert out.splitlines()[-1] == "[]"
-    assert time.perf_counter() - start < 3
 
 
 def test_a_task_is_planned_from_the_command_line(run, own_task):

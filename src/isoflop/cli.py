@@ -1,4 +1,4 @@
-"""isoflop plan | train | fit | predict | report: the five verbs on the command line; and budget, status, rerun.
+"""isoflop plan | train | fit | predict | report: the five verbs on the command line, and the commands beside them.
 
 Exit codes: 0 done; 1 a fault of isoflop or of the task's code, with its traceback; 2 a question that cannot be
 answered or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from isoflop.cli_arguments import FORMS, approach_of, columns_of, load_task, prior_of, writer_of
+from isoflop.cli_arguments import FORMS, approach_of, columns_of, executor_of, load_task, prior_of, writer_of
 from isoflop.cli_budget import budget
+from isoflop.cli_compare import compare, holdout
 from isoflop.cli_options import (
     AllowFar,
     Approach,
     Budget,
     Column,
     Design,
+    Executor,
     Hardware,
     Json,
     Level,
     Prior,
+    Processes,
     SourceArgument,
     Spend,
     StoreArgument,
@@ -37,6 +40,8 @@ from isoflop.cli_options import (
     TaskArgument,
     TaskOption,
 )
+from isoflop.cli_tune import tune
+from isoflop.cli_words import with_options
 from isoflop.errors import DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
@@ -47,9 +52,6 @@ if TYPE_CHECKING:
     from isoflop.task import Task
 
 __all__ = ["app", "main"]
-
-_OPTIONS = {"allow_far=True": "--allow-far"}
-"""Arguments that sentences tell a Python user to give, as the options that they are here."""
 
 app = typer.Typer(
     help="How big a model and how much data for a compute budget: plan, train, fit, predict, report.",
@@ -98,7 +100,7 @@ def plan(
         design=cast(Any, design),
         allow_far=allow_far,
     )
-    typer.echo(to_json(sweep_values(sweep)) if as_json else sweep)
+    typer.echo(to_json(sweep_values(sweep)) if as_json else with_options(str(sweep)))
 
 
 @app.command()
@@ -108,10 +110,8 @@ def train(
     budget: Budget = None,
     target: Target = None,
     spend: Spend = None,
-    processes: Annotated[int | None, typer.Option(help="Runs trained at the same time here.", min=1)] = None,
-    executor: Annotated[
-        str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
-    ] = None,
+    processes: Processes = None,
+    executor: Executor = None,
     page: Annotated[Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")] = None,
     hardware: Hardware = None,
     design: Design = "sequential",
@@ -123,25 +123,22 @@ def train(
     from isoflop.reporting.machine import run_values, to_json
     from isoflop.reporting.tables import runs_table, to_text
     from isoflop.storage.directory import DirectoryStore
-    from isoflop.training.executors.named import executor_from
     from isoflop.training.stages import Question, train_stages
 
-    if executor is not None and processes is not None:
-        raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
-    where = executor_from(executor or (f"processes:{processes}" if processes else "in-process"))
+    where = executor_of(executor, processes)
     loaded = load_task(task)
     folder = DirectoryStore(store)
 
     def begin(sweep: "Sweep", runs: list["Run"]) -> Any:
         if not as_json:
-            typer.echo(sweep)
+            typer.echo(with_options(str(sweep)))
         return None if page is None else _live_page(page, target, sweep, loaded, runs)
 
     question = Question(asked(budget or None, target, spend), hardware, cast(Any, design), allow_far)
     found = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
     runs = found.runs
     if not as_json:
-        typer.echo("\n".join(found.notes))
+        typer.echo(with_options("\n".join(found.notes)))
     typer.echo(to_json([run_values(run) for run in runs]) if as_json else to_text(runs_table(runs)))
 
 
@@ -166,9 +163,10 @@ def fit(
     if as_json:
         typer.echo(to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}))
     elif answer is None:
-        typer.echo(fitted)
+        typer.echo(with_options(str(fitted)))
     else:  # the answer repeats the fit's doubts, for its own compute
-        typer.echo(f"{dataclasses.replace(fitted, notes=(), holdout=None)}\n\n{answer}")
+        shown = dataclasses.replace(fitted, notes=(), holdout=None)
+        typer.echo(with_options(f"{shown}\n\n{answer}"))
 
 
 @app.command()
@@ -224,7 +222,7 @@ def predict(
     if as_json:
         typer.echo(to_json(getattr(answer, "optima", answer)))
     else:
-        typer.echo(answer if form == "text" else getattr(written, writes)(answer.table()))
+        typer.echo(with_options(str(answer)) if form == "text" else getattr(written, writes)(answer.table()))
 
 
 @app.command()
@@ -246,6 +244,10 @@ def report(
     fitted, loaded = _fit(runs, approach, prior, level, column), None if task is None else load_task(task)
     written = write_page(fitted, _answer(fitted, loaded, flops=target), path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)
+
+
+for _command in (compare, holdout, tune):
+    app.command()(_command)
 
 
 @app.command()
@@ -292,15 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments))
     except IsoflopError as error:
-        typer.echo(f"isoflop: {_sentence(error)}", err=True)
+        typer.echo(f"isoflop: {with_options(str(error))}", err=True)
         sys.exit(2)
-
-
-def _sentence(error: IsoflopError) -> str:
-    said = str(error)
-    for argument, option in _OPTIONS.items():
-        said = said.replace(argument, option)
-    return said
 
 
 def _open_store(path: Path) -> "DirectoryStore":

@@ -1,4 +1,4 @@
-"""What is written on the command line, as values: a task by its address, columns, approaches, forms of a table."""
+"""What is written on the command line, as values: a task by its address, columns, approaches, executors, forms."""
 
 import importlib
 import sys
@@ -10,8 +10,9 @@ from isoflop.errors import ContractError, DataError
 
 if TYPE_CHECKING:
     from isoflop.task import Task
+    from isoflop.training.executors.contract import Executor
 
-__all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "load_task", "prior_of", "writer_of"]
+__all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "executor_of", "load_task", "prior_of", "writer_of"]
 
 APPROACHES = {
     "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
@@ -62,6 +63,15 @@ def prior_of(words: str | None) -> Any:
         return Prior(slope=(float(mean), float(width)))
     except ValueError:
         raise DataError(f"--prior must be flat, or a slope such as 0.5±0.05, but got {words!r}.") from None
+
+
+def executor_of(name: str | None, processes: int | None) -> "Executor":
+    """The executor of --executor, or of --processes, which is short for the commonest one."""
+    from isoflop.training.executors.named import executor_from
+
+    if name is not None and processes is not None:
+        raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
+    return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
 
 
 def load_task(address: str) -> "Task":

@@ -13,10 +13,12 @@ __all__ = [
     "Budget",
     "Column",
     "Design",
+    "Executor",
     "Hardware",
     "Json",
     "Level",
     "Prior",
+    "Processes",
     "SourceArgument",
     "Spend",
     "StoreArgument",
@@ -60,3 +62,5 @@ Design = Annotated[
 AllowFar = Annotated[
     bool, typer.Option("--allow-far", help="Plan for a target more than 1,000 times the largest run that is paid for.")
 ]
+Processes = Annotated[int | None, typer.Option(help="Runs trained at the same time here.", min=1)]
+Executor = Annotated[str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")]

@@ -16,6 +16,9 @@ EXTRAS = {
     "hydra": ("hydra",),
     "hf": ("transformers", "datasets"),
     "datasets": ("pooch",),
+    "trackers": ("tensorboard", "wandb"),
+    "docs": ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinx_copybutton", "ipykernel"),
+    "dev": ("pytest", "playwright", "nbclient", "ruff", "mypy", "importlinter"),
 }
 """Extra -> the modules that it brings."""
 

@@ -1,0 +1,121 @@
+"""isoflop compare, holdout and tune, and sentences in the words of the command line."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isoflop import cli
+from isoflop.cli_words import with_options
+from isoflop.fitting.compare import compare
+from isoflop.fitting.holdout import holdout
+from isoflop.fitting.isoflop import IsoFLOP
+from isoflop.recipe import PowerRule, Recipe
+from isoflop.storage.tables import read_runs
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Exit code, stdout and stderr of a command in a folder with a task of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "owned", raising=False)
+    Path("owned.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom tasks import mlp_task\n\ntask = mlp_task()\n"
+    )
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_.value.code or 0, out, err
+
+    return call
+
+
+def write_table(path, floor):
+    rows = ["params,tokens,loss,compute_budget"]
+    for budget in (1e17, 3e17, 1e18, 3e18):
+        for size in ((budget / 6) ** 0.5 * np.geomspace(1 / 3, 3, 7)).tolist():
+            tokens = budget / 6 / size
+            rows.append(f"{size!r},{tokens!r},{floor + 400 / size**0.34 + 400 / tokens**0.34!r},{budget!r}")
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return write_table(tmp_path / "first.csv", 1.8), write_table(tmp_path / "second.csv", 1.7)
+
+
+def test_compare_shows_and_gives_what_the_function_does(run, tables):
+    code, out, _ = run("compare", *tables, "--target=1e19")
+    found = json.loads(run("compare", *tables, "--target=1e19", "--json")[1])
+    expected = compare(*(read_runs(table) for table in tables), flops=1e19)
+
+    assert code == 0
+    assert out.strip() == str(expected)
+    assert found["loss"]["value"] == expected.loss.value == pytest.approx(-0.1, abs=0.002)
+    assert found["paired"] == 1
+
+
+def test_holdout_shows_and_gives_the_errors_of_each_budget(run, tables):
+    code, out, _ = run("holdout", tables[0], "--budgets=2", "--approach=isoflop")
+    found = json.loads(run("holdout", tables[0], "--budgets=2", "--approach=isoflop", "--json")[1])
+    expected = holdout(read_runs(tables[0]), IsoFLOP(), budgets=2)
+
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()[2:]] == [["1e+18", "3.3x"], ["3e+18", "10x"]]
+    assert [held["num_params"] for held in found["budgets"]] == [held.num_params for held in expected.budgets]
+
+
+def test_holdout_needs_budgets(run, tables):
+    code, _, err = run("holdout", tables[0], "--budgets=3")
+
+    assert code == 2
+    assert "add budgets" in err
+
+
+def test_tune_ends_with_the_recipe_that_it_found(run):
+    arguments = ("tune", "owned.py:task", "--store=runs", "--budget=1e8", "--budget=3e8", "--share=0.3")
+    code, out, _ = run(*arguments)
+    found = json.loads(run(*arguments, "--json")[1])
+    recipe = eval(out.splitlines()[-1].removeprefix("recipe="), {"isoflop": cli_names()})
+
+    assert code == 0
+    assert recipe.lr == PowerRule(**found["lr"]["rule"])
+    assert 0 < found["flops"] <= found["allowance"]
+
+
+def cli_names():
+    import isoflop
+
+    assert isoflop.Recipe is Recipe
+    return isoflop
+
+
+@pytest.mark.parametrize(
+    ("python", "options"),
+    [
+        ("A plan needs budgets=[...], or target= with spend=;", "A plan needs --budget, or --target with --spend;"),
+        ("say columns={'params': 'x * 1'} (--column 'params=x * 1').", "say --column 'params=x * 1'."),
+        ("fit with Kriging() or IsoFLOP().", "fit with --approach kriging or --approach isoflop."),
+        ("allow share=0.25 or more", "allow --share 0.25 or more"),
+        ("the one that train(store=...) wrote", "the one that `isoflop train --store` wrote"),
+        ("leave failed runs out of runs=.", "leave failed runs out of --runs."),
+        ("say so with allow_far=True.", "say so with --allow-far."),
+        ("pass Task(loss=...)", "pass Task(loss=...)"),
+    ],
+)
+def test_sentences_name_options_where_python_users_read_arguments(python, options):
+    assert with_options(python) == options
+
+
+def test_a_refusal_and_a_plan_speak_of_options(run):
+    refused = run("plan", "owned.py:task")[2]
+
+    assert (
+        refused == "isoflop: A plan needs --budget, or --target with --spend; give the FLOPs that the sweep may cost.\n"
+    )
