@@ -346,6 +346,24 @@ def test_counted_flops_move_the_minima_as_the_law_says():
 # -- evidence --------------------------------------------------------------------------------------
 
 
+def test_three_sizes_too_close_together_for_their_noise_are_not_all_set_aside():
+    """No parabola fits them, and nothing tells their noise: no minimum, or one at a loss that was seen."""
+    close = (
+        (6e18, (183.459, 204.697, 207.149), (3.25137, 3.26194, 3.25263)),
+        (1e19, (324.152, 330.733, 368.684), (3.19610, 3.21237, 3.19849)),
+    )
+    runs = [
+        a_run(1e6 * N, C / (6.5e6 * N), loss, flops=C, budget=C)
+        for C, sizes, losses in close
+        for N, loss in zip(sizes, losses, strict=True)
+    ]
+    points = Points.of(runs)
+    found = find_minima(points)
+    assert not found.outliers.any()
+    assert np.all(np.exp(found.log_loss) > 3.1)
+    gather(points, None)  # at counted FLOPs, which ask how fast the loss falls
+
+
 def test_minima_of_budgets_are_found_with_errors_that_hold():
     z = []
     for seed in range(20):

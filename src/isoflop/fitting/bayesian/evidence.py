@@ -72,7 +72,7 @@ def _of_minima(minima: Minima, points: Points) -> Evidence:
     if cost is not None:
         above = float(cost(np.exp(log_N[-1] + STEP)))
         e = (math.log(above) - math.log(float(per_token[-1]))) / STEP - 1
-        fall = -float(np.polynomial.Polynomial.fit(c, minima.log_loss, 1).convert().coef[1])
+        fall = -float(np.polyfit(c, minima.log_loss, 1)[0])
         moved = e * max(fall, 0) / minima.bend
     return Evidence(
         c=c,

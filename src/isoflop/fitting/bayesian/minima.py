@@ -37,6 +37,8 @@ PASSES, SETTLED = 20, 0.05
 hide each other at first."""
 ROBUST = 6.0
 """Standard deviations from which on a run counts nothing; below, by Tukey's bisquare (Beaton and Tukey 1974)."""
+LEAST_KEPT = 2
+"""Runs that a parabola with the others' bend needs; where fewer are near it, the noise is larger than it seems."""
 OUTSIDE = 0.7
 """Log N that a minimum may lie beyond the budget's sizes and still count, with more doubt."""
 OUTSIDE_DOUBT, OUTSIDE_STEP = 0.5, 0.1
@@ -159,7 +161,8 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
         coefficients = np.linalg.solve(precision, columns.T @ (weights * y) + target)
         residual = y - columns @ coefficients
         if is_known:
-            weights = np.maximum(1 - (residual / (ROBUST * max(noise, LEAST_NOISE))) ** 2, 0) ** 2
+            bisquare = np.maximum(1 - (residual / (ROBUST * max(noise, LEAST_NOISE))) ** 2, 0) ** 2
+            weights = bisquare if np.sum(bisquare > 0) >= LEAST_KEPT else np.ones_like(u)
     freedom = max(len(u) - float(np.trace(np.linalg.solve(precision, own))), 0.0)
     alone = float(np.linalg.solve(own, columns.T @ (weights * y))[2]), float(np.linalg.inv(own)[2, 2])
     return _Parabola(coefficients, precision, rows, weights, residual, freedom, alone)
