@@ -24,7 +24,7 @@ LEFT = 0.05
 """Log size by which removing the other far-off runs too may still move the answer."""
 SMALL = 0.02
 """Log size below which an answer has not moved."""
-COMPARABLE = math.log(2)
+COMPARABLE = math.log(3)
 """Log size by which the answer of a single law may differ from the answer to be told beside it."""
 LEAST_DEVIATION = 1e-6
 """Of log loss; below it differences are rounding."""
