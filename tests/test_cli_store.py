@@ -94,7 +94,7 @@ def test_a_run_under_way_is_shown_with_who_trains_it(run):
     store = isoflop.DirectoryStore("store")
     spec = isoflop.RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1e6, size=4)
     store.write_spec(spec)
-    store.write_stage("first", (spec,), ())
+    store.write_stage("first", (spec,), {})
     with store.lease(spec.id, "somebody"):
         assert "running   " + spec.id in run("status", "store")[1]
         ((one,),) = [stage["running"] for stage in json.loads(run("status", "store", "--json")[1])]

@@ -96,3 +96,12 @@ def test_html_escapes_every_word():
     assert "<ul><li>&lt;script&gt;</li></ul>" in shown
     assert shown.count("<table>") == 1
     assert "<ul>" not in text.html("h", [])
+
+
+def test_changes_are_percents_while_they_can_be_read_as_such_and_factors_beyond():
+    shares = (0.387, -0.123, -0.9, 2.1, 7381.08, 1e9, -1.0, math.inf)
+    written = ["+39 %", "-12 %", "÷10", "x3.1", "x7,400", "more than x1,000,000", "unknown", "unknown"]
+    assert [text.change(share) for share in shares] == written
+    assert text.instead(75.9e9, 124e9) == "75.9B instead of 124B, -39 %"
+    assert text.instead(math.inf, 124e9) == "undetermined"
+    assert text.instead(75.9e9, 0.0) == "75.9B"

@@ -33,7 +33,7 @@ def fill(store: isoflop.DirectoryStore) -> None:
         )
         for seed in range(NUM_RECORDS)
     ]  # fmt: skip
-    store.write_stage("all", tuple(specs), ())
+    store.write_stage("all", tuple(specs), {})
     for spec in specs:
         curve = tuple((spec.num_tokens * (k + 1) / 100, 5.0 - 0.0123456789 * k) for k in range(100))
         store.write_spec(spec)

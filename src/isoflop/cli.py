@@ -30,6 +30,7 @@ from isoflop.cli_options import (
     Executor,
     Hardware,
     Json,
+    Keep,
     Level,
     Prior,
     Processes,
@@ -152,13 +153,14 @@ def fit(
     approach: Approach = None,
     prior: Prior = None,
     level: Level = 0.9,
+    keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
     from isoflop.reporting.machine import fit_values, to_json
 
-    fitted = _fit(runs, approach, prior, level, column)
+    fitted = _fit(runs, approach, prior, level, keep, column)
     answer = _answer(fitted, None, flops=target if len(target) > 1 else target[0]) if target else None
     if as_json:
         typer.echo(to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}))
@@ -197,6 +199,7 @@ def predict(
     approach: Approach = None,
     prior: Prior = None,
     level: Level = 0.9,
+    keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
     form: Annotated[str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")] = "text",
@@ -210,7 +213,7 @@ def predict(
     from isoflop.reporting.machine import to_json
 
     writes = writer_of(form)
-    fitted, loaded = _fit(runs, approach, prior, level, column), None if task is None else load_task(task)
+    fitted, loaded = _fit(runs, approach, prior, level, keep, column), None if task is None else load_task(task)
     asked = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
     bounds = {"served_tokens": served_tokens, "unique_tokens": unique_tokens, "device_memory": device_memory}
     question = {name: values if len(values) > 1 else values[0] for name, values in asked.items() if values}
@@ -234,6 +237,7 @@ def report(
     approach: Approach = None,
     prior: Prior = None,
     level: Level = 0.9,
+    keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
 ) -> None:
@@ -241,7 +245,7 @@ def report(
     from isoflop.reporting.machine import to_json
     from isoflop.reporting.page import report as write_page
 
-    fitted, loaded = _fit(runs, approach, prior, level, column), None if task is None else load_task(task)
+    fitted, loaded = _fit(runs, approach, prior, level, keep, column), None if task is None else load_task(task)
     written = write_page(fitted, _answer(fitted, loaded, flops=target), path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)
 
@@ -306,12 +310,15 @@ def _open_store(path: Path) -> "DirectoryStore":
     return DirectoryStore(path)
 
 
-def _fit(source: str, approach: str | None, prior: str | None, level: float, column: Sequence[str] | None) -> "Fit":
+def _fit(
+    source: str, approach: str | None, prior: str | None, level: float, keep: str, column: Sequence[str] | None
+) -> "Fit":
     from isoflop.fitting.fit import fit as fit_runs
     from isoflop.storage.tables import read_table, table_notes
 
     table = read_table(source, columns=columns_of(column or ()))
-    fitted = fit_runs(table.runs, approach_of(approach), prior=prior_of(prior), level=level)
+    chosen = approach_of(approach)
+    fitted = fit_runs(table.runs, chosen, prior=prior_of(prior), level=level, keep=cast(Any, keep))
     told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 

@@ -16,6 +16,7 @@ __all__ = [
     "Executor",
     "Hardware",
     "Json",
+    "Keep",
     "Level",
     "Prior",
     "Processes",
@@ -40,6 +41,9 @@ Approach = Annotated[str | None, typer.Option(help=f"How runs become a law: {', 
 Prior = Annotated[
     str | None,
     typer.Option(help="What is believed of the slope of log N over log C, as 0.5±0.05; or flat."),
+]
+Keep = Annotated[
+    str, typer.Option(help="Which completed runs count: sound, or all, those that look badly trained among them.")
 ]
 Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -161,9 +161,10 @@ def _with_profile(
 
 def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
     notes = list(fit.notes)
-    if fit.influence is not None:
-        at_fit = fit.influence.note(fit.largest)
-        notes = [fit.influence.note(target) if note == at_fit else note for note in notes]
+    for effect in (fit.influence, fit.restored):  # told for the target
+        if effect is not None:
+            at_fit = effect.note(fit.largest)
+            notes = [effect.note(target) if note == at_fit else note for note in notes]
     never = float(np.mean(np.isnan(draws)))
     if never > 0.01:
         notes.append(f"{text.percent(never)} of the resamples never reach it; the intervals are of the others.")

@@ -8,12 +8,14 @@ from html import escape
 __all__ = [
     "and_list",
     "bullets",
+    "change",
     "columns",
     "count",
     "duration",
     "flops",
     "html",
     "in_full",
+    "instead",
     "interval",
     "loss",
     "memory",
@@ -67,6 +69,28 @@ def flops(value: float, digits: int = 3) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """A share as percent: 0.0213 -> 2.1 %."""
     return f"{number(100 * share, digits)} %"
+
+
+def change(share: float) -> str:
+    """A relative change with its sign, and as a factor where percents mislead: +39 %, -12 %, x3.1, x7,400, ÷250."""
+    factor = 1 + share
+    if not 0 < factor < math.inf:
+        return "unknown"
+    if 0.5 <= factor <= 2:
+        return f"{'+' if share >= 0 else '-'}{percent(abs(share))}"
+    sign, times = ("x", factor) if factor > 1 else ("÷", 1 / factor)
+    if times >= 1e6:
+        return f"more than {sign}1,000,000"
+    return f"{sign}{float(f'{times:.1e}'):,.0f}" if times >= 10 else f"{sign}{number(times, 2)}"
+
+
+def instead(then: float, now: float) -> str:
+    """Another count beside the present one: 75.9B instead of 124B, -39 %; a count of 0 or without end is no answer."""
+    if not 0 < then < math.inf:
+        return "undetermined"
+    if not 0 < now < math.inf:
+        return count(then)
+    return f"{count(then)} instead of {count(now)}, {change(then / now - 1)}"
 
 
 def in_full(value: float) -> str:

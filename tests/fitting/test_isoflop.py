@@ -5,6 +5,7 @@ from sweeps import LAW, a_run, a_sweep
 from isoflop.errors import DataError
 from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import IsoFLOP, valleys
+from isoflop.optimum import predict
 
 
 def test_three_budgets_of_a_noise_free_law_give_three_optima_on_the_true_line():
@@ -100,3 +101,13 @@ def test_the_window_leaves_out_far_sizes_but_keeps_as_many_as_a_curve_needs():
     assert narrow.window[1] / narrow.window[0] < 16.1
     sparse = valleys(a_sweep(reach=100, sizes=3), window=1.5)[0]
     assert sparse.window[1] / sparse.window[0] == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize("budgets", [(1e18, 1e19), (1e18, 3e18, 1e19)])
+def test_few_budgets_give_a_size_and_no_loss(budgets):
+    found = fit(a_sweep(budgets=budgets, noise=0.002), IsoFLOP(), resamples=20)
+    best = predict(found, flops=1e21)
+    assert best.loss is None
+    assert best.num_params.value == pytest.approx(LAW.optimum(1e21)[0], rel=0.15)
+    assert any(f"Approach 2 gives no loss from {len(budgets)} budgets" in note for note in best.notes)
+    assert predict(fit(a_sweep(budgets=(1e18, 3e18, 1e19, 3e19)), IsoFLOP(), resamples=20), flops=1e21).loss is not None

@@ -9,6 +9,7 @@ import pytest
 import isoflop
 from isoflop.fitting.collapse import curve_distance
 from isoflop.fitting.validity import invalid
+from isoflop.reporting.plots.collapse import collapsed
 
 SIZES = np.geomspace(1e6, 1e8, 7)
 
@@ -95,6 +96,64 @@ def test_a_beaten_learning_rate_is_found_and_one_as_good_is_kept():
         for lr, worse in ((1e-4, 1.05), (2e-3, 1.004))
     )
     assert invalid([*runs, slow, same]) == {slow.id: "another learning rate did better at the same size and tokens"}
+
+
+def bent(run, by=0.12):
+    """The same run with a curve of another shape, and the same loss at its end."""
+    share = np.array([tokens for tokens, _ in run.curve]) / run.num_tokens
+    losses = np.array([loss for _, loss in run.curve]) * (1 + by * (1 - share) * (share < 0.8))
+    return replace(run, curve=tuple(zip((share * run.num_tokens).tolist(), losses.tolist(), strict=True)))
+
+
+def test_a_shape_of_its_own_speaks_against_no_run_among_the_best_of_its_budget():
+    runs = sweep()
+    by_loss = sorted(range(7, 14), key=lambda k: runs[k].loss)
+    set_aside = [bool(invalid(changed(runs, k, **vars_of(bent(runs[k]))))) for k in by_loss]
+    assert set_aside == [False] * 3 + [True] * 4
+    free = [replace(run, spec=replace(run.spec, budget=None)) for run in runs]
+    assert [bool(invalid(changed(free, k, **vars_of(bent(free[k]))))) for k in (by_loss[0], by_loss[-1])] == [
+        False,
+        True,
+    ]
+
+
+def vars_of(run):
+    return {"curve": run.curve}
+
+
+def test_a_shape_is_only_as_strange_as_seeds_of_one_run_differ():
+    runs = sweep()
+    seeds = [run_of(runs[3].num_params, 1e17, seed) for seed in range(1, 5)]
+    unsteady = [bent(run, by) for run, by in zip(seeds, (-0.12, -0.06, 0.06, 0.12), strict=True)]
+    bad = changed(runs, 6, curve=bent(runs[6]).curve)
+    assert list(invalid([*bad, *seeds])) == [runs[6].id]
+    assert curve_distance([*bad, *unsteady])[6] < 2.5
+    assert invalid([*bad, *unsteady]) == {}
+
+
+def test_what_the_answer_would_be_with_the_runs_set_aside_is_told_and_they_can_be_kept():
+    runs = sweep()
+    spoilt = changed(runs, 20, loss=runs[20].loss * 1.15, curve=bent(runs[20]).curve)
+    found, kept = (isoflop.fit(spoilt, isoflop.Parametric(), resamples=20, keep=keep) for keep in ("sound", "all"))
+    sizes = [isoflop.predict(each, flops=1e20).num_params.value for each in (found, kept)]
+    assert [item.run.id for item in found.set_aside] == [runs[20].id]
+    (note,) = [note for note in isoflop.predict(found, flops=1e20).notes if "set aside for how" in note]
+    assert note == (
+        f"With the run set aside for how it was trained, the best size at 1e+20 FLOPs would be "
+        f'{isoflop.text.instead(*sizes[::-1])}; fit(..., keep="all") uses it.'
+    )
+    assert not kept.set_aside
+    assert len(kept.runs) == len(runs)
+    with pytest.raises(isoflop.DataError, match="keep must be 'sound' or 'all', but got 'none'"):
+        isoflop.fit(runs, keep="none")
+
+
+def test_the_page_names_the_runs_that_the_fit_sets_aside():
+    runs = sweep()
+    spoilt = changed(runs, 20, loss=runs[20].loss * 1.15, curve=bent(runs[20]).curve)
+    found = isoflop.fit(spoilt, isoflop.Parametric(), resamples=20)
+    strange = collapsed(spoilt).strange
+    assert [spoilt[row].id for row in np.flatnonzero(strange)] == [item.run.id for item in found.set_aside]
 
 
 def test_curves_of_few_runs_or_other_schedules_are_not_compared():

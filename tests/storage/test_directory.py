@@ -66,8 +66,8 @@ def test_a_run_that_is_not_there_is_none(store):
 
 def test_a_stage_comes_back_with_its_notes(store):
     assert store.read_stage("first") is None
-    store.write_stage("first", (SPEC,), ("careful",))
-    assert store.read_stage("first") == ((SPEC,), ("careful",))
+    store.write_stage("first", (SPEC,), {"notes": ["careful"]})
+    assert store.read_stage("first") == ((SPEC,), {"notes": ["careful"]})
 
 
 def test_a_curve_is_cut_back_to_the_tokens_of_a_checkpoint(store):
@@ -88,7 +88,7 @@ def test_a_torn_last_line_of_a_curve_is_dropped(tmp_path):
 def test_files_are_where_the_documentation_says(tmp_path):
     store = DirectoryStore(tmp_path)
     store.write_task({"model": "GPT"})
-    store.write_stage("first", (SPEC,), ())
+    store.write_stage("first", (SPEC,), {})
     store.write_spec(SPEC)
     store.checkpoint(SPEC.id).write_bytes(b"state")
     store.write_run(RUN)

@@ -15,7 +15,7 @@ def record(store, spec, status):
 
 def filled(path):
     store = isoflop.DirectoryStore(path)
-    store.write_stage("first", tuple(SPECS[:4]), ())
+    store.write_stage("first", tuple(SPECS[:4]), {})
     for spec, status in zip(SPECS[:2] + SPECS[4:5], ("completed", "failed", "diverged"), strict=True):
         record(store, spec, status)
     store.write_spec(SPECS[2])

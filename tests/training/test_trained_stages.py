@@ -121,3 +121,22 @@ def test_a_grid_is_extended_at_its_edges_twice_at_most():
     planned = 2 * 7 + 2  # two budgets of seven sizes, and two more seeds of one
     assert len(near.runs) == planned
     assert planned < len(found.runs) <= planned + 2 * 3 * MOST_EXTENSIONS
+
+
+def test_a_resumed_sweep_prints_what_the_first_call_printed(tmp_path):
+    question, seen = Question(asked([1e7, 3e7], None, None), hardware="8xH100 at 40% MFU at $2.50/hour"), []
+    for most in (3, 10**9):
+        executor = Counted(most=most)
+        try:
+            train_stages(
+                mlp_task(),
+                question,
+                store=isoflop.storage.directory.DirectoryStore(tmp_path),
+                executor=executor,
+                on_stage=lambda sweep, _: seen.append(sweep),
+            )
+        except KeyboardInterrupt:
+            assert len(seen) == 1
+    assert seen[1] == seen[0]
+    assert str(seen[1]) == str(seen[0])
+    assert seen[1].seconds

@@ -2,14 +2,17 @@
 
 Curves of well-trained runs, divided by their final loss and drawn over the share of their tokens, fall on one shape
 that moves smoothly with size and tokens (Qiu et al. 2025, 2507.02119). A run that was mistuned or spoilt at its end
-does not. N params, D tokens.
+does not. How far curves scatter about that shape is taken from all of them, and from seeds of one run where there are
+any. N params, D tokens, n runs.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from isoflop.fitting.points import Array
 from isoflop.runs import Run
@@ -29,13 +32,16 @@ LEAST_DEVIATION = 0.003
 NUM_ROUNDS = 20
 TUNING = 4.685
 """Tukey's biweight at 95 % efficiency."""
+RARE = 2.5e-5
+"""Probability at which standard deviations from few runs are put equal to those from many."""
 
 
 def curve_distance(runs: Sequence[Run]) -> Array:
     """Robust standard deviations by which each curve leaves the common shape, and 0 where that cannot be told.
 
     The largest over level, slope and curvature of the shape; shape (n,). Runs with another task, schedule
-    or number of passes over a part of the data are held against their own kind.
+    or number of passes over a part of the data are held against their own kind. Few runs know their own scatter badly,
+    so that a distance counts as much less as Student's t has wider tails than a Gaussian.
     """
     distance = np.zeros(len(runs))
     kinds = [(run.spec.fingerprint, run.spec.schedule, run.spec.cooldown, _passes(run)) for run in runs]
@@ -53,8 +59,14 @@ def _has_shape(run: Run) -> bool:
 def _distances(runs: Sequence[Run]) -> Array:
     shapes, variances = np.stack([_shape(run) for run in runs], axis=2)
     design = _design(runs)
-    apart = np.stack([_apart(design, c @ shapes, c**2 @ variances) for c in CONTRASTS])
-    return np.asarray(np.abs(apart).max(axis=0))
+    cells = [replace(run.spec, seed=0).id for run in runs]
+    apart = np.stack([_apart(design, c @ shapes, c**2 @ variances, cells) for c in CONTRASTS])
+    return np.asarray(np.abs(apart).max(axis=0)) / _tails(len(runs) - design.shape[1])
+
+
+def _tails(free: int) -> float:
+    """Standard deviations that are as rare with so many degrees of freedom as one of a Gaussian."""
+    return float(stdtrit(free, RARE) / ndtri(RARE))
 
 
 def _shape(run: Run) -> tuple[Array, Array]:
@@ -89,8 +101,11 @@ def _design(runs: Sequence[Run]) -> Array:
     return np.asarray(basis[:, values > 1e-6 * values[0]])
 
 
-def _apart(design: Array, y: Array, variance: Array) -> Array:
-    """Residual of each run from a robust fit of the others, over its standard deviation."""
+def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) -> Array:
+    """Residual of each run from a robust fit of the others, over its standard deviation.
+
+    cells: what each run shares with its other seeds.
+    """
     weights = 1 / (LEAST_DEVIATION**2 + variance)
     robust = np.ones(len(y))
     for _ in range(NUM_ROUNDS):
@@ -103,7 +118,22 @@ def _apart(design: Array, y: Array, variance: Array) -> Array:
         standard = (y - design @ beta) * np.sqrt(weights) / np.sqrt(np.maximum(share, 0.05))
         spread = max(1.4826 * float(np.median(np.abs(standard))), 1.0)
         robust = np.clip(1 - (standard / (TUNING * spread)) ** 2, 0, 1) ** 2
-    return np.asarray(standard / spread)
+    return np.asarray(standard / np.maximum(spread, _of_seeds(y, np.sqrt(weights), cells)))
+
+
+def _of_seeds(y: Array, scale: Array, cells: Sequence[Hashable]) -> Array:
+    """Standard deviation between seeds that each run is held against: of all cells, the run itself not among them."""
+    members: dict[Hashable, list[int]] = {}
+    for row, cell in enumerate(cells):
+        members.setdefault(cell, []).append(row)
+    repeated = [np.array(rows) for rows in members.values() if len(rows) > 1]
+    deviation = np.zeros(len(y))
+    for row in range(len(y)) if repeated else ():
+        others = [rows[rows != row] for rows in repeated]
+        free = sum(len(rows) - 1 for rows in others)
+        squares = sum(float(np.sum(((y[rows] - y[rows].mean()) * scale[rows]) ** 2)) for rows in others)
+        deviation[row] = math.sqrt(squares / free) if free else 0.0
+    return deviation
 
 
 def _passes(run: Run) -> int:

@@ -22,7 +22,8 @@ from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.parametric import Parametric, straight
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import seed_noise
-from isoflop.fitting.screening import SetAside, screen
+from isoflop.fitting.restored import Restored, find_restored
+from isoflop.fitting.screening import Keep, SetAside, screen
 from isoflop.fitting.tables import law_table
 from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
@@ -57,6 +58,8 @@ class Fit(Tabular):
     """How the solver ended."""
     influence: Influence | None = None
     """Runs that the law does not explain, and the law without them."""
+    restored: Restored | None = None
+    """Runs set aside for how they were trained, and the law with them."""
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
     region: LawRegion | None = None
@@ -91,6 +94,7 @@ def fit(
     level: float = 0.9,
     seed: int = 0,
     intervals: Intervals = "auto",
+    keep: Keep = "sound",
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
@@ -103,6 +107,8 @@ def fit(
     intervals: "auto" is what the approach is best served by: its own draws, or a bootstrap by configuration;
         "bootstrap", "delta" (covariance of the fitted numbers) or "profile" (likelihood ratio) choose one, for
         Parametric(). Those three take the law for true and cover too little where it is not.
+    keep: "sound" sets completed runs aside that look badly trained (cut short, at a beaten learning rate, with a curve
+        unlike all others), and says what they would change; "all" uses them.
 
     Raises DataError where the runs cannot answer: too few, one budget, impossible values.
     """
@@ -110,13 +116,14 @@ def fit(
         raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    screened = screen(runs) if isinstance(approach, Envelope) else sifted(runs)  # a hull needs all
+    screened = screen(runs, keep) if isinstance(approach, Envelope) else sifted(runs, keep)  # a hull needs all
     points = screened.points
     chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
     largest = float(points.C.max())
     one_law = straight(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
-    told = () if influence is None else (influence.note(largest),)
+    restored = find_restored(screened.set_aside, points, solved, chosen)
+    told = tuple(found.note(largest) for found in (influence, restored) if found is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
     return Fit(
         approach=chosen,
@@ -129,6 +136,7 @@ def fit(
         notes=(*fallback, *told, *screened.notes, *reasons_to_doubt(points, solved, drawn, one_law)),
         diagnostics=solved.diagnostics,
         influence=influence,
+        restored=restored,
         holdout=_holdout(points, chosen),
         region=solved.region if intervals == "profile" else None,
     )

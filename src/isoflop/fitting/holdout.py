@@ -51,13 +51,9 @@ class Holdout:
 
     def _line(self, held: HeldOut) -> str:
         errors = (("params", held.num_params), ("tokens", held.num_tokens), ("loss", held.loss))
-        told = [f"{what} off by {_signed(error)}" for what, error in errors if math.isfinite(error)]
+        told = [f"{what} off by {text.change(error)}" for what, error in errors if math.isfinite(error)]
         distance = f"{text.number(held.budget / self.largest_used, 2)}x beyond the rest"
         return f"budget {text.flops(held.budget)} ({distance}): {text.and_list(told) or 'no minimum to compare with'}"
-
-
-def _signed(error: float) -> str:
-    return f"{'+' if error >= 0 else '-'}{text.percent(abs(error))}"
 
 
 @one_blas_thread

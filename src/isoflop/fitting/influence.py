@@ -24,6 +24,8 @@ LEFT = 0.05
 """Log size by which removing the other far-off runs too may still move the answer."""
 SMALL = 0.02
 """Log size below which an answer has not moved."""
+COMPARABLE = math.log(3)
+"""Log size by which the answer of a single law may differ from the answer to be told beside it."""
 LEAST_DEVIATION = 1e-6
 """Of log loss; below it differences are rounding."""
 
@@ -48,14 +50,20 @@ class Influence:
             f"the law of the others ({text.and_list([describe(run) for run in self.runs])})"
         )
         now, then = _sizes(self.law, self.without, flops)
-        told = f"the best size at {text.flops(flops)} FLOPs would be {_change(now, then)}"
+        told = f"the best size at {text.flops(flops)} FLOPs would be {text.instead(then, now)}"
         if _is_one(now, then) and abs(math.log(now / then)) < SMALL:
             told = f"the answer would be the same within {100 * SMALL:.0f} %"
         return f"{head}; without {them} {told}{self._aside(flops)}."
 
     def _aside(self, flops: float) -> str:
-        sizes = () if self.plain is None else _sizes(*self.plain, flops)
-        return f" (that of one law alone: {_change(*sizes)})" if sizes and _is_one(*sizes) else ""
+        """What the runs do to a single law, where that law's answer is near enough to this one to be compared."""
+        if self.plain is None:
+            return ""
+        now, then = _sizes(*self.plain, flops)
+        answer = float(self.law.optimum(flops)[0])
+        if not _is_one(now, then, answer) or abs(math.log(now / answer)) > COMPARABLE:
+            return ""
+        return f" (that of one law alone: {text.instead(then, now)})"
 
 
 def find_influence(
@@ -93,11 +101,6 @@ def _last_to_name(shift: Array, distance: Array) -> int:
 
 def _sizes(law: Any, without: Any, flops: float) -> tuple[float, float]:
     return float(law.optimum(flops)[0]), float(without.optimum(flops)[0])
-
-
-def _change(now: float, then: float) -> str:
-    change = f", {100 * (then / now - 1):+.0f} %" if _is_one(now, then) else ""
-    return f"{text.count(then)} instead of {text.count(now)}{change}"
 
 
 def _is_one(*sizes: float) -> bool:

@@ -16,7 +16,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.curves import CURVES, Curve
 from isoflop.fitting.laws import FrontierLaw, entry
-from isoflop.fitting.lines import loss_law, median, power_law
+from isoflop.fitting.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.fitting.points import Array, Points
 from isoflop.runs import Run
 
@@ -59,6 +59,8 @@ class Valley:
 class IsoFLOP:
     """A curve of loss over log size for each budget, and power laws of the mean counted FLOPs through the minima.
 
+    The loss of the optimum falls to a floor that four budgets or more determine; fewer give no loss.
+
     window: runs within x/÷window of a budget's best size are used, N and D each on their own curve; None uses all.
     curve: "parabola" or "cubic" through the losses by least squares, or "akima", which interpolates log loss and so
         wants many sizes and little noise (Porian et al. 2024).
@@ -88,7 +90,7 @@ class IsoFLOP:
             objective=_scatter(good, law),
             refit=refit,
             num_parameters=3 * len(good),
-            notes=tuple(budget.reason for budget in found if not budget.interior),
+            notes=(*(budget.reason for budget in found if not budget.interior), *_loss_notes(good)),
         )
 
 
@@ -204,7 +206,18 @@ def _frontier(budgets: Sequence[_Budget], weights: Array) -> FrontierLaw:
     usable = np.isfinite(log_N) & np.isfinite(log_D)
     log_C = np.log([budget.flops for budget in budgets])
     N, D = (power_law(log_C, values, usable) for values in (log_N, log_D))
-    return FrontierLaw(N, D, loss_law(log_C, loss, usable), median(bend, usable))
+    falling = loss_law(log_C, loss, usable) if len(budgets) >= OFFSET_BUDGETS else None
+    return FrontierLaw(N, D, falling, median(bend, usable))
+
+
+def _loss_notes(budgets: Sequence[_Budget]) -> tuple[str, ...]:
+    """That the loss of few budgets could fall to nothing or to any floor."""
+    if len(budgets) >= OFFSET_BUDGETS:
+        return ()
+    return (
+        f"Approach 2 gives no loss from {len(budgets)} budgets, which do not show what loss remains in the end: add "
+        f"budgets up to {OFFSET_BUDGETS}, or take the default approach.",
+    )
 
 
 def _scatter(budgets: Sequence[_Budget], law: FrontierLaw) -> float:

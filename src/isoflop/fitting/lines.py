@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from isoflop.fitting.laws import PowerLaw
 from isoflop.fitting.points import Array
 
-__all__ = ["loss_law", "median", "power_law"]
+__all__ = ["OFFSET_BUDGETS", "loss_law", "median", "power_law"]
 
 COARSE = np.geomspace(0.02, 0.8, 25)
 """Exponents tried for the fall of the loss."""
@@ -33,7 +33,10 @@ def power_law(log_C: Array, log_values: Array, usable: Mask) -> PowerLaw:
 
 
 def loss_law(log_C: Array, loss: Array, usable: Mask) -> PowerLaw:
-    """offset + coefficient * C^exponent through losses, shape (R, G), by least squares; offset 0 with few budgets."""
+    """offset + coefficient * C^exponent through losses, shape (R, G), by least squares.
+
+    With few budgets, or where no offset is better, the offset is 0.
+    """
     with np.errstate(all="ignore"):
         bare = power_law(log_C, np.log(loss), usable)
     if len(log_C) < OFFSET_BUDGETS:

@@ -108,7 +108,7 @@ def _larger_budgets(points: Points, solved: Solved, C: float, log_N: float) -> I
 
 
 def _instead(log_N: float, shift: float) -> str:
-    return f"{text.count(math.exp(log_N + shift))} instead of {text.count(math.exp(log_N))}"
+    return text.instead(math.exp(log_N + shift), math.exp(log_N))
 
 
 def _neighbours(points: Points, solved: Solved) -> Iterator[str]:

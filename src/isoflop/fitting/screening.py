@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from isoflop import text
 from isoflop.errors import DataError
@@ -11,7 +12,9 @@ from isoflop.fitting.repeats import are_seeds
 from isoflop.fitting.validity import invalid
 from isoflop.runs import Run
 
-__all__ = ["Screened", "SetAside", "describe", "screen"]
+__all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
+
+Keep = Literal["sound", "all"]
 
 SAME_BUDGET = 1.5
 """Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
@@ -23,6 +26,11 @@ class SetAside:
 
     run: Run
     reason: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the run has a loss, so that `keep="all"` would use it."""
+        return not _reason(self.run)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +47,17 @@ class Screened:
         return (*self.told, *_shared_notes(self.points))
 
 
-def screen(runs: Iterable[Run]) -> Screened:
+def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     """Sort runs into usable and set aside.
+
+    keep: "sound" sets completed runs aside that look badly trained; "all" does not.
 
     Raises DataError where a value is impossible, or all runs have one budget.
     """
+    if keep not in get_args(Keep):
+        raise DataError(f"keep must be {' or '.join(map(repr, get_args(Keep)))}, but got {keep!r}.")
     given = _as_runs(runs)
-    doubted = invalid(given)
+    doubted = invalid(given) if keep == "sound" else {}
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
     for run in kept:

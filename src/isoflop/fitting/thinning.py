@@ -15,7 +15,7 @@ from isoflop import text
 from isoflop.fitting.discrepancy import NEAR, Plane, pilot
 from isoflop.fitting.kriging import MOST_RUNS
 from isoflop.fitting.points import Array, Points
-from isoflop.fitting.screening import Screened, screen
+from isoflop.fitting.screening import Keep, Screened, screen
 from isoflop.runs import Run
 
 __all__ = ["sifted", "thinned"]
@@ -33,9 +33,9 @@ the middle of many would be so sure that a cell of one run would seem to be spoi
 Rows = NDArray[np.intp]
 
 
-def sifted(runs: Iterable[Run]) -> Screened:
+def sifted(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     """Screened runs, thinned where there are very many; Raises DataError as `screen` does."""
-    screened = screen(runs)
+    screened = screen(runs, keep)
     points, notes = thinned(screened.points)
     return replace(screened, points=points, told=(*screened.told, *notes))
 

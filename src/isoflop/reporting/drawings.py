@@ -51,7 +51,8 @@ _SURFACE = (
 )
 _COLLAPSE = (
     "Training curves, each in units of its own length and final loss, their median in black. Well-scaled runs fall on "
-    "one line; a run that leaves it was badly tuned or disturbed."
+    "one line; a run that leaves it, and is not among the best of its budget, was badly tuned or disturbed. Runs that "
+    "the fit sets aside are named."
 )
 
 
@@ -77,6 +78,7 @@ def doubt(fit: Fit, optimum: Optimum, along: Frontier, asked: Sequence[Opinion])
 
     asked: what every approach answers.
     """
+    trained = [*fit.runs, *(aside.run for aside in fit.set_aside)]
     silent = [f"{one.name.partition(':')[0]} has no answer: {one.reason}" for one in asked if one.optimum is None]
     level, at = text.percent(optimum.level), text.flops(optimum.flops)
     waste = partial(figures.regret_curve, fit, optimum.flops, cost=along.cost)
@@ -84,7 +86,7 @@ def doubt(fit: Fit, optimum: Optimum, along: Frontier, asked: Sequence[Opinion])
         ("waste", waste, f"Compute wasted by each size at {at}", _WASTE),
         ("residuals", lambda: figures.residuals(fit), "Loss of each run above the law's", _RESIDUALS),
         ("surface", lambda: figures.loss_surface(fit, optimum, along=along), "Loss over params, tokens", _SURFACE),
-        ("collapse", lambda: figures.collapse_plot(fit.runs), "Training curves in their own units", _COLLAPSE),
+        ("collapse", lambda: figures.collapse_plot(trained), "Training curves in their own units", _COLLAPSE),
     ]
     sides = "Best params by each approach"
     words = " ".join([_SIDES.format(level=level), *silent])

@@ -66,7 +66,7 @@ def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:
 
 def _asked(approach: Any, fitted: Fit, flops: float) -> Opinion:
     try:
-        other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level)
+        other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level, keep="all")
         return Opinion(name=_name(approach), optimum=predict(other, flops=flops))
     except DataError as error:
         return Opinion(name=_name(approach), optimum=None, reason=str(error))

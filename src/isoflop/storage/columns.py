@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from shlex import quote
 
 from isoflop.errors import DataError
-from isoflop.storage.units import COUNTS, parted, unit_of_name
+from isoflop.storage.sheet import Cells
+from isoflop.storage.units import COUNTS, holds_counts, parted, unit_of_name
 
 __all__ = ["FIELDS", "Column", "find_columns", "find_metrics"]
+
+# What trackers put before a name: config.n_params of W&B, params.n_params and metrics.eval_loss of MLflow.
+_PREFIX = re.compile(r"(config|summary|params|metrics|hparams?)[./]", re.IGNORECASE)
 
 # Names are compared without case, and with every run of other signs as one underscore: "val/loss" is "val_loss".
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +44,14 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Parts of names that suggest a column, but not enough to take it.
-_PARTS = {"params": ("param", "size"), "tokens": ("token", "data", "samples"), "loss": ("loss", "nll", "entropy")}
+_PARTS = {
+    "params": ("param", "size"),
+    "tokens": ("token", "data", "samples"),
+    "loss": ("loss", "nll", "entropy", "bpb", "bits_per", "bpc"),
+}
+
+_PERPLEXITY = re.compile(r"(^|_)(ppl|perplexity)($|_)")
+_LOG = re.compile(r"log\((.+)\)")
 
 # Letters of the papers; read only where no word says more.
 _LETTERS = {"params": "n", "tokens": "d", "flops": "c", "loss": "l"}
@@ -63,6 +74,8 @@ class Column:
     """Whether the user gave the unit, so that the name's is not looked at."""
     near: bool = False
     """Whether the name is only near to a usual one."""
+    is_log: bool = False
+    """Whether the logarithm of its numbers is meant, as of a perplexity."""
 
     def note(self, field: str) -> str:
         """What was understood, where that is more than a usual name; empty where it is not."""
@@ -70,22 +83,24 @@ class Column:
         return f"{self.name!r} as {as_what}" if self.near or (self.unit != 1 and not self.stated) else ""
 
 
-def find_columns(found: Sequence[str], columns: Mapping[str, str] | None, source: str) -> dict[str, Column]:
+def find_columns(table: Cells, columns: Mapping[str, str] | None, source: str) -> dict[str, Column]:
     """The table's column for each field that it has.
 
-    `columns` maps fields to column names, with a factor where numbers are in a unit ("N * 1e6"), and goes before the
-    usual names; names that are no field are left to `find_metrics`. Raises DataError where a field has two candidates,
-    a named column is missing, or what is there cannot make a run.
+    `columns` maps fields to column names, with a factor where numbers are in a unit ("N * 1e6") or as the logarithm of
+    a perplexity ("log(ppl)"), and goes before the usual names; names that are no field are left to `find_metrics`.
+    Raises DataError where a field has two candidates, a named column is missing, or what is there cannot make a run.
     """
+    found = list(table)
     named = {field: asked for name, asked in (columns or {}).items() if (field := _field(name)) is not None}
     chosen = {field: _stated(field, asked, found, source) for field, asked in named.items()}
     for field in FIELDS:
         if field not in chosen and (name := _usual_column(field, found, chosen, source)) is not None:
             chosen[field] = Column(name, _unit(field, name))
     for field in _NEEDED:
-        if field not in chosen and (name := _near_column(field, found, chosen)) is not None:
+        name = None if field in chosen else _near_column(field, found, chosen)
+        if name is not None and (field == "loss" or _may_hold(name, table[name])):
             chosen[field] = Column(name, _unit(field, name), near=True)
-    _check_enough(chosen, found, source)
+    _check_enough(chosen, table, source)
     return chosen
 
 
@@ -104,6 +119,8 @@ def _field(name: str) -> str | None:
 
 
 def _stated(field: str, asked: str, found: Sequence[str], source: str) -> Column:
+    if field == "loss" and asked not in found and (inside := _LOG.fullmatch(asked)):
+        return replace(_stated(field, inside[1].strip(), found, source), is_log=True)
     name, unit = parted(asked, found)
     if name not in found:
         raise DataError(f"{source} has no column {name!r}{_guess(name, found)}; it has {_listed(found)}.")
@@ -156,16 +173,17 @@ def _free(found: Sequence[str], chosen: Mapping[str, Column]) -> list[str]:
     return [column for column in found if column not in taken]
 
 
-def _check_enough(chosen: Mapping[str, Column], found: Sequence[str], source: str) -> None:
+def _check_enough(chosen: Mapping[str, Column], table: Cells, source: str) -> None:
     """Params and loss must stand in the table; tokens may follow from FLOPs or the budget, and FLOPs from tokens."""
     has_tokens = not chosen.keys().isdisjoint({"tokens", "flops", "compute_budget"})
     missing = [field for field in ("params", "loss") if field not in chosen]
     missing += [] if has_tokens else ["tokens"]
     if missing:
         field = missing[0]
+        likely = _likely(field, {name: table[name] for name in _free(list(table), chosen)})
         raise DataError(
-            f"{source} has no column for {_listed(missing, 'or')}; it has {_listed(found)}. Say which column it is, as "
-            f"in columns={{{field!r}: {_likely(field, found)!r}}} ({_option(field, _likely(field, found))})."
+            f"{source} has no column for {_listed(missing, 'or')}; it has {_listed(list(table))}. Say which column it "
+            f"is, as in columns={{{field!r}: {likely!r}}} ({_option(field, likely)})."
         )
 
 
@@ -175,18 +193,30 @@ def _option(field: str, column: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    bare = _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
+    return re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_")
 
 
-def _likely(field: str, found: Sequence[str]) -> str:
-    """The column whose name is closest to any name of the field."""
-    plain = {_plain(column): column for column in found}
+def _likely(field: str, table: Cells) -> str:
+    """The column whose name is closest to any name of the field, among those whose cells may be the field's."""
+    plain = {_plain(column): column for column, cells in table.items() if field == "loss" or _may_hold(column, cells)}
+    if field == "loss":
+        ratios = [column for name, column in plain.items() if _PERPLEXITY.search(name)]
+        plain = {name: column for name, column in plain.items() if column not in ratios}
     for cutoff in (0.8, 0.6):
         for name in _NAMES[field]:
             if close := get_close_matches(name, plain, n=1, cutoff=cutoff):
                 return plain[close[0]]
-    containing = (column for name, column in plain.items() if any(part in name for part in _PARTS.get(field, [field])))
-    return next(containing, "my_column")
+    parts = _PARTS.get(field, (field,))
+    containing = [column for name, column in plain.items() if any(part in name for part in parts)]
+    if not containing and field == "loss":
+        containing = [f"log({column})" for column in ratios]
+    return containing[0] if containing else "my_column"
+
+
+def _may_hold(column: str, cells: Sequence[object]) -> bool:
+    """Whether a column's cells, in the unit of its name, may be params or tokens."""
+    return holds_counts(cells, unit_of_name(column)[1])
 
 
 def _guess(name: str, known: Sequence[str]) -> str:

@@ -66,12 +66,12 @@ class DirectoryStore:
         if not (path.exists() and path.read_text() == text):
             write_text(path, text)
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]] | None:
+    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
         path = self._stage(name)
         return load_specs(path.read_text()) if path.exists() else None
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> None:
-        write_text(self._stage(name), dump_specs(specs, notes))
+    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
+        write_text(self._stage(name), dump_specs(specs, plan))
 
     def read_stages(self) -> dict[str, tuple[RunSpec, ...]]:
         """The specs of every stage, the one that was planned first at the front."""

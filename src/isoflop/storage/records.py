@@ -27,15 +27,17 @@ def load_spec(text: str) -> RunSpec:
     return _spec(_load(text)["spec"])
 
 
-def dump_specs(specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> str:
-    """The specs of one stage and its notes as JSON text."""
-    return _dump({"specs": [asdict(spec) for spec in specs], "notes": list(notes)})
+def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
+    """The specs of one stage and what else its plan says as JSON text."""
+    return _dump({**plan, "specs": [asdict(spec) for spec in specs]})
 
 
-def load_specs(text: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]]:
-    """The specs and notes that `dump_specs` wrote."""
+def load_specs(text: str) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
+    """The specs and the plan that `dump_specs` wrote."""
     data = _load(text)
-    return tuple(_spec(spec) for spec in data["specs"]), tuple(data["notes"])
+    specs = tuple(_spec(spec) for spec in data.pop("specs"))
+    del data["schema"]
+    return specs, data
 
 
 def dump_run(run: Run) -> str:

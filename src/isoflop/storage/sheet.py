@@ -10,7 +10,11 @@ from typing import Any
 
 from isoflop.errors import DataError, StoreError
 
-__all__ = ["Sheet", "is_frame", "read_sheet", "sheet_of_frame"]
+__all__ = ["Cells", "Sheet", "is_frame", "read_sheet", "sheet_of_frame"]
+
+
+Cells = Mapping[str, Sequence[Any]]
+"""Cells by column."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Sheet:
     """Cells by column, untouched; `rows` counts as people do: from 1 for the header of a file, from 0 in a frame."""
 
     source: str
-    columns: Mapping[str, Sequence[Any]]
+    columns: Cells
     rows: Sequence[int]
 
     def row(self, index: int) -> str:
@@ -50,9 +54,19 @@ def is_frame(value: object) -> bool:
 
 def sheet_of_frame(frame: Any, source: str = "the data frame") -> Sheet:
     """The cells of a pandas DataFrame, None where one is missing."""
-    _refuse_doubled([str(name) for name in frame.columns], source)
-    cells = {str(name): frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame.columns}
-    return Sheet(source, cells, range(len(frame)))
+    names = _names_of_frame(frame)
+    _refuse_doubled(names, source)
+    columns = (frame.iloc[:, place] for place in range(len(names)))
+    cells = [column.astype(object).where(column.notna(), None).tolist() for column in columns]
+    return Sheet(source, dict(zip(names, cells, strict=True)), range(len(frame)))
+
+
+def _names_of_frame(frame: Any) -> list[str]:
+    """Names of the columns; of names in several levels the last one, where that tells them apart, else all of them."""
+    if frame.columns.nlevels == 1:
+        return [str(name) for name in frame.columns]
+    last = [str(levels[-1]) for levels in frame.columns]
+    return last if len(set(last)) == len(last) else ["/".join(map(str, levels)) for levels in frame.columns]
 
 
 def _read_parquet(path: Path) -> Any:

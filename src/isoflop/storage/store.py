@@ -33,11 +33,14 @@ class Store(Protocol):
     def write_task(self, facts: Mapping[str, Any]) -> None:
         """Note what is being scaled, for people who open the store."""
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]] | None:
-        """The specs and notes of a stage that was planned earlier; None where there is none."""
+    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
+        """The specs of a stage that was planned earlier and the rest of its plan; None where there is none."""
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> None:
-        """Keep a stage's plan before its first run, so that a restart continues the same plan."""
+    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
+        """Keep a stage's plan before its first run, so that a restart continues the same plan.
+
+        plan: what it says beside the specs, as values that JSON can hold.
+        """
 
     def checkpoint(self, run_id: str) -> Path | None:
         """The file that a run's checkpoint is kept in; None for a store that keeps none."""
@@ -57,7 +60,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
-        self._stages: dict[str, tuple[tuple[RunSpec, ...], tuple[str, ...]]] = {}
+        self._stages: dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]] = {}
         self._curves: dict[str, list[CurvePoint]] = {}
 
     def read_runs(self) -> list[Run]:
@@ -75,11 +78,11 @@ class MemoryStore:
     def write_task(self, facts: Mapping[str, Any]) -> None:
         pass
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], tuple[str, ...]] | None:
+    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
         return self._stages.get(name)
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], notes: tuple[str, ...]) -> None:
-        self._stages[name] = (specs, notes)
+    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
+        self._stages[name] = (specs, plan)
 
     def checkpoint(self, run_id: str) -> Path | None:
         return None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from isoflop.errors import DataError
 from isoflop.runs import Run, RunSpec, SizeValue, Status
 from isoflop.storage.columns import Column, find_columns, find_metrics
+from isoflop.storage.counts import completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.sheet import Sheet, is_frame, read_sheet, sheet_of_frame
 from isoflop.storage.store import Store
@@ -50,11 +51,12 @@ def read_runs(
     Columns are `params`, `tokens`, `flops`, `loss` and, where there are any, `compute_budget`, `run`, `loss_stderr`,
     `size` and `status`, or their usual other names (N, D, C, `num_params`, `val_loss`, `budget`, ...); `columns` maps
     these to the table's own names, with a factor where numbers are in a unit: `columns={"loss": "eval/nll",
-    "params": "size_m * 1e6"}`. Units that stand in a cell (350M) or a name (tokens_B) are understood. FLOPs default to
-    6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`. An empty `compute_budget` is no budget, and neither is one
-    that nearly every row has for itself; a loss that is no finite number becomes NaN, and a row with words where a
-    number belongs is a run that failed. Other names in `columns`, as in `{"accuracy": "eval/acc"}`, become
-    `Run.metrics`.
+    "params": "size_m * 1e6"}`, or as the logarithm of a perplexity: `{"loss": "log(ppl)"}`. Units that stand in a cell
+    (350M) or a name (tokens_B) are understood, and counts that only another unit explains are refused; a factor that is
+    given, also `* 1`, is taken at its word. FLOPs default to 6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`.
+    An empty `compute_budget` is no budget, and neither is one that nearly every row has for itself; a loss that is no
+    finite number becomes NaN, and a row with words where a number belongs is a run that failed. Other names in
+    `columns`, as in `{"accuracy": "eval/acc"}`, become `Run.metrics`.
 
     Raises DataError where the table cannot be read without guessing, StoreError where there is no such file.
     """
@@ -104,9 +106,12 @@ def _runs_of_store(path: Path) -> list[Run]:
 def _table_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> Readings:
     if len(sheet.rows) == 0:
         raise DataError(f"A table must have at least one row of measurements, but {sheet.source} has none.")
-    found = find_columns(list(sheet.columns), columns, sheet.source)
+    found = find_columns(sheet.columns, columns, sheet.source)
     read = {field: _numbers(sheet, column, field) for field, column in found.items() if field in _NUMBERS}
-    numbers = _completed({field: values for field, (values, _) in read.items()})
+    given = {field: values for field, (values, _) in read.items()}
+    plain = {field: column.name for field, column in found.items() if field in COUNTS and _is_plain(sheet, column)}
+    refuse_wrong_units(given, plain, sheet.source)
+    numbers = completed(given)
     refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
     words = {field: sheet.columns[column.name] for field, column in found.items() if field in _WORDS}
     cells: dict[str, Sequence[Any]] = {**{field: values.tolist() for field, values in numbers.items()}, **words}
@@ -148,16 +153,12 @@ def _text_errors(is_text: Mapping[str, npt.NDArray[np.bool_]], number: int) -> l
     return errors
 
 
-def _completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The same columns with params, tokens and FLOPs; what the table leaves out follows from C = 6·N·D."""
-    params = numbers["params"]
-    if "tokens" in numbers:
-        tokens = numbers["tokens"]
-        flops = numbers.get("flops", 6 * params * tokens)
-    else:
-        flops = numbers["flops"] if "flops" in numbers else numbers["compute_budget"]
-        tokens = flops / (6 * params)
-    return {**numbers, "tokens": tokens, "flops": flops}
+def _is_plain(sheet: Sheet, column: Column) -> bool:
+    """Whether nothing says a unit of a column of counts: neither the user, nor its name, nor a cell."""
+    if column.stated or column.unit != 1:
+        return False
+    read = (number_of(cell, count=True) for cell in sheet.columns[column.name])
+    return not any(found is not None and found[1] for found in read)
 
 
 def _numbers(sheet: Sheet, column: Column, field: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -168,6 +169,8 @@ def _numbers(sheet: Sheet, column: Column, field: str) -> tuple[Floats, npt.NDAr
     cells = sheet.columns[column.name]
     values, is_text = _cells(cells, column, field)
     _refuse_text(sheet, column.name, is_text)
+    if column.is_log:
+        values = np.log(np.where(values > 0, values, np.nan))
     if field in ("loss", "loss_stderr"):
         return np.where(np.isfinite(values), values, np.nan), is_text
     for index in np.flatnonzero((values <= 0) | np.isinf(values)).tolist():

@@ -14,6 +14,7 @@ from isoflop.storage.sheet import Sheet
 
 __all__ = [
     "COUNTS",
+    "holds_counts",
     "number_of",
     "parted",
     "refuse_mixed_flops",
@@ -63,6 +64,14 @@ def number_of(cell: object, *, count: bool) -> tuple[float, bool] | None:
     if count and _GROUPED.fullmatch(text):
         return float(text.replace(",", "")), True
     return None
+
+
+def holds_counts(cells: Sequence[object], unit: float) -> bool:
+    """Whether cells can be params or tokens: most are numbers, not all one, and the middle is no width or depth."""
+    read = [number_of(cell, count=True) for cell in cells]
+    values = [found[0] if found[1] else found[0] * unit for found in read if found is not None]
+    differ = len(set(values)) >= min(len(cells), 2)
+    return differ and 2 * len(values) > len(cells) and float(np.median(values)) >= _LEAST_COUNT
 
 
 def unit_of_name(column: str) -> tuple[str, float]:

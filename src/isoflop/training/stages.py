@@ -8,6 +8,7 @@ from typing import Any
 from isoflop.contract.fingerprint import digest_of, fingerprint
 from isoflop.fitting.isoflop import valleys
 from isoflop.planning.asked import Asked
+from isoflop.planning.records import plan_of, sweep_of
 from isoflop.planning.stages import Design
 from isoflop.planning.sweep import Sweep, plan
 from isoflop.runs import Run
@@ -108,9 +109,9 @@ def _stored_or_planned(task: Task, store: Store, question: Question, stage: int,
     name = question.name(task, stage)
     stored = store.read_stage(name)
     if stored is not None:
-        return Sweep(specs=stored[0], notes=stored[1], unit=task.unit)
+        return sweep_of(*stored, runs)
     sweep = question.planned(task, runs)
-    store.write_stage(name, sweep.specs, sweep.notes)
+    store.write_stage(name, sweep.specs, plan_of(sweep))
     return sweep
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from isoflop import text
 from isoflop.errors import DataError
+from isoflop.fitting.validity import invalid
 from isoflop.reporting.axes import TEXT_SIZE, end_key, new_axes, percents, scientific, tidy
 from isoflop.reporting.colours import INK, VERMILION, ramp
 from isoflop.runs import Run
@@ -24,8 +25,6 @@ FIRST_SHARE = 0.1
 """Before, runs are still warming up."""
 END_SHARE = 0.1
 """Last part of a run, whose mean loss is its scale."""
-STRANGE, LEAST = 5.0, 0.01
-"""Standard deviations, robust, and the share of the loss from which a run's curve is called strange."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +39,7 @@ class Collapse:
     middle: NDArray[np.float64]
     """Median over the runs, shape (m,)."""
     strange: NDArray[np.bool_]
-    """Runs whose curve lies far from the others', shape (k,)."""
+    """Runs that `fit` sets aside for how they were trained, shape (k,)."""
 
 
 def collapsed(runs: Iterable[Run]) -> Collapse:
@@ -48,6 +47,7 @@ def collapsed(runs: Iterable[Run]) -> Collapse:
 
     Raises DataError with fewer than 3 runs that have a curve.
     """
+    runs = list(runs)
     kept = [run for run in runs if run.status == "completed" and len(run.curve) >= STEPS]
     if len(kept) < 3:
         raise DataError(
@@ -56,21 +56,21 @@ def collapsed(runs: Iterable[Run]) -> Collapse:
     edges = np.linspace(FIRST_SHARE, 1, STEPS + 1)
     relative = np.array([_relative(run, edges) for run in kept])
     middle = np.median(relative, axis=0)
-    away = np.mean(relative - middle, axis=1)
-    usual = float(np.median(np.abs(away - np.median(away))))
+    doubted = invalid(runs)
     return Collapse(
         runs=tuple(kept),
         share=(edges[1:] + edges[:-1]) / 2,
         relative=relative,
         middle=middle,
-        strange=np.abs(away - np.median(away)) > max(STRANGE * 1.4826 * usual, LEAST),
+        strange=np.array([run.id in doubted for run in kept]),
     )
 
 
 def collapse_plot(runs: Iterable[Run], ax: Axes | None = None) -> Axes:
     """Training loss over its final value against the share of the run, one line for each run, their median in black.
 
-    Runs far from the others are named. Raises DataError with fewer than 3 runs that have a curve.
+    Runs that `fit` sets aside for how they were trained are named. Raises DataError with fewer than 3 runs that have a
+    curve.
     """
     found = collapsed(runs)
     ax = ax or new_axes(7.6, 4.0)

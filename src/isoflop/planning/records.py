@@ -1,0 +1,78 @@
+"""A sweep as plain values that a store keeps, and back: a plan that is read back is the plan."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from isoflop.planning.compute import Hardware
+from isoflop.planning.hardware import find_accelerator
+from isoflop.planning.outlook import Outlook
+from isoflop.planning.places import Ladder
+from isoflop.planning.sweep import Sweep
+from isoflop.runs import Run, RunSpec
+
+__all__ = ["plan_of", "sweep_of"]
+
+
+def plan_of(sweep: Sweep) -> dict[str, Any]:
+    """All of a sweep but its specs, as values that JSON can hold."""
+    return {
+        "notes": list(sweep.notes),
+        "seconds": dict(sweep.seconds),
+        "memory_bytes": dict(sweep.memory_bytes),
+        "mfu": dict(sweep.mfu),
+        "unit": sweep.unit,
+        "hardware": None if sweep.hardware is None else _of_hardware(sweep.hardware),
+        "outlook": None if sweep.outlook is None else _of_outlook(sweep.outlook),
+    }
+
+
+def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence[Run]) -> Sweep:
+    """The sweep of some specs and what `plan_of` said of it.
+
+    runs: those that were known when it was planned; others are left out.
+    """
+    return Sweep(
+        specs=specs,
+        notes=tuple(plan["notes"]),
+        seconds=plan["seconds"],
+        memory_bytes=plan["memory_bytes"],
+        mfu=plan["mfu"],
+        unit=plan["unit"],
+        hardware=None if plan["hardware"] is None else _hardware(plan["hardware"]),
+        outlook=None if plan["outlook"] is None else _outlook(plan["outlook"], runs),
+    )
+
+
+def _of_hardware(hardware: Hardware) -> dict[str, Any]:
+    return {**vars(hardware), "accelerator": hardware.accelerator.name, "notes": list(hardware.notes)}
+
+
+def _hardware(values: Mapping[str, Any]) -> Hardware:
+    accelerator = find_accelerator(values["accelerator"])
+    return Hardware(**{**values, "accelerator": accelerator, "notes": tuple(values["notes"])})
+
+
+def _of_outlook(outlook: Outlook) -> dict[str, Any]:
+    ladder = outlook.ladder
+    return {
+        "target": outlook.target,
+        "spend": outlook.spend,
+        "lean": outlook.lean,
+        "known": [run.id for run in outlook.known],
+        "num_params": ladder.num_params.tolist(),
+        "flops_per_token": ladder.flops_per_token.tolist(),
+        "most_tokens": ladder.most_tokens if math.isfinite(ladder.most_tokens) else None,
+    }
+
+
+def _outlook(values: Mapping[str, Any], runs: Sequence[Run]) -> Outlook:
+    ladder = Ladder(np.array(values["num_params"], float), np.array(values["flops_per_token"], float))
+    if values["most_tokens"] is not None:
+        ladder = replace(ladder, most_tokens=values["most_tokens"])
+    found = {run.id: run for run in runs}
+    known = tuple(found[run_id] for run_id in values["known"] if run_id in found)
+    return Outlook(values["target"], ladder, known, values["spend"], values["lean"])
