@@ -9,7 +9,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import are_seeds
 from isoflop.fitting.validity import invalid
-from isoflop.runs import Run
+from isoflop.runs import Run, tasks_of, tasks_text
 
 __all__ = ["Screened", "SetAside", "describe", "screen"]
 
@@ -42,9 +42,10 @@ class Screened:
 def screen(runs: Iterable[Run]) -> Screened:
     """Sort runs into usable and set aside.
 
-    Raises DataError where a value is impossible, or all runs have one budget.
+    Raises DataError where a value is impossible, the runs are of several tasks, or all of them have one budget.
     """
     given = _as_runs(runs)
+    _refuse_several_tasks(given)
     doubted = invalid(given)
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
@@ -76,6 +77,15 @@ def _as_runs(runs: Iterable[Run]) -> list[Run]:
     if not given:
         raise DataError("fit needs at least 6 runs, but got none.")
     return given
+
+
+def _refuse_several_tasks(runs: Sequence[Run]) -> None:
+    tasks = tasks_of(runs)
+    if len(tasks) > 1:
+        raise DataError(
+            f"fit needs runs of one task, as no law holds for several, but got {tasks_text(tasks)}; take those of one "
+            f"with read_runs(store, fingerprint=isoflop.fingerprint(task)), or with --task on the command line."
+        )
 
 
 def _reason(run: Run) -> str:

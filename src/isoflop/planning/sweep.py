@@ -163,6 +163,7 @@ def plan(
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)
+        runs, apart = _of_task(runs, fingerprint(task))
         if question.budgets is not None:
             if question.target is not None and not allow_far:
                 require_near(question.target, max([*question.budgets, *(run.flops for run in runs)]))
@@ -170,7 +171,7 @@ def plan(
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
-    told = (*question.notes, *(() if named is None else named.notes), *sweep.notes, *_small_notes(sweep.specs))
+    told = (*question.notes, *(() if named is None else named.notes), *apart, *sweep.notes, *_small_notes(sweep.specs))
     return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
 
 
@@ -210,6 +211,13 @@ def _made(runs: Iterable[Run]) -> list[Run]:
             f"isoflop.read_runs(...)."
         )
     return made
+
+
+def _of_task(runs: list[Run], mark: str) -> tuple[list[Run], tuple[str, ...]]:
+    """The runs of a task and of tables, and a note of those of other tasks: these show nothing of its optimum."""
+    own = [run for run in runs if run.spec.fingerprint in ("", mark)]
+    others = len(runs) - len(own)
+    return own, (f"{others} of the runs so far are of another task and are left out.",) if others else ()
 
 
 def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room) -> Sweep:
