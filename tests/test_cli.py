@@ -153,7 +153,7 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
         (("predict", "TABLE", "--flops=1e20", "--task=nothing"), "A task is named as module:task or file.py:task"),
         (("fit", "TABLE", "--target", "8xH10 for 3 days"), "There is no accelerator 'H10' in the table"),
         (("plan", "no_such_module:task", "--budget=1e9"), "There is no module 'no_such_module'"),
-        (("plan", "json:dumps2", "--budget=1e9"), "json has nothing of the name 'dumps2'; did you mean dumps?"),
+        (("plan", "json:dumps2", "--budget=1e9"), "json has nothing of the name 'dumps2'; did you mean dumps"),
         (("plan", "json:__name__", "--budget=1e9"), "json:__name__ must be an isoflop.Task"),
         (("plan", "gone.py:task", "--budget=1e9"), "There is no module 'gone.py'"),
     ],

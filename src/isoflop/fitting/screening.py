@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.points import Points
@@ -15,6 +17,10 @@ __all__ = ["Screened", "SetAside", "describe", "screen"]
 
 SAME_BUDGET = 1.5
 """Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
+
+
+RISING = 0.5
+"""Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Screened:
 def screen(runs: Iterable[Run]) -> Screened:
     """Sort runs into usable and set aside.
 
-    Raises DataError where a value is impossible, the runs are of several tasks, or all of them have one budget.
+    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of them have one budget.
     """
     given = _as_runs(runs)
     _refuse_several_tasks(given)
@@ -56,6 +62,7 @@ def screen(runs: Iterable[Run]) -> Screened:
         first.setdefault(_content(run), run)
     unique = [*first.values()]
     _refuse_one_budget(unique)
+    _refuse_rising(unique)
     aside = tuple(SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason)
     points = Points.of(unique)
     return Screened(points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique))]))
@@ -119,6 +126,21 @@ def _refuse_one_budget(runs: Sequence[Run]) -> None:
         raise DataError(
             f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(runs)} runs "
             f"have one budget ({text.flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
+        )
+
+
+def _refuse_rising(runs: Sequence[Run]) -> None:
+    """Raise DataError for a measure that is higher for better models, such as an accuracy."""
+    ranks = [
+        np.unique(values, return_inverse=True)[1] for values in zip(*((r.flops, r.loss) for r in runs), strict=True)
+    ]
+    if min(np.ptp(each) for each in ranks) == 0:
+        return
+    rank = float(np.corrcoef(ranks)[0, 1])
+    if rank > RISING:
+        raise DataError(
+            f"fit needs a loss, which falls with compute, but that of these {len(runs)} runs rises (rank correlation "
+            f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
         )
 
 
