@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoflop import text
 from isoflop.errors import DataError
@@ -48,7 +49,8 @@ class Screened:
 def screen(runs: Iterable[Run]) -> Screened:
     """Sort runs into usable and set aside.
 
-    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of them have one budget.
+    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
+    them have one budget.
     """
     given = _as_runs(runs)
     _refuse_several_tasks(given)
@@ -131,17 +133,20 @@ def _refuse_one_budget(runs: Sequence[Run]) -> None:
 
 def _refuse_rising(runs: Sequence[Run]) -> None:
     """Raise DataError for a measure that is higher for better models, such as an accuracy."""
-    ranks = [
-        np.unique(values, return_inverse=True)[1] for values in zip(*((r.flops, r.loss) for r in runs), strict=True)
-    ]
-    if min(np.ptp(each) for each in ranks) == 0:
-        return
-    rank = float(np.corrcoef(ranks)[0, 1])
+    flops, losses = _ranks([run.flops for run in runs]), _ranks([run.loss for run in runs])
+    spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
+    rank = float((flops * losses).sum()) / spread if spread else 0.0
     if rank > RISING:
         raise DataError(
             f"fit needs a loss, which falls with compute, but that of these {len(runs)} runs rises (rank correlation "
             f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
         )
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks of values, equal ones alike, about their mean."""
+    ranks: NDArray[np.float64] = np.unique(values, return_inverse=True)[1].astype(float)
+    return np.asarray(ranks - ranks.mean())
 
 
 def _content(run: Run) -> tuple[object, ...]:
