@@ -152,7 +152,8 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
         (("predict", "TABLE", "--flops=1e20", "--task=nothing"), "A task is named as module:task or file.py:task"),
         (("fit", "TABLE", "--target", "8xH10 for 3 days"), "There is no accelerator 'H10' in the table"),
         (("plan", "no_such_module:task", "--budget=1e9"), "There is no module 'no_such_module'"),
-        (("plan", "json:dumps2", "--budget=1e9"), "json:dumps2 must be an isoflop.Task"),
+        (("plan", "json:dumps2", "--budget=1e9"), "json has nothing of the name 'dumps2'; did you mean dumps"),
+        (("plan", "json:__name__", "--budget=1e9"), "json:__name__ must be an isoflop.Task"),
         (("plan", "gone.py:task", "--budget=1e9"), "There is no module 'gone.py'"),
     ],
 )
@@ -179,12 +180,13 @@ def test_ctrl_c_is_exit_code_130(run, table, monkeypatch):
     assert run("fit", table)[0] == 130
 
 
-def test_what_a_task_cannot_import_is_not_blamed_on_its_name(tmp_path, monkeypatch):
+def test_what_a_task_cannot_import_is_not_blamed_on_its_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_task.py").write_text("import surely_not_installed\n")
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(ModuleNotFoundError, match="surely_not_installed"):
+    with pytest.raises(SystemExit):
         cli.main(["plan", "broken_task:task", "--budget", "1e9"])
+    assert "its code raises ModuleNotFoundError: No module named 'surely_not_installed'" in capsys.readouterr().err
 
 
 def test_the_version_is_shown(run):

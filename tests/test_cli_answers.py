@@ -51,7 +51,7 @@ def run(tmp_path, monkeypatch, capsys):
 def table(tmp_path):
     rows = ["params,tokens,loss,compute_budget"]
     for budget in (1e7, 3e7, 1e8, 3e8):
-        for size in (0.07 * (budget / 6) ** 0.5 * np.geomspace(1 / 5, 5, 7)).tolist():
+        for size in np.round(0.07 * (budget / 6) ** 0.5 * np.geomspace(1 / 5, 5, 7)).tolist():
             rows.append(f"{size!r},{budget / 6 / size!r},{loss_of(size, budget / 6 / size)!r},{budget!r}")
     path = tmp_path / "runs.csv"
     path.write_text("\n".join(rows))

@@ -13,6 +13,7 @@ _HOMES = {
     "plan": "planning.sweep",
     "train": "training.runner",
     "read_runs": "storage.tables",
+    "fingerprint": "contract.fingerprint",
     "fit": "fitting.fit",
     "predict": "optimum",
     "report": "reporting.page",
@@ -68,6 +69,7 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
+    from isoflop.contract.fingerprint import fingerprint as fingerprint
     from isoflop.errors import ContractError as ContractError
     from isoflop.errors import DataError as DataError
     from isoflop.errors import IsoflopError as IsoflopError

@@ -1,7 +1,7 @@
 """isoflop plan | train | fit | predict | report: the five verbs on the command line, and the commands beside them.
 
-Exit codes: 0 done; 1 a fault of isoflop or of the task's code, with its traceback; 2 a question that cannot be
-answered or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
+Exit codes: 0 done; 1 a fault of isoflop, with its traceback; 2 a question that cannot be answered, a task that cannot
+be made or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
 Ctrl-C.
 """
 
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from isoflop.cli_arguments import FORMS, approach_of, columns_of, executor_of, load_task, prior_of, writer_of
+from isoflop.cli_arguments import FORMS, executor_of, load_task, writer_of
 from isoflop.cli_budget import budget
 from isoflop.cli_compare import compare, holdout
+from isoflop.cli_fit import answer_of, fit_runs_of
 from isoflop.cli_options import (
     AllowFar,
     Approach,
@@ -46,7 +47,6 @@ from isoflop.cli_words import with_options
 from isoflop.errors import DataError, IsoflopError, StoreError
 
 if TYPE_CHECKING:
-    from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run
     from isoflop.storage.directory import DirectoryStore
@@ -150,6 +150,7 @@ def fit(
         list[str] | None,
         typer.Option(help="FLOPs of the run that is wanted, as for `isoflop plan`; repeat it for a table."),
     ] = None,
+    task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
     level: Level = 0.9,
@@ -160,8 +161,9 @@ def fit(
     """Fit a law to runs; with --target, answer how big and how much data."""
     from isoflop.reporting.machine import fit_values, to_json
 
-    fitted = _fit(runs, approach, prior, level, keep, column)
-    answer = _answer(fitted, None, flops=target if len(target) > 1 else target[0]) if target else None
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    answer = answer_of(fitted, loaded, flops=target if len(target) > 1 else target[0]) if target else None
     if as_json:
         typer.echo(to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}))
     elif answer is None:
@@ -213,11 +215,12 @@ def predict(
     from isoflop.reporting.machine import to_json
 
     writes = writer_of(form)
-    fitted, loaded = _fit(runs, approach, prior, level, keep, column), None if task is None else load_task(task)
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
     asked = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
     bounds = {"served_tokens": served_tokens, "unique_tokens": unique_tokens, "device_memory": device_memory}
     question = {name: values if len(values) > 1 else values[0] for name, values in asked.items() if values}
-    answer = _answer(fitted, loaded, **question, **bounds)
+    answer = answer_of(fitted, loaded, **question, **bounds)
     for name in metric or ():
         answer = answer.with_metric(fit_metric(fitted, name))
     if export is not None:
@@ -245,8 +248,9 @@ def report(
     from isoflop.reporting.machine import to_json
     from isoflop.reporting.page import report as write_page
 
-    fitted, loaded = _fit(runs, approach, prior, level, keep, column), None if task is None else load_task(task)
-    written = write_page(fitted, _answer(fitted, loaded, flops=target), path=path, task=loaded)
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    written = write_page(fitted, answer_of(fitted, loaded, flops=target), path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)
 
 
@@ -308,26 +312,6 @@ def _open_store(path: Path) -> "DirectoryStore":
     if not path.is_dir():
         raise StoreError(f"There is no store {path}; name the folder that `isoflop train --store` was given.")
     return DirectoryStore(path)
-
-
-def _fit(
-    source: str, approach: str | None, prior: str | None, level: float, keep: str, column: Sequence[str] | None
-) -> "Fit":
-    from isoflop.fitting.fit import fit as fit_runs
-    from isoflop.storage.tables import read_table, table_notes
-
-    table = read_table(source, columns=columns_of(column or ()))
-    chosen = approach_of(approach)
-    fitted = fit_runs(table.runs, chosen, prior=prior_of(prior), level=level, keep=cast(Any, keep))
-    told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
-    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
-
-
-def _answer(fitted: "Fit", task: "Task | None", **question: Any) -> Any:
-    """An Optimum, or Optima where the question has several values."""
-    from isoflop.optimum import predict as predict_optimum
-
-    return predict_optimum(fitted, task=task, **question)
 
 
 def _export(task: "Task | None", answer: Any, path: Path) -> None:

@@ -1,12 +1,15 @@
 """What is written on the command line, as values: a task by its address, columns, approaches, executors, forms."""
 
 import importlib
+import importlib.util
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoflop.errors import ContractError, DataError
+from isoflop.errors import ContractError, DataError, IsoflopError, first_line
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -75,17 +78,33 @@ def executor_of(name: str | None, processes: int | None) -> "Executor":
 
 
 def load_task(address: str) -> "Task":
-    """The task at module:name or file.py:name; a function without arguments is called for it."""
+    """The task at module:name or file.py:name; a function without arguments is called for it.
+
+    Raises ContractError where there is none of that name, or the code that makes it fails.
+    """
     from isoflop.task import Task
 
     module_name, _, name = address.rpartition(":")
     if not module_name or not name:
         raise ContractError(f"A task is named as module:task or file.py:task, but got {address!r}.")
-    value = getattr(_load_module(module_name), name, None)
-    task = value() if callable(value) else value
+    module = _load_module(module_name)
+    if not hasattr(module, name):
+        raise ContractError(f"{module_name} has nothing of the name {name!r}{_nearest(name, module)}.")
+    value = getattr(module, name)
+    task = _ran(value, address) if callable(value) else value
     if not isinstance(task, Task):
-        raise ContractError(f"{address} must be an isoflop.Task or a function that gives one, but is {value!r}.")
+        raise ContractError(f"{address} must be an isoflop.Task or a function that gives one, but is {value!r:.80}.")
     return task
+
+
+def _nearest(name: str, module: Any) -> str:
+    """What may have been meant: names like it, or the tasks that there are."""
+    from isoflop.task import Task
+
+    tasks = [other for other, value in vars(module).items() if isinstance(value, Task)]
+    public = [other for other in vars(module) if not other.startswith("_")]
+    likely = list(dict.fromkeys([*get_close_matches(name, public, n=2), *tasks]))[:3]
+    return f"; did you mean {' or '.join(likely)}?" if likely else ""
 
 
 def _load_module(name: str) -> Any:
@@ -94,8 +113,28 @@ def _load_module(name: str) -> Any:
     folder, module = (str(path.resolve().parent), path.stem) if path.suffix == ".py" else (str(Path.cwd()), name)
     sys.path.insert(0, folder)
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # the task's own code imports something that is missing
-        raise ContractError(f"There is no module {name!r} in {folder} or among the installed packages.") from error
+        missing = importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:  # of the package that it would lie in
+        missing = True
+    if missing:
+        raise ContractError(f"There is no module {name!r} in {folder} or among the installed packages.")
+    return _ran(lambda: importlib.import_module(module), name)
+
+
+def _ran(call: Callable[[], Any], name: str) -> Any:
+    """What the user's code gives. Raises ContractError where it fails, with the line where."""
+    try:
+        return call()
+    except IsoflopError:
+        raise
+    except SyntaxError as error:
+        raise ContractError(f"{name} cannot be read: {error.msg} ({error.filename}, line {error.lineno}).") from error
+    except Exception as error:
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
+        where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise ContractError(f"{name} must give a task, but its code raises {told}{where}.") from error
+
+
+def _is_the_users(file: str) -> bool:
+    return not ("site-packages" in file or file.startswith(("<", sys.base_prefix, str(Path(__file__).parent))))

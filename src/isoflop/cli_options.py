@@ -50,7 +50,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Target = Annotated[
     str | None, typer.Option(help="FLOPs of the run that is wanted, e.g. 1e21 or '8xH100 for 3 days at 40% MFU'.")
 ]
-TaskOption = Annotated[str | None, typer.Option(help="module:task, for an answer in sizes that can be built.")]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(help="module:task: which to fit in a store of several, and sizes that build."),
+]
 Budget = Annotated[
     list[str] | None, typer.Option(help="FLOPs of one IsoFLOP curve, or '10 H100-hours'; repeat it for each curve.")
 ]

@@ -9,7 +9,7 @@ IsoflopError
 Every message is one sentence or two: the rule, the value that broke it, the remedy.
 """
 
-__all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError"]
+__all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError", "first_line"]
 
 
 class IsoflopError(Exception):
@@ -30,3 +30,8 @@ class DataError(IsoflopError, ValueError):
 
 class StoreError(IsoflopError, OSError):
     """A store cannot be read or written."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another's error says, in one line without its full stop; empty where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

@@ -22,6 +22,7 @@ from isoflop.fitting.laws import CostPerToken
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.waste import band, wasted_share
 from isoflop.planning.asked import flops_of, told_of
+from isoflop.runs import tasks_of
 
 if TYPE_CHECKING:
     from isoflop.planning.sizing import SizeCount
@@ -101,7 +102,22 @@ def predict(
     question, given = the_question(asked)
     values = [given] if is_one(given) else list(given)
     answers = [_told(fit, question, value, (served_tokens, unique_tokens, device_memory), task) for value in values]
+    if task is not None and (other := _other_task(fit, task)):
+        answers = [replace(answer, notes=(*answer.notes, other)) for answer in answers]
     return answers[0] if is_one(given) else Optima(tuple(answers))
+
+
+def _other_task(fit: Fit, task: "Task") -> str:
+    """That the runs are of another task than the one that is named; empty where they are of it, or of a table."""
+    from isoflop.contract.fingerprint import fingerprint  # needs torch
+
+    trained = tasks_of(fit.runs)
+    if not trained or fingerprint(task) in trained:
+        return ""
+    return (
+        "The runs are not of the task that is named: its model, loss, optimiser, evaluation or data have changed since "
+        "they were trained, and the answer holds for it only as far as that does not matter."
+    )
 
 
 def _told(fit: Fit, question: str, given: float | str, bounds: tuple[Any, Any, Any], task: "Task | None") -> Optimum:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
-__all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status"]
+__all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "tasks_of", "tasks_text"]
 
 SizeValue = int | float | str | tuple[int | float | str, ...]
 Status = Literal["completed", "diverged", "failed"]
@@ -132,3 +133,14 @@ class Run:
     @property
     def size(self) -> SizeValue | None:
         return self.spec.size
+
+
+def tasks_of(runs: Iterable[Run]) -> Counter[str]:
+    """Number of runs by the fingerprint of their task, most first; runs of tables have none and are left out."""
+    counted = Counter(run.spec.fingerprint for run in runs if run.spec.fingerprint)
+    return Counter(dict(counted.most_common()))
+
+
+def tasks_text(tasks: Counter[str]) -> str:
+    """The tasks in words: 16 runs of 3f0c..., 14 runs of 9ab2..."""
+    return ", ".join(f"{number} run{'s' if number > 1 else ''} of {mark}" for mark, number in tasks.items())

@@ -1,10 +1,14 @@
+import logging
 import subprocess
 import sys
 import textwrap
 
+import numpy as np
+import pytest
 import torch
 
 import isoflop
+from isoflop.contract import fingerprint as fingerprint_module
 from isoflop.contract.fingerprint import fingerprint
 from tasks import MLP, examples, mlp_task
 
@@ -128,3 +132,128 @@ def test_data_that_draw_random_numbers_have_a_stable_fingerprint():
 
     task = mlp_task(train_data=Noisy())
     assert fingerprint(task) == fingerprint(mlp_task(train_data=Noisy()))
+
+
+GLOBALS = """
+{setting}
+class Layer(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.time, self.out = nn.Linear(2, width), nn.Linear(width, 2)
+    def forward(self, x):
+        return self.out(self.time(x).relu())
+"""
+
+
+def test_a_global_that_has_the_name_of_an_attribute_does_not_enter(tmp_path):
+    marks = {
+        marks_of(tmp_path, PROGRAM.format(helper=GLOBALS.format(setting=f"time = {k}; out = {k}"))) for k in (1.0, 2.0)
+    }
+    assert len(marks) == 1
+
+
+class Counting(MLP):
+    count = 0
+
+    def forward(self, x):
+        Counting.count += 1
+        return super().forward(x)
+
+
+def test_a_counter_that_the_model_itself_keeps_does_not_enter():
+    before = fingerprint(mlp_task(model=Counting))
+    Counting.count += 1
+    assert fingerprint(mlp_task(model=Counting)) == before
+
+
+def test_a_variable_that_a_factory_itself_writes_does_not_enter():
+    calls = 0
+
+    def build(width):
+        nonlocal calls
+        calls += 1
+        return MLP(width)
+
+    before = fingerprint(mlp_task(model=build))
+    build(3)
+    assert fingerprint(mlp_task(model=build)) == before
+
+
+LOG = logging.getLogger("a test")
+
+
+def test_a_logger_does_not_enter_with_all_others_of_the_process():
+    def logged(outputs, targets):
+        LOG.debug("a loss")
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    before = fingerprint(mlp_task(loss=logged))
+    logging.getLogger("another test")
+    assert LOG.isEnabledFor(10) in (True, False)  # loggers remember what they were asked
+    assert fingerprint(mlp_task(loss=logged)) == before
+
+
+CACHE = {}
+
+
+def cached_loss(outputs, targets):
+    CACHE.setdefault(len(outputs), 1.0)
+    return torch.nn.functional.cross_entropy(outputs, targets)
+
+
+def test_a_global_that_changes_while_the_model_runs_is_refused_by_name():
+    CACHE.clear()
+    with pytest.raises(isoflop.ContractError, match="must stay the same while its model runs.* but CACHE has changed"):
+        isoflop.plan(mlp_task(loss=cached_loss), budgets=[1e6])
+
+
+class OwnGenerator(torch.utils.data.Dataset):
+    def __init__(self):
+        self.random = np.random.default_rng(0)
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, index):
+        return torch.from_numpy(self.random.random(8)).float(), index % 4
+
+
+class Once:
+    def __init__(self):
+        self.items = iter(examples(1000))
+
+    def __iter__(self):
+        return self.items
+
+
+@pytest.mark.parametrize("name", ["train_data", "val_data"])
+@pytest.mark.parametrize("kind", [OwnGenerator, Once])
+def test_data_that_differ_each_time_they_are_read_are_refused_with_what_a_name_would_lose(name, kind):
+    with pytest.raises(isoflop.ContractError) as caught:
+        fingerprint(mlp_task(**{name: kind()}))
+    assert f"{name} must give the same values each time that it is read" in str(caught.value)
+    assert "no run can be repeated" in str(caught.value)
+    assert fingerprint(mlp_task(**{name: kind()}, fingerprint="mine")) == "mine"
+
+
+def test_a_collate_function_enters():
+    def loader(share):
+        def masked(items):
+            inputs, targets = torch.utils.data.default_collate(items)
+            return inputs * (torch.rand(inputs.shape) > share), targets
+
+        return torch.utils.data.DataLoader(examples(100), collate_fn=masked)
+
+    one = fingerprint(mlp_task(train_data=loader(0.1)))
+    assert fingerprint(mlp_task(train_data=loader(0.1))) == one
+    assert fingerprint(mlp_task(train_data=loader(0.3))) != one
+
+
+def test_a_library_is_known_as_one_in_an_environment_reached_by_a_link(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "package.py").write_text("")
+    monkeypatch.setattr(fingerprint_module, "_INSTALLED", {(tmp_path / "link").resolve()})
+    assert fingerprint_module._lies_among_libraries(str(tmp_path / "link" / "package.py"))
+    assert fingerprint_module._is_library("torch.nn.functional")
+    assert not fingerprint_module._is_library("tasks")

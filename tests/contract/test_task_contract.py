@@ -2,13 +2,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    TensorDataset,
+)
 
 import isoflop
 from isoflop.contract.data import first_batch, open_data
 from isoflop.contract.loss import batch_loss, count_tokens
 from isoflop.contract.model import build, count_params, param_counts
-from isoflop.planning.sizing import check_task
+from isoflop.planning.trial import check_task
 from tasks import MLP, examples, loss, mlp_task
 
 
@@ -107,10 +112,14 @@ def test_a_batch_that_is_no_pair_is_refused():
     assert "must be (inputs, targets), but got 3 parts" in refusal(train_data=three)
 
 
-def test_a_loader_with_an_order_of_its_own_is_refused():
+def test_a_loader_that_splits_the_data_among_processes_is_refused():
     data = examples(100)
-    loader = DataLoader(data, sampler=WeightedRandomSampler([1.0] * 100, 100))
-    assert "order of its own (WeightedRandomSampler)" in refusal(train_data=loader)
+    loader = DataLoader(data, sampler=DistributedSampler(data, num_replicas=2, rank=0))
+    assert "leave the sampler out" in refusal(train_data=loader)
+
+
+def test_a_mapping_of_data_sets_is_refused_with_a_part_to_name():
+    assert "but got dict; name one of its parts, such as ['train']" in refusal(train_data={"train": examples(9)})
 
 
 def test_a_one_shot_iterator_is_refused():

@@ -14,6 +14,13 @@ from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Points
 
 
+def test_a_measure_that_rises_with_compute_is_refused_as_no_loss():
+    runs = [replace(run, loss=math.exp(-run.loss)) for run in a_sweep()]
+    for approach in (None, Parametric()):
+        with pytest.raises(DataError, match="needs a loss, which falls with compute, but .* rises"):
+            fit(runs, approach, resamples=20)
+
+
 def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
     runs = a_sweep(noise=0.01)
     first, again, other = (fit(runs, resamples=50, seed=seed).resamples.alpha for seed in (1, 1, 2))

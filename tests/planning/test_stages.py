@@ -31,9 +31,9 @@ def plan(runs=(), task=None, **changes):
     return isoflop.plan(task or mlp_task(), runs=runs, **{"target": TARGET, "spend": SPEND, **changes})
 
 
-def train(sweep, loss=LAW.loss):
+def train(sweep, loss=LAW.loss, task=None):
     executor = Simulated(loss, noise=0.002)
-    return isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False)
+    return isoflop.train(task or mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False)
 
 
 def all_stages(**changes):
@@ -223,8 +223,9 @@ def test_runs_of_seeds_that_the_recipe_does_not_have_stay_known():
 
 
 def test_a_sweep_whose_next_budget_the_data_cannot_feed_ends_with_that_reason():
-    few = mlp_task(train_data=examples(300), recipe=isoflop.Recipe())
-    runs = train(plan())
+    few = mlp_task(train_data=examples(300), recipe=isoflop.Recipe(), fingerprint="of both")
+    many = mlp_task(fingerprint="of both")
+    runs = train(plan(task=many), task=many)
     (note,) = [note for note in plan(runs, task=few).notes if note.startswith("The sweep is finished")]
     assert "the recipe's passes over the data allow 300 tokens, and the pilot, recentred wants more" in note
 

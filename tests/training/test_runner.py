@@ -2,6 +2,7 @@ import io
 from contextlib import redirect_stderr
 
 import pytest
+import torch
 
 import isoflop
 from isoflop.planning.sweep import Sweep
@@ -93,3 +94,21 @@ def test_a_known_law_is_recovered_through_the_whole_loop(sweep):
     law = isoflop.fit(runs, isoflop.Parametric()).law
     for name in ("E", "A", "B", "alpha", "beta"):
         assert getattr(law, name) == pytest.approx(getattr(LAW, name), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ({"optimizer": lambda params, learning_rate: None}, "raised TypeError.*unexpected keyword argument"),
+        ({"optimizer": torch.optim.SGD}, "raised TypeError.*'betas'"),
+        ({"optimizer": lambda groups, lr, betas: None}, "raised AttributeError"),
+        ({"groups": lambda model: []}, "raised TypeError.*positional argument"),
+    ],
+)
+def test_an_optimiser_that_cannot_be_made_is_refused_before_the_sweep(recipe, reason):
+    task = mlp_task(recipe=isoflop.Recipe(epochs=None, **recipe), fingerprint="optimiser")
+    sweep = isoflop.plan(task, budgets=[1e6])
+    store = isoflop.MemoryStore()
+    with pytest.raises(isoflop.ContractError, match=f"optimizer must be a factory called as .* {reason}"):
+        isoflop.train(task, sweep, store=store, progress=False)
+    assert store.read_runs() == []

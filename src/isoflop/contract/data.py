@@ -1,18 +1,19 @@
 """What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 
+from isoflop.contract.loaders import Drawn, data_of_loader, gathered
 from isoflop.contract.randomness import seeded
-from isoflop.errors import ContractError
+from isoflop.errors import ContractError, first_line
 
-__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "sliced", "to_device"]
+__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "sliced", "tensors_in", "to_device"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,28 @@ class Source:
     collate: Callable[[list[Any]], Any]
     num_examples: int | None
     name: str
+    num_workers: int = 0
+    """Processes that the user's DataLoader reads examples in; 0 for this one."""
 
     def gather(self, indices: Sequence[int]) -> Any:
         """The batch of the examples at these indices; only for kind "examples"."""
         if type(self.data) is TensorDataset and self.collate is default_collate:
             chosen = torch.as_tensor(indices)  # what collating the examples would give, without taking them apart
             return [tensor[chosen] for tensor in self.data.tensors]
-        if hasattr(self.data, "__getitems__"):
-            return self.collate(self.data.__getitems__(list(indices)))
-        return self.collate([self.data[index] for index in indices])
+        return self.batch_of(gathered(self.data, indices))
+
+    def batch_of(self, examples: list[Any]) -> Any:
+        """The batch that some examples make. Raises ContractError where they cannot be put into one."""
+        try:
+            return self.collate(examples)
+        except Exception as error:
+            if self.collate is default_collate:
+                remedy = "give examples of tensors of one shape, or a DataLoader whose collate_fn pads them"
+            else:
+                remedy = "its collate_fn must take any number of examples"
+            raise ContractError(
+                f"{self.name}: {len(examples)} examples do not make a batch ({first_line(error)}); {remedy}."
+            ) from error
 
     def iterate(self, seed: int) -> Iterator[Any]:
         """Examples in order ("examples", "stream") or batches ("batches")."""
@@ -51,13 +65,14 @@ class Source:
 def open_data(data: Any, name: str) -> Source:
     """The source behind what the user gave as `name` ("train_data" or "val_data").
 
-    Raises ContractError for data of no known form, empty data, and loaders whose order is their own.
+    A DataLoader's examples are ordered and batched here, from (seed, step), unless its sampler or its batches are its
+    own. Raises ContractError for data of no known form, empty data, and loaders that split the data among processes.
     """
     if isinstance(data, Source):
         return data
     if isinstance(data, DataLoader):
-        _check_loader(data, name)
-        return _open(data.dataset, data.collate_fn, name)
+        source = _open(data_of_loader(data, name), data.collate_fn, name)
+        return replace(source, num_workers=data.num_workers if source.kind == "examples" else 0)
     return _open(data, default_collate, name)
 
 
@@ -70,15 +85,17 @@ def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
     length = _length(data)
     if length == 0:
         raise ContractError(f"{name} must hold at least one example, but it is empty.")
-    if hasattr(data, "__getitem__") and length is not None and not isinstance(data, Mapping | str):
+    is_stream = isinstance(data, IterableDataset | Drawn)  # of which some have a length
+    if hasattr(data, "__getitem__") and length is not None and not isinstance(data, Mapping | str) and not is_stream:
         return Source("examples", data, collate, length, name)
     if hasattr(data, "__iter__") and not isinstance(data, Mapping | str | Iterator):
         return Source("stream", data, collate, length, name)
     if callable(data):
         return Source("batches", data, collate, None, name)
+    parts = f"; name one of its parts, such as [{next(iter(data))!r}]" if isinstance(data, Mapping) and data else ""
     raise ContractError(
         f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable "
-        f"seed -> batches, but got {type(data).__name__}."
+        f"seed -> batches, but got {type(data).__name__}{parts}."
     )
 
 
@@ -87,24 +104,6 @@ def _length(data: Any) -> int | None:
         return len(data)
     except TypeError:  # iterable data sets and callables have none
         return None
-
-
-def _check_loader(loader: DataLoader[Any], name: str) -> None:
-    """isoflop orders the examples itself, from (seed, step); a loader with an order of its own would be ignored."""
-    if loader.batch_size is None and type(loader.batch_sampler) is not BatchSampler:
-        custom = type(loader.batch_sampler).__name__ if loader.batch_sampler is not None else "no batching"
-    elif getattr(loader, "sampler", None) is not None and type(loader.sampler) not in _KNOWN_SAMPLERS:
-        custom = type(loader.sampler).__name__
-    else:
-        return
-    raise ContractError(
-        f"{name}: isoflop draws the examples of a DataLoader itself, but this one has an order of its own ({custom}); "
-        f"pass its dataset, or a callable seed -> iterable of batches."
-    )
-
-
-# The sampler of a loader over an iterable dataset is private; its class is found on such a loader.
-_KNOWN_SAMPLERS = (SequentialSampler, RandomSampler, type(DataLoader(iter(())).sampler))  # type: ignore[arg-type]
 
 
 def first_batch(source: Source, num_examples: int) -> Any:
@@ -118,7 +117,7 @@ def first_batch(source: Source, num_examples: int) -> Any:
             raise ContractError(f"{source.name} must hold at least one example, but it yields none.")
         if source.kind == "batches":
             return items[0]
-        return source.collate(items)
+        return source.batch_of(items)
 
 
 def num_examples_in(batch: Any) -> int:
@@ -126,7 +125,7 @@ def num_examples_in(batch: Any) -> int:
 
     Raises ContractError for a batch without a tensor.
     """
-    for tensor in _tensors(batch):
+    for tensor in tensors_in(batch):
         if tensor.ndim > 0:
             return int(tensor.shape[0])
     raise ContractError(
@@ -162,12 +161,13 @@ def sliced(value: Any, part: slice, num_examples: int) -> Any:
     return value
 
 
-def _tensors(value: Any) -> Iterable[torch.Tensor]:
+def tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    """The tensors of a batch, wherever in it they are."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)

@@ -5,14 +5,16 @@ classes and constants that it refers to; libraries count by name. Data count by 
 numbers, addresses, reprs and pickles never enter, so the fingerprint is the same on every machine and in every folder.
 """
 
+import dis
 import hashlib
 import inspect
+import logging
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -23,9 +25,10 @@ import torch
 
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import seeded
+from isoflop.errors import ContractError
 from isoflop.task import Task
 
-__all__ = ["digest_of", "fingerprint"]
+__all__ = ["check_unchanged", "digest_of", "fingerprint", "named_values"]
 
 NUM_SAMPLED_ITEMS = 16
 MAX_ARRAY_ITEMS = 2**22
@@ -37,20 +40,30 @@ def fingerprint(task: Task) -> str:
 
     Of the recipe only what no spec spells out takes part (optimiser, groups, evaluation tokens), so that more seeds
     or another rule that gives the same learning rate leave finished runs valid.
+
+    Raises ContractError for data that differ each time they are read.
     """
     if task.fingerprint is not None:
         return task.fingerprint
-    digest = _Digest()
-    for part in (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.count_tokens):
-        digest.add(part)
-    for setting in task.recipe.unspelled():
-        digest.add(setting)
-    for source in (open_data(task.train_data, "train_data"), open_data(task.val_data, "val_data")):
-        digest.add(source.num_examples)
-        with seeded(0):
-            for item in _sampled(source):
-                digest.add(item)
-    return digest.hexdigest()[:16]
+    _check_repeatable(task)
+    return _digest_of_task(task).hexdigest()[:16]
+
+
+def check_unchanged(task: Task, before: Mapping[str, str]) -> None:
+    """Raise ContractError where the task's values are others than those of `before`, `named_values` of it earlier."""
+    after = named_values(task)
+    changed = next((name for name in after if after[name] != before.get(name)), None)
+    if changed is not None:
+        raise ContractError(
+            f"What the task uses must stay the same while its model runs, or no run of it could be found again, but "
+            f"{changed} has changed; pass it as an argument, keep it in the model or the data set itself, or give "
+            f"Task(fingerprint='a name of your own')."
+        )
+
+
+def named_values(task: Task) -> Mapping[str, str]:
+    """A hash by the name of each global and class attribute in use; none where `Task.fingerprint` is given."""
+    return {} if task.fingerprint is not None else _digest_of_code(task).marks
 
 
 def digest_of(*values: Any) -> str:
@@ -59,6 +72,58 @@ def digest_of(*values: Any) -> str:
     for value in values:
         digest.add(value)
     return digest.hexdigest()[:16]
+
+
+def _digest_of_task(task: Task) -> "_Digest":
+    digest = _digest_of_code(task)
+    for source in _sources(task):
+        _add_data(digest, source)
+    return digest
+
+
+def _digest_of_code(task: Task) -> "_Digest":
+    digest = _Digest()
+    for part in (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.count_tokens):
+        digest.add(part)
+    for setting in task.recipe.unspelled():
+        digest.add(setting)
+    for source in _sources(task):
+        if not _is_library(getattr(source.collate, "__module__", None) or type(source.collate).__module__):
+            digest.add(source.collate)
+    return digest
+
+
+def _sources(task: Task) -> tuple[Source, Source]:
+    return open_data(task.train_data, "train_data"), open_data(task.val_data, "val_data")
+
+
+def _add_data(digest: "_Digest", source: Source) -> None:
+    """Add the length, some items, and for examples the batch that they make: a collate function may mask or cut."""
+    digest.add(source.num_examples)
+    with seeded(0):
+        items = list(_sampled(source))
+        for item in items:
+            digest.add(item)
+        if source.kind != "batches" and items:
+            digest.add(source.batch_of(items))
+
+
+@lru_cache(maxsize=64)  # per task, compared by identity
+def _check_repeatable(task: Task) -> None:
+    """Raise ContractError for data that differ each time they are read, from which no run could be found again."""
+    for source in _sources(task):
+        first, second = _Digest(), _Digest()
+        _add_data(first, source)
+        _add_data(second, source)
+        if first.hexdigest() != second.hexdigest():
+            raise ContractError(
+                f"{source.name} must give the same values each time that it is read, but read twice it gave others: "
+                f"draw random numbers from the global generators of torch, NumPy or random, which isoflop seeds for "
+                f"each example, or from one made anew of the index (or of the seed that a callable gets), and start "
+                f"each iteration anew. With Task(fingerprint='a name of your own') it is taken as it is, but then no "
+                f"run can be repeated, one that goes on after a stop sees other data, each run is measured on other "
+                f"held-out values, and a change of model, loss or data goes unnoticed."
+            )
 
 
 def _sampled(source: Source) -> Iterator[Any]:
@@ -76,6 +141,8 @@ class _Digest:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._seen: dict[int, Any] = {}  # id -> object, kept alive so that no id is used twice
+        self.marks: dict[str, str] = {}
+        """What the hash was after each named value: tells which one differs from another hash."""
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -109,6 +176,8 @@ class _Digest:
             self._all("sequence", value)
         elif isinstance(value, ModuleType | BuiltinFunctionType):
             self._text("library", getattr(value, "__name__", ""))
+        elif isinstance(value, logging.Logger | logging.LoggerAdapter):  # leads to all loggers of the process
+            self._text("logger")
         else:
             self._object(value)
 
@@ -125,7 +194,10 @@ class _Digest:
             return
         self._code(function)
         self._all("defaults", (function.__defaults__, function.__kwdefaults__))
-        for cell in function.__closure__ or ():
+        written = _named(function.__code__, _WRITES_CELL)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            if name in written:
+                continue
             try:
                 self.add(cell.cell_contents)
             except ValueError:  # a name that is not bound yet
@@ -133,6 +205,7 @@ class _Digest:
         for name, value in _referred(function):
             self._text("global", name)
             self.add(value)
+            self._mark(name)
 
     def _code(self, function: FunctionType) -> None:
         source = None if function.__name__ == "<lambda>" else _source(function)
@@ -155,14 +228,16 @@ class _Digest:
             return
         self._text("class", _source(cls) or cls.__qualname__)
         self._all("bases", cls.__bases__)
-        for name, member in sorted(vars(cls).items()):
-            function = _plain_function(member)
+        members = [(name, _plain_function(member), member) for name, member in sorted(vars(cls).items())]
+        written = {name for _, function, _ in members if function for name in _stored_attributes(function.__code__)}
+        for name, function, member in members:
             if function is not None:
                 self._text("member", name)
                 self.add(function)
-            elif not name.startswith("__"):
+            elif not name.startswith("__") and name not in written:  # what methods write is state, such as a counter
                 self._text("attribute", name)
                 self.add(member)
+                self._mark(f"{cls.__name__}.{name}")
 
     def _array(self, value: Any) -> None:
         array = value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else np.ascontiguousarray(value)
@@ -181,6 +256,9 @@ class _Digest:
         self._text(kind, str(len(items)))
         for item in items:
             self.add(item)
+
+    def _mark(self, name: str) -> None:
+        self.marks.setdefault(name, self.hexdigest())
 
     def _text(self, *parts: str) -> None:
         for part in parts:
@@ -203,29 +281,63 @@ def _plain_function(member: Any) -> FunctionType | None:
 
 
 def _referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Globals that a function's code names, and what it names inside modules of the user's own."""
-    names = sorted(_names(function.__code__))
+    """Globals that a function's code reads, and what it names inside modules of the user's own.
+
+    A name that the code writes too is state, such as a counter, and no setting.
+    """
+    code, space = function.__code__, function.__globals__
+    names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
+    inside = sorted(_named(code, _READS_ATTRIBUTE)) if any(map(_is_own_module, map(space.get, names))) else []
     for name in names:
-        value = function.__globals__.get(name)
-        if isinstance(value, ModuleType):
-            if not _is_library(value.__name__):
-                yield from ((f"{name}.{inner}", vars(value)[inner]) for inner in names if inner in vars(value))
-        elif name in function.__globals__:
+        value = space.get(name)
+        if _is_own_module(value):
+            yield from ((f"{name}.{inner}", vars(value)[inner]) for inner in inside if inner in vars(value))
+        elif name in space and not isinstance(value, ModuleType):
             yield name, value
 
 
-def _names(code: CodeType) -> set[str]:
-    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*inner)
+def _is_own_module(value: Any) -> bool:
+    return isinstance(value, ModuleType) and not _is_library(value.__name__)
 
 
-_INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_WRITES_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+
+
+def _stored_attributes(code: CodeType) -> set[str]:
+    return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
+
+
+def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
+    """Names that some operations of a code, and of the functions inside it, have as their argument.
+
+    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
+    """
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    inner = (_named(constant, operations) for constant in code.co_consts if isinstance(constant, CodeType))
+    return own.union(*inner)
+
+
+# Resolved, as files are: an environment is often reached through a link.
+_INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_SITES = {"site-packages", "dist-packages"}
+_ALWAYS = {"isoflop", "torch", "numpy"}
+"""Libraries wherever they lie, in a clone that is being worked on too."""
 
 
 def _is_library(module_name: str | None) -> bool:
     """True for modules of the interpreter, of installed packages, and isoflop's own."""
     root = (module_name or "").partition(".")[0]
-    if root in sys.stdlib_module_names or root in sys.builtin_module_names or root == "isoflop":
+    if root in _ALWAYS or root in sys.stdlib_module_names or root in sys.builtin_module_names:
         return root != "__main__"
-    file = getattr(sys.modules.get(root), "__file__", None)
-    return file is not None and str(Path(file).resolve()).startswith(_INSTALLED)
+    return _lies_among_libraries(getattr(sys.modules.get(root), "__file__", None))
+
+
+@lru_cache(maxsize=4096)
+def _lies_among_libraries(file: str | None) -> bool:
+    if file is None:
+        return False
+    folders = Path(file).resolve().parents
+    return any(folder.name in _SITES or folder in _INSTALLED for folder in folders)

@@ -45,7 +45,7 @@ def forward(task: Task, model: nn.Module, batch: Any) -> Any:
 def loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
     """The scalar loss of a batch's outputs."""
     if task.loss is None:
-        return _scalar(_own_loss(outputs), "the loss that the model returns")
+        return _scalar(_own_loss(outputs, batch), "the loss that the model returns")
     return _scalar(task.loss(outputs, _pair(batch)[1]), "loss(outputs, targets)")
 
 
@@ -74,16 +74,25 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     raise ContractError(f"A batch must be (inputs, targets), but got {shape}; for other batches give Task(step=...).")
 
 
-def _own_loss(outputs: Any) -> Any:
-    """The loss inside a model's outputs: the tensor itself, `.loss`, ["loss"], or the first of a tuple."""
+def _own_loss(outputs: Any, batch: Any) -> Any:
+    """The loss inside a model's outputs: the tensor itself, `.loss`, ["loss"], or the first of a tuple.
+
+    Raises ContractError where there is none.
+    """
     if isinstance(outputs, torch.Tensor):
         return outputs
-    if isinstance(outputs, Mapping) and "loss" in outputs:
-        return outputs["loss"]
-    if hasattr(outputs, "loss"):
-        return outputs.loss
     if isinstance(outputs, tuple) and outputs and isinstance(outputs[0], torch.Tensor):
         return outputs[0]
+    held = isinstance(outputs, Mapping) and "loss" in outputs
+    loss = outputs["loss"] if held else getattr(outputs, "loss", None)
+    if loss is not None:
+        return loss
+    names = f"hold no labels, only {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else "have targets"
+    if held or hasattr(outputs, "loss"):
+        raise ContractError(
+            f"With loss=None the model must return its own loss, but it returned none, and the batches {names}; add "
+            f"labels= to the examples, or pass loss=."
+        )
     raise ContractError(
         f"With loss=None the model must return its own loss (a scalar, or outputs with .loss), "
         f"but it returned {type(outputs).__name__}; pass loss=."

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import are_seeds
 from isoflop.fitting.validity import invalid
-from isoflop.runs import Run
+from isoflop.runs import Run, tasks_of, tasks_text
 
 __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 
@@ -18,6 +21,10 @@ Keep = Literal["sound", "all"]
 
 SAME_BUDGET = 1.5
 """Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
+
+
+RISING = 0.5
+"""Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,13 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
 
     keep: "sound" sets completed runs aside that look badly trained; "all" does not.
 
-    Raises DataError where a value is impossible, or all runs have one budget.
+    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
+    them have one budget.
     """
     if keep not in get_args(Keep):
         raise DataError(f"keep must be {' or '.join(map(repr, get_args(Keep)))}, but got {keep!r}.")
     given = _as_runs(runs)
+    _refuse_several_tasks(given)
     doubted = invalid(given) if keep == "sound" else {}
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
     kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
@@ -67,6 +76,7 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
         first.setdefault(_content(run), run)
     unique = [*first.values()]
     _refuse_one_budget(unique)
+    _refuse_rising(unique)
     aside = tuple(SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason)
     points = Points.of(unique)
     return Screened(points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique))]))
@@ -88,6 +98,15 @@ def _as_runs(runs: Iterable[Run]) -> list[Run]:
     if not given:
         raise DataError("fit needs at least 6 runs, but got none.")
     return given
+
+
+def _refuse_several_tasks(runs: Sequence[Run]) -> None:
+    tasks = tasks_of(runs)
+    if len(tasks) > 1:
+        raise DataError(
+            f"fit needs runs of one task, as no law holds for several, but got {tasks_text(tasks)}; take those of one "
+            f"with read_runs(store, fingerprint=isoflop.fingerprint(task)), or with --task on the command line."
+        )
 
 
 def _reason(run: Run) -> str:
@@ -122,6 +141,24 @@ def _refuse_one_budget(runs: Sequence[Run]) -> None:
             f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(runs)} runs "
             f"have one budget ({text.flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
         )
+
+
+def _refuse_rising(runs: Sequence[Run]) -> None:
+    """Raise DataError for a measure that is higher for better models, such as an accuracy."""
+    flops, losses = _ranks([run.flops for run in runs]), _ranks([run.loss for run in runs])
+    spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
+    rank = float((flops * losses).sum()) / spread if spread else 0.0
+    if rank > RISING:
+        raise DataError(
+            f"fit needs a loss, which falls with compute, but that of these {len(runs)} runs rises (rank correlation "
+            f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
+        )
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks of values, equal ones alike, about their mean."""
+    ranks: NDArray[np.float64] = np.unique(values, return_inverse=True)[1].astype(float)
+    return np.asarray(ranks - ranks.mean())
 
 
 def _content(run: Run) -> tuple[object, ...]:

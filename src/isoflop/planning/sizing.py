@@ -17,15 +17,14 @@ from torch import nn
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.loss import batch_loss, count_tokens, forward, loss_of
-from isoflop.contract.model import build, check_size_param, count_params, param_counts
-from isoflop.errors import ContractError, IsoflopError, PlanError
+from isoflop.contract.model import build, count_params, param_counts
+from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.flops import count_step
 from isoflop.planning.search import largest_below
 from isoflop.task import Task
 
 __all__ = [
     "SizeCount",
-    "check_task",
     "count_or_reason",
     "count_size",
     "num_params_at",
@@ -33,14 +32,12 @@ __all__ = [
     "sizes_between",
     "sizes_near",
     "smallest_size",
+    "tokens_of_batch",
     "try_count",
 ]
 
 MAX_CPU_PARAMS = 50e6
 """Models above this are not built on the CPU just to be counted."""
-
-MAX_CHECKED_FLOPS = 5e10
-"""Of a step that is made on the CPU only to see that it works: a few seconds."""
 
 NUM_EXAMPLES = 2
 """Examples of the batch that is counted: batch normalisation needs two."""
@@ -114,7 +111,7 @@ def _count_on(task: Task, size: Any, device: str, *, assume_values: bool = False
     counted = SizeCount(
         size=size,
         num_params=count_params(task, model),
-        flops_per_token=cost.flops / _tokens_of(task),
+        flops_per_token=cost.flops / tokens_of_batch(task),
         params=param_counts(model),
         activation_bytes=cost.activation_bytes / NUM_EXAMPLES if device == "meta" else None,
     )
@@ -143,7 +140,7 @@ def _loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
     except Exception as error:
         raise ContractError(
             f"loss must take the model's outputs and the batch's targets, but it raised {type(error).__name__}: "
-            f"{_first_line(error)}."
+            f"{first_line(error)}."
         ) from error
 
 
@@ -195,29 +192,14 @@ def _counting_batch(task: Task) -> Any:
 
 
 @_cached
-def _tokens_of(task: Task) -> int:
+def tokens_of_batch(task: Task) -> int:
+    """Loss targets of the batch that is counted. Raises ContractError where it has none."""
     num_tokens = count_tokens(task, _counting_batch(task))
     if num_tokens <= 0:
         raise ContractError(
             "A batch must have at least one loss target, but the first examples of train_data have none."
         )
     return num_tokens
-
-
-def check_task(task: Task) -> None:
-    """Raise ContractError where the task cannot be trained: a real example of both data through the smallest size."""
-    check_size_param(task)
-    open_data(task.val_data, "val_data")
-    size = smallest_size(task)
-    # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
-    device = "cpu" if count_size(task, size).flops_per_token * _tokens_of(task) <= MAX_CHECKED_FLOPS else "meta"
-    model = build(task, size, device).eval()  # one example is no batch to normalise over
-    for name, data in (("train_data", task.train_data), ("val_data", task.val_data)):
-        batch = to_device(first_batch(open_data(data, name), 1), device)
-        with torch.set_grad_enabled(task.step is not None):  # a step of the user's may need gradients
-            loss = batch_loss(task, model, batch)
-        if device == "cpu" and not torch.isfinite(loss):
-            raise ContractError(f"The loss of an untrained model must be finite, but on {name} it is {loss.item()}.")
 
 
 # -- which sizes build ---------------------------------------------------------------------------------------------
@@ -364,7 +346,7 @@ def count_or_reason(task: Task, size: Any) -> SizeCount | str:
     except IsoflopError:
         raise
     except Exception as error:  # any error of the user's class at this size means: not a size
-        return f"{type(error).__name__}: {_first_line(error) or 'no reason'}"
+        return f"{type(error).__name__}: {first_line(error) or 'no reason'}"
 
 
 def _builds(task: Task, size: Any) -> bool:
@@ -384,9 +366,5 @@ def _no_size_message(task: Task) -> str:
         count_size(task, 64)
         reason = "no step between sizes works throughout (for example, only powers of two do)"
     except Exception as error:
-        reason = f"at size 64 it raises {type(error).__name__}: {_first_line(error)}"
+        reason = f"at size 64 it raises {type(error).__name__}: {first_line(error)}"
     return f"No size of {task.size_param!r} was found that builds and takes a batch: {reason}; give Task(sizes=[...])."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.contract.fingerprint import check_unchanged, fingerprint, named_values
 from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
@@ -29,10 +29,11 @@ from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.places import Ladder
-from isoflop.planning.sizing import check_task, count_size
+from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
+from isoflop.planning.trial import check_task
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
@@ -159,7 +160,10 @@ def plan(
     _check(question, design)
     runs = _made(runs)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+        before = named_values(task)
         check_task(task)
+        check_unchanged(task, before)
+        runs, apart = _of_task(runs, fingerprint(task))
         if question.budgets is not None:
             if question.target is not None and not allow_far:
                 require_near(question.target, max([*question.budgets, *(run.flops for run in runs)]))
@@ -167,7 +171,7 @@ def plan(
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
-    told = (*question.notes, *(() if named is None else named.notes), *sweep.notes, *_small_notes(sweep.specs))
+    told = (*question.notes, *(() if named is None else named.notes), *apart, *sweep.notes, *_small_notes(sweep.specs))
     return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
 
 
@@ -207,6 +211,13 @@ def _made(runs: Iterable[Run]) -> list[Run]:
             f"isoflop.read_runs(...)."
         )
     return made
+
+
+def _of_task(runs: list[Run], mark: str) -> tuple[list[Run], tuple[str, ...]]:
+    """The runs of a task and of tables, and a note of those of other tasks: these show nothing of its optimum."""
+    own = [run for run in runs if run.spec.fingerprint in ("", mark)]
+    others = len(runs) - len(own)
+    return own, (f"{others} of the runs so far are of another task and are left out.",) if others else ()
 
 
 def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room) -> Sweep:

@@ -53,7 +53,7 @@ def _mean_tokens(task: Task, source: Source) -> float:
             length = source.num_examples or 1
             chosen = np.random.default_rng(0).choice(length, min(length, NUM_SAMPLED_EXAMPLES), replace=False)
             examples = [source.data[index] for index in chosen.tolist()]
-        counts = [count_tokens(task, source.collate([example])) for example in examples]
+        counts = [count_tokens(task, source.batch_of([example])) for example in examples]
     return sum(counts) / max(1, len(counts))
 
 

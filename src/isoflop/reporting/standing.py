@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from isoflop.runs import RunSpec
+from isoflop.runs import RunSpec, tasks_of, tasks_text
 from isoflop.storage.standing import Standing
 from isoflop.text import count, flops
 
@@ -14,7 +14,15 @@ def standing_text(stages: Sequence[Standing]) -> str:
     """A line per stage, then each run that failed or is being trained, and how many wait at each budget."""
     if not stages:
         return "The store is empty: nothing was planned or trained there."
-    return "\n\n".join(_stage_text(stage) for stage in stages)
+    return "\n\n".join([*(_stage_text(stage) for stage in stages), *_several_tasks(stages)])
+
+
+def _several_tasks(stages: Sequence[Standing]) -> list[str]:
+    """That the store's runs are of several tasks, where they are."""
+    tasks = tasks_of({run.id: run for stage in stages for run in (*stage.ended, *stage.failed)}.values())
+    if len(tasks) < 2:
+        return []
+    return [f"The runs are of {len(tasks)} tasks ({tasks_text(tasks)}); --task names the one that is to be fitted."]
 
 
 def _stage_text(stage: Standing) -> str:

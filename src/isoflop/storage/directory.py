@@ -61,9 +61,12 @@ class DirectoryStore:
             write_text(path, dump_spec(spec))
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
-        text = json.dumps({"schema": SCHEMA, **facts}, indent=1, default=str) + "\n"
         path = self.path / "task.json"
-        if not (path.exists() and path.read_text() == text):
+        before = _text(str(path))
+        known = [] if before is None else json.loads(before)["tasks"]
+        others = [task for task in known if task.get("fingerprint") != facts.get("fingerprint")]
+        text = json.dumps({"schema": SCHEMA, "tasks": [*others, facts]}, indent=1, default=str) + "\n"
+        if before != text:
             write_text(path, text)
 
     def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:

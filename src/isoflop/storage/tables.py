@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoflop.errors import DataError
-from isoflop.runs import Run, RunSpec, SizeValue, Status
+from isoflop.runs import Run, RunSpec, SizeValue, Status, tasks_of, tasks_text
 from isoflop.storage.columns import Column, find_columns, find_metrics
 from isoflop.storage.counts import completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
@@ -44,7 +44,10 @@ class Readings:
 
 
 def read_runs(
-    source: str | os.PathLike[str] | Store | Sequence[Run] | Any, *, columns: Mapping[str, str] | None = None
+    source: str | os.PathLike[str] | Store | Sequence[Run] | Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    fingerprint: str | None = None,
 ) -> list[Run]:
     """The runs of a store's folder, a CSV, TSV or parquet file, or a pandas DataFrame; one row is one run.
 
@@ -58,9 +61,21 @@ def read_runs(
     finite number becomes NaN, and a row with words where a number belongs is a run that failed. Other names in
     `columns`, as in `{"accuracy": "eval/acc"}`, become `Run.metrics`.
 
-    Raises DataError where the table cannot be read without guessing, StoreError where there is no such file.
+    fingerprint: of the task whose runs are wanted, `isoflop.fingerprint(task)`, from a store that has those of several.
+
+    Raises DataError where the table cannot be read without guessing or no run is of that task, StoreError where there
+    is no such file.
     """
-    return read_table(source, columns=columns).runs
+    runs = read_table(source, columns=columns).runs
+    return runs if fingerprint is None else _of_task(runs, fingerprint)
+
+
+def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
+    own = [run for run in runs if run.spec.fingerprint == fingerprint]
+    if not own:
+        others = tasks_text(tasks_of(runs)) or "no runs with a fingerprint"
+        raise DataError(f"There must be runs of the task {fingerprint}, but there are {others}; train it first.")
+    return own
 
 
 def read_table(

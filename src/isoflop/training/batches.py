@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -143,7 +143,7 @@ def _gather_seeded(source: Source, seed: int, epochs: NDArray[Any], indices: NDA
         reseed(seed, index, epoch)
         examples.append(source.data[index])
     reseed(seed, *indices.tolist())  # a collate function may draw too
-    return source.collate(examples)
+    return source.batch_of(examples)
 
 
 def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
@@ -151,6 +151,7 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
     num_passes = 0
     while True:
         num_items = 0
+        reseed(seed, num_passes)  # some draw their order when they are started
         items = source.iterate(int(mix(seed, num_passes) % 2**31))
         while True:
             reseed(seed, num_passes, num_items)
@@ -172,7 +173,7 @@ def _grouped(source: Source, items: Iterator[Any], batch: int, share: tuple[int,
     first, last = _bounds(batch, share)
     while True:
         own = list(islice(items, batch))[first:last]
-        yield source.collate(own) if own else None
+        yield source.batch_of(own) if own else None
 
 
 def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Iterator[Any]:
@@ -183,7 +184,8 @@ def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Ite
     if source.kind == "batches":
         return _batches_of(source, num_examples)
     batch = max(1, -(-num_examples // num_batches))
-    examples = _spread(source, num_examples) if source.kind == "examples" else islice(source.iterate(0), num_examples)
+    streamed = source.kind != "examples"
+    examples = islice(_reseeded(source), num_examples) if streamed else _spread(source, num_examples)
     return _collated(source, examples, batch)
 
 
@@ -195,14 +197,27 @@ def _spread(source: Source, num_examples: int) -> Iterator[Any]:
         yield source.data[index]
 
 
+def _reseeded(source: Source) -> Iterator[Any]:
+    """The items of one pass, the same for every run, whatever a run has drawn before."""
+    reseed(0)
+    items = source.iterate(0)
+    for number in count():
+        reseed(0, number)
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item
+
+
 def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[Any]:
     while group := list(islice(examples, batch)):
-        yield source.collate(group)
+        yield source.batch_of(group)
 
 
 def _batches_of(source: Source, num_examples: int) -> Iterator[Any]:
     seen = 0
-    for batch in source.iterate(0):
+    for batch in _reseeded(source):
         yield batch
         seen += num_examples_in(batch)
         if seen >= num_examples:

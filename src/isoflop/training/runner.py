@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from isoflop import __version__
 from isoflop.contract.fingerprint import fingerprint
-from isoflop.errors import IsoflopError, PlanError
+from isoflop.contract.randomness import seeded
+from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
@@ -19,6 +20,7 @@ from isoflop.training.executors.devices import check_devices, devices_of, num_de
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
+from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.sharing import records
@@ -59,7 +61,7 @@ def train(
 
     Raises PlanError for an empty sweep, one that another task planned, a pool of workers under `torchrun`, a number of
     devices that the executor cannot give, or a run whose states alone are more than a device holds; ContractError for
-    a tracker that is not there.
+    a tracker that is not there, or an optimiser that the recipe's factories do not make.
     """
     executor = executor or InProcess()
     store, ranks = open_store(store), current_ranks()
@@ -68,6 +70,7 @@ def train(
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
+        _check_optimizer(task, todo)
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with shown as display, terminated_as_exit():
@@ -130,6 +133,23 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
             f"The sweep was planned for another task: {len(strangers)} of {len(sweep.specs)} runs carry fingerprint "
             f"{strangers[0].fingerprint or 'none'}, but this task's is {mark}; plan again for this task."
         )
+
+
+def _check_optimizer(task: Task, todo: Sequence[RunSpec]) -> None:
+    """Make the optimiser of the smallest run, where the recipe's own functions do: else each run would fail at it."""
+    if task.recipe.optimizer is None and task.recipe.groups is None:
+        return
+    smallest = min(todo, key=lambda spec: spec.num_params)
+    with seeded(0):
+        model = new_model(task, smallest.size)
+        try:
+            make_optimizer(task, smallest, model)
+        except Exception as error:
+            raise ContractError(
+                f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) and groups one "
+                f"called as groups(model, lr, weight_decay), but they raised {type(error).__name__}: "
+                f"{first_line(error)}; wrap others, as in lambda groups, lr, betas: torch.optim.SGD(groups, lr=lr)."
+            ) from error
 
 
 def _facts(task: Task, sweep: Sweep) -> dict[str, Any]:
