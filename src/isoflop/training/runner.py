@@ -27,6 +27,9 @@ from isoflop.training.work import Work
 
 __all__ = ["Executor", "open_store", "train"]
 
+_TRAINED_BY = ("batch", "tokens_per_example", "lr", "beta1", "beta2", "weight_decay", "warmup", "schedule")
+"""What a spec must say to be trained."""
+
 
 def train(
     task: Task,
@@ -123,6 +126,9 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
             f"Under torchrun all {ranks.num_ranks} processes train each run together, so the executor must be "
             f"InProcess(), but got {type(executor).__name__}; start the program without torchrun to use that one."
         )
+    for spec in sweep.specs:
+        for setting in _TRAINED_BY:
+            spec.given(setting)
     mark = fingerprint(task)
     strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
     if strangers:
