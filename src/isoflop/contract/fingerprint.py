@@ -41,7 +41,15 @@ def fingerprint(task: Task) -> str:
     if task.fingerprint is not None:
         return task.fingerprint
     digest = _Digest()
-    for part in (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.count_tokens):
+    for part in (
+        task.model,
+        task.size_param,
+        task.model_kwargs,
+        task.loss,
+        task.step,
+        task.val_loss,
+        task.count_tokens,
+    ):
         digest.add(part)
     for setting in task.recipe.unspelled():
         digest.add(setting)

@@ -20,6 +20,7 @@ from isoflop.contract.loss import batch_loss, count_tokens, forward, loss_of
 from isoflop.contract.model import build, check_size_param, count_params, param_counts
 from isoflop.errors import ContractError, IsoflopError, PlanError
 from isoflop.planning.flops import count_step
+from isoflop.planning.means import check_means
 from isoflop.planning.search import largest_below
 from isoflop.task import Task
 
@@ -212,12 +213,17 @@ def check_task(task: Task) -> None:
     # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
     device = "cpu" if count_size(task, size).flops_per_token * _tokens_of(task) <= MAX_CHECKED_FLOPS else "meta"
     model = build(task, size, device).eval()  # one example is no batch to normalise over
-    for name, data in (("train_data", task.train_data), ("val_data", task.val_data)):
-        batch = to_device(first_batch(open_data(data, name), 1), device)
-        with torch.set_grad_enabled(task.step is not None):  # a step of the user's may need gradients
+    with torch.set_grad_enabled(task.step is not None):  # a step of the user's may need gradients
+        for name, data in (("train_data", task.train_data), ("val_data", task.val_data)):
+            batch = to_device(first_batch(open_data(data, name), 1), device)
             loss = batch_loss(task, model, batch)
-        if device == "cpu" and not torch.isfinite(loss):
-            raise ContractError(f"The loss of an untrained model must be finite, but on {name} it is {loss.item()}.")
+            if device == "cpu" and not torch.isfinite(loss):
+                raise ContractError(
+                    f"The loss of an untrained model must be finite, but on {name} it is {loss.item()}."
+                )
+        if device == "cpu":
+            example_flops = count_size(task, size).flops_per_token * _tokens_of(task) / NUM_EXAMPLES
+            check_means(task, model, example_flops, MAX_CHECKED_FLOPS)
 
 
 # -- which sizes build ---------------------------------------------------------------------------------------------

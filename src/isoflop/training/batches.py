@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -175,24 +175,35 @@ def _grouped(source: Source, items: Iterator[Any], batch: int, share: tuple[int,
         yield source.collate(own) if own else None
 
 
-def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Iterator[Any]:
+def held_out_batches(source: Source, num_examples: int, num_batches: int, key: int) -> Iterator[Any]:
     """A fixed held-out set in about `num_batches` batches: examples spread evenly, or the first of a stream.
 
-    Every run sees the same ones; none is repeated or padded.
+    Every run sees the same ones; none is repeated or padded. key: of what the data draw at random themselves.
     """
     if source.kind == "batches":
-        return _batches_of(source, num_examples)
+        return _batches_of(source, num_examples, key)
     batch = max(1, -(-num_examples // num_batches))
-    examples = _spread(source, num_examples) if source.kind == "examples" else islice(source.iterate(0), num_examples)
-    return _collated(source, examples, batch)
+    if source.kind == "examples":
+        return _collated(source, _spread(source, num_examples, key), batch)
+    return _collated(source, islice(_reseeded(source.iterate(0), key), num_examples), batch)
 
 
-def _spread(source: Source, num_examples: int) -> Iterator[Any]:
+def _spread(source: Source, num_examples: int, key: int) -> Iterator[Any]:
     total = source.num_examples or 0
     chosen: Sequence[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     for index in chosen:
-        reseed(0, index)
+        reseed(key, index)
         yield source.data[index]
+
+
+def _reseeded(items: Iterator[Any], key: int) -> Iterator[Any]:
+    """The items, each with random numbers of its own place."""
+    for place in count():
+        reseed(key, place)
+        try:
+            yield next(items)
+        except StopIteration:
+            return
 
 
 def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[Any]:
@@ -200,9 +211,9 @@ def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[A
         yield source.collate(group)
 
 
-def _batches_of(source: Source, num_examples: int) -> Iterator[Any]:
+def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[Any]:
     seen = 0
-    for batch in source.iterate(0):
+    for batch in _reseeded(source.iterate(0), key):
         yield batch
         seen += num_examples_in(batch)
         if seen >= num_examples:
