@@ -1,7 +1,7 @@
 """What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ class Source:
     kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches" (callable seed ->
     iterable of batches).
     num_examples: length; None where it is unknown.
+    batch_size: of the user's own loader, which the recipe's takes the place of; None where there is none.
     """
 
     kind: Literal["examples", "stream", "batches"]
@@ -29,6 +30,7 @@ class Source:
     collate: Callable[[list[Any]], Any]
     num_examples: int | None
     name: str
+    batch_size: int | None = None
 
     def gather(self, indices: Sequence[int]) -> Any:
         """The batch of the examples at these indices; only for kind "examples"."""
@@ -57,7 +59,7 @@ def open_data(data: Any, name: str) -> Source:
         return data
     if isinstance(data, DataLoader):
         _check_loader(data, name)
-        return _open(data.dataset, data.collate_fn, name)
+        return replace(_open(data.dataset, data.collate_fn, name), batch_size=data.batch_size)
     return _open(data, default_collate, name)
 
 
