@@ -63,10 +63,11 @@ def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
     if own is None or not batches or batches == [own]:
         return []
     planned = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
-    per_example = specs[0].tokens_per_example or 1
+    tokens = own * (specs[0].tokens_per_example or 1)
+    kept = f"batch_tokens={tokens:g}" + (f", min_batch={own}" if own < task.recipe.min_batch else "")
     return [
         f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per step; "
-        f"Recipe(batch_tokens={own * per_example:g}) keeps it."
+        f"Recipe({kept}) keeps it."
     ]
 
 
