@@ -1,8 +1,8 @@
 """isoflop plan | train | fit | predict | report: the five verbs on the command line, and the commands beside them.
 
 Exit codes: 0 done; 1 a fault of isoflop, with its traceback; 2 a question that cannot be answered, a task that cannot
-be made or a wrong option, in one sentence on stderr; 75 stopped by SIGTERM with everything saved; 130 stopped with
-Ctrl-C.
+be made or a wrong option, in one sentence on stderr; 3 trained, but some runs failed; 75 stopped by SIGTERM with
+everything saved; 130 stopped with Ctrl-C.
 """
 
 # What a command needs is imported inside it: `isoflop --help` must answer at once, `isoflop fit` needs no torch, and
@@ -54,10 +54,13 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+SOME_FAILED = 3
+"""Exit code of a sweep that was trained, but for runs that failed."""
+
 app = typer.Typer(
     help="How big a model and how much data for a compute budget: plan, train, fit, predict, report.",
-    epilog="Exit codes: 0 done, 1 a fault, 2 a question that cannot be answered or a wrong option, 75 "
-    "stopped by SIGTERM with everything saved, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 done, 1 a fault, 2 a question that cannot be answered or a wrong option, 3 trained but "
+    "some runs failed, 75 stopped by SIGTERM with everything saved, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -141,6 +144,8 @@ def train(
     if not as_json:
         typer.echo(with_options("\n".join(found.notes)))
     typer.echo(to_json([run_values(run) for run in runs]) if as_json else to_text(runs_table(runs)))
+    if any(run.status == "failed" for run in runs):
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

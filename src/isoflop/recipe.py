@@ -1,7 +1,9 @@
 """Recipe: how every run of a sweep is trained, with its rules for learning rate, batch and decay."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from isoflop.errors import ContractError
@@ -14,6 +16,9 @@ Groups = Callable[[Any, float, float], list[dict[str, Any]]]
 """(model, lr, weight_decay) -> parameter groups for a torch optimiser; each group's "lr" is its own peak."""
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
+
+LARGEST_EMA = 0.5
+"""Share of the run: beyond it weights from the start count, and a larger number is more likely a decay per step."""
 
 
 def default_lr(num_params: float, num_tokens: float) -> float:
@@ -115,7 +120,9 @@ class Recipe:
     precision: Precision = "auto"
     """auto: bf16 on GPUs that have it, fp32 elsewhere."""
     ema: float | None = None
-    """Decay per step of an exponential moving average of the weights, which is then what is evaluated; None for off."""
+    """Share of the run over which an exponential moving average of the weights looks back, such as 0.05; the average is
+    then what is evaluated. None for off. A decay per step of d looks back over 1 / (1 - d) steps: a share makes short
+    and long runs comparable, and the initial weights take no part."""
     optimizer: Callable[..., Any] | None = None
     groups: Groups | None = None
     """Parameter groups with rates of their own; None for one rate, with biases and gains not decayed."""
@@ -125,32 +132,35 @@ class Recipe:
     """torch.compile the model: faster on a GPU after a minute, seldom worth it on a CPU."""
     eval_tokens: int = 2**18
     """Held-out tokens that the final loss is averaged over (all of `val_data` if it has fewer)."""
+    eval_passes: int = 1
+    """Times that they are passed over. For losses that draw random numbers, such as noise levels or masks: every pass
+    draws others, every run and every evaluation the same, and more passes make the loss's error smaller."""
     seeds: tuple[int, ...] = (0,)
     """Each planned cell is trained once per seed."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs is None or self.epochs > 0, "epochs must be above 0 or None", self.epochs)
-        _require(self.min_batch >= 1, "min_batch must be at least 1", self.min_batch)
-        _require(0 <= self.beta1 < 1, "beta1 must lie from 0 to below 1", self.beta1)
-        _require(callable(self.warmup) or 0 <= self.warmup < 1, "warmup must be a share below 1", self.warmup)
-        _require(0 < self.cooldown <= 1, "cooldown must be a share above 0", self.cooldown)
-        _require(self.schedule in get_args(Schedule), f"schedule must be one of {get_args(Schedule)}", self.schedule)
+        for name, (must, holds) in _RANGES.items():
+            value = getattr(self, name)
+            if (name in _RULES and callable(value)) or ("None" in must and value is None):
+                continue
+            _require(_is_number(value) and holds(value), f"{name} must be {must}", value)
+        for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            value = getattr(self, name)
+            _require(value in known, f"{name} must be one of {known}", value)
         _require(
             not self.branches or self.schedule == "wsd",
             'branches are cooldowns off a constant rate and need schedule="wsd"',
             self.schedule,
         )
-        known = get_args(Precision)
-        _require(self.precision in known, f"precision must be one of {known}", self.precision)
-        _require(self.clip is None or self.clip > 0, "clip must be above 0 or None", self.clip)
-        _require(self.ema is None or 0 < self.ema < 1, "ema must lie between 0 and 1, or be None", self.ema)
         _require(
-            self.decay_timescale is None or self.decay_timescale > 0,
-            "decay_timescale must be above 0 or None",
-            self.decay_timescale,
+            not self.branches or self.ema is None,
+            "branches share a trunk, and each run's ema is over a share of its own steps, so one of them must be off",
+            self.ema,
         )
-        _require(self.eval_tokens >= 1, "eval_tokens must be at least 1", self.eval_tokens)
+        _require(isinstance(self.seeds, tuple | list), "seeds must be a tuple of whole numbers", self.seeds)
+        object.__setattr__(self, "seeds", tuple(self.seeds))  # of a list too
         _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)
+        _require(all(isinstance(seed, Integral) for seed in self.seeds), "seeds must be whole numbers", self.seeds)
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ", self.seeds)
 
     @classmethod
@@ -195,12 +205,13 @@ class Recipe:
         return _above_zero("batch_tokens", self.batch_tokens, num_params, num_tokens)
 
     def settings(self, num_params: float, num_tokens: float, step_tokens: float) -> Mapping[str, Any]:
-        """The fields of a run's spec that this recipe decides, rules resolved.
+        """The fields of a run's spec that this recipe decides, rules resolved and all numbers floats: ids compare them.
 
         step_tokens: tokens of one optimiser step, after rounding to whole examples.
         """
         lr = self.peak_lr(num_params, num_tokens)
         decay = _resolved(self.weight_decay, num_params, num_tokens)
+        _require(0 <= decay < math.inf, "weight_decay must give a number of 0 or more", decay)
         if self.decay_timescale is not None:
             decay = step_tokens / (lr * self.decay_timescale * num_tokens)
         warmup = _resolved(self.warmup, num_params, num_tokens)
@@ -209,21 +220,48 @@ class Recipe:
         _require(0 <= beta2 < 1, "beta2 must give a number from 0 to below 1", beta2)
         return {
             "lr": lr,
-            "beta1": self.beta1,
+            "beta1": float(self.beta1),
             "beta2": float(beta2),
             "weight_decay": decay,
             "warmup": warmup,
             "schedule": self.schedule,
-            "cooldown": self.cooldown if self.schedule == "wsd" else None,
-            "clip": self.clip,
+            "cooldown": float(self.cooldown) if self.schedule == "wsd" else None,
+            "clip": None if self.clip is None else float(self.clip),
             "precision": self.precision,
-            "ema": self.ema,
+            "ema": None if self.ema is None else float(self.ema),
         }
 
     def unspelled(self) -> tuple[Any, ...]:
         """What decides a result but stands in no spec: it takes part in the task's fingerprint."""
         by_width = () if self.mup_base is None else ("mup", self.mup_base)
-        return (self.optimizer, self.groups, self.eval_tokens, *by_width)
+        return (self.optimizer, self.groups, int(self.eval_tokens), int(self.eval_passes), *by_width)
+
+
+_RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "epochs": ("above 0 or None", lambda value: value > 0),
+    "lr": ("a number above 0, or a rule", lambda value: value > 0),
+    "batch_tokens": ("a number above 0, or a rule", lambda value: value > 0),
+    "min_batch": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+    "beta1": ("from 0 to below 1", lambda value: 0 <= value < 1),
+    "beta2": ("from 0 to below 1, or a rule", lambda value: 0 <= value < 1),
+    "weight_decay": ("0 or more, or a rule", lambda value: value >= 0),
+    "decay_timescale": ("above 0 or None", lambda value: value > 0),
+    "warmup": ("a share from 0 to below 1, or a rule", lambda value: 0 <= value < 1),
+    "cooldown": ("a share above 0 and up to 1", lambda value: 0 < value <= 1),
+    "clip": ("above 0 or None", lambda value: value > 0),
+    "ema": (
+        f"a share of the run above 0 and up to {LARGEST_EMA}, such as 0.05, or None (it is no decay per step)",
+        lambda value: 0 < value <= LARGEST_EMA,
+    ),
+    "eval_tokens": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+    "eval_passes": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+}
+"""By field: what a number must be, in words and as a test. Where a rule may stand, its numbers are tested too."""
+_RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "warmup")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _resolved(rule: float | Rule, num_params: float, num_tokens: float) -> float:
@@ -233,7 +271,7 @@ def _resolved(rule: float | Rule, num_params: float, num_tokens: float) -> float
 def _above_zero(name: str, rule: float | Rule, num_params: float, num_tokens: float) -> float:
     value = rule(num_params, num_tokens) if callable(rule) else rule
     where = f" at {num_params:.3g} params and {num_tokens:.3g} tokens" if callable(rule) else ""
-    _require(isinstance(value, int | float) and value > 0, f"{name} must give a number above 0{where}", value)
+    _require(_is_number(value) and value > 0, f"{name} must give a number above 0{where}", value)
     return float(value)
 
 

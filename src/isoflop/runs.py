@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+from isoflop.errors import PlanError
 
 __all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "tasks_of", "tasks_text"]
 
@@ -55,7 +57,7 @@ class RunSpec:
     """Largest gradient norm; None for no clipping."""
     precision: str | None = None
     ema: float | None = None
-    """Decay per step of the averaged weights that are evaluated; None for none."""
+    """Share of the run over which the weights that are evaluated are averaged; None for the last ones."""
     epochs: float | None = None
     """Passes over the training data that the tokens need; None where its length is unknown."""
     unique_tokens: float | None = None
@@ -77,6 +79,16 @@ class RunSpec:
     @property
     def flops_per_token(self) -> float:
         return self.flops / self.num_tokens
+
+    def given(self, setting: str) -> Any:
+        """A setting that a run must have to be trained. Raises PlanError where this spec leaves it open."""
+        value = getattr(self, setting)
+        if value is None:
+            raise PlanError(
+                f"A run that is to be trained must have its {setting}, but that of size {self.size!r} leaves it open; "
+                f"make runs with plan()."
+            )
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,10 @@ class Task:
     train_data, val_data: map-style or iterable `Dataset`, `DataLoader`, or a callable seed -> iterable of batches.
         Batches are `(inputs, targets)`; inputs that are a mapping are passed as keyword arguments.
     loss: `loss(outputs, targets)` -> scalar tensor, the mean over targets; None for a model that returns its own loss.
-    step: `step(model, batch)` -> scalar loss, for everything else; then `loss` is not used.
+    step: `step(model, batch)` -> scalar loss, for everything else; then `loss` is not used. In evaluation
+        `model.training` is False: leave there what is no part of the measure, such as an auxiliary term.
+    val_loss: `val_loss(outputs, targets)` -> scalar tensor, in place of the loss on held-out data, where that of
+        training is smoothed or has an auxiliary term; it is what laws are fitted to. Not with `step`.
     metrics: other held-out measures by name, each `f(outputs, targets)` -> tensor whose mean counts (a scalar, or one
         value per target); averaged over the evaluation set into `Run.metrics`. Not with `step`, which has no outputs.
     recipe: how each run is trained.
@@ -43,6 +46,7 @@ class Task:
     loss: Callable[..., Any] | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     step: Callable[..., Any] | None = None
+    val_loss: Callable[..., Any] | None = None
     metrics: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     unit: str = "token"
@@ -82,6 +86,13 @@ class Task:
             raise ContractError(
                 "Task: metrics are functions of outputs and targets, which step(model, batch) does not show; give "
                 "loss= instead of step=, or leave metrics out."
+            )
+        if self.val_loss is not None and (self.step is not None or not callable(self.val_loss)):
+            raise ContractError(
+                "Task: val_loss must be a function of outputs and targets, which step(model, batch) does not show; let "
+                "step look at model.training instead."
+                if self.step is not None
+                else f"Task: val_loss must be a function of outputs and targets, but got {self.val_loss!r}."
             )
         self._check_units()
 

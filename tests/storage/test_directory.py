@@ -112,8 +112,6 @@ def test_numbers_that_are_not_finite_are_stored_as_null():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not the JSON that isoflop writes"),
-        ("{}", "not the JSON that isoflop writes"),
         ('{"schema": 99}', "has schema 99, but this isoflop reads schema 1"),
         (dump_run(RUN).replace('"seconds"', '"secs"'), "does not have the fields of a Run"),
     ],
@@ -123,6 +121,45 @@ def test_a_record_that_cannot_be_read_says_where_and_what_to_do(tmp_path, text, 
     with pytest.raises(isoflop.StoreError, match=message) as caught:
         DirectoryStore(tmp_path).read_runs()
     assert "Remove the folder" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"schema": 1}', dump_run(RUN)[:-40], "\x00" * 50])
+def test_a_torn_record_stops_nothing_but_its_own_run(tmp_path, text):
+    store, whole = DirectoryStore(tmp_path), replace(RUN, spec=replace(SPEC, seed=9))
+    store.write_spec(SPEC)
+    store.write_run(whole)
+    write_text(tmp_path / SPEC.id / "record.json", text)
+    runs = {run.id: run for run in store.read_runs()}
+    assert runs.keys() == {SPEC.id, whole.id}
+    assert runs[whole.id].status == "completed"
+    assert runs[SPEC.id].status == "failed"
+    assert f"{SPEC.id}/record.json: A record is not" in runs[SPEC.id].error
+    assert "isoflop rerun has the run trained again" in runs[SPEC.id].error
+    store.remove_record(SPEC.id)
+    assert store.read_run(SPEC.id) is None
+
+
+def test_a_run_whose_record_and_spec_are_torn_is_one_that_was_never_trained(tmp_path):
+    store = DirectoryStore(tmp_path)
+    for name in ("spec.json", "record.json"):
+        write_text(tmp_path / SPEC.id / name, '{"schema": 1, "sp')
+    assert store.read_run(SPEC.id) is None
+    assert store.read_runs() == []
+    assert store.read_specs() == []
+    store.write_spec(SPEC)
+    assert store.read_specs() == [SPEC]
+
+
+def test_a_failed_run_keeps_its_checkpoint_and_curve_for_another_try(tmp_path):
+    store = DirectoryStore(tmp_path)
+    store.append_curve(SPEC.id, [(100.0, 2.0)])
+    store.checkpoint(SPEC.id).write_bytes(b"state")
+    store.write_run(replace(RUN, status="failed", curve=()))
+    store.remove_record(SPEC.id)
+    assert store.checkpoint(SPEC.id).exists()
+    assert store.cut_curve(SPEC.id, 1000) == [(100.0, 2.0)]
+    store.write_run(RUN)
+    assert not store.checkpoint(SPEC.id).exists()
 
 
 def test_a_store_in_a_files_place_is_refused(tmp_path):

@@ -100,7 +100,7 @@ def test_a_stream_that_ends_early_is_refused_with_the_remedy():
 
 def test_the_held_out_set_is_fixed_spread_and_never_padded():
     source = open_data(list(zip(range(1000), range(1000), strict=True)), "val_data")
-    batches = list(held_out_batches(source, 100, 9))
+    batches = list(held_out_batches(source, 100, 9, 0))
     seen = torch.cat([inputs for inputs, _ in batches]).tolist()
     assert len(seen) == len(set(seen)) == 100
     assert (min(seen), max(seen)) == (0, 999)
@@ -108,7 +108,7 @@ def test_the_held_out_set_is_fixed_spread_and_never_padded():
 
 def test_a_small_held_out_set_is_used_whole():
     source = open_data(list(zip(range(7), range(7), strict=True)), "val_data")
-    assert sum(len(inputs) for inputs, _ in held_out_batches(source, 100, 64)) == 7
+    assert sum(len(inputs) for inputs, _ in held_out_batches(source, 100, 64, 0)) == 7
 
 
 @pytest.mark.parametrize("share", [(0, 1), (1, 2), (5, 7)])

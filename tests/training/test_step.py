@@ -143,7 +143,7 @@ def test_every_schedule_trains(schedule):
 
 
 def test_averaged_weights_are_what_is_evaluated():
-    plain, averaged = mlp_task(), mlp_task(recipe=isoflop.Recipe(epochs=None, ema=0.9))
+    plain, averaged = mlp_task(), mlp_task(recipe=isoflop.Recipe(epochs=None, ema=0.05))
     one = train_model(plain, spec_of(plain), isoflop.MemoryStore())
     other = train_model(averaged, spec_of(averaged), isoflop.MemoryStore())
     assert one.curve == other.curve

@@ -23,6 +23,7 @@ class Source:
     kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches" (callable seed ->
     iterable of batches).
     num_examples: length; None where it is unknown.
+    batch_size: of the user's own loader, which the recipe's takes the place of; None where there is none.
     """
 
     kind: Literal["examples", "stream", "batches"]
@@ -32,6 +33,7 @@ class Source:
     name: str
     num_workers: int = 0
     """Processes that the user's DataLoader reads examples in; 0 for this one."""
+    batch_size: int | None = None
 
     def gather(self, indices: Sequence[int]) -> Any:
         """The batch of the examples at these indices; only for kind "examples"."""
@@ -72,7 +74,9 @@ def open_data(data: Any, name: str) -> Source:
         return data
     if isinstance(data, DataLoader):
         source = _open(data_of_loader(data, name), data.collate_fn, name)
-        return replace(source, num_workers=data.num_workers if source.kind == "examples" else 0)
+        num_workers = data.num_workers if source.kind == "examples" else 0
+        batch_size = None if source.kind == "batches" else data.batch_size
+        return replace(source, num_workers=num_workers, batch_size=batch_size)
     return _open(data, default_collate, name)
 
 

@@ -83,7 +83,8 @@ def _digest_of_task(task: Task) -> "_Digest":
 
 def _digest_of_code(task: Task) -> "_Digest":
     digest = _Digest()
-    for part in (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.count_tokens):
+    code = (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.val_loss, task.count_tokens)
+    for part in code:
         digest.add(part)
     for setting in task.recipe.unspelled():
         digest.add(setting)

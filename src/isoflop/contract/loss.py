@@ -26,12 +26,18 @@ def batch_loss(task: Task, model: nn.Module, batch: Any) -> torch.Tensor:
 
 
 def batch_measures(task: Task, model: nn.Module, batch: Any) -> tuple[float, ...]:
-    """The loss of a batch and each of the task's metrics, in the task's order."""
-    if not task.metrics:
+    """The held-out loss of a batch and each of the task's metrics, in the task's order."""
+    if task.step is not None:
         return (batch_loss(task, model, batch).item(),)
     outputs, targets = forward(task, model, batch), _targets(batch)
     metrics = (_mean(metric(outputs, targets), name) for name, metric in task.metrics.items())
-    return (loss_of(task, outputs, batch).item(), *metrics)
+    return (_held_out_loss(task, outputs, batch).item(), *metrics)
+
+
+def _held_out_loss(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
+    if task.val_loss is None:
+        return loss_of(task, outputs, batch)
+    return _scalar(task.val_loss(outputs, _targets(batch)), "val_loss(outputs, targets)")
 
 
 def forward(task: Task, model: nn.Module, batch: Any) -> Any:

@@ -10,7 +10,7 @@ from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.text import count, flops, number
 
-__all__ = ["check_data", "epoch_notes", "epochs_to_sweep"]
+__all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep"]
 
 
 def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[float | None]:
@@ -54,6 +54,21 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
         f"{count(worst.num_tokens)}, {number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
         f"bring more data, or lower the budgets."
     )
+
+
+def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
+    """That the batch size of the user's own loader is not the one that runs are trained with."""
+    own = open_data(task.train_data, "train_data").batch_size
+    batches = sorted({spec.batch for spec in specs if spec.batch is not None})
+    if own is None or not batches or batches == [own]:
+        return []
+    planned = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
+    tokens = own * (specs[0].tokens_per_example or 1)
+    kept = f"batch_tokens={tokens:g}" + (f", min_batch={own}" if own < task.recipe.min_batch else "")
+    return [
+        f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per step; "
+        f"Recipe({kept}) keeps it."
+    ]
 
 
 def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:

@@ -27,7 +27,7 @@ from isoflop.planning.grid import (
 )
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
-from isoflop.planning.passes import check_data, epoch_notes, epochs_to_sweep
+from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.places import Ladder
 from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
@@ -278,7 +278,7 @@ def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Ro
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
         specs=tuple(specs),
-        notes=(*notes, *room.notes(known), *epoch_notes(task, specs)),
+        notes=(*notes, *room.notes(known), *epoch_notes(task, specs), *batch_notes(task, specs)),
         seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
         memory_bytes=known,
         mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},

@@ -11,7 +11,8 @@ from isoflop.contract.examples import check_examples, why_not
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build, check_size_param
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
-from isoflop.planning.sizing import count_size, smallest_size, tokens_of_batch
+from isoflop.planning.means import check_means
+from isoflop.planning.sizing import NUM_EXAMPLES, count_size, smallest_size, tokens_of_batch
 from isoflop.task import Task
 
 __all__ = ["check_task"]
@@ -52,6 +53,10 @@ def _try_smallest(task: Task) -> None:
             loss = batch_loss(task, model, batch)
         if device == "cpu":
             _check_start(loss.item(), name)
+    if device == "cpu":
+        example_flops = counted.flops_per_token * tokens_of_batch(task) / NUM_EXAMPLES
+        with torch.set_grad_enabled(task.step is not None):
+            check_means(task, model, example_flops, MAX_CHECKED_FLOPS)
 
 
 def _loss_at(task: Task, size: Any, batch: Any) -> torch.Tensor:

@@ -46,6 +46,9 @@ def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> 
 def _values(task: "Task", optimum: Optimum) -> dict[str, Any]:
     spec = final_run(task, optimum)
     step_tokens = (spec.batch or 1) * (spec.tokens_per_example or 1)
+    num_steps = spec.num_tokens / step_tokens
+    # per step, as training programs take it
+    ema_decay = None if spec.ema is None else max(0.0, 1 - 1 / (spec.ema * num_steps))
     size = {"size_param": task.size_param} if isinstance(task.size_param, str) else {}
     return {
         "schema": SCHEMA,
@@ -54,7 +57,7 @@ def _values(task: "Task", optimum: Optimum) -> dict[str, Any]:
         "num_params": spec.num_params,
         "num_tokens": spec.num_tokens,
         "flops": spec.flops,
-        "steps": round(spec.num_tokens / step_tokens),
+        "steps": round(num_steps),
         "batch": spec.batch,
         "step_tokens": step_tokens,
         "lr": spec.lr,
@@ -67,6 +70,7 @@ def _values(task: "Task", optimum: Optimum) -> dict[str, Any]:
         "clip": spec.clip,
         "precision": spec.precision,
         "ema": spec.ema,
+        "ema_decay": ema_decay,
         "epochs": spec.epochs,
         "seed": spec.seed,
         "unit": optimum.unit,

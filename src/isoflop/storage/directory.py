@@ -15,7 +15,16 @@ from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import write_text
 from isoflop.storage.lease import leased
-from isoflop.storage.records import SCHEMA, dump_run, dump_spec, dump_specs, load_run, load_spec, load_specs
+from isoflop.storage.records import (
+    SCHEMA,
+    TornRecord,
+    dump_run,
+    dump_spec,
+    dump_specs,
+    load_run,
+    load_spec,
+    load_specs,
+)
 
 __all__ = ["DirectoryStore"]
 
@@ -44,20 +53,33 @@ class DirectoryStore:
             return None
         try:
             return load_run(record, tuple(_points(_text(f"{self.path}/{run_id}/curve.jsonl") or "")))
+        except TornRecord as error:
+            return self._torn(run_id, error)
         except StoreError as error:
             raise StoreError(
                 f"{self.path / run_id / 'record.json'}: {error} Remove the folder to have the run trained again."
             ) from error
 
+    def _torn(self, run_id: str, error: TornRecord) -> Run | None:
+        """A run whose record was written in part, as one that failed; None where its spec is lost too."""
+        try:
+            spec = load_spec(_text(f"{self.path}/{run_id}/spec.json") or "")
+        except TornRecord:
+            return None
+        said = f"{self.path / run_id / 'record.json'}: {error} isoflop rerun has the run trained again."
+        return Run(spec=spec, status="failed", num_tokens=0, flops=0.0, error=said)
+
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id
-        write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
+        if run.status != "failed":
+            write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
         write_text(folder / "record.json", dump_run(run))
-        (folder / "checkpoint").unlink(missing_ok=True)
+        if run.status != "failed":  # one that is tried again goes on from where it was
+            (folder / "checkpoint").unlink(missing_ok=True)
 
     def write_spec(self, spec: RunSpec) -> None:
         path = self.path / spec.id / "spec.json"
-        if not path.exists():
+        if _spec_or_none(_text(str(path)) or "") is None:
             write_text(path, dump_spec(spec))
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
@@ -85,12 +107,14 @@ class DirectoryStore:
         """Every run that was begun, whether it has ended or not, but for those whose ids are known."""
         names = sorted(set(os.listdir(self.path)) - known)
         texts = (_text(f"{self.path}/{name}/spec.json") for name in names)
-        return [load_spec(text) for text in texts if text is not None]
+        return [spec for text in texts if text is not None and (spec := _spec_or_none(text)) is not None]
 
     def remove_record(self, run_id: str) -> None:
-        """Forget what happened to a run, so that it is trained again."""
-        for name in ("record.json", "curve.jsonl"):
-            (self.path / run_id / name).unlink(missing_ok=True)
+        """Forget what happened to a run, so that it is trained again, from its checkpoint if it has one."""
+        folder = self.path / run_id
+        (folder / "record.json").unlink(missing_ok=True)
+        if not (folder / "checkpoint").exists():
+            (folder / "curve.jsonl").unlink(missing_ok=True)
 
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
@@ -119,6 +143,13 @@ class DirectoryStore:
         return self.path / "stages" / f"{name}.json"
 
 
+def _spec_or_none(text: str) -> RunSpec | None:
+    try:
+        return load_spec(text)
+    except TornRecord:
+        return None
+
+
 def _curve_line(point: CurvePoint) -> str:
     return json.dumps(list(point)) + "\n"
 
@@ -126,7 +157,7 @@ def _curve_line(point: CurvePoint) -> str:
 def _text(path: str) -> str | None:
     """A file's text; None where there is no such file. Plain strings and one open: a store has thousands of files."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:  # a torn file may end within a letter
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -9,9 +9,14 @@ from typing import Any, TypeVar
 from isoflop.errors import StoreError
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["SCHEMA", "dump_run", "dump_spec", "dump_specs", "load_run", "load_spec", "load_specs"]
+__all__ = ["SCHEMA", "TornRecord", "dump_run", "dump_spec", "dump_specs", "load_run", "load_spec", "load_specs"]
 
 T = TypeVar("T", Run, RunSpec)
+
+
+class TornRecord(StoreError):
+    """A text that is no whole record: half-written, or damaged later."""
+
 
 SCHEMA = 1
 """Raised whenever a record changes so that an older isoflop would misread it."""
@@ -24,7 +29,7 @@ def dump_spec(spec: RunSpec) -> str:
 
 def load_spec(text: str) -> RunSpec:
     """The spec that `dump_spec` wrote. Raises StoreError where the text is no such record."""
-    return _spec(_load(text)["spec"])
+    return _spec(_part(_load(text), "spec"))
 
 
 def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
@@ -52,10 +57,17 @@ def load_run(text: str, curve: tuple[tuple[float, float], ...] = ()) -> Run:
     """The run that `dump_run` wrote. Raises StoreError where the text is no such record."""
     data = _load(text)
     data.pop("schema")
-    spec = _spec(data.pop("spec"))
+    spec = _spec(_part(data, "spec"))
+    del data["spec"]
     metrics = {name: _number(value) for name, value in data.pop("metrics", {}).items()}
-    loss = _number(data.pop("loss"))
+    loss = _number(_part(data, "loss"))
     return _build(Run, {**data, "spec": spec, "loss": loss, "metrics": metrics, "curve": curve})
+
+
+def _part(data: Mapping[str, Any], name: str) -> Any:
+    if name not in data:
+        raise TornRecord(f"A record is not what isoflop writes: it has no {name!r}.")
+    return data[name]
 
 
 def _number(value: float | None) -> float:
@@ -83,7 +95,7 @@ def _load(text: str) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(text)
         schema = data["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"A record is not the JSON that isoflop writes: {error!r}.") from error
+        raise TornRecord(f"A record is not the JSON that isoflop writes: {error!r}.") from error
     if schema != SCHEMA:
         raise StoreError(
             f"A record has schema {schema}, but this isoflop reads schema {SCHEMA}; use the version that wrote it."

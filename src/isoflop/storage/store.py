@@ -25,7 +25,7 @@ class Store(Protocol):
         """One recorded run; None where there is none."""
 
     def write_run(self, run: Run) -> None:
-        """Record what happened; the run's checkpoint is dropped."""
+        """Record what happened; the run's checkpoint is dropped, but for one that failed and may be tried again."""
 
     def write_spec(self, spec: RunSpec) -> None:
         """Note that a run was asked for."""

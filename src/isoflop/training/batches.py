@@ -176,33 +176,33 @@ def _grouped(source: Source, items: Iterator[Any], batch: int, share: tuple[int,
         yield source.batch_of(own) if own else None
 
 
-def held_out_batches(source: Source, num_examples: int, num_batches: int) -> Iterator[Any]:
+def held_out_batches(source: Source, num_examples: int, num_batches: int, key: int) -> Iterator[Any]:
     """A fixed held-out set in about `num_batches` batches: examples spread evenly, or the first of a stream.
 
-    Every run sees the same ones; none is repeated or padded.
+    Every run sees the same ones; none is repeated or padded. key: of what the data draw at random themselves.
     """
     if source.kind == "batches":
-        return _batches_of(source, num_examples)
+        return _batches_of(source, num_examples, key)
     batch = max(1, -(-num_examples // num_batches))
     streamed = source.kind != "examples"
-    examples = islice(_reseeded(source), num_examples) if streamed else _spread(source, num_examples)
+    examples = islice(_reseeded(source, key), num_examples) if streamed else _spread(source, num_examples, key)
     return _collated(source, examples, batch)
 
 
-def _spread(source: Source, num_examples: int) -> Iterator[Any]:
+def _spread(source: Source, num_examples: int, key: int) -> Iterator[Any]:
     total = source.num_examples or 0
     chosen: Sequence[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     for index in chosen:
-        reseed(0, index)
+        reseed(key, index)
         yield source.data[index]
 
 
-def _reseeded(source: Source) -> Iterator[Any]:
+def _reseeded(source: Source, key: int) -> Iterator[Any]:
     """The items of one pass, the same for every run, whatever a run has drawn before."""
-    reseed(0)
+    reseed(key)
     items = source.iterate(0)
     for number in count():
-        reseed(0, number)
+        reseed(key, number)
         try:
             item = next(items)
         except StopIteration:
@@ -215,9 +215,9 @@ def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[A
         yield source.batch_of(group)
 
 
-def _batches_of(source: Source, num_examples: int) -> Iterator[Any]:
+def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[Any]:
     seen = 0
-    for batch in _reseeded(source):
+    for batch in _reseeded(source, key):
         yield batch
         seen += num_examples_in(batch)
         if seen >= num_examples:

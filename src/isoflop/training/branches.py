@@ -36,7 +36,7 @@ def waiting_branches(branches: Sequence[RunSpec], state: State, store: Store) ->
 
 def leaves_at(spec: RunSpec) -> float:
     """Tokens at which a branch's cooldown begins."""
-    return spec.num_tokens * (1 - (spec.cooldown or 0.0))
+    return float(spec.num_tokens * (1 - spec.given("cooldown")))
 
 
 def branch_off(waiting: list[RunSpec], state: State, store: Store, is_first: bool) -> bool:

@@ -21,12 +21,16 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     """The state that was saved, its tensors on a device; None where there is none.
 
-    Raises StoreError where the file holds anything but plain state.
+    Raises StoreError where the file holds anything but plain state; it is then set aside.
     """
     if not path.exists():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise StoreError(f"{path} is not a checkpoint that can be read ({error}); remove it to train anew.") from error
+        aside = path.replace(path.with_name(f"{path.name}.unreadable"))
+        raise StoreError(
+            f"{path} was not a checkpoint that can be read ({error}) and is now {aside.name}; isoflop rerun has the "
+            f"run trained from its start."
+        ) from error
     return state

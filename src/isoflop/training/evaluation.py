@@ -1,7 +1,7 @@
 """The held-out loss and metrics: means over a fixed set of targets, each counted once on any number of processes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,16 @@ from torch import nn
 
 from isoflop.contract.data import open_data, to_device
 from isoflop.contract.loss import batch_measures, count_tokens
+from isoflop.contract.randomness import reseed
 from isoflop.planning.tokens import token_supply
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
 from isoflop.training.ranks import Ranks
 
 __all__ = ["HeldOut", "evaluate"]
+
+EVALUATION = 5
+"""First part of the random key of an evaluation, apart from the keys of training."""
 
 NUM_BATCHES = 64
 """Enough for a standard error of the mean over batches."""
@@ -34,24 +38,40 @@ class HeldOut:
     metrics: Mapping[str, float]
 
 
-@torch.no_grad()
 def evaluate(task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any]) -> HeldOut:
-    """Mean loss and metrics per held-out target over the task's fixed evaluation set."""
-    source = open_data(task.val_data, "val_data")
-    wanted = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
-    batches = held_out_batches(source, min(wanted, source.num_examples or wanted), NUM_BATCHES)
+    """Mean loss and metrics per held-out target over the task's fixed evaluation set.
+
+    What data, model and loss draw at random is fixed too, by batch and pass: it is the same for every run, so that it
+    does not add to the difference between two of them.
+    """
     model.eval()
-    measured = []
-    for k, batch in enumerate(batches):
-        if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
-            with precision:
-                measures = batch_measures(task, model, to_device(batch, ranks.device))
-            measured.append((k, float(num_tokens), *measures))
+    passes = range(int(task.recipe.eval_passes))
+    measured = [each for number in passes for each in _one_pass(task, model, ranks, precision, number)]
     model.train()
-    _, weights, losses, *metrics = np.array(sorted(ranks.gathered(measured))).T
+    gathered = np.array(sorted(ranks.gathered(measured)))
+    batches = [gathered[gathered[:, 0] == k] for k in np.unique(gathered[:, 0])]
+    # the standard error is the spread of batches: passes over one of them share its examples
+    weights = np.array([rows[:, 2].sum() for rows in batches])
+    losses, *metrics = np.array([np.average(rows[:, 3:], axis=0, weights=rows[:, 2]) for rows in batches]).T
     share = weights / weights.sum()
     means = {name: float((share * values).sum()) for name, values in zip(task.metrics, metrics, strict=True)}
     return HeldOut(*_weighted_mean(losses, share), means)
+
+
+def _one_pass(
+    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any], number: int
+) -> Iterator[tuple[float, ...]]:
+    """Of each of this process's batches: its number, that of the pass, its targets, the loss and the metrics."""
+    source = open_data(task.val_data, "val_data")
+    wanted = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
+    batches = held_out_batches(source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number)
+    for k, batch in enumerate(batches):
+        if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
+            reseed(EVALUATION, number, k)
+            # a step of the user's may need gradients of its own, as of an energy
+            with precision, torch.set_grad_enabled(task.step is not None):
+                measures = batch_measures(task, model, to_device(batch, ranks.device))
+            yield (float(k), float(number), float(num_tokens), *measures)
 
 
 def _weighted_mean(losses: NDArray[Any], share: NDArray[Any]) -> tuple[float, float | None]:

@@ -1,6 +1,5 @@
 """train_model(): one spec becomes one run. Build, resume, loop, evaluate."""
 
-import copy
 import math
 import platform
 import time
@@ -19,6 +18,7 @@ from isoflop.planning.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.evaluation import HeldOut, evaluate
@@ -80,13 +80,13 @@ def train_model(
         model = new_model(task, spec.size).to(ranks.device).train()
         state = State(model, make_optimizer(task, spec, model))
         if spec.ema is not None:
-            state.ema = [parameter.detach().clone() for parameter in model.parameters()]
+            state.average = Average.of(model)
         forward = torch.compile(model) if task.recipe.compile else model
         setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device))  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks.device)
         order = mix(DATA, spec.seed)
-        batches = training_batches(source, spec.batch or 1, order, state.step, task.recipe.epochs, share)
+        batches = training_batches(source, spec.given("batch"), order, state.step, task.recipe.epochs, share)
         waiting = waiting_branches(branches, state, store)
         saved = time.perf_counter()
         started = saved - state.seconds
@@ -144,7 +144,7 @@ def _data(task: Task, spec: RunSpec) -> Source:
     source = open_data(task.train_data, "train_data")
     if spec.unique_tokens is None:
         return source
-    return part_of(source, round(spec.unique_tokens / (spec.tokens_per_example or 1)), mix(PART, spec.seed))
+    return part_of(source, round(spec.unique_tokens / spec.given("tokens_per_example")), mix(PART, spec.seed))
 
 
 def _next_point(state: State, spec: RunSpec) -> float:
@@ -166,21 +166,11 @@ def _add_point(state: State) -> str | None:
 
 def _evaluated(state: State) -> nn.Module:
     """The model whose loss is the run's: the averaged weights where there are any."""
-    if state.ema is None:
-        return state.model
-    averaged = copy.deepcopy(state.model)
-    with torch.no_grad():
-        for parameter, mean in zip(averaged.parameters(), state.ema, strict=True):
-            parameter.copy_(mean)
-    return averaged
+    return state.model if state.average is None else averaged_model(state.model, state.average)
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16) if is_bf16(spec.precision, device.type) else nullcontext()
-
-
-def _peak(spec: RunSpec, device: torch.device) -> float:
-    return peak_flops(device.type, is_bf16(spec.precision, device.type))
 
 
 def _device_name(device: torch.device, num_ranks: int) -> str:

@@ -23,13 +23,13 @@ def new_model(task: Task, size: Any) -> nn.Module:
 
 def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW, or what the recipe's factory gives; each group holds its peak learning rate as "peak_lr"."""
-    recipe, lr, decay = task.recipe, spec.lr or 0.0, spec.weight_decay or 0.0
+    recipe, lr, decay = task.recipe, spec.given("lr"), spec.given("weight_decay")
     if recipe.groups is not None:
         groups = recipe.groups(model, lr, decay)
     else:
         by_width = recipe.mup_base is not None
         groups = mup_groups(task, model, lr, decay) if by_width else _decayed_apart(model, decay)
-    betas = (spec.beta1 or 0.9, spec.beta2 or 0.95)
+    betas = (spec.given("beta1"), spec.given("beta2"))
     if recipe.optimizer is not None:
         optimizer: torch.optim.Optimizer = recipe.optimizer(groups, lr=lr, betas=betas)
     else:

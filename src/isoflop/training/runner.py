@@ -1,8 +1,8 @@
 """train(): the specs of a sweep that a store does not have yet go to an executor and come back as records."""
 
 import os
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 from isoflop import __version__
@@ -21,6 +21,7 @@ from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.training.outcomes import tell_of_failures, telling_of_a_stop
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.sharing import records
@@ -28,6 +29,9 @@ from isoflop.training.trackers import check_trackers
 from isoflop.training.work import Work
 
 __all__ = ["Executor", "open_store", "train"]
+
+_TRAINED_BY = ("batch", "tokens_per_example", "lr", "beta1", "beta2", "weight_decay", "warmup", "schedule")
+"""What a spec must say to be trained."""
 
 
 def train(
@@ -53,9 +57,9 @@ def train(
     trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
     checkpoint_seconds: how often a run's state is saved, and so what a killed run loses at most.
 
-    A run that diverges or raises comes back with that status and its reason; failed runs are not tried again unless
-    their folder is removed. Ctrl-C stops after saving checkpoints, and so does SIGTERM (exit code 75); the same call
-    goes on from there.
+    A run that diverges or raises comes back with that status and its reason, and a summary on stderr counts them;
+    failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C stops after saving checkpoints, and so
+    does SIGTERM (exit code 75); a line on stderr says what is saved, and the same call goes on from there.
 
     Under `torchrun` every process calls this; all of them train each run together, and the first one writes.
 
@@ -73,21 +77,32 @@ def train(
         _check_optimizer(task, todo)
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
-        with shown as display, terminated_as_exit():
-            trunks, later = waves(todo)
-            offshoots = branches_of(trunks, later)
+        with telling_of_a_stop(sweep, store, enabled=ranks.is_first), shown as display, terminated_as_exit():
+            waiting = waves(todo)
+            offshoots = branches_of(*waiting)
             work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots)
-            done = (records(executor, work, wave, ranks) for wave in (trunks, later) if wave)
-            for run in chain.from_iterable(done):
-                if (
-                    ranks.is_first and store.read_run(run.id) is None
-                ):  # an executor without workers of its own, or a store in memory
-                    store.write_run(run)
-                recorded[run.id] = run
-                display.finish(run)
-                if on_record is not None and ranks.is_first:
-                    on_record(run)
-    return [recorded[spec.id] for spec in sweep.specs]
+            # closed before anything is said of what is saved: closing asks the workers to save, and waits for them
+            with closing(_records_of(waiting, executor, work, ranks)) as done:
+                for run in done:
+                    # an executor without workers of its own, or a store in memory
+                    if ranks.is_first and store.read_run(run.id) is None:
+                        store.write_run(run)
+                    recorded[run.id] = run
+                    display.finish(run)
+                    if on_record is not None and ranks.is_first:
+                        on_record(run)
+    runs = [recorded[spec.id] for spec in sweep.specs]
+    if ranks.is_first:
+        tell_of_failures(runs, store)
+    return runs
+
+
+def _records_of(
+    waiting: Sequence[list[RunSpec]], executor: Executor, work: Work, ranks: Ranks
+) -> Generator[Run, None, None]:
+    """Records of one wave of runs after the other."""
+    for specs in waiting:
+        yield from records(executor, work, specs, ranks)
 
 
 def open_store(store: str | os.PathLike[str] | Store) -> Store:
@@ -126,6 +141,9 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
             f"Under torchrun all {ranks.num_ranks} processes train each run together, so the executor must be "
             f"InProcess(), but got {type(executor).__name__}; start the program without torchrun to use that one."
         )
+    for spec in sweep.specs:
+        for setting in _TRAINED_BY:
+            spec.given(setting)
     mark = fingerprint(task)
     strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
     if strangers:

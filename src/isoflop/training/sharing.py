@@ -1,7 +1,7 @@
 """Records of specs that several calls of train(), on any machines, may be training on one store."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Executor
@@ -18,11 +18,16 @@ def records(executor: Executor, work: Work, specs: list[RunSpec], ranks: Ranks) 
     """Each spec's record, as it comes: trained here, or by others; what they leave undone is trained here too."""
     while specs:
         elsewhere = []
-        for run in executor.map(work, specs):
-            if isinstance(run, Elsewhere):
-                elsewhere.append(run.spec)
-            else:
-                yield run
+        done = executor.map(work, specs)
+        try:
+            for run in done:
+                if isinstance(run, Elsewhere):
+                    elsewhere.append(run.spec)
+                else:
+                    yield run
+        finally:
+            if isinstance(done, Generator):
+                done.close()
         specs = []
         while elsewhere and not specs:
             ended, specs, elsewhere = ranks.told(lambda waiting=elsewhere: _look(work, waiting))  # type: ignore[misc]

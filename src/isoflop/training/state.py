@@ -7,6 +7,7 @@ from torch import nn
 
 from isoflop.runs import CurvePoint, RunSpec
 from isoflop.storage.store import Store
+from isoflop.training.averaging import Average
 from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
 
 __all__ = ["State", "resume", "save"]
@@ -18,14 +19,14 @@ _COUNTERS = ("step", "num_tokens", "seconds")
 class State:
     """What the loop changes, and so exactly what a checkpoint holds. Random numbers are keyed by step: no state.
 
-    ema: the averaged weights, where the recipe asks for them.
+    average: of the weights, where the recipe asks for one.
     recent: training losses since the last point of the curve; they stay on the device until then.
     micro_batch: examples per forward pass once a batch did not fit; not saved, since it is found again.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    ema: list[torch.Tensor] | None = None
+    average: Average | None = None
     step: int = 0
     num_tokens: int = 0
     seconds: float = 0.0
@@ -34,9 +35,18 @@ class State:
     micro_batch: int | None = None
     parameters: list[torch.Tensor] = field(init=False)
     """Of the model: walking its modules at each step costs a small model 3 % of its time."""
+    trained: list[torch.Tensor] = field(init=False)
+    """Those of them that the optimiser has."""
 
     def __post_init__(self) -> None:
         self.parameters = list(self.model.parameters())
+        held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        self.trained = [parameter for parameter in self.parameters if id(parameter) in held]
+
+    def drop_gradients(self) -> None:
+        """Forget all gradients, also of parameters that the recipe's groups leave out: they would add up."""
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def recent_losses(self) -> list[float]:
         """The losses since the last point of the curve, fetched from the device."""
@@ -53,7 +63,7 @@ def save(state: State, spec: RunSpec, store: Store) -> None:
     held = {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        "ema": state.ema,
+        "average": None if state.average is None else state.average.means,
         "recent": state.recent_losses(),
         **{name: getattr(state, name) for name in _COUNTERS},
     }
@@ -68,7 +78,8 @@ def resume(state: State, spec: RunSpec, store: Store, device: torch.device) -> N
         return
     state.model.load_state_dict(held["model"])
     state.optimizer.load_state_dict(held["optimizer"])
-    state.ema = held["ema"]
+    if state.average is not None:
+        state.average.means = held["average"]
     state.recent = [torch.tensor(loss, device=device) for loss in held["recent"]]
     for name in _COUNTERS:
         setattr(state, name, held[name])

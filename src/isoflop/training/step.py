@@ -49,11 +49,11 @@ def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int
     _set_rates(setting, state)
     num_tokens, loss, stop = _all_gradients(setting, state, batches, stop)
     if setting.spec.clip is not None:
-        nn.utils.clip_grad_norm_(state.parameters, setting.spec.clip)
+        nn.utils.clip_grad_norm_(state.trained, setting.spec.clip)
     state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
-    if state.ema is not None:
-        torch._foreach_lerp_(state.ema, state.parameters, 1 - (setting.spec.ema or 0.0))
+    state.drop_gradients()
+    if state.average is not None:
+        state.average.update(state.step, _num_steps(setting.spec), setting.spec.given("ema"))
     state.recent.append(loss)
     state.step += 1
     state.num_tokens += num_tokens
@@ -64,12 +64,16 @@ def _set_rates(setting: Setting, state: State) -> None:
     """The learning rate of each group for this step."""
     spec = setting.spec
     # The position by tokens equals the step count where every step has as many, and ends on time where not.
-    num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
+    num_steps = _num_steps(spec)
     position = num_steps * state.num_tokens / spec.num_tokens
-    schedule: Any = spec.schedule or "cosine"
-    factor = lr_factor(schedule, spec.warmup or 0.0, position, num_steps, spec.cooldown or 0.2)
+    cooldown = spec.given("cooldown") if spec.schedule == "wsd" else 0.0
+    factor = lr_factor(spec.given("schedule"), spec.given("warmup"), position, num_steps, cooldown)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
+
+
+def _num_steps(spec: RunSpec) -> float:
+    return float(spec.num_tokens / (spec.given("batch") * spec.given("tokens_per_example")))
 
 
 def _all_gradients(
@@ -87,7 +91,7 @@ def _all_gradients(
         if not may_shrink:
             raise attempt.error
         state.micro_batch = math.ceil(_piece_size(state, batch) / 2)
-        state.optimizer.zero_grad(set_to_none=True)
+        state.drop_gradients()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
