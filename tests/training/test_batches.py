@@ -1,10 +1,14 @@
+import os
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import isoflop
 from isoflop.contract.data import open_data
+from isoflop.contract.randomness import seeded
 from isoflop.training.batches import epoch_and_index, held_out_batches, training_batches
 from tasks import examples
 
@@ -120,3 +124,30 @@ def test_many_steps_permuted_at_once_are_those_permuted_one_by_one(share):
         expected = epoch_and_index(3, np.arange(step * 6 + first, step * 6 + last), 1000)[1].tolist()
         batch = next(batches)
         assert (batch.tolist() if batch is not None else []) == expected
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Examples that draw random numbers, and a note of who read them."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        return torch.randn(2), index, os.getpid()
+
+
+def test_a_loaders_workers_read_the_batches_that_one_process_would():
+    own = DataLoader(Noisy(), batch_size=4)
+    read = DataLoader(Noisy(), batch_size=4, num_workers=1)
+
+    def batches(loader):
+        source = open_data(loader, "train_data")
+        trained = list(islice(training_batches(source, 5, 3, 2, None), 20))
+        return [*trained, *held_out_batches(source, 30, 4)]
+
+    with seeded(0):
+        alone, in_workers = batches(own), batches(read)
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(alone, in_workers, strict=True))
+    assert all(torch.equal(one[1], other[1]) for one, other in zip(alone, in_workers, strict=True))
+    readers = {process for batch in in_workers for process in batch[2].tolist()}
+    assert os.getpid() not in readers

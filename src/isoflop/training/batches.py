@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from isoflop.contract.data import Source, num_examples_in, sliced
 from isoflop.contract.randomness import draws_random_numbers, mix, reseed
 from isoflop.errors import DataError
+from isoflop.training.reading import in_workers
 
 __all__ = ["epoch_and_index", "held_out_batches", "part_of", "training_batches"]
 
@@ -118,11 +120,16 @@ class _Part:
 def _from_examples(source: Source, batch: int, seed: int, step: int, share: tuple[int, int]) -> Iterator[Any]:
     num_examples = source.num_examples or 0
     random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
-    for epochs, indices in _order(seed, batch, num_examples, step, share):
-        if len(indices) == 0:
-            yield None
-        else:
-            yield _gather_seeded(source, seed, epochs, indices) if random else source.gather(indices.tolist())
+    job = partial(_gathered, source, seed if random else None)
+    return in_workers(job, _order(seed, batch, num_examples, step, share), source.num_workers)
+
+
+def _gathered(source: Source, seed: int | None, places: tuple[NDArray[Any], NDArray[Any]]) -> Any:
+    """The batch of some epochs and indices; None of none. seed: where examples draw random numbers."""
+    epochs, indices = places
+    if len(indices) == 0:
+        return None
+    return source.gather(indices.tolist()) if seed is None else _gather_seeded(source, seed, epochs, indices)
 
 
 def _order(seed: int, batch: int, num_examples: int, step: int, share: tuple[int, int]) -> Iterator[Any]:
@@ -184,17 +191,20 @@ def held_out_batches(source: Source, num_examples: int, num_batches: int, key: i
     if source.kind == "batches":
         return _batches_of(source, num_examples, key)
     batch = max(1, -(-num_examples // num_batches))
-    streamed = source.kind != "examples"
-    examples = islice(_reseeded(source, key), num_examples) if streamed else _spread(source, num_examples, key)
-    return _collated(source, examples, batch)
-
-
-def _spread(source: Source, num_examples: int, key: int) -> Iterator[Any]:
+    if source.kind == "stream":
+        return _collated(source, islice(_reseeded(source, key), num_examples), batch)
     total = source.num_examples or 0
-    chosen: Sequence[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
-    for index in chosen:
+    chosen: list[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
+    groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
+    return in_workers(partial(_held_out_batch, source, key), groups, source.num_workers)
+
+
+def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> Any:
+    examples = []
+    for index in indices:
         reseed(key, index)
-        yield source.data[index]
+        examples.append(source.data[index])
+    return source.batch_of(examples)
 
 
 def _reseeded(source: Source, key: int) -> Iterator[Any]:
