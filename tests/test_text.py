@@ -105,3 +105,13 @@ def test_changes_are_percents_while_they_can_be_read_as_such_and_factors_beyond(
     assert text.instead(75.9e9, 124e9) == "75.9B instead of 124B, -39 %"
     assert text.instead(math.inf, 124e9) == "undetermined"
     assert text.instead(75.9e9, 0.0) == "75.9B"
+
+
+def test_what_is_said_of_several_budgets_is_one_sentence_that_names_them():
+    few = "has 4 sizes; 7 would show whether its minimum is real."
+    told = [f"Budget 1e+18 {few}", "Take care.", f"Budget 3e+18 {few}", "Budget 1e+19 is flat.", "Take care."]
+    assert text.one_for_budgets([*told, told[0]]) == (
+        f"Each of the budgets 1e+18 and 3e+18 {few}",
+        "Take care.",
+        "Budget 1e+19 is flat.",
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
+from isoflop import text
 from isoflop.errors import PlanError
 
 __all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "tasks_of", "tasks_text"]
@@ -73,8 +74,8 @@ class RunSpec:
         """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
         values = ((each.name, getattr(self, each.name)) for each in fields(self))  # asdict() is five times as slow
         held = {name: value for name, value in values if value is not None or name not in _SELDOM}
-        text = json.dumps(held, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        written = json.dumps(held, sort_keys=True, default=str)
+        return hashlib.sha256(written.encode()).hexdigest()[:16]
 
     @property
     def flops_per_token(self) -> float:
@@ -91,7 +92,7 @@ class RunSpec:
         return value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """What happened to one spec: its held-out loss, what it cost, and its error if it has one."""
 
@@ -117,6 +118,16 @@ class Run:
     """Why the run did not complete."""
     group: str | None = None
     """Name shared by the rows of one trained model (checkpoints, branches of one trunk)."""
+
+    def __repr__(self) -> str:
+        """What was trained and what came of it, without the settings and the curve."""
+        size = "" if self.size is None else f"size {self.size}, "
+        seed = f", seed {self.spec.seed}" if self.spec.seed else ""
+        ended = f"loss {text.number(self.loss, 4)}" if self.status == "completed" else self.status
+        return (
+            f"Run({self.id}: {size}{text.count(self.num_params)} params on {text.count(self.num_tokens)} tokens, "
+            f"{text.flops(self.flops)} FLOPs{seed}, {ended})"
+        )
 
     @property
     def id(self) -> str:

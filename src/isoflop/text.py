@@ -1,8 +1,9 @@
 """Numbers and tables as people read them: 73.2B, 5.76e+23, 3.1 %, aligned columns."""
 
 import math
+import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "memory",
     "money",
     "number",
+    "one_for_budgets",
     "percent",
 ]
 
+_OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -129,6 +132,23 @@ def and_list(words: Sequence[str], most: int = 6) -> str:
     """Words as prose: a, b and c; beyond `most` the rest is counted."""
     shown = [*words] if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
     return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part) if shown else ""
+
+
+def one_for_budgets(sentences: Iterable[str]) -> tuple[str, ...]:
+    """Sentences without copies, those that say the same of several budgets as one that names them all."""
+    budgets: dict[str, list[str]] = {}
+    for sentence in sentences:
+        told = _OF_BUDGET.fullmatch(sentence)
+        named = budgets.setdefault(told[2] if told else sentence, [])
+        if told and told[1] not in named:
+            named.append(told[1])
+    return tuple(_of_budgets(told, named) for told, named in budgets.items())
+
+
+def _of_budgets(told: str, budgets: Sequence[str]) -> str:
+    if len(budgets) > 1:
+        return f"Each of the budgets {and_list(budgets)} {told}"
+    return f"Budget {budgets[0]} {told}" if budgets else told
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:

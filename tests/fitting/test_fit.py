@@ -166,7 +166,7 @@ def test_repeated_and_fresh_data_are_no_replicates():
 def test_two_budgets_and_few_sizes_are_said_so():
     notes = fit(a_sweep(budgets=(1e18, 1e20), sizes=4), resamples=20).notes
     assert any("There are 2 budgets only" in note for note in notes)
-    assert "Budget 1e+18 has 4 sizes; 7 would show whether its minimum is real." in notes
+    assert "Each of the budgets 1e+18 and 1e+20 has 4 sizes; 7 would show whether its minimum is real." in notes
 
 
 def test_a_parameter_at_its_bound_is_said_so():

@@ -43,7 +43,7 @@ def reasons_to_doubt(points: Points, solved: Solved, resamples: Any, one_law: So
         disagreements(points, solved, resamples),
         waves(points, solved),
     )
-    return tuple(dict.fromkeys(found))
+    return text.one_for_budgets(found)
 
 
 def _solver(found: Diagnostics) -> Iterator[str]:

@@ -37,7 +37,7 @@ from isoflop.planning.trial import check_task
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, count, duration, flops, html, money, number, percent
+from isoflop.text import bullets, count, duration, flops, html, money, number, one_for_budgets, percent
 from isoflop.written import Tabular, to_text
 
 __all__ = ["Sweep", "plan"]
@@ -172,7 +172,7 @@ def plan(
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
     told = (*question.notes, *(() if named is None else named.notes), *apart, *sweep.notes, *_small_notes(sweep.specs))
-    return replace(sweep, hardware=named, notes=tuple(dict.fromkeys(told)))
+    return replace(sweep, hardware=named, notes=one_for_budgets(told))
 
 
 def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
