@@ -10,9 +10,19 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset, default_collate
 
 from isoflop.contract.randomness import seeded
-from isoflop.errors import ContractError
+from isoflop.errors import ContractError, IsoflopError
 
-__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "sliced", "to_device"]
+__all__ = [
+    "Source",
+    "collated",
+    "dimensions",
+    "first_batch",
+    "num_examples_in",
+    "open_data",
+    "sliced",
+    "tensors_in",
+    "to_device",
+]
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def first_batch(source: Source, num_examples: int) -> Any:
             raise ContractError(f"{source.name} must hold at least one example, but it yields none.")
         if source.kind == "batches":
             return items[0]
-        return source.collate(items)
+        return collated(source, items)
 
 
 def num_examples_in(batch: Any) -> int:
@@ -126,12 +136,31 @@ def num_examples_in(batch: Any) -> int:
 
     Raises ContractError for a batch without a tensor.
     """
-    for tensor in _tensors(batch):
+    for tensor in tensors_in(batch):
         if tensor.ndim > 0:
             return int(tensor.shape[0])
     raise ContractError(
         f"A batch must hold tensors whose first dimension counts examples, but got {type(batch).__name__}."
     )
+
+
+def dimensions(batch: Any) -> tuple[int, ...]:
+    """Examples of a batch, then every dimension of every tensor in it: what the FLOPs of a step on it depend on."""
+    return (num_examples_in(batch), *(int(size) for tensor in tensors_in(batch) for size in tensor.shape))
+
+
+def collated(source: Source, examples: list[Any]) -> Any:
+    """The batch of some examples. Raises ContractError where they make none."""
+    try:
+        return source.collate(examples)
+    except IsoflopError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no reason"])[0].rstrip(".")
+        raise ContractError(
+            f"{source.name}: {len(examples)} of its examples do not make a batch ({type(error).__name__}: {reason}); "
+            f"give a DataLoader with a collate_fn that does."
+        ) from error
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:
@@ -162,12 +191,13 @@ def sliced(value: Any, part: slice, num_examples: int) -> Any:
     return value
 
 
-def _tensors(value: Any) -> Iterable[torch.Tensor]:
+def tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    """All tensors of a batch, in the order in which they lie in it."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)

@@ -1,0 +1,236 @@
+"""What one size of a task's model costs: params, FLOPs of a batch and of a token in the batches that train it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.contract.loss import count_tokens
+from isoflop.contract.model import build
+from isoflop.contract.randomness import seeded
+from isoflop.errors import IsoflopError
+from isoflop.planning.batchcost import BatchCost, Terms, exact_terms, fitted_cost
+from isoflop.planning.flops import StepCost
+from isoflop.planning.lattice import smallest_size
+from isoflop.planning.sample import sample_of
+from isoflop.planning.tokens import token_supply
+from isoflop.planning.trials import (
+    MAX_CPU_PARAMS,
+    cached,
+    count_on,
+    counting_batches,
+    first_line,
+    is_large,
+    params_at,
+    trial,
+)
+from isoflop.task import Task
+from isoflop.text import and_list, percent
+
+__all__ = ["SizeCount", "batch_sample", "count_or_reason", "count_size", "flops_per_token_at", "try_count"]
+
+SAME = 1e-3
+"""Counts this close to each other, in ratio, are the same."""
+TOKENS_PER_PARAM = 20.0
+"""Of the run whose batch `SizeCount.flops_per_token` is told for."""
+EVERY_BATCH = 8
+"""Up to so many examples, each batch has its own sample; beyond, FLOPs per token are interpolated over half octaves."""
+VISIBLE = 0.01
+"""Error of a count, as a share, from which on it is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCount:
+    """What one size of the user's model costs.
+
+    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of planning/flops.py, in the
+        batches of a run on 20 tokens per param; `flops_per_token_at` tells those of others.
+    params: params by convention (contract/model.py): total, non_embedding, matmul, and active where the model tells.
+    activation_bytes: kept for the backward pass, per example; None where the meta device could not tell.
+    cost: FLOPs of a batch; None where they are taken by the token.
+    """
+
+    size: Any
+    num_params: int
+    flops_per_token: float
+    params: Mapping[str, int]
+    activation_bytes: float | None = None
+    cost: BatchCost | None = None
+    notes: tuple[str, ...] = ()
+
+
+@cached
+def count_size(task: Task, size: Any) -> SizeCount:
+    """Params and FLOPs of a size.
+
+    Counted on the meta device, which takes no memory; a model that needs values is counted on the CPU, and above
+    MAX_CPU_PARAMS with values assumed, where that is right at the smallest size.
+
+    Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
+    it does not support.
+    """
+    num_params, params = params_at(task, size)
+    counted = SizeCount(size=size, num_params=num_params, flops_per_token=0.0, params=params)
+    batches = counting_batches(task)
+    own = task.flops_per_token
+    terms = None if own is not None else terms_of(task)
+    rows = (0,) if terms is None else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
+    costs = _costs(task, size, rows)
+    if costs is not None:
+        per_example = [_bytes_per_example(cost, batches.variables[row]) for row, cost in zip(rows, costs, strict=True)]
+        most = None if None in per_example else max(value for value in per_example if value is not None)
+        counted = replace(counted, activation_bytes=most)
+    if own is not None:
+        return replace(counted, flops_per_token=float(own(build(task, size, "meta"))))
+    if costs is None or terms is None:
+        return _by_six_n(counted, f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params")
+    flops = np.array([cost.flops for cost in costs], dtype=float)
+    notes = _uncounted_notes(costs)
+    if not flops.all():
+        return _by_six_n(replace(counted, notes=notes), "no operation of this model reports its own")
+    cost = fitted_cost(batches.reading, terms, batches.variables[list(rows)], flops)
+    counted = replace(counted, cost=cost, notes=notes)
+    supply = token_supply(task)
+    usual = supply.batch(task.recipe, num_params, TOKENS_PER_PARAM * num_params)
+    return _checked_count(replace(counted, flops_per_token=flops_per_token_at(task, counted, usual)))
+
+
+def _costs(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
+    """What steps of a size cost; None where they can neither run nor be counted with values assumed."""
+    found = trial(task, size, rows)
+    if found is None and task.flops_per_token is None and _values_can_be_assumed(task):
+        return count_on(task, size, "meta", rows, assume_values=True)
+    return found
+
+
+def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float | None:
+    return None if cost.activation_bytes is None else cost.activation_bytes / float(variables[0])
+
+
+@cached
+def terms_of(task: Task) -> Terms | None:
+    """Of what the FLOPs of a batch consist, found at the smallest size; None where nothing is counted there."""
+    batches = counting_batches(task)
+    costs = trial(task, smallest_size(task), tuple(range(len(batches.batches))))
+    if costs is None or not all(cost.flops for cost in costs):
+        return Terms(((1, *(0 for _ in range(batches.variables.shape[1] - 1))),))
+    return exact_terms(batches.variables, np.array([cost.flops for cost in costs], dtype=float))
+
+
+# -- FLOPs per token -------------------------------------------------------------------------------------------------
+
+
+def flops_per_token_at(task: Task, counted: SizeCount, batch: int) -> float:
+    """FLOPs of forward and backward for one loss target, in batches of so many examples, padding included."""
+    if counted.cost is None:
+        return counted.flops_per_token
+    if sample_of(task).in_batches or counted.cost.reading.num_variables == 1 or batch <= EVERY_BATCH:
+        return _per_token(task, counted.cost, batch)
+    half_octave = math.floor(2 * math.log2(batch / EVERY_BATCH))
+    below, above = (round(EVERY_BATCH * 2 ** ((half_octave + k) / 2)) for k in (0, 1))
+    ends = [_per_token(task, counted.cost, node) for node in (below, above)]
+    return float(np.interp(math.log(batch), np.log([below, above]), ends))
+
+
+def _per_token(task: Task, cost: BatchCost, batch: int) -> float:
+    flops = float(cost.of(batch_sample(task, batch).variables).mean())
+    supply = token_supply(task)
+    return flops / ((supply.fixed_batch or batch) * supply.tokens_per_example)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSample:
+    """Batches that a sample of the data makes: the variables of each, shape (batches, variables), and its tokens."""
+
+    variables: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+    def error(self, cost: BatchCost) -> float:
+        """Standard error of FLOPs per token, as a share."""
+        flops = cost.of(self.variables)
+        apart = flops / flops.mean() - self.tokens / self.tokens.mean()
+        return float(np.std(apart) / math.sqrt(len(apart))) + cost.error
+
+
+@cached
+def batch_sample(task: Task, batch: int) -> BatchSample:
+    """The batches of so many examples that the sample of the data makes; one stands for all that are alike."""
+    sample, reading = sample_of(task), counting_batches(task).reading
+    if reading.num_variables == 1 and not sample.in_batches:
+        return BatchSample(np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())]))
+    with seeded(0):
+        read = [(reading(one), float(count_tokens(task, one))) for one in sample.batches(batch)]
+    return BatchSample(np.array([variables for variables, _ in read]), np.array([tokens for _, tokens in read]))
+
+
+# -- counts that may be wrong ------------------------------------------------------------------------------------------
+
+
+def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[str, ...]:
+    """A note on what may multiply tensors and has no formula; none where there is no such operation."""
+    names = sorted({name for cost in costs for name in cost.uncounted})
+    if not names:
+        return ()
+    them = "it" if len(names) == 1 else "them"
+    return (
+        f"FLOPs of {and_list(names)} are not counted, since no formula is known for {them}; give "
+        f"Task(flops_per_token=), or a formula to torch.utils.flop_counter.register_flop_formula.",
+    )
+
+
+def _checked_count(counted: SizeCount) -> SizeCount:
+    """The count, with a note where it looks too small or is not exact."""
+    notes = list(counted.notes)
+    if counted.cost is not None and counted.cost.error > VISIBLE:
+        notes.append(
+            f"FLOPs of a batch of size {counted.size} are known to {percent(counted.cost.error)} only: they are no "
+            f"polynomial in its dimensions."
+        )
+    idle = counted.params["total"] - counted.params.get("active", counted.params["total"])
+    share = counted.flops_per_token / (6 * max(1, counted.params["matmul"] - idle))
+    if share < 0.5 and not counted.notes:
+        notes.append(
+            f"Counted FLOPs per token are only {share:.2f} of 6 x the params in matrix products: a fused layer was "
+            f"missed and Task(flops_per_token=) should say, or experts idle and the model has no num_active_params() "
+            f"to tell."
+        )
+    return replace(counted, notes=tuple(notes))
+
+
+def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
+    which = "6 x active params x D" if "active" in counted.params else "6 N D"
+    note = f"FLOPs of this model are taken as {which}, since {reason}; give Task(flops_per_token=)."
+    per_token = 6.0 * counted.params.get("active", counted.num_params)
+    return replace(counted, flops_per_token=per_token, notes=(note, *counted.notes))
+
+
+@cached
+def _values_can_be_assumed(task: Task) -> bool:
+    """True where a count on the meta device with assumed values equals the real one at the smallest size."""
+    size = smallest_size(task)
+    if is_large(task, size):
+        return False
+    try:
+        assumed = count_on(task, size, "meta", assume_values=True)[0].flops
+    except Exception:  # not a value is what the model lacks there
+        return False
+    return math.isclose(assumed, count_on(task, size, "cpu")[0].flops, rel_tol=SAME)
+
+
+def try_count(task: Task, size: Any) -> SizeCount | None:
+    """The count of a size, or None where the model does not support it. A broken contract is raised."""
+    counted = count_or_reason(task, size)
+    return counted if isinstance(counted, SizeCount) else None
+
+
+def count_or_reason(task: Task, size: Any) -> SizeCount | str:
+    """The count of a size, or what the model raises at it. A broken contract is raised."""
+    try:
+        return count_size(task, size)
+    except IsoflopError:
+        raise
+    except Exception as error:  # any error of the user's class at this size means: not a size
+        return f"{type(error).__name__}: {first_line(error) or 'no reason'}"
