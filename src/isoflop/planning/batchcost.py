@@ -16,7 +16,7 @@ from scipy.linalg import qr
 
 from isoflop.contract.data import dimensions, num_examples_in, tensors_in
 
-__all__ = ["BatchCost", "Reading", "Terms", "exact_terms", "fitted_cost", "reading_of"]
+__all__ = ["EXACT", "BatchCost", "Reading", "Terms", "exact_terms", "fitted_cost", "reading_of"]
 
 Array = NDArray[np.float64]
 Powers = tuple[int, ...]
@@ -134,7 +134,8 @@ class BatchCost:
 
     def of(self, variables: Array) -> Array:
         """FLOPs of batches from their variables, shape (batches, variables)."""
-        return np.asarray(self.terms.values(variables) @ np.array(self.coefficients))
+        flops = self.terms.values(variables) @ np.array(self.coefficients)
+        return np.asarray(np.rint(flops) if self.error == 0 else flops)  # whole, but for rounding
 
     def of_batch(self, batch: Any) -> float:
         """FLOPs of a batch."""

@@ -12,12 +12,13 @@ from isoflop.contract.loss import count_tokens
 from isoflop.contract.model import build
 from isoflop.contract.randomness import seeded
 from isoflop.errors import IsoflopError
-from isoflop.planning.batchcost import BatchCost, Terms, exact_terms, fitted_cost
+from isoflop.planning.batchcost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.planning.flops import StepCost
 from isoflop.planning.lattice import smallest_size
 from isoflop.planning.sample import sample_of
 from isoflop.planning.tokens import token_supply
 from isoflop.planning.trials import (
+    FIRST,
     MAX_CPU_PARAMS,
     cached,
     count_on,
@@ -77,7 +78,7 @@ def count_size(task: Task, size: Any) -> SizeCount:
     batches = counting_batches(task)
     own = task.flops_per_token
     terms = None if own is not None else terms_of(task)
-    rows = (0,) if terms is None else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
+    rows = FIRST if terms is None else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
     costs = _costs(task, size, rows)
     if costs is not None:
         per_example = [_bytes_per_example(cost, batches.variables[row]) for row, cost in zip(rows, costs, strict=True)]
@@ -112,12 +113,25 @@ def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float 
 
 @cached
 def terms_of(task: Task) -> Terms | None:
-    """Of what the FLOPs of a batch consist, found at the smallest size; None where nothing is counted there."""
-    batches = counting_batches(task)
-    costs = trial(task, smallest_size(task), tuple(range(len(batches.batches))))
-    if costs is None or not all(cost.flops for cost in costs):
-        return Terms(((1, *(0 for _ in range(batches.variables.shape[1] - 1))),))
-    return exact_terms(batches.variables, np.array([cost.flops for cost in costs], dtype=float))
+    """Of what the FLOPs of a batch consist, found at the smallest size; None where no step can be counted there."""
+    batches, size = counting_batches(task), smallest_size(task)
+    variables = batches.variables
+    by_example = Terms(((1, *(0 for _ in range(variables.shape[1] - 1))),))
+    if variables.shape[1] == 1 and _grows_with_examples(task, size, variables):
+        return by_example
+    costs = trial(task, size, tuple(range(len(variables))))
+    if costs is None:
+        return None
+    flops = np.array([cost.flops for cost in costs], dtype=float)
+    return exact_terms(variables, flops) if flops.all() else by_example
+
+
+def _grows_with_examples(task: Task, size: Any, variables: NDArray[np.float64]) -> bool:
+    """True where batches of one shape cost as much as they have examples: the usual case, told by one more count."""
+    first, second = trial(task, size, FIRST), trial(task, size, (1,)) if len(variables) > 1 else None
+    if first is None or second is None:
+        return len(variables) == 1
+    return bool(np.isclose(second[0].flops * variables[0, 0], first[0].flops * variables[1, 0], rtol=EXACT))
 
 
 # -- FLOPs per token -------------------------------------------------------------------------------------------------
@@ -138,7 +152,8 @@ def flops_per_token_at(task: Task, counted: SizeCount, batch: int) -> float:
 def _per_token(task: Task, cost: BatchCost, batch: int) -> float:
     flops = float(cost.of(batch_sample(task, batch).variables).mean())
     supply = token_supply(task)
-    return flops / ((supply.fixed_batch or batch) * supply.tokens_per_example)
+    per_token = flops / ((supply.fixed_batch or batch) * supply.tokens_per_example)
+    return float(f"{per_token:.12g}")  # the same on all machines, whose sums may differ in the last bits
 
 
 @dataclass(frozen=True, eq=False)

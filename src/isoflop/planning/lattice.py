@@ -9,7 +9,7 @@ import numpy as np
 
 from isoflop.errors import ContractError, IsoflopError, PlanError
 from isoflop.planning.search import largest_below
-from isoflop.planning.trials import cached, first_line, is_large, num_params_at, trial
+from isoflop.planning.trials import FIRST, cached, first_line, is_large, num_params_at, trial
 from isoflop.task import Task
 
 __all__ = ["builds", "by_distance", "sizes_between", "smallest_size"]
@@ -107,7 +107,7 @@ def _works(task: Task, size: Any) -> bool:
 
 def _trains(task: Task, size: Any) -> bool:
     try:
-        trial(task, size)
+        trial(task, size, FIRST)
     except IsoflopError:
         raise
     except Exception:  # any error of the user's class at this size means: not a size
@@ -128,7 +128,7 @@ def builds(task: Task, size: Any) -> bool:
 def _no_size_message(task: Task) -> str:
     size = 64 if task.sizes is None else task.sizes[0]
     try:
-        trial(task, size)
+        trial(task, size, FIRST)
         reason = "nothing"
     except Exception as error:
         reason = f"{type(error).__name__}: {first_line(error) or 'no reason'}"

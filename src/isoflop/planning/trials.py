@@ -25,6 +25,7 @@ from isoflop.planning.sample import Sample, sample_of
 from isoflop.task import Task
 
 __all__ = [
+    "FIRST",
     "MAX_CPU_PARAMS",
     "CountingBatches",
     "count_on",
@@ -41,6 +42,8 @@ MAX_CPU_PARAMS = 50e6
 
 NUM_EXAMPLES = (2, 3, 4, 5)
 """Examples of the batches that are counted: batch normalisation needs two."""
+FIRST = (0,)
+"""The counting batch on which a size is tried."""
 NUM_PROBED = 8
 """Batches that show which of their dimensions vary."""
 
@@ -66,8 +69,8 @@ def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
 
 
 @cached
-def trial(task: Task, size: Any, rows: tuple[int, ...] = (0,)) -> tuple[StepCost, ...] | None:
-    """What a step costs on some of the counting batches; None of a model that only a CPU too small for it could run.
+def trial(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
+    """What a step costs on some of the counting batches; None of a model that is too large for the CPU that it needs.
 
     Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
     it does not support.
@@ -86,7 +89,7 @@ def is_large(task: Task, size: Any) -> bool:
 
 
 def count_on(
-    task: Task, size: Any, device: str, rows: Sequence[int] = (0,), *, assume_values: bool = False
+    task: Task, size: Any, device: str, rows: Sequence[int] = FIRST, *, assume_values: bool = False
 ) -> tuple[StepCost, ...]:
     """What a step costs on some of the counting batches, by a count on one device; memory only on the meta device."""
     batches = [to_device(counting_batches(task).batches[row], device) for row in rows]

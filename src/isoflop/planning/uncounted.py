@@ -5,6 +5,7 @@ and so do those of losses. Of an operation of somebody else nothing is known but
 """
 
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
@@ -16,25 +17,20 @@ __all__ = ["Suspects"]
 
 FORWARD_AND_BACKWARD = 3
 """FLOPs of a product forward and backward, over those of its forward pass."""
-LEAST_SHARE = {"unknown": 0.01, "pointwise": 0.05}
-"""Of the FLOPs counted, from which on an operation matters if it is a product of its tensors."""
 
-Kind = Literal["unknown", "pointwise", "none"]
+Kind = Literal["foreign", "product", "broadcast", "none"]
+
+LEAST_SHARE: dict[Kind, float] = {"foreign": 0.01, "product": 0.01, "broadcast": 0.05}
+"""Of the FLOPs counted, from which on an operation matters if it is a product of its tensors."""
+LEAST_INPUTS: dict[Kind, int] = {"foreign": 2, "product": 1, "broadcast": 2}
 
 _TORCH = {"aten", "prim", "prims", "profiler", "c10d", "c10d_functional", "_c10d_functional", "rngprims", "inductor"}
-_NO_PRODUCTS = {
-    *("cat", "stack", "copy_", "copy", "_to_copy", "clone", "where", "lerp", "masked_scatter", "grid_sampler_2d"),
-    *("index_put", "index_put_", "_index_put_impl_", "index_copy", "index_add", "index_reduce", "scatter", "scatter_"),
-    *("scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "index_add_", "index_copy_", "slice_scatter"),
-    *("select_scatter", "diagonal_scatter", "as_strided_scatter", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback"),
-    *("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm"),
-    *("_native_batch_norm_legit_functional", "_batch_norm_with_update", "_batch_norm_no_update", "_fused_rms_norm"),
-    *("native_dropout", "miopen_batch_norm", "_prelu_kernel", "rrelu_with_noise", "_thnn_fused_gru_cell"),
-    *("_thnn_fused_lstm_cell", "_weight_norm_interface", "mse_loss", "smooth_l1_loss", "huber_loss"),
-    *("binary_cross_entropy", "soft_margin_loss", "multilabel_margin_loss_forward", "nll_loss_forward"),
-    *("nll_loss2d_forward", "multi_margin_loss", "_ctc_loss", "searchsorted", "bucketize", "histc", "equal", "isin"),
-    *("broadcast_tensors", "block_diag", "fill", "fill_", "set_", "resize_as_", "copysign", "_fused_dropout"),
-}
+_MULTIPLIES = re.compile(
+    r"(?:^|_)(?:\w*mm|\w*mv|matmul|linear|conv(?:olution)?|conv\w*\dd|attention|rnn|lstm|gru|v?dot|vecdot|cdist|"
+    r"euclidean|outer|ger|kron|bilinear|trilinear|linalg|cholesky|inverse|solve|matrix|householder|orgqr|ormqr)(?:_|$)"
+)
+"""Names of torch's operations on matrices."""
+_ONLY_SEEMS_TO = re.compile(r"norm|cross|fused_(?:lstm|gru)_cell|transpose(?!d)|diag")
 
 
 class Suspects:
@@ -49,11 +45,11 @@ class Suspects:
         if kind == "none":
             return
         inputs = sorted((tensor.numel() for tensor in _tables(arguments)), reverse=True)
-        result = max((tensor.numel() for tensor in _tables(out)), default=0)
-        if len(inputs) < 2 or (kind == "pointwise" and result <= inputs[0]):
+        result = max((tensor.numel() for tensor in _tables(out)), default=1)
+        if len(inputs) < LEAST_INPUTS[kind] or (kind == "broadcast" and result <= inputs[0]):
             return
         # Of a product of matrices m x k and k x n this is m k n; one by broadcasting has as many elements.
-        places = result if kind == "pointwise" else math.sqrt(inputs[0] * inputs[1] * max(result, 1))
+        places = result if kind == "broadcast" else math.sqrt(inputs[0] * inputs[min(1, len(inputs) - 1)] * result)
         key = (name, kind)
         self._flops[key] = self._flops.get(key, 0.0) + 2 * FORWARD_AND_BACKWARD * places
 
@@ -74,12 +70,11 @@ def _known(operation: Any) -> tuple[str, Kind]:
     """Name of an operation, and whether it may be a product."""
     qualified = getattr(operation, "_qualified_op_name", None)
     if qualified is None:  # a kernel of triton, or an operator that takes functions
-        return str(getattr(operation, "__name__", operation)), "unknown"
+        return str(getattr(operation, "__name__", operation)), "foreign"
     namespace, _, name = qualified.partition("::")
+    shown = f"{namespace}.{name}"
     if namespace not in _TORCH:
-        return f"{namespace}.{name}", "unknown"
+        return shown, "foreign"
     if name in {"mul", "mul_"}:
-        return f"{namespace}.{name}", "pointwise"
-    is_pointwise = any(torch.Tag.pointwise in getattr(operation, each).tags for each in operation.overloads())
-    plain = is_pointwise or name in _NO_PRODUCTS or namespace != "aten"
-    return f"{namespace}.{name}", "none" if plain else "unknown"
+        return shown, "broadcast"
+    return shown, "product" if _MULTIPLIES.search(name) and not _ONLY_SEEMS_TO.search(name) else "none"
