@@ -15,7 +15,7 @@ from isoflop.errors import IsoflopError
 from isoflop.planning.batchcost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.planning.flops import StepCost
 from isoflop.planning.lattice import smallest_size
-from isoflop.planning.sample import sample_of
+from isoflop.planning.sample import Sample, sample_of
 from isoflop.planning.tokens import token_supply
 from isoflop.planning.trials import (
     FIRST,
@@ -160,14 +160,15 @@ def _per_token(task: Task, cost: BatchCost, batch: int) -> float:
 class BatchSample:
     """Batches that a sample of the data makes: the variables of each, shape (batches, variables), and its tokens."""
 
+    sample: Sample
     variables: NDArray[np.float64]
     tokens: NDArray[np.float64]
 
     def error(self, cost: BatchCost) -> float:
-        """Standard error of FLOPs per token, as a share."""
+        """Standard error of FLOPs per token, as a share; large batches are few, and say less than their examples."""
         flops = cost.of(self.variables)
-        apart = flops / flops.mean() - self.tokens / self.tokens.mean()
-        return float(np.std(apart) / math.sqrt(len(apart))) + cost.error
+        apart = np.std(flops / flops.mean() - self.tokens / self.tokens.mean()) / math.sqrt(len(flops))
+        return max(float(apart) * math.sqrt(self.sample.unseen), self.sample.error) + cost.error
 
 
 @cached
@@ -175,10 +176,12 @@ def batch_sample(task: Task, batch: int) -> BatchSample:
     """The batches of so many examples that the sample of the data makes; one stands for all that are alike."""
     sample, reading = sample_of(task), counting_batches(task).reading
     if reading.num_variables == 1 and not sample.in_batches:
-        return BatchSample(np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())]))
+        return BatchSample(sample, np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())]))
     with seeded(0):
         read = [(reading(one), float(count_tokens(task, one))) for one in sample.batches(batch)]
-    return BatchSample(np.array([variables for variables, _ in read]), np.array([tokens for _, tokens in read]))
+    return BatchSample(
+        sample, np.array([variables for variables, _ in read]), np.array([num_tokens for _, num_tokens in read])
+    )
 
 
 # -- counts that may be wrong ------------------------------------------------------------------------------------------

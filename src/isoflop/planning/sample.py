@@ -70,6 +70,11 @@ class Sample:
         return len(self.tokens)
 
     @property
+    def unseen(self) -> float:
+        """Share of the data that is not in the sample; 1 of data whose length is unknown."""
+        return _unseen(self.num_items, self.source.num_examples)
+
+    @property
     def mean_examples(self) -> float:
         """Mean examples of an item: one, but in batches of the data's own."""
         return float(np.mean([dimensions[0] for dimensions in self.dimensions]))
@@ -139,9 +144,12 @@ def _items(source: Source, most: int) -> Iterator[Any]:
 
 def _error(tokens: list[float], shapes: list[tuple[int, ...]], length: int | None) -> float:
     """The larger standard error, as a share, of the mean tokens and of the mean extent of the items."""
-    unseen = 1.0 if length is None else max(0.0, 1 - len(tokens) / length)
     extents = [float(sum(shape)) for shape in shapes]
-    return max(_share(values) * math.sqrt(unseen) for values in (tokens, extents))
+    return max(_share(values) for values in (tokens, extents)) * math.sqrt(_unseen(len(tokens), length))
+
+
+def _unseen(number: int, length: int | None) -> float:
+    return 1.0 if length is None else max(0.0, 1 - number / length)
 
 
 def _share(values: list[float]) -> float:
