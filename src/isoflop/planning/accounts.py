@@ -24,13 +24,11 @@ def counting_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
 
 
 def _tokens(task: Task, sample: Sample) -> str:
-    each = f"A {task.unit} is {sample.rule}"
     if sample.rule == "each example":
-        return f"{each}."
-    mean = sample.tokens.mean() / sample.mean_examples
-    if (sample.tokens == sample.tokens[0]).all():
-        return f"{each}: an example has {number(mean, 3)}."
-    return f"{each}: an example has {number(mean, 3)} on average."
+        return f"A {task.unit} is {sample.rule}."
+    mean = number(sample.tokens.mean() / sample.mean_examples, 3)
+    spread = "" if (sample.tokens == sample.tokens[0]).all() else " on average"
+    return f"A {task.unit} is {sample.rule}: an example has {mean}{spread}."
 
 
 def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
