@@ -15,7 +15,7 @@ import isoflop
 from isoflop.contract.data import dimensions
 from isoflop.planning import trials
 from isoflop.planning.batchcost import exact_terms, fitted_cost, reading_of
-from isoflop.planning.counting import count_size, flops_per_token_at
+from isoflop.planning.counting import BatchCounter, count_size, flops_per_token_at
 from isoflop.planning.flops import count_step
 from isoflop.planning.tokens import token_supply
 from tasks import MLP, mlp_task
@@ -155,6 +155,14 @@ def test_batches_of_the_datas_own_are_counted_on_many_of_them():
     lengths = np.arange(SHORTEST, LONGEST + 1)
     expected = sum(flops_of(1, int(length), 8) for length in lengths) / lengths.sum()
     assert counted.flops_per_token == pytest.approx(expected, rel=0.03)
+
+
+def test_batches_like_none_in_the_sample_are_counted_as_they_come():
+    task = padded_task(train_data=[(torch.zeros(5, dtype=torch.long),) * 2] * 300, sizes=[8])
+    counter = BatchCounter(task, 8, 1.0)
+    for num_examples, length in ((2, 5), (7, 5), (3, 30), (2, 9), (3, 30)):
+        batch = (torch.zeros(num_examples, length, dtype=torch.long),) * 2
+        assert counter.flops(batch, 1) == flops_of(num_examples, length, 8)
 
 
 def test_data_whose_examples_make_no_batch_are_refused():

@@ -33,11 +33,13 @@ MORE_COUNTS = 3
 class Reading:
     """Which numbers of a batch its FLOPs are a polynomial in: its examples, and the dimensions that vary.
 
-    columns: places in `dimensions` (contract/data.py), each of which others may equal; None where batches differ in
-        the number of their tensors or in too many dimensions, for the number of elements.
+    columns: places in `dimensions` (contract/data.py); None where batches differ in the number of their tensors or in
+        too many dimensions, for the number of elements.
+    others: of each place, the column that it equals, or None and the number that it always is.
     """
 
     columns: tuple[int, ...] | None
+    others: tuple[tuple[int | None, int], ...] = ()
 
     def __call__(self, batch: Any) -> tuple[float, ...]:
         """The variables of a batch, the examples first."""
@@ -45,6 +47,16 @@ class Reading:
             return (float(num_examples_in(batch)), float(sum(tensor.numel() for tensor in tensors_in(batch))))
         found = dimensions(batch)
         return tuple(float(found[column]) for column in self.columns)
+
+    def fits(self, batch: Any) -> bool:
+        """True where a batch differs from those that this was read from in nothing but the variables."""
+        if self.columns is None:
+            return True
+        found = dimensions(batch)
+        return len(found) == len(self.others) and all(
+            number == (always if column is None else found[column])
+            for number, (column, always) in zip(found, self.others, strict=True)
+        )
 
     @property
     def num_variables(self) -> int:
@@ -58,11 +70,14 @@ def reading_of(batches: Sequence[Any]) -> Reading:
         return Reading(None)
     table = np.array(shapes)
     columns = [0]
-    for column in range(1, table.shape[1]):
-        varies = (table[:, column] != table[0, column]).any()
-        if varies and not any((table[:, column] == table[:, known]).all() for known in columns):
+    others: list[tuple[int | None, int]] = []
+    for column, values in enumerate(table.T):
+        same = next((known for known in columns if (values == table[:, known]).all()), None)
+        if same is None and (values != values[0]).any():
             columns.append(column)
-    return Reading(tuple(columns) if len(columns) <= 1 + MOST_VARIABLES else None)
+            same = column
+        others.append((same, int(values[0])))
+    return Reading(tuple(columns), tuple(others)) if len(columns) <= 1 + MOST_VARIABLES else Reading(None)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.contract.data import dimensions
 from isoflop.contract.loss import count_tokens
 from isoflop.contract.model import build
 from isoflop.contract.randomness import seeded
@@ -27,11 +28,20 @@ from isoflop.planning.trials import (
     is_large,
     params_at,
     trial,
+    trial_of,
 )
 from isoflop.task import Task
 from isoflop.text import and_list, percent
 
-__all__ = ["SizeCount", "batch_sample", "count_or_reason", "count_size", "flops_per_token_at", "try_count"]
+__all__ = [
+    "BatchCounter",
+    "SizeCount",
+    "batch_sample",
+    "count_or_reason",
+    "count_size",
+    "flops_per_token_at",
+    "try_count",
+]
 
 SAME = 1e-3
 """Counts this close to each other, in ratio, are the same."""
@@ -103,7 +113,8 @@ def _costs(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...]
     """What steps of a size cost; None where they can neither run nor be counted with values assumed."""
     found = trial(task, size, rows)
     if found is None and task.flops_per_token is None and _values_can_be_assumed(task):
-        return count_on(task, size, "meta", rows, assume_values=True)
+        chosen = [counting_batches(task).batches[row] for row in rows]
+        return count_on(task, size, "meta", chosen, assume_values=True)
     return found
 
 
@@ -184,6 +195,30 @@ def batch_sample(task: Task, batch: int) -> BatchSample:
     )
 
 
+class BatchCounter:
+    """Counts the FLOPs of a size's batches one after the other, those too that are like none in the sample."""
+
+    def __init__(self, task: Task, size: Any, flops_per_token: float) -> None:
+        self._task, self._size, self._flops_per_token = task, size, flops_per_token
+        self._cost = count_size(task, size).cost
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def flops(self, batch: Any, num_tokens: int) -> float:
+        """FLOPs of a step on a batch; by its tokens where they are not counted by the batch."""
+        if self._cost is None:
+            return self._flops_per_token * num_tokens
+        shape = dimensions(batch)
+        if shape not in self._known:
+            self._known[shape] = self._counted(self._cost, batch, num_tokens)
+        return self._known[shape]
+
+    def _counted(self, cost: BatchCost, batch: Any, num_tokens: int) -> float:
+        if cost.reading.fits(batch):
+            return cost.of_batch(batch)
+        counted = trial_of(self._task, self._size, batch)
+        return self._flops_per_token * num_tokens if counted is None else float(counted.flops)
+
+
 # -- counts that may be wrong ------------------------------------------------------------------------------------------
 
 
@@ -231,11 +266,12 @@ def _values_can_be_assumed(task: Task) -> bool:
     size = smallest_size(task)
     if is_large(task, size):
         return False
+    first = counting_batches(task).batches[:1]
     try:
-        assumed = count_on(task, size, "meta", assume_values=True)[0].flops
+        assumed = count_on(task, size, "meta", first, assume_values=True)[0].flops
     except Exception:  # not a value is what the model lacks there
         return False
-    return math.isclose(assumed, count_on(task, size, "cpu")[0].flops, rel_tol=SAME)
+    return math.isclose(assumed, count_on(task, size, "cpu", first)[0].flops, rel_tol=SAME)
 
 
 def try_count(task: Task, size: Any) -> SizeCount | None:

@@ -6,7 +6,7 @@ Models are built and run on the meta device, which takes no memory. A model that
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "num_params_at",
     "params_at",
     "trial",
+    "trial_of",
 ]
 
 MAX_CPU_PARAMS = 50e6
@@ -75,11 +76,21 @@ def trial(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] 
     Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
     it does not support.
     """
+    return _first_that_runs(task, size, [counting_batches(task).batches[row] for row in rows])
+
+
+def trial_of(task: Task, size: Any, batch: Any) -> StepCost | None:
+    """The same of any batch."""
+    found = _first_that_runs(task, size, [batch])
+    return None if found is None else found[0]
+
+
+def _first_that_runs(task: Task, size: Any, batches: Sequence[Any]) -> tuple[StepCost, ...] | None:
     try:
-        return count_on(task, size, "meta", rows)
+        return count_on(task, size, "meta", batches)
     except Exception:
         if not is_large(task, size):
-            return count_on(task, size, "cpu", rows)
+            return count_on(task, size, "cpu", batches)
     return None
 
 
@@ -89,16 +100,17 @@ def is_large(task: Task, size: Any) -> bool:
 
 
 def count_on(
-    task: Task, size: Any, device: str, rows: Sequence[int] = FIRST, *, assume_values: bool = False
+    task: Task, size: Any, device: str, batches: Sequence[Any], *, assume_values: bool = False
 ) -> tuple[StepCost, ...]:
-    """What a step costs on some of the counting batches, by a count on one device; memory only on the meta device."""
-    batches = [to_device(counting_batches(task).batches[row], device) for row in rows]
-    model = build(task, size, device)
+    """What a step costs on some batches, by a count on one device; memory only on the meta device."""
     costs = []
-    for batch in batches:
-        cost = count_step(model, lambda: _checked_loss(task, model, batch), assume_values=assume_values)  # noqa: B023
-        costs.append(cost if device == "meta" else replace(cost, activation_bytes=None))
-        model.zero_grad(set_to_none=True)
+    with seeded(0):  # a model that is counted on the CPU draws its weights
+        model = build(task, size, device)
+        for batch in batches:
+            loss_of_batch = partial(_checked_loss, task, model, to_device(batch, device))
+            cost = count_step(model, loss_of_batch, assume_values=assume_values)
+            costs.append(cost if device == "meta" else replace(cost, activation_bytes=None))
+            model.zero_grad(set_to_none=True)
     return tuple(costs)
 
 

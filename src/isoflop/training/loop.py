@@ -15,7 +15,7 @@ from torch import nn
 from isoflop import __version__
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import mix, reseed, seeded
-from isoflop.planning.counting import count_size
+from isoflop.planning.counting import BatchCounter
 from isoflop.planning.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
@@ -83,8 +83,8 @@ def train_model(
         if spec.ema is not None:
             state.ema = [parameter.detach().clone() for parameter in model.parameters()]
         forward = torch.compile(model) if task.recipe.compile else model
-        precision, cost = _autocast(spec, ranks.device), count_size(task, spec.size).cost
-        setting = Setting(task, spec, ranks, forward, precision, cost)  # type: ignore[arg-type]
+        counter = BatchCounter(task, spec.size, spec.flops_per_token)
+        setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device), counter)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks.device)
         order = mix(DATA, spec.seed)

@@ -13,7 +13,7 @@ from isoflop.contract.data import num_examples_in, sliced, to_device
 from isoflop.contract.loss import batch_loss, count_tokens
 from isoflop.contract.randomness import reseed
 from isoflop.errors import IsoflopError
-from isoflop.planning.batchcost import BatchCost
+from isoflop.planning.counting import BatchCounter
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
@@ -32,7 +32,7 @@ class Setting:
 
     forward: the model as it is called, compiled where the recipe asks for it.
     precision: the autocast context, entered around each forward pass.
-    cost: FLOPs of a batch; None where the spec's FLOPs per token say them.
+    counter: counts the FLOPs of what is processed.
     """
 
     task: Task
@@ -40,11 +40,7 @@ class Setting:
     ranks: Ranks
     forward: nn.Module
     precision: AbstractContextManager[Any]
-    cost: BatchCost | None = None
-
-    def flops(self, batch: Any, num_tokens: int) -> float:
-        """FLOPs of a step's forward and backward passes on a batch."""
-        return self.spec.flops_per_token * num_tokens if self.cost is None else self.cost.of_batch(batch)
+    counter: BatchCounter
 
 
 def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int | None) -> int | None:
@@ -149,12 +145,12 @@ def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
         return _Attempt(loss=torch.zeros((), device=setting.ranks.device))
     pieces = split(batch, state.micro_batch)
     if len(pieces) == 1:
-        return _Attempt(num_tokens, setting.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0))
+        return _Attempt(num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0))
     counts = [count_tokens(setting.task, piece) for piece in pieces]
     # the mean over no target is not a number
     taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]
     losses = [_backward(setting, piece, count / num_tokens) for piece, count in taken]
-    flops = sum(setting.flops(piece, count) for piece, count in taken)
+    flops = sum(setting.counter.flops(piece, count) for piece, count in taken)
     return _Attempt(num_tokens, flops, torch.stack(losses).sum())
 
 
