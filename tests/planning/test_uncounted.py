@@ -58,8 +58,8 @@ class Gained(MLP):
 def test_a_product_of_an_operator_without_a_formula_is_named_in_the_plan():
     counted = count_size(mlp_task(model=Custom), 16)
     assert counted.notes == (
-        "FLOPs of isoflop_tests.product are not counted, since no formula is known for it; give Task(flops_per_token=), "
-        "or a formula to torch.utils.flop_counter.register_flop_formula.",
+        "FLOPs of isoflop_tests.product are not counted, for lack of a formula; give Task(flops_per_token=), or a "
+        "formula to torch.utils.flop_counter.register_flop_formula.",
     )
     assert counted.notes[0] in isoflop.plan(mlp_task(model=Custom), budgets=[1e6]).notes
 
@@ -87,7 +87,7 @@ class Pair(nn.Module):
 @pytest.mark.parametrize(
     ("join", "names"),
     [
-        (lambda a, b: (a[:, None, :] * b).sum(-1), ("aten.mul",)),
+        (lambda a, b: (a[:, None, :] * b).sum(-1), ("products by broadcasting",)),
         (torch.cdist, ("aten._cdist_forward",)),
         (lambda a, b: torch.linalg.solve(a[:8].triu(), b[:8]), ("aten._linalg_solve_ex",)),
         (lambda a, b: a * b + a / b, ()),
@@ -109,3 +109,27 @@ def test_a_bilinear_layer_costs_one_multiply_add_for_each_weight_and_pair():
     pair = [torch.ones(3, size, device="meta", requires_grad=True) for size in (5, 6)]
     assert count_step(layer, lambda: layer(*pair).sum()).flops % (2 * 3 * 5 * 6 * 7) == 0
     assert count_step(layer, lambda: layer(*pair).sum()).flops >= 3 * 2 * 3 * 5 * 6 * 7
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True),
+        lambda: nn.Sequential(nn.Conv1d(12, 12, 3, padding=1, groups=4), nn.BatchNorm1d(12), nn.GELU()),
+        lambda: nn.Sequential(nn.Conv1d(12, 6, 3), nn.GroupNorm(2, 6), nn.PReLU(6), nn.Upsample(scale_factor=2)),
+        lambda: nn.Sequential(nn.RMSNorm(16), nn.Linear(16, 16), nn.Dropout(0.5), nn.LayerNorm([12, 16])),
+        lambda: nn.MultiheadAttention(16, 2, batch_first=True),
+        lambda: nn.LSTM(16, 4, batch_first=True),
+        lambda: nn.GRU(16, 4, batch_first=True),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_layers_of_torch_leave_nothing_out(layer, device):
+    model = layer().to(device)
+    inputs = (torch.ones(2, 12, 16, device=device, requires_grad=True),)
+
+    def run():
+        out = model(*inputs * 3) if isinstance(model, nn.MultiheadAttention) else model(*inputs)
+        return (out[0] if isinstance(out, tuple) else out).sum()
+
+    assert count_step(model, run).uncounted == ()

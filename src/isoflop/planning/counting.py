@@ -227,10 +227,9 @@ def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[str, ...]:
     names = sorted({name for cost in costs for name in cost.uncounted})
     if not names:
         return ()
-    them = "it" if len(names) == 1 else "them"
     return (
-        f"FLOPs of {and_list(names)} are not counted, since no formula is known for {them}; give "
-        f"Task(flops_per_token=), or a formula to torch.utils.flop_counter.register_flop_formula.",
+        f"FLOPs of {and_list(names)} are not counted, for lack of a formula; give Task(flops_per_token=), or a formula "
+        f"to torch.utils.flop_counter.register_flop_formula.",
     )
 
 

@@ -76,5 +76,5 @@ def _known(operation: Any) -> tuple[str, Kind]:
     if namespace not in _TORCH:
         return shown, "foreign"
     if name in {"mul", "mul_"}:
-        return shown, "broadcast"
+        return "products by broadcasting", "broadcast"
     return shown, "product" if _MULTIPLIES.search(name) and not _ONLY_SEEMS_TO.search(name) else "none"
