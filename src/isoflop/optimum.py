@@ -198,7 +198,6 @@ def _with_size(
 ) -> Optimum:
     from isoflop.planning.sizing import count_size, size_near  # these need torch
     from isoflop.planning.specs import paid_tokens
-    from isoflop.planning.tokens import token_supply
 
     near = count_size(task, size_near(task, answer.num_params.value, most=conditions.most_params).size)
     paid = answer.flops if answer.serving is None else answer.serving.total.value
@@ -208,7 +207,7 @@ def _with_size(
         notes=(*answer.notes, *_size_notes(near, answer.num_params.value, wasted)),
         size=near.size,
         size_num_params=near.num_params,
-        size_num_tokens=paid_tokens(task, token_supply(task), near, paid) - conditions.offset,
+        size_num_tokens=paid_tokens(task, near, paid) - conditions.offset,
         unit=task.unit,
         loss_unit=task.loss_unit,
         bytes_per_token=task.bytes_per_token,

@@ -91,7 +91,7 @@ class Grid:
 
     def spec(self, sized: SizeCount, budget: float, *, seed: int = 0, epochs: float | None = None) -> RunSpec:
         """The run of a cell."""
-        wanted = paid_tokens(self.task, self.supply, sized, budget)
+        wanted = paid_tokens(self.task, sized, budget)
         return make_spec(self.task, self.supply, self.mark, sized, wanted, seed=seed, budget=budget, epochs=epochs)
 
     @cached_property

@@ -1,7 +1,7 @@
 """make_spec(): one size and its tokens become a run that is asked for, with all that the recipe decides."""
 
 from isoflop.planning.counting import SizeCount, flops_per_token_at
-from isoflop.planning.tokens import TokenSupply
+from isoflop.planning.tokens import TokenSupply, token_supply
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 from isoflop.task import Task
@@ -12,9 +12,12 @@ MOST_TURNS = 8
 """Times that a batch is found for the tokens that it leaves to pay for; two or three are enough."""
 
 
-def paid_tokens(task: Task, supply: TokenSupply, sized: SizeCount, flops: float) -> float:
+def paid_tokens(task: Task, sized: SizeCount, flops: float) -> float:
     """Tokens that some FLOPs pay for at a size, in the batches that the recipe trains so many tokens in."""
     num_tokens, batch = flops / sized.flops_per_token, 0
+    if sized.cost is None:  # a token costs the same in all batches
+        return num_tokens
+    supply = token_supply(task)
     for _ in range(MOST_TURNS):
         before, batch = batch, supply.batch(task.recipe, sized.num_params, num_tokens)
         if batch == before:

@@ -104,7 +104,7 @@ def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, s
 
 
 def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int) -> RunSpec:
-    wanted = paid_tokens(task, supply, counted, place.flops)
+    wanted = paid_tokens(task, counted, place.flops)
     return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=place.budget)
 
 
