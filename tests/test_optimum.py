@@ -151,7 +151,8 @@ def sizing(monkeypatch):
 
     def count_size(task, size):
         N = 100 * size**2
-        return SimpleNamespace(size=size, num_params=N, flops_per_token=7.2 * N, notes=("counted on the meta device",))
+        notes = ("counted on the meta device",)
+        return SimpleNamespace(size=size, num_params=N, flops_per_token=7.2 * N, cost=None, notes=notes)
 
     module = ModuleType("isoflop.planning.sizing")
     module.count_size = count_size

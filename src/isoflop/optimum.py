@@ -213,7 +213,8 @@ def _weakness_notes(answer: Optimum) -> tuple[str, ...]:
 def _with_size(
     answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
 ) -> Optimum:
-    from isoflop.planning.sizing import count_size, size_near  # needs torch
+    from isoflop.planning.sizing import count_size, size_near  # these need torch
+    from isoflop.planning.specs import paid_tokens
 
     near = count_size(task, size_near(task, answer.num_params.value, most=conditions.most_params).size)
     paid = answer.flops if answer.serving is None else answer.serving.total.value
@@ -223,7 +224,7 @@ def _with_size(
         notes=(*answer.notes, *_size_notes(near, answer.num_params.value, wasted)),
         size=near.size,
         size_num_params=near.num_params,
-        size_num_tokens=paid / near.flops_per_token - conditions.offset,
+        size_num_tokens=paid_tokens(task, near, paid) - conditions.offset,
         unit=task.unit,
         loss_unit=task.loss_unit,
         bytes_per_token=task.bytes_per_token,

@@ -108,7 +108,7 @@ class Run:
     num_tokens: float
     """Tokens trained, counted while training."""
     flops: float
-    """FLOPs spent, from the tokens trained."""
+    """FLOPs spent, those of the batches trained."""
     seconds: float | None = None
     peak_flops_per_second: float | None = None
     """Of the devices that trained it, measured on a matrix product in the run's precision."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.planning import limits, sizing
+from isoflop.planning import counting, limits
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
 from isoflop.planning.sizing import count_size
@@ -250,7 +250,7 @@ class Deep(nn.Module):
 @pytest.mark.parametrize("binds", [True, False])
 def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_cost(monkeypatch, binds):
     counted = []
-    monkeypatch.setattr(sizing, "count_size", lambda task, size: counted.append(size) or count_size(task, size))
+    monkeypatch.setattr(counting, "count_size", lambda task, size: counted.append(size) or count_size(task, size))
     task, room = mlp_task(model=Deep, size_param="depth"), Room("a large device", 1e12, binds)
     ladder = ladder_of(task, token_supply(task), spend=1e10, runs=[], room=room)
     assert max(counted) < ladder.sizes[-1] / 2

@@ -60,7 +60,8 @@ def cost_of(
     measured = cost_for(fit.law, fit.runs)
     if task is None:
         return measured, () if measured is None else (_measured_note(fit, measured),)
-    from isoflop.planning.sizing import count_size, size_near  # needs torch
+    from isoflop.planning.sizing import count_size, size_near  # these need torch
+    from isoflop.planning.specs import paid_tokens
 
     cost, notes = measured, tuple[str, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
@@ -69,7 +70,8 @@ def cost_of(
         around = float(law.optimum(target, cost)[0])
         sizes = {near.size: near for near in (size_near(task, around * factor) for factor in COUNTED)}
         counts = [count_size(task, size) for size in sizes]
-        cost = counted_cost([c.num_params for c in counts], [c.flops_per_token for c in counts], fit.runs)
+        per_token = [target / paid_tokens(task, one, target) for one in counts]
+        cost = counted_cost([one.num_params for one in counts], per_token, fit.runs)
         notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
     return cost, notes
 

@@ -13,7 +13,16 @@ from isoflop.contract.loaders import Drawn, data_of_loader, gathered
 from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError, first_line
 
-__all__ = ["Source", "first_batch", "num_examples_in", "open_data", "sliced", "tensors_in", "to_device"]
+__all__ = [
+    "Source",
+    "dimensions",
+    "first_batch",
+    "num_examples_in",
+    "open_data",
+    "sliced",
+    "tensors_in",
+    "to_device",
+]
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,11 @@ def num_examples_in(batch: Any) -> int:
     )
 
 
+def dimensions(batch: Any) -> tuple[int, ...]:
+    """Examples of a batch, then every dimension of every tensor in it: what the FLOPs of a step on it depend on."""
+    return (num_examples_in(batch), *(int(size) for tensor in tensors_in(batch) for size in tensor.shape))
+
+
 def to_device(batch: Any, device: torch.device | str) -> Any:
     """The batch with its tensors on a device; "meta" keeps shapes and types only."""
     if isinstance(batch, torch.Tensor):
@@ -166,7 +180,7 @@ def sliced(value: Any, part: slice, num_examples: int) -> Any:
 
 
 def tensors_in(value: Any) -> Iterable[torch.Tensor]:
-    """The tensors of a batch, wherever in it they are."""
+    """All tensors of a batch, in the order in which they lie in it."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):

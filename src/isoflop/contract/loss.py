@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoflop.contract.data import num_examples_in
+from isoflop.contract.data import num_examples_in, tensors_in
 from isoflop.errors import ContractError
 from isoflop.task import Task
+from isoflop.text import and_list
 
-__all__ = ["IGNORED", "batch_loss", "batch_measures", "count_tokens", "forward", "loss_of"]
+__all__ = ["IGNORED", "batch_loss", "batch_measures", "count_tokens", "forward", "loss_of", "token_rule"]
 
 IGNORED = -100
 """Integer targets of this value are not trained on (PyTorch's ignore_index) and are no tokens."""
@@ -58,13 +59,69 @@ def loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
 def count_tokens(task: Task, batch: Any) -> int:
     """D of a batch: its loss targets. Integer targets count each element that is not -100, others one per example."""
     if task.count_tokens is not None:
-        return int(task.count_tokens(batch))
+        return _own_count(task.count_tokens, batch)
     targets = _targets(batch)
+    if _is_countable(targets):
+        return int(torch.count_nonzero(targets != IGNORED))
     if isinstance(targets, torch.Tensor) and targets.ndim > 0:
-        if not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool):
-            return int(torch.count_nonzero(targets != IGNORED))
         return int(targets.shape[0])
     return num_examples_in(batch)
+
+
+def token_rule(task: Task, batch: Any, name: str) -> str:
+    """What is counted as a token in batches like this one of `name` ("train_data" or "val_data"), in words.
+
+    Raises ContractError where the targets that the loss averages over cannot be told.
+    """
+    if task.count_tokens is not None:
+        return "what count_tokens counts"
+    targets, is_pair = _targets(batch), isinstance(batch, list | tuple) and len(batch) == 2
+    if _is_countable(targets):
+        return f"each target{_place(batch)} that is not {IGNORED}"
+    # Floating-point targets stand for whole examples; beside, or within, whole tables of integers this is a guess.
+    is_told = isinstance(targets, torch.Tensor) and (is_pair or isinstance(batch, Mapping))
+    within = targets if is_pair or (targets is not None and isinstance(batch, Mapping)) else batch
+    if not is_told and any(_is_countable(tensor) and tensor.ndim > 1 for tensor in tensors_in(within)):
+        raise ContractError(
+            f"The targets that the loss averages over cannot be told from a batch of {name}, {_described(batch)}; give "
+            f"Task(count_tokens=), a function batch -> number of targets."
+        )
+    return "each example"
+
+
+def _own_count(function: Any, batch: Any) -> int:
+    """The user's count of a batch's targets. Raises ContractError where that is no whole number from 0 on."""
+    number = function(batch)
+    value = number.item() if isinstance(number, torch.Tensor) and number.numel() == 1 else number
+    try:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1
+    if found < 0 or found != value:
+        raise ContractError(f"count_tokens must give a whole number of targets of a batch, but gave {number!r:.80}.")
+    return found
+
+
+def _is_countable(targets: Any) -> bool:
+    """True for integers, of which each is a target."""
+    if not isinstance(targets, torch.Tensor) or targets.ndim == 0:
+        return False
+    return not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+
+
+def _place(batch: Any) -> str:
+    """Where the targets of a batch stand, if it is no pair."""
+    if isinstance(batch, Mapping):
+        return f" in {next(key for key in _TARGET_KEYS if key in batch)!r}"
+    return "" if len(batch) == 2 else " in the last part of a batch"
+
+
+def _described(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"a mapping with {and_list([repr(key) for key in batch])}"
+    if isinstance(batch, list | tuple):
+        return f"a {type(batch).__name__} of {and_list([type(part).__name__ for part in batch])}"
+    return f"a {type(batch).__name__}"
 
 
 def _targets(batch: Any) -> Any:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from isoflop.contract.data import first_batch, open_data, to_device
+from isoflop.contract.data import to_device
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build
 from isoflop.errors import IsoflopError
+from isoflop.planning.counting import SizeCount, count_size
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.peak import is_bf16, peak_flops
-from isoflop.planning.sizing import SizeCount, count_size
+from isoflop.planning.sample import batch_of
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 
@@ -65,7 +66,7 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with _one_thread():
         try:
-            points = [(_step_flops(spec), _step_seconds(task, spec, device)) for spec in timed]
+            points = [_timed_step(task, spec, device) for spec in timed]
         except IsoflopError:
             raise
         except Exception:  # the user's model may do at a real batch what it did not on the meta device
@@ -118,11 +119,12 @@ def _is_light(task: Task, spec: RunSpec) -> bool:
     return (_state_bytes(counted) if known is None else known) <= MAX_TIMED_BYTES
 
 
-def _step_seconds(task: Task, spec: RunSpec, device: str) -> float:
-    """Fastest of a few steps in the run's precision, after one that warms up."""
+def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
+    """FLOPs of a step in the run's precision, and the seconds of the fastest of a few, after one that warms up."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    batch = to_device(first_batch(open_data(task.train_data, "train_data"), spec.batch or 1), device)
+    batch = to_device(batch_of(task, spec.batch or 1), device)
+    cost = count_size(task, spec.size).cost
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=is_bf16(spec.precision, device)):
@@ -134,7 +136,8 @@ def _step_seconds(task: Task, spec: RunSpec, device: str) -> float:
             torch.cuda.synchronize()
 
     step()
-    return min(_timed(step) for _ in range(NUM_TIMED_STEPS))
+    seconds = min(_timed(step) for _ in range(NUM_TIMED_STEPS))
+    return (_step_flops(spec) if cost is None else cost.of_batch(batch)), seconds
 
 
 def _timed(step: Callable[[], Any]) -> float:

@@ -11,6 +11,7 @@ The convention, here and nowhere else:
 - Experts count as they run: all of them under dense dispatch, the chosen ones where tokens are routed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, flop_registry, sdpa_flop_count
 
+from isoflop.planning.uncounted import Suspects
+
 __all__ = ["StepCost", "count_step"]
 
 aten = torch.ops.aten
@@ -30,10 +33,15 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StepCost:
-    """FLOPs of a step forward and backward, and the bytes that are kept in between."""
+    """FLOPs of a step forward and backward, and the bytes that are kept in between.
+
+    activation_bytes: None where they were not measured.
+    uncounted: names of operations that may multiply tensors and have no formula (planning/uncounted.py).
+    """
 
     flops: int
-    activation_bytes: int
+    activation_bytes: int | None
+    uncounted: tuple[str, ...] = ()
 
 
 def count_step(model: nn.Module, loss_of_batch: Callable[[], torch.Tensor], *, assume_values: bool = False) -> StepCost:
@@ -59,36 +67,46 @@ def count_step(model: nn.Module, loss_of_batch: Callable[[], torch.Tensor], *, a
             stack.enter_context(_countable_kernels())
         if assume_values:
             stack.enter_context(_AssumedValues())  # type: ignore[no-untyped-call]
-        counter = stack.enter_context(_counter(phase))  # the last to enter is the first to see an operation
+        counter = stack.enter_context(_Counter(phase))  # the last to enter is the first to see an operation
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = loss_of_batch()
         with phase.backward():
             loss.backward()  # type: ignore[no-untyped-call]
-    return StepCost(counter.get_total_flops(), sum(kept.values()))
+    flops = counter.get_total_flops()
+    return StepCost(flops, sum(kept.values()), counter.suspects.that_matter(flops))
 
 
 class _Phase:
     """Tells what is computed again for a backward pass: there, only that runs with gradients enabled."""
 
     def __init__(self) -> None:
-        self._in_backward = False
+        self.is_backward = False
 
     @contextmanager
     def backward(self) -> Iterator[None]:
-        self._in_backward = True
+        self.is_backward = True
         yield
 
     def recomputes(self) -> bool:
-        return self._in_backward and torch.is_grad_enabled()
+        return self.is_backward and torch.is_grad_enabled()
 
 
-def _counter(phase: _Phase) -> FlopCounterMode:
-    formulas = {**flop_registry, **_FORMULAS}
-    counter = FlopCounterMode(
-        display=False, custom_mapping={operation: _once(formula, phase) for operation, formula in formulas.items()}
-    )
-    counter.mod_tracker = _OneModule()  # type: ignore[assignment]
-    return counter
+class _Counter(FlopCounterMode):
+    """Counts by torch's formulas and those below, and keeps what has none."""
+
+    def __init__(self, phase: _Phase) -> None:
+        formulas = {**flop_registry, **_FORMULAS}
+        super().__init__(
+            display=False, custom_mapping={operation: _once(formula, phase) for operation, formula in formulas.items()}
+        )
+        self.mod_tracker = _OneModule()  # type: ignore[assignment]
+        self.suspects = Suspects()
+        self._phase = phase
+
+    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        if func_packet not in self.flop_registry and not self._phase.is_backward:
+            self.suspects.see(func_packet, out, (args, kwargs))
+        return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
 
 def _once(formula: Callable[..., int], phase: _Phase) -> Callable[..., int]:
@@ -153,6 +171,17 @@ def _add_matrix_vector(bias: Any, matrix: Any, vector: Any, *args: Any, **kwargs
     return 2 * int(matrix.numel())
 
 
+def _trilinear(a: Any, b: Any, c: Any, expand_a: Any, expand_b: Any, expand_c: Any, *args: Any, **kwargs: Any) -> int:
+    """One multiply-add for each place of the product of all three."""
+    shapes = []
+    for tensor, expanded in ((a, expand_a), (b, expand_b), (c, expand_c)):
+        shape = list(tensor.shape)
+        for dimension in sorted(expanded):
+            shape.insert(dimension, 1)
+        shapes.append(shape)
+    return 2 * int(math.prod(map(max, *shapes)))  # dimensions are equal, or one
+
+
 def _grouped_product(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
     """A row, a column or a term of the inner sum that groups share out costs once; a dimension of groups, each time."""
     rows = int(a.numel()) if b.ndim >= a.ndim else int(a.shape[-2] * a.shape[-1])
@@ -179,6 +208,7 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
     aten.convolution_backward: _convolution_backward,
     aten.mv: _matrix_vector,
     aten.addmv: _add_matrix_vector,
+    aten._trilinear: _trilinear,
     aten._grouped_mm: _grouped_product,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,

@@ -16,7 +16,7 @@ from isoflop.planning.ladder import TOKENS_PER_PARAM
 from isoflop.planning.limits import Room, within
 from isoflop.planning.passes import check_data
 from isoflop.planning.sizing import SizeCount, count_size, size_near, sizes_near
-from isoflop.planning.specs import make_spec
+from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.planning.stages import LEAST_STEPS
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec
@@ -91,7 +91,7 @@ class Grid:
 
     def spec(self, sized: SizeCount, budget: float, *, seed: int = 0, epochs: float | None = None) -> RunSpec:
         """The run of a cell."""
-        wanted = budget / sized.flops_per_token
+        wanted = paid_tokens(self.task, sized, budget)
         return make_spec(self.task, self.supply, self.mark, sized, wanted, seed=seed, budget=budget, epochs=epochs)
 
     @cached_property

@@ -1,12 +1,29 @@
 """make_spec(): one size and its tokens become a run that is asked for, with all that the recipe decides."""
 
-from isoflop.planning.sizing import SizeCount
-from isoflop.planning.tokens import TokenSupply
+from isoflop.planning.counting import SizeCount, flops_per_token_at
+from isoflop.planning.tokens import TokenSupply, token_supply
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 
-__all__ = ["make_spec"]
+__all__ = ["make_spec", "paid_tokens"]
+
+MOST_TURNS = 8
+"""Times that a batch is found for the tokens that it leaves to pay for; two or three are enough."""
+
+
+def paid_tokens(task: Task, sized: SizeCount, flops: float) -> float:
+    """Tokens that some FLOPs pay for at a size, in the batches that the recipe trains so many tokens in."""
+    num_tokens, batch = flops / sized.flops_per_token, 0
+    if sized.cost is None:  # a token costs the same in all batches
+        return num_tokens
+    supply = token_supply(task)
+    for _ in range(MOST_TURNS):
+        before, batch = batch, supply.batch(task.recipe, sized.num_params, num_tokens)
+        if batch == before:
+            break
+        num_tokens = flops / flops_per_token_at(task, sized, batch)
+    return num_tokens
 
 
 def make_spec(
@@ -28,8 +45,7 @@ def make_spec(
     epochs: passes to take over as much of the training data as gives those tokens; None for all of the data.
     """
     recipe = recipe or task.recipe
-    per_step = recipe.tokens_per_step(sized.num_params, wanted_tokens)
-    batch = supply.fixed_batch or max(recipe.min_batch, round(per_step / supply.tokens_per_example))
+    batch = supply.batch(recipe, sized.num_params, wanted_tokens)
     step_tokens = batch * supply.tokens_per_example
     num_tokens = round(max(1, round(wanted_tokens / step_tokens)) * step_tokens)
     unique = supply.unique_tokens
@@ -40,7 +56,7 @@ def make_spec(
         num_params=sized.num_params,
         param_counts=dict(sized.params),
         num_tokens=num_tokens,
-        flops=sized.flops_per_token * num_tokens,
+        flops=flops_per_token_at(task, sized, batch) * num_tokens,
         budget=budget,
         batch=batch,
         tokens_per_example=supply.tokens_per_example,

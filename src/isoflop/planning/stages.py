@@ -11,7 +11,7 @@ from isoflop.planning.limits import Room
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place, Stage
 from isoflop.planning.sizing import SizeCount, count_or_reason
-from isoflop.planning.specs import make_spec
+from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
@@ -104,7 +104,7 @@ def _stage(design: Design, runs: Sequence[Run], ladder: Ladder, target: float, s
 
 
 def _spec(task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int) -> RunSpec:
-    wanted = place.flops / counted.flops_per_token
+    wanted = paid_tokens(task, counted, place.flops)
     return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=place.budget)
 
 

@@ -12,6 +12,7 @@ from isoflop.contract.randomness import seeded
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.fitting.foresight import design_condition
+from isoflop.planning.accounts import counting_notes
 from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.compute import Compute, Hardware
@@ -278,7 +279,13 @@ def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Ro
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
         specs=tuple(specs),
-        notes=(*notes, *room.notes(known), *epoch_notes(task, specs), *batch_notes(task, specs)),
+        notes=(
+            *notes,
+            *counting_notes(task, specs),
+            *room.notes(known),
+            *epoch_notes(task, specs),
+            *batch_notes(task, specs),
+        ),
         seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
         memory_bytes=known,
         mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},

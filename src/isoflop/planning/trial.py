@@ -8,17 +8,20 @@ import torch
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.examples import check_examples, why_not
-from isoflop.contract.loss import batch_loss
+from isoflop.contract.loss import batch_loss, token_rule
 from isoflop.contract.model import build, check_size_param
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
+from isoflop.planning.counting import count_size
+from isoflop.planning.lattice import smallest_size
 from isoflop.planning.means import check_means
-from isoflop.planning.sizing import NUM_EXAMPLES, count_size, smallest_size, tokens_of_batch
+from isoflop.planning.tokens import token_supply
 from isoflop.task import Task
 
 __all__ = ["check_task"]
 
 MAX_CHECKED_FLOPS = 5e10
 """Of a step that is made on the CPU only to see that it works: a few seconds."""
+NUM_CHECKED = 2
 
 
 def check_task(task: Task) -> None:
@@ -43,20 +46,26 @@ def check_task(task: Task) -> None:
 
 
 def _try_smallest(task: Task) -> None:
+    batches = {
+        name: first_batch(open_data(data, name), 1)
+        for name, data in (("train_data", task.train_data), ("val_data", task.val_data))
+    }
+    for name, batch in batches.items():
+        token_rule(task, batch, name)
     counted = count_size(task, smallest_size(task))
+    per_example = counted.flops_per_token * token_supply(task).tokens_per_example
     # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
-    device = "cpu" if counted.flops_per_token * tokens_of_batch(task) <= MAX_CHECKED_FLOPS else "meta"
+    device = "cpu" if NUM_CHECKED * per_example <= MAX_CHECKED_FLOPS else "meta"
     model = build(task, counted.size, device).eval()  # one example is no batch to normalise over
-    for name, data in (("train_data", task.train_data), ("val_data", task.val_data)):
-        batch = to_device(first_batch(open_data(data, name), 1), device)
+    for name, batch in batches.items():
+        batch = to_device(batch, device)
         with torch.set_grad_enabled(task.step is not None):  # a step of the user's may need gradients
             loss = batch_loss(task, model, batch)
         if device == "cpu":
             _check_start(loss.item(), name)
     if device == "cpu":
-        example_flops = counted.flops_per_token * tokens_of_batch(task) / NUM_EXAMPLES
         with torch.set_grad_enabled(task.step is not None):
-            check_means(task, model, example_flops, MAX_CHECKED_FLOPS)
+            check_means(task, model, per_example, MAX_CHECKED_FLOPS)
 
 
 def _loss_at(task: Task, size: Any, batch: Any) -> torch.Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 from isoflop import __version__
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import mix, reseed, seeded
+from isoflop.planning.counting import BatchCounter
 from isoflop.planning.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
@@ -82,7 +83,8 @@ def train_model(
         if spec.ema is not None:
             state.average = Average.of(model)
         forward = torch.compile(model) if task.recipe.compile else model
-        setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device))  # type: ignore[arg-type]
+        counter = BatchCounter(task, spec.size, spec.flops_per_token)
+        setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device), counter)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks.device)
         order = mix(DATA, spec.seed)
@@ -128,7 +130,7 @@ def train_model(
         metrics=held_out.metrics,
         curve=tuple(state.curve),
         num_tokens=state.num_tokens,
-        flops=spec.flops_per_token * state.num_tokens,
+        flops=state.flops,
         seconds=state.seconds,
         peak_flops_per_second=ranks.num_ranks
         * peak_flops(ranks.device.type, is_bf16(spec.precision, ranks.device.type)),

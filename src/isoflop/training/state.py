@@ -12,7 +12,7 @@ from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
 
 __all__ = ["State", "resume", "save"]
 
-_COUNTERS = ("step", "num_tokens", "seconds")
+_COUNTERS = ("step", "num_tokens", "flops", "seconds")
 
 
 @dataclass
@@ -29,6 +29,7 @@ class State:
     average: Average | None = None
     step: int = 0
     num_tokens: int = 0
+    flops: float = 0.0
     seconds: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
     recent: list[torch.Tensor] = field(default_factory=list)

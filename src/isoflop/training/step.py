@@ -13,6 +13,7 @@ from isoflop.contract.data import num_examples_in, sliced, to_device
 from isoflop.contract.loss import batch_loss, count_tokens
 from isoflop.contract.randomness import reseed
 from isoflop.errors import IsoflopError
+from isoflop.planning.counting import BatchCounter
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
@@ -31,6 +32,7 @@ class Setting:
 
     forward: the model as it is called, compiled where the recipe asks for it.
     precision: the autocast context, entered around each forward pass.
+    counter: counts the FLOPs of what is processed.
     """
 
     task: Task
@@ -38,6 +40,7 @@ class Setting:
     ranks: Ranks
     forward: nn.Module
     precision: AbstractContextManager[Any]
+    counter: BatchCounter
 
 
 def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int | None) -> int | None:
@@ -47,16 +50,17 @@ def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int
     all processes.
     """
     _set_rates(setting, state)
-    num_tokens, loss, stop = _all_gradients(setting, state, batches, stop)
+    done, stop = _all_gradients(setting, state, batches, stop)
     if setting.spec.clip is not None:
         nn.utils.clip_grad_norm_(state.trained, setting.spec.clip)
     state.optimizer.step()
     state.drop_gradients()
     if state.average is not None:
         state.average.update(state.step, _num_steps(setting.spec), setting.spec.given("ema"))
-    state.recent.append(loss)
+    state.recent.append(done.loss)
     state.step += 1
-    state.num_tokens += num_tokens
+    state.num_tokens += done.num_tokens
+    state.flops += done.flops
     return stop
 
 
@@ -78,8 +82,8 @@ def _num_steps(spec: RunSpec) -> float:
 
 def _all_gradients(
     setting: Setting, state: State, batches: Iterator[Any], stop: int | None
-) -> tuple[int, torch.Tensor, int | None]:
-    """Leave the gradient of the batch's mean loss in the parameters; gives tokens, mean loss, stop signal."""
+) -> tuple["_Attempt", int | None]:
+    """Leave the gradient of the batch's mean loss in the parameters; gives what was done, and the stop signal."""
     batch, error = _fetched(batches)
     while True:
         attempt = _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
@@ -87,7 +91,7 @@ def _all_gradients(
         if setting.ranks.num_ranks > 1:
             attempt, stop, may_shrink = _agreed(setting, state, attempt, stop, may_shrink)
         if attempt.error is None:
-            return attempt.num_tokens, attempt.loss, stop
+            return attempt, stop
         if not may_shrink:
             raise attempt.error
         state.micro_batch = math.ceil(_piece_size(state, batch) / 2)
@@ -101,6 +105,7 @@ class _Attempt:
     """Gradients of a batch, or why there are none."""
 
     num_tokens: int = 0
+    flops: float = 0.0
     loss: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
     error: Exception | None = None
 
@@ -118,15 +123,16 @@ def _agreed(
 ) -> tuple[_Attempt, int | None, bool]:
     """Attempt, stop signal and whether to try smaller pieces, the same on all processes; gradients are summed."""
     ranks, failed = setting.ranks, own.error is not None
-    sums = ranks.summed([failed, failed and may_shrink, own.num_tokens, own.num_tokens * own.loss.item(), stop or 0])
-    num_failed, num_shrinkable, tokens, weighted, signal = sums
+    weight = own.num_tokens * own.loss.item()
+    sums = ranks.summed([failed, failed and may_shrink, own.num_tokens, own.flops, weight, stop or 0])
+    num_failed, num_shrinkable, tokens, flops, weighted, signal = sums
     if num_failed:
         elsewhere = IsoflopError("Another process of this run failed at this step; its output says why.")
         return _Attempt(error=own.error or elsewhere), stop, num_failed == num_shrinkable
     _weigh(state.model, own.num_tokens / max(1.0, tokens))
     ranks.sum_gradients(state.model.parameters())
     loss = torch.tensor(weighted / max(1.0, tokens), device=ranks.device)
-    return _Attempt(int(tokens), loss), int(signal) or None, False
+    return _Attempt(int(tokens), flops, loss), int(signal) or None, False
 
 
 def _fetched(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
@@ -140,14 +146,16 @@ def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
     """Add the gradient of the mean over this process's targets."""
     num_tokens = 0 if batch is None else count_tokens(setting.task, batch)
     if num_tokens == 0:
-        return _Attempt(0, torch.zeros((), device=setting.ranks.device))
+        return _Attempt(loss=torch.zeros((), device=setting.ranks.device))
     pieces = split(batch, state.micro_batch)
     if len(pieces) == 1:
-        return _Attempt(num_tokens, _backward(setting, pieces[0], 1.0))
-    shares = [count_tokens(setting.task, piece) / num_tokens for piece in pieces]
+        return _Attempt(num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0))
+    counts = [count_tokens(setting.task, piece) for piece in pieces]
     # the mean over no target is not a number
-    losses = [_backward(setting, piece, share) for piece, share in zip(pieces, shares, strict=True) if share > 0]
-    return _Attempt(num_tokens, torch.stack(losses).sum())
+    taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]
+    losses = [_backward(setting, piece, count / num_tokens) for piece, count in taken]
+    flops = sum(setting.counter.flops(piece, count) for piece, count in taken)
+    return _Attempt(num_tokens, flops, torch.stack(losses).sum())
 
 
 def _backward(setting: Setting, piece: Any, share: float) -> torch.Tensor:
