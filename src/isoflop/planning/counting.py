@@ -12,7 +12,7 @@ from isoflop.contract.data import dimensions
 from isoflop.contract.loss import count_tokens
 from isoflop.contract.model import build
 from isoflop.contract.randomness import seeded
-from isoflop.errors import IsoflopError
+from isoflop.errors import IsoflopError, first_line
 from isoflop.planning.batchcost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.planning.flops import StepCost
 from isoflop.planning.lattice import smallest_size
@@ -24,7 +24,6 @@ from isoflop.planning.trials import (
     cached,
     count_on,
     counting_batches,
-    first_line,
     is_large,
     params_at,
     trial,

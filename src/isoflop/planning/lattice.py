@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.errors import ContractError, IsoflopError, PlanError
+from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.search import largest_below
-from isoflop.planning.trials import FIRST, cached, first_line, is_large, num_params_at, trial
+from isoflop.planning.trials import FIRST, cached, is_large, num_params_at, trial
 from isoflop.task import Task
 
 __all__ = ["builds", "by_distance", "sizes_between", "smallest_size"]

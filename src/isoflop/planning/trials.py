@@ -18,7 +18,7 @@ from isoflop.contract.data import to_device
 from isoflop.contract.loss import batch_loss, forward, loss_of
 from isoflop.contract.model import build, count_params, param_counts
 from isoflop.contract.randomness import seeded
-from isoflop.errors import ContractError, IsoflopError
+from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.planning.batchcost import Reading, num_counts, reading_of
 from isoflop.planning.flops import StepCost, count_step
 from isoflop.planning.sample import Sample, sample_of
@@ -30,7 +30,6 @@ __all__ = [
     "CountingBatches",
     "count_on",
     "counting_batches",
-    "first_line",
     "is_large",
     "num_params_at",
     "params_at",
@@ -136,11 +135,6 @@ def _loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
             f"loss must take the model's outputs and the batch's targets, but it raised {type(error).__name__}: "
             f"{first_line(error)}."
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its full stop."""
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")
 
 
 @dataclass(frozen=True, eq=False)
