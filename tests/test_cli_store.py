@@ -52,7 +52,9 @@ def run(tmp_path, monkeypatch, capsys):
 def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     Path("broken").touch()
     train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "processes:2")
-    assert run(*train)[0] == 0
+    code, _, told = run(*train)
+    assert code == 3
+    assert "9 runs: 8 completed, 1 failed." in told
     code, shown, _ = run("status", "store")
     assert code == 0
     assert "9 runs: 8 completed, 1 failed" in shown
@@ -68,7 +70,7 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     assert "the disk is full" in shown
     assert "8 completed, 1 waiting" in run("status", "store")[1]
 
-    run(*train)
+    assert run(*train)[0] == 0
     assert "9 runs: 9 completed" in run("status", "store")[1]
     assert "0 failed runs forgotten" in run("rerun", "store")[1]
 
