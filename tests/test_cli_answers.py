@@ -151,6 +151,31 @@ def test_plan_train_and_report_speak_json_too(run, table):
     assert Path(written["path"]).exists()
 
 
+def test_a_plan_in_json_says_all_that_its_text_does(run):
+    arguments = (
+        "plan",
+        "owned:task",
+        "--budget=1e6",
+        "--budget=3e6",
+        "--budget=1e7",
+        "--target=1e8",
+        "--hardware=H100",
+    )
+    text, planned = run(*arguments)[1], json.loads(run(*arguments, "--json")[1])
+
+    assert f"within x/÷{planned['expected']['factor']:.2g}" in text
+    assert f"Condition number of the design: {planned['condition']:.2g}" in text
+    assert planned["hardware"]["accelerator"]["name"].startswith("H100")
+    assert all(" ".join(note.split()) in " ".join(text.split()) for note in planned["notes"])
+
+
+def test_status_says_what_each_stage_is_for(run):
+    run("train", "owned:task", "--budget=1e6", "--store=store", "--json")
+
+    assert run("status", "store")[1].startswith("budget 1e+06 FLOPs: ")
+    assert json.loads(run("status", "store", "--json")[1])[0]["purpose"] == "budget 1e+06 FLOPs"
+
+
 def test_a_page_is_drawn_while_runs_are_trained(run):
     code, _, _ = run(
         "train", "owned:task", "--budget=1e6", "--store=store", "--target=1e8", "--page=page.html", "--processes=1"

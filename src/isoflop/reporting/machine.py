@@ -46,8 +46,18 @@ def sweep_values(sweep: "Sweep") -> dict[str, Any]:
         for spec in sweep.specs
     ]
     spent = sweep.compute
-    elsewhere = {"device_hours": spent.device_hours, "money": spent.money}
-    return {"flops": sweep.flops, "seconds": sweep.total_seconds, **elsewhere, "runs": runs, "notes": sweep.notes}
+    return {
+        "flops": sweep.flops,
+        "seconds": sweep.total_seconds,
+        "hardware": sweep.hardware,
+        "device_hours": spent.device_hours,
+        "money": spent.money,
+        "unit": sweep.unit,
+        "expected": sweep.expected,
+        "condition": sweep.condition,
+        "runs": runs,
+        "notes": sweep.notes,
+    }
 
 
 def run_values(run: "Run") -> dict[str, Any]:
@@ -60,6 +70,7 @@ def standing_values(stage: "Standing") -> dict[str, Any]:
     """How far one stage of a store is: its runs by what became of them."""
     return {
         "stage": stage.stage,
+        "purpose": stage.purpose,
         "num_runs": stage.num_runs,
         "ended": [run_values(run) for run in stage.ended],
         "failed": [run_values(run) for run in stage.failed],

@@ -34,7 +34,7 @@ def _stage_text(stage: Standing) -> str:
         "waiting": len(stage.waiting),
     }
     told = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
-    lines = [f"{stage.stage}: {_runs(stage.num_runs)}: {told}"]
+    lines = [f"{stage.purpose or stage.stage}: {_runs(stage.num_runs)}: {told}"]
     lines += [f"  diverged  {_name(run.spec)}: {run.error}" for run in stage.ended if run.status == "diverged"]
     lines += [f"  failed    {_name(run.spec)}: {run.error}" for run in stage.failed]
     lines += [f"  running   {_name(spec)}: {holder}" for spec, holder in stage.running]

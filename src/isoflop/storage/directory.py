@@ -98,10 +98,10 @@ class DirectoryStore:
     def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
         write_text(self._stage(name), dump_specs(specs, plan))
 
-    def read_stages(self) -> dict[str, tuple[RunSpec, ...]]:
-        """The specs of every stage, the one that was planned first at the front."""
+    def read_stages(self) -> dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]]:
+        """The specs and the plan of every stage, the one that was planned first at the front."""
         paths = sorted((self.path / "stages").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        return {path.stem: load_specs(path.read_text())[0] for path in paths}
+        return {path.stem: load_specs(path.read_text()) for path in paths}
 
     def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
         """Every run that was begun, whether it has ended or not, but for those whose ids are known."""

@@ -24,6 +24,8 @@ class Standing:
     running: tuple[tuple[RunSpec, str], ...]
     """With who trains it."""
     waiting: tuple[RunSpec, ...]
+    purpose: str = ""
+    """What it was planned for, in words; empty where nothing says."""
 
     @property
     def num_runs(self) -> int:
@@ -34,10 +36,10 @@ def standings(store: DirectoryStore) -> list[Standing]:
     """Every stage of a store, and last the runs that belong to none."""
     runs = {run.id: run for run in store.read_runs()}
     stages = store.read_stages()
-    planned = {spec.id for specs in stages.values() for spec in specs}
+    planned = {spec.id for specs, _ in stages.values() for spec in specs}
     others = [run.spec for run in runs.values() if run.id not in planned]
     others += store.read_specs(known=planned | runs.keys())
-    found = [_standing(store, name, specs, runs) for name, specs in stages.items()]
+    found = [_standing(store, name, specs, runs, plan.get("purpose", "")) for name, (specs, plan) in stages.items()]
     return [*found, _standing(store, UNPLANNED, others, runs)] if others else found
 
 
@@ -49,7 +51,9 @@ def forget_failed(store: DirectoryStore) -> list[Run]:
     return failed
 
 
-def _standing(store: DirectoryStore, stage: str, specs: Iterable[RunSpec], runs: dict[str, Run]) -> Standing:
+def _standing(
+    store: DirectoryStore, stage: str, specs: Iterable[RunSpec], runs: dict[str, Run], purpose: str = ""
+) -> Standing:
     unique = {spec.id: spec for spec in specs}
     recorded = [runs[run_id] for run_id in unique if run_id in runs]
     left = [spec for spec in unique.values() if spec.id not in runs]
@@ -60,4 +64,5 @@ def _standing(store: DirectoryStore, stage: str, specs: Iterable[RunSpec], runs:
         failed=tuple(run for run in recorded if run.status == "failed"),
         running=tuple((spec, holder) for spec in left if (holder := holders[spec.id]) is not None),
         waiting=tuple(spec for spec in left if holders[spec.id] is None),
+        purpose=purpose,
     )

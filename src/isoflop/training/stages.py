@@ -14,6 +14,7 @@ from isoflop.planning.sweep import Sweep, plan
 from isoflop.runs import Run
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.text import and_list, flops
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, train
 
@@ -43,6 +44,15 @@ class Question:
         how = () if self.design == "sequential" and self.hardware is None else (self.design, self.hardware)
         number = () if stage == 0 else (stage,)
         return digest_of(fingerprint(task), task.recipe, task.sizes, (*wanted, *how, *number))
+
+    def purpose(self, stage: int) -> str:
+        """What a stage is for, in words."""
+        if self.asked.budgets is not None:
+            budgets = [flops(budget) for budget in self.asked.budgets]
+            told = f"budget{'s' if len(budgets) > 1 else ''} {and_list(budgets)} FLOPs"
+            return told if stage == 0 else f"{told}, more sizes at their edges"
+        target = "" if self.asked.target is None else f"target {flops(self.asked.target)} FLOPs, "
+        return f"{target}stage {stage + 1}"
 
     def planned(self, task: Task, runs: Sequence[Run]) -> Sweep:
         """The next stage's plan."""
@@ -111,7 +121,7 @@ def _stored_or_planned(task: Task, store: Store, question: Question, stage: int,
     if stored is not None:
         return sweep_of(*stored, runs)
     sweep = question.planned(task, runs)
-    store.write_stage(name, sweep.specs, plan_of(sweep))
+    store.write_stage(name, sweep.specs, {"purpose": question.purpose(stage), **plan_of(sweep)})
     return sweep
 
 
