@@ -7,7 +7,7 @@ from torch import nn
 
 import isoflop
 from isoflop.contract.mean import sums_among
-from isoflop.planning.trial import check_task
+from isoflop.planning.check import check_task
 from tasks import MLP, mlp_task
 
 

@@ -13,7 +13,7 @@ import isoflop
 from isoflop.contract.data import first_batch, open_data
 from isoflop.contract.loss import batch_loss, count_tokens
 from isoflop.contract.model import build, count_params, param_counts
-from isoflop.planning.trial import check_task
+from isoflop.planning.check import check_task
 from tasks import MLP, examples, loss, mlp_task
 
 

@@ -113,9 +113,9 @@ def test_a_ladder_of_one_tokens_per_param_ratio_is_refused():
         fit(runs)
 
 
-def test_a_rising_loss_says_that_no_law_was_found():
+def test_a_rising_loss_is_refused():
     runs = [a_run(r.num_params, r.num_tokens, 9 / r.loss) for r in a_sweep()]
-    with pytest.raises(DataError, match="law"):
+    with pytest.raises(DataError, match="fit needs a loss, which falls with compute"):
         fit(runs)
 
 

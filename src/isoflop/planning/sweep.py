@@ -15,6 +15,7 @@ from isoflop.fitting.foresight import design_condition
 from isoflop.planning.accounts import counting_notes
 from isoflop.planning.asked import Asked, asked
 from isoflop.planning.branches import branch_notes, branched, shared
+from isoflop.planning.check import check_task
 from isoflop.planning.compute import Compute, Hardware
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
 from isoflop.planning.grid import (
@@ -34,7 +35,6 @@ from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
-from isoflop.planning.trial import check_task
 from isoflop.runs import Run, RunSpec
 from isoflop.table import Table
 from isoflop.task import Task

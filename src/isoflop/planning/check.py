@@ -15,6 +15,7 @@ from isoflop.planning.counting import count_size
 from isoflop.planning.lattice import smallest_size
 from isoflop.planning.means import check_means
 from isoflop.planning.tokens import token_supply
+from isoflop.planning.trials import FIRST, trial
 from isoflop.task import Task
 
 __all__ = ["check_task"]
@@ -77,7 +78,7 @@ def _cause(task: Task, size: Any, error: Exception) -> Exception:
     if not isinstance(error, PlanError):
         return error.__cause__ if isinstance(error.__cause__, Exception) else error
     try:  # no size works
-        count_size(task, size)
+        trial(task, size, FIRST)
     except Exception as found:
         return found.__cause__ if isinstance(found.__cause__, Exception) else found
     return error
