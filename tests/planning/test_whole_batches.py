@@ -110,11 +110,11 @@ def test_a_run_records_the_flops_of_what_it_processed():
 
 def test_the_plan_says_what_a_token_is_and_which_batches_were_counted():
     told = " ".join(isoflop.plan(padded_task(unit="base", sizes=[4, 8, 16]), budgets=[3e8]).notes)
-    assert "A base is each target that is not -100: an example has 18" in told
+    assert "One base is each target that is not -100: an example has 18" in told
     assert "whole batches, padding included, as 1024 sampled examples make them (standard error 0." in told
     assert "times as much in batches of" in told
     same = " ".join(isoflop.plan(mlp_task(), budgets=[1e6]).notes)
-    assert "A token is each target that is not -100: an example has 1." in same
+    assert "One token is each target that is not -100: an example has 1." in same
     assert "the one shape that all 256 sampled examples have" in same
 
 

@@ -25,10 +25,10 @@ def counting_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
 
 def _tokens(task: Task, sample: Sample) -> str:
     if sample.rule == "each example":
-        return f"A {task.unit} is {sample.rule}."
+        return f"One {task.unit} is {sample.rule}."
     mean = number(sample.tokens.mean() / sample.mean_examples, 3)
     spread = "" if (sample.tokens == sample.tokens[0]).all() else " on average"
-    return f"A {task.unit} is {sample.rule}: an example has {mean}{spread}."
+    return f"One {task.unit} is {sample.rule}: an example has {mean}{spread}."
 
 
 def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
@@ -51,7 +51,7 @@ def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
     if GROWS > ends[1] / ends[0] > 1 / GROWS:
         return f"{told}."
     return (
-        f"{told}: a {task.unit} costs {number(ends[1] / ends[0], 3)} times as much in batches of {most} examples as of "
+        f"{told}: one {task.unit} costs {number(ends[1] / ends[0], 3)} times as much in batches of {most} examples as of "
         f"{fewest}."
     )
 
