@@ -98,8 +98,8 @@ def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
     verdict = "inside" if expected.low <= run.loss <= expected.high else "OUTSIDE"
     return (
         f"Check at {CHECK:.2g} FLOPs, 3 times the largest budget: size {spec.size} was forecast a loss of "
-        f"{expected.value:.3f} ({expected.low:.3f} to {expected.high:.3f}); trained, it gives {run.loss:.3f}: "
-        f"{verdict} the interval."
+        f"{expected.value:.3f} ({expected.low:.3f} to {expected.high:.3f});\n"
+        f"trained, it gives {run.loss:.3f}: {verdict} the interval."
     )
 
 
