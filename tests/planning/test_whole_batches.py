@@ -167,9 +167,7 @@ def test_batches_like_none_in_the_sample_are_counted_as_they_come():
 
 def test_data_whose_examples_make_no_batch_are_refused():
     data = [(one, one) for one in sequences(300)]
-    with pytest.raises(
-        isoflop.ContractError, match=r"examples do not make a batch \(.*collate_fn"
-    ):
+    with pytest.raises(isoflop.ContractError, match=r"examples do not make a batch \(.*collate_fn"):
         isoflop.plan(padded_task(train_data=data, val_data=data), budgets=[1e6])
 
 

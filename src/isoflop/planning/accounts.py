@@ -50,10 +50,8 @@ def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
     ends = [flops_per_token_at(task, counted, batch) for batch in (fewest, most)]
     if GROWS > ends[1] / ends[0] > 1 / GROWS:
         return f"{told}."
-    return (
-        f"{told}: one {task.unit} costs {number(ends[1] / ends[0], 3)} times as much in batches of {most} examples as of "
-        f"{fewest}."
-    )
+    more = number(ends[1] / ends[0], 3)
+    return f"{told}: one {task.unit} costs {more} times as much in batches of {most} examples as of {fewest}."
 
 
 def _drawn(sample: Sample) -> str:
