@@ -143,7 +143,7 @@ def test_a_loaders_workers_read_the_batches_that_one_process_would():
     def batches(loader):
         source = open_data(loader, "train_data")
         trained = list(islice(training_batches(source, 5, 3, 2, None), 20))
-        return [*trained, *held_out_batches(source, 30, 4)]
+        return [*trained, *held_out_batches(source, 30, 4, 0)]
 
     with seeded(0):
         alone, in_workers = batches(own), batches(read)
