@@ -31,6 +31,7 @@ from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.places import Ladder
+from isoflop.planning.shapes import shape_notes
 from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
@@ -172,7 +173,14 @@ def plan(
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
-    told = (*question.notes, *(() if named is None else named.notes), *apart, *sweep.notes, *_small_notes(sweep.specs))
+    told = (
+        *question.notes,
+        *(() if named is None else named.notes),
+        *apart,
+        *sweep.notes,
+        *_small_notes(sweep.specs),
+        *shape_notes(sweep.specs),
+    )
     return replace(sweep, hardware=named, notes=one_for_budgets(told))
 
 
