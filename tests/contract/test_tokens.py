@@ -113,4 +113,4 @@ def test_the_plan_tells_what_a_token_is():
         val_data=data,
         unit="vector",
     )
-    assert any(note.startswith("A vector is each example.") for note in isoflop.plan(task, budgets=[1e6]).notes)
+    assert any(note.startswith("One vector is each example.") for note in isoflop.plan(task, budgets=[1e6]).notes)
