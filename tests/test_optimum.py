@@ -1,7 +1,6 @@
 import math
 import re
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,17 +146,19 @@ def test_a_cost_between_sizes_is_interpolated_and_beyond_them_its_ratio_is_held(
 
 @pytest.fixture
 def sizing(monkeypatch):
-    """Stands for planning.sizing: widths d with 100 d^2 params, 20 % dearer than 6N."""
+    """Stands for real models: widths d with 100 d^2 params, 20 % dearer than 6N."""
 
     def count_size(task, size):
         N = 100 * size**2
         notes = ("counted on the meta device",)
         return SimpleNamespace(size=size, num_params=N, flops_per_token=7.2 * N, cost=None, notes=notes)
 
-    module = ModuleType("isoflop.planning.sizing")
-    module.count_size = count_size
-    module.size_near = lambda task, N, most=None: count_size(task, round(math.sqrt(N / 100)))
-    monkeypatch.setitem(sys.modules, "isoflop.planning.sizing", module)
+    def size_near(task, N, most=None):
+        return count_size(task, round(math.sqrt(N / 100)))
+
+    monkeypatch.setattr("isoflop.planning.counting.count_size", count_size)
+    monkeypatch.setattr("isoflop.planning.sizing.size_near", size_near)
+    return count_size
 
 
 def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(exact, sizing):
@@ -174,8 +175,8 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
 def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(exact, sizing, monkeypatch):
     task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
     best = predict(exact, flops=1e22, task=task).num_params.value
-    half = sys.modules["isoflop.planning.sizing"].count_size(task, round(math.sqrt(best / 200)))
-    monkeypatch.setattr(sys.modules["isoflop.planning.sizing"], "size_near", lambda task, N, most=None: half)
+    half = sizing(task, round(math.sqrt(best / 200)))
+    monkeypatch.setattr("isoflop.planning.sizing.size_near", lambda task, N, most=None: half)
 
     (note,) = (note for note in predict(exact, flops=1e22, task=task).notes if note.startswith("The nearest size"))
 

@@ -28,11 +28,11 @@ from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import DataError
 from isoflop.fitting.points import Array
 from isoflop.planning.asked import asked
+from isoflop.planning.counting import count_size
 from isoflop.planning.design import next_stage, paid
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import room_on
 from isoflop.planning.places import Place
-from isoflop.planning.sizing import count_size
 from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import TokenSupply, token_supply
 from isoflop.storage.store import Store

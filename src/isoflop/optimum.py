@@ -25,7 +25,7 @@ from isoflop.planning.asked import flops_of, told_of
 from isoflop.runs import tasks_of
 
 if TYPE_CHECKING:
-    from isoflop.planning.sizing import SizeCount
+    from isoflop.planning.counting import SizeCount
     from isoflop.task import Task
 
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
@@ -213,7 +213,8 @@ def _weakness_notes(answer: Optimum) -> tuple[str, ...]:
 def _with_size(
     answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
 ) -> Optimum:
-    from isoflop.planning.sizing import count_size, size_near  # these need torch
+    from isoflop.planning.counting import count_size  # these need torch
+    from isoflop.planning.sizing import size_near
     from isoflop.planning.specs import paid_tokens
 
     near = count_size(task, size_near(task, answer.num_params.value, most=conditions.most_params).size)

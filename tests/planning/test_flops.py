@@ -20,8 +20,9 @@ from torch import nn
 import isoflop
 from isoflop.contract.model import param_counts
 from isoflop.planning import trials
+from isoflop.planning.counting import count_size
 from isoflop.planning.flops import count_step
-from isoflop.planning.sizing import count_size, sizes_near
+from isoflop.planning.sizing import sizes_near
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 

@@ -5,8 +5,9 @@ import isoflop
 from isoflop.planning import limits
 from isoflop.planning.compute import HOUR
 from isoflop.planning.cost import Speed, run_bytes
+from isoflop.planning.counting import SizeCount, count_size
 from isoflop.planning.limits import Room, least_bytes, room_on, within
-from isoflop.planning.sizing import SizeCount, count_size, sizes_near
+from isoflop.planning.sizing import sizes_near
 from tasks import MLP, mlp_task
 
 

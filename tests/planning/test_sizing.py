@@ -4,7 +4,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.planning.sizing import count_size, num_params_at, size_near, sizes_between, sizes_near, smallest_size
+from isoflop.planning.counting import count_size
+from isoflop.planning.lattice import sizes_between, smallest_size
+from isoflop.planning.sizing import size_near, sizes_near
+from isoflop.planning.trials import num_params_at
 from tasks import MLP, examples, mlp_task
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 import isoflop
 from isoflop.planning import counting, limits
+from isoflop.planning.counting import count_size
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
-from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import FAR, OVER, _of_one_seed
 from isoflop.planning.tokens import token_supply
 from isoflop.training.executors.simulated import Simulated

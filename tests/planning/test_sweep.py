@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.planning.sizing import count_size
+from isoflop.planning.counting import count_size
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, examples, mlp_task
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
+from isoflop.planning.counting import count_size
 from isoflop.planning.flops import count_step
-from isoflop.planning.sizing import count_size
 from tasks import MLP, mlp_task
 
 

@@ -12,7 +12,7 @@ import isoflop
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import ContractError, PlanError
 from isoflop.planning.branches import branched
-from isoflop.planning.sizing import count_size
+from isoflop.planning.counting import count_size
 from isoflop.planning.specs import make_spec
 from isoflop.planning.tokens import token_supply
 from isoflop.storage.directory import DirectoryStore

@@ -60,7 +60,8 @@ def cost_of(
     measured = cost_for(fit.law, fit.runs)
     if task is None:
         return measured, () if measured is None else (_measured_note(fit, measured),)
-    from isoflop.planning.sizing import count_size, size_near  # these need torch
+    from isoflop.planning.counting import count_size  # these need torch
+    from isoflop.planning.sizing import size_near
     from isoflop.planning.specs import paid_tokens
 
     cost, notes = measured, tuple[str, ...]()

@@ -12,10 +12,11 @@ from isoflop.errors import DataError, PlanError
 from isoflop.fitting.fit import fit
 from isoflop.fitting.isoflop import valleys
 from isoflop.planning.branches import on_lattice
+from isoflop.planning.counting import SizeCount, count_size
 from isoflop.planning.ladder import TOKENS_PER_PARAM
 from isoflop.planning.limits import Room, within
 from isoflop.planning.passes import check_data
-from isoflop.planning.sizing import SizeCount, count_size, size_near, sizes_near
+from isoflop.planning.sizing import size_near, sizes_near
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.planning.stages import LEAST_STEPS
 from isoflop.planning.tokens import TokenSupply

@@ -9,12 +9,14 @@ import numpy as np
 
 from isoflop.errors import PlanError
 from isoflop.fitting.costs import interpolated_cost
+from isoflop.planning.counting import SizeCount, try_count
 from isoflop.planning.design import ENDS, LARGEST_SHARE
+from isoflop.planning.lattice import sizes_between
 from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.places import Ladder
-from isoflop.planning.sizing import SizeCount, num_params_at, sizes_between, try_count
 from isoflop.planning.tokens import TokenSupply
+from isoflop.planning.trials import num_params_at
 from isoflop.runs import Run
 from isoflop.task import Task
 from isoflop.text import count

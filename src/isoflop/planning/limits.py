@@ -8,10 +8,10 @@ import torch
 from isoflop.errors import PlanError
 from isoflop.planning.compute import Hardware
 from isoflop.planning.cost import device_bytes
+from isoflop.planning.counting import SizeCount
 from isoflop.planning.hardware import Accelerator
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.planning.phrases import parse_hardware
-from isoflop.planning.sizing import SizeCount
 from isoflop.text import number
 
 __all__ = ["Room", "named_hardware", "room_on", "within"]

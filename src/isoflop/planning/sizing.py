@@ -1,25 +1,15 @@
-"""Sizes of a task near a number of params, with what each costs; and a task checked before anything is planned."""
+"""Sizes of a task near a number of params, with what each costs."""
 
 from dataclasses import replace
 from typing import Any
 
 from isoflop.errors import PlanError
-from isoflop.planning.counting import SizeCount, count_or_reason, count_size, try_count
-from isoflop.planning.lattice import builds, by_distance, sizes_between, smallest_size
+from isoflop.planning.counting import SizeCount, count_or_reason, try_count
+from isoflop.planning.lattice import builds, by_distance
 from isoflop.planning.trials import num_params_at
 from isoflop.task import Task
 
-__all__ = [
-    "SizeCount",
-    "count_or_reason",
-    "count_size",
-    "num_params_at",
-    "size_near",
-    "sizes_between",
-    "sizes_near",
-    "smallest_size",
-    "try_count",
-]
+__all__ = ["size_near", "sizes_near"]
 
 
 def size_near(task: Task, num_params: float, *, most: float | None = None) -> SizeCount:

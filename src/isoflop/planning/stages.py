@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from isoflop.errors import PlanError
+from isoflop.planning.counting import SizeCount, count_or_reason
 from isoflop.planning.design import LARGEST_SHARE, next_stage, paid
 from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of, too_large
 from isoflop.planning.limits import Room
 from isoflop.planning.pilot import lean_stage
 from isoflop.planning.places import Ladder, Place, Stage
-from isoflop.planning.sizing import SizeCount, count_or_reason
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import Run, RunSpec

@@ -18,6 +18,7 @@ from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.check import check_task
 from isoflop.planning.compute import Compute, Hardware
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
+from isoflop.planning.counting import count_size
 from isoflop.planning.grid import (
     Centres,
     Grid,
@@ -32,7 +33,6 @@ from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
 from isoflop.planning.places import Ladder
 from isoflop.planning.shapes import shape_notes
-from isoflop.planning.sizing import count_size
 from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply

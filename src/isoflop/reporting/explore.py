@@ -17,7 +17,7 @@ from isoflop.reporting.frontier import Frontier
 from isoflop.reporting.html import Html, tag
 
 if TYPE_CHECKING:
-    from isoflop.planning.sizing import SizeCount
+    from isoflop.planning.counting import SizeCount
 
 __all__ = ["MOST_POINTS", "ask", "budget_switches", "numbers", "reachable"]
 

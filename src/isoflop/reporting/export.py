@@ -24,7 +24,7 @@ def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
     Raises DataError for an answer that was asked without a task.
     """
     from isoflop.contract.fingerprint import fingerprint
-    from isoflop.planning.sizing import count_size
+    from isoflop.planning.counting import count_size
     from isoflop.planning.specs import make_spec
     from isoflop.planning.tokens import token_supply
 

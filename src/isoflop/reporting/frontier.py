@@ -16,7 +16,7 @@ from isoflop.fitting.laws import CostPerToken, FrontierLaw
 from isoflop.fitting.waste import band
 
 if TYPE_CHECKING:
-    from isoflop.planning.sizing import SizeCount
+    from isoflop.planning.counting import SizeCount
     from isoflop.task import Task
 
 __all__ = ["Frontier", "cost_of_sizes", "frontier", "sizes_between"]
@@ -78,7 +78,9 @@ def cost_of_sizes(sizes: Sequence["SizeCount"]) -> CostPerToken | None:
 
 def sizes_between(task: "Task", smallest: float, largest: float) -> list["SizeCount"]:
     """Sizes of a task that can be built, from the one nearest to `smallest` params to the one nearest to `largest`."""
-    from isoflop.planning.sizing import count_size, num_params_at, size_near  # needs torch
+    from isoflop.planning.counting import count_size  # needs torch
+    from isoflop.planning.sizing import size_near  # needs torch
+    from isoflop.planning.trials import num_params_at  # needs torch
 
     ends = size_near(task, smallest), size_near(task, largest)
     if task.sizes is not None and len(task.sizes) <= MOST_SIZES:

@@ -21,7 +21,7 @@ from isoflop.reporting.svg import dark_colours
 from isoflop.storage.atomic import write_text
 
 if TYPE_CHECKING:
-    from isoflop.planning.sizing import SizeCount
+    from isoflop.planning.counting import SizeCount
     from isoflop.task import Task
 
 __all__ = ["document", "render", "report"]

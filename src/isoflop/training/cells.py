@@ -8,7 +8,8 @@ import numpy as np
 
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import PlanError
-from isoflop.planning.sizing import SizeCount, size_near
+from isoflop.planning.counting import SizeCount
+from isoflop.planning.sizing import size_near
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.planning.tokens import token_supply
