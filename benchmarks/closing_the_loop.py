@@ -22,7 +22,7 @@ import isoflop
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
-from python_source_gpt import BUDGETS, GPT, loss, python_source  # noqa: E402
+from python_source_gpt import BUDGETS, demo_task  # noqa: E402
 
 TARGET = 1e12
 SIZES = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
@@ -30,17 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "training-closing-the-loop.md"
 
 
 def task_of(seeds: tuple[int, ...]) -> isoflop.Task:
-    train_data, val_data = python_source()
-    return isoflop.Task(
-        model=GPT,
-        size_param="width",
-        train_data=train_data,
-        val_data=val_data,
-        loss=loss,
-        unit="byte",
-        sizes=SIZES,
-        recipe=isoflop.Recipe(seeds=seeds, epochs=None),
-    )
+    return replace(demo_task(), sizes=SIZES, recipe=isoflop.Recipe(seeds=seeds, epochs=None))
 
 
 def neighbours(task: isoflop.Task, size: int) -> isoflop.Sweep:

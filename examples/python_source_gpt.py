@@ -88,6 +88,19 @@ def loss(logits, targets):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
+def demo_task() -> isoflop.Task:
+    train_data, val_data = python_source()
+    return isoflop.Task(
+        model=GPT,
+        size_param="width",
+        train_data=train_data,
+        val_data=val_data,
+        loss=loss,
+        unit="byte",
+        sizes=[4, 6, 8, 12, 16, 24, 32, 48, 64, 96],
+    )
+
+
 def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
     """What the recommended run at a tenth of the target really gives, beside what was forecast for it."""
     forecast = isoflop.predict(fit, flops=CHECK, task=task)
@@ -104,16 +117,7 @@ def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
 
 
 def main() -> None:
-    train_data, val_data = python_source()
-    task = isoflop.Task(
-        model=GPT,
-        size_param="width",
-        train_data=train_data,
-        val_data=val_data,
-        loss=loss,
-        unit="byte",
-        sizes=[4, 6, 8, 12, 16, 24, 32, 48, 64, 96],
-    )
+    task = demo_task()
     sweep = isoflop.plan(task, budgets=BUDGETS, target=TARGET)
     print(sweep, end="\n\n")
     runs = isoflop.train(task, sweep, store=STORE, executor=isoflop.Processes(2))

@@ -16,7 +16,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks" / "fitting"), str(ROOT / "examples")]
 from tables import markdown, write  # noqa: E402
 
-from python_source_gpt import GPT, loss, python_source  # noqa: E402
+from python_source_gpt import demo_task  # noqa: E402
 
 TARGET, SPEND = 4e11, 1.5e11
 SEEDS = (0, 1, 2)
@@ -89,17 +89,7 @@ def vertex(parabola: Array) -> float:
 
 
 def task_of(seeds: tuple[int, ...], widths: list[int]) -> isoflop.Task:
-    train_data, val_data = python_source()
-    return isoflop.Task(
-        model=GPT,
-        size_param="width",
-        train_data=train_data,
-        val_data=val_data,
-        loss=loss,
-        unit="byte",
-        sizes=widths,
-        recipe=isoflop.Recipe(seeds=seeds, epochs=None),
-    )
+    return replace(demo_task(), sizes=widths, recipe=isoflop.Recipe(seeds=seeds, epochs=None))
 
 
 def truth(store: Store, executor: Executor) -> Truth:

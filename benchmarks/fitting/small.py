@@ -22,7 +22,7 @@ from isoflop.fitting.points import Points
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from tables import markdown, write
 
-from python_source_gpt import BUDGETS, GPT, loss, python_source
+from python_source_gpt import BUDGETS, demo_task
 
 LARGER = (4.2e11, 1.26e12, 4.2e12)
 NUM_SIZES = 4
@@ -30,16 +30,7 @@ WIDTHS = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192]
 
 
 def the_task() -> isoflop.Task:
-    train_data, val_data = python_source()
-    return isoflop.Task(
-        model=GPT,
-        size_param="width",
-        train_data=train_data,
-        val_data=val_data,
-        loss=loss,
-        unit="byte",
-        sizes=WIDTHS,
-    )
+    return replace(demo_task(), sizes=WIDTHS)
 
 
 def trained(store: Path, processes: int) -> list[isoflop.Run]:
