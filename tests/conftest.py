@@ -5,7 +5,35 @@ from pathlib import Path
 # One thread, as runs are trained: on a busy machine more are slower, and results do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+
+TASK = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from tasks import mlp_task
+
+task = mlp_task()
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Exit code, stdout and stderr of a command in a folder with a task of its own."""
+    from isoflop import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "owned", raising=False)
+    Path("owned.py").write_text(TASK)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_.value.code or 0, out, err
+
+    return call

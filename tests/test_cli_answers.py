@@ -1,14 +1,13 @@
 """Tables over computes, the final run as a file, JSON of every command, and the check of the installation."""
 
 import json
-import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from isoflop import cli, doctor
+from isoflop import doctor
 from isoflop.errors import DataError
 from isoflop.fitting.fit import fit
 from isoflop.fitting.parametric import Parametric
@@ -17,34 +16,9 @@ from isoflop.reporting.export import final_run
 from isoflop.storage.tables import read_runs
 from tasks import mlp_task
 
-TASK = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from tasks import mlp_task
-
-task = mlp_task()
-"""
-
 
 def loss_of(num_params, num_tokens):
     return 1 + 4 / num_params**0.3 + 20 / num_tokens**0.3
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Exit code, stdout and stderr of a command in a folder with a task of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "owned", raising=False)
-    Path("owned.py").write_text(TASK)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -1,38 +1,17 @@
 """isoflop compare, holdout and tune, and sentences in the words of the command line."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from isoflop import cli
+import isoflop
 from isoflop.cli_words import with_options
 from isoflop.fitting.compare import compare
 from isoflop.fitting.holdout import holdout
 from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.recipe import PowerRule, Recipe
+from isoflop.recipe import PowerRule
 from isoflop.storage.tables import read_runs
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Exit code, stdout and stderr of a command in a folder with a task of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "owned", raising=False)
-    Path("owned.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom tasks import mlp_task\n\ntask = mlp_task()\n"
-    )
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return call
 
 
 def write_table(path, floor):
@@ -82,18 +61,11 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
     arguments = ("tune", "owned.py:task", "--store=runs", "--budget=1e8", "--budget=3e8", "--share=0.3")
     code, out, _ = run(*arguments)
     found = json.loads(run(*arguments, "--json")[1])
-    recipe = eval(out.splitlines()[-1].removeprefix("recipe="), {"isoflop": cli_names()})
+    recipe = eval(out.splitlines()[-1].removeprefix("recipe="), {"isoflop": isoflop})
 
     assert code == 0
     assert recipe.lr == PowerRule(**found["lr"]["rule"])
     assert 0 < found["flops"] <= found["allowance"]
-
-
-def cli_names():
-    import isoflop
-
-    assert isoflop.Recipe is Recipe
-    return isoflop
 
 
 @pytest.mark.parametrize(
