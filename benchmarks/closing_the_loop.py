@@ -36,7 +36,9 @@ def task_of(seeds: tuple[int, ...]) -> isoflop.Task:
 def neighbours(task: isoflop.Task, size: int) -> isoflop.Sweep:
     """The runs at the target with the predicted size and the ones beside it."""
     middle = SIZES.index(size)
-    near = replace(task, sizes=SIZES[max(0, middle - 1) : middle + 2], recipe=replace(task.recipe, seeds=(0,)))
+    near = replace(
+        task, sizes=SIZES[max(0, middle - 1) : middle + 2], recipe=replace(task.recipe, seeds=(0,))
+    )
     return isoflop.plan(near, budgets=[TARGET])
 
 
@@ -77,10 +79,15 @@ def report(answer: isoflop.Optimum, runs: list[isoflop.Run]) -> str:
     best = min(runs, key=lambda run: run.loss)
     chosen = next((run for run in runs if run.size == answer.size), None)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", f"Best width trained {best.size} (loss {best.loss:.4f}); width predicted {answer.size}"]
+    lines += [
+        "",
+        f"Best width trained {best.size} (loss {best.loss:.4f}); width predicted {answer.size}",
+    ]
     if chosen is not None:
         lines[-1] += f" (loss {chosen.loss:.4f}, {chosen.loss / best.loss - 1:.2%} above the best)."
-    told = ", ".join(f"{run.size}: {run.loss:.4f}" for run in sorted(runs, key=lambda run: run.num_params))
+    told = ", ".join(
+        f"{run.size}: {run.loss:.4f}" for run in sorted(runs, key=lambda run: run.num_params)
+    )
     return "\n".join([*lines, "", f"Loss by width at {TARGET:.0e} FLOPs: {told}."])
 
 
@@ -102,10 +109,10 @@ def main() -> None:
     text = report(answer, truth)
     print(text)
     if given.write:
-        machine = f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}"
-        head = (
-            f"# Closing the loop\n\n{datetime.date.today()}, {machine}. `python benchmarks/closing_the_loop.py --write`"
+        machine = (
+            f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}"
         )
+        head = f"# Closing the loop\n\n{datetime.date.today()}, {machine}. `python benchmarks/closing_the_loop.py --write`"
         spent = f"Sweep: {len(runs)} runs at {len(BUDGETS)} budgets, {sweep.flops:.2e} FLOPs; seeds 0, 1, 2."
         RESULTS.write_text(f"{head}\n\n{spent}\n\n{text}\n\n```\n{answer}\n```\n")
 

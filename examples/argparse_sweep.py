@@ -12,11 +12,13 @@ from dataclasses import replace
 
 import isoflop
 import train_gpt
-from isoflop.training.executors.named import NAMES, executor_from
+from isoflop.training.executors.from_string import NAMES, executor_from
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--model", choices=train_gpt.FAMILIES, default="gpt")
     made.add_argument("--corpus", choices=train_gpt.CORPORA, default="stdlib")
     made.add_argument("--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs")
@@ -29,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
-    task = replace(train_gpt.task(given.model, given.corpus), recipe=isoflop.Recipe(seeds=tuple(given.seeds)))
+    task = replace(
+        train_gpt.task(given.model, given.corpus), recipe=isoflop.Recipe(seeds=tuple(given.seeds))
+    )
     sweep = isoflop.plan(task, budgets=given.budgets)
     print(sweep)
     runs = isoflop.train(task, sweep, store=given.store, executor=given.executor)

@@ -20,7 +20,9 @@ CONTEXT = 64
 IGNORED = -100
 
 
-def llama(width: int, num_layers: int = 2, num_heads: int = 2, num_kv_heads: int = 1) -> LlamaForCausalLM:
+def llama(
+    width: int, num_layers: int = 2, num_heads: int = 2, num_kv_heads: int = 1
+) -> LlamaForCausalLM:
     """A Llama over bytes; what does not scale with the width is fixed here."""
     return LlamaForCausalLM(
         LlamaConfig(

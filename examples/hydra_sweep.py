@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 import isoflop
 import train_gpt
-from isoflop.training.executors.named import executor_from
+from isoflop.training.executors.from_string import executor_from
 
 CONFIG = Path(__file__).resolve().parent / "config"
 
@@ -29,13 +29,17 @@ CONFIG = Path(__file__).resolve().parent / "config"
 def configuration(overrides: Sequence[str]) -> dict[str, Any]:
     """The composed configuration as plain values."""
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
-        values = OmegaConf.to_container(compose("hydra_sweep", overrides=list(overrides)), resolve=True)
+        values = OmegaConf.to_container(
+            compose("hydra_sweep", overrides=list(overrides)), resolve=True
+        )
     return values
 
 
 def task_of(config: dict[str, Any]) -> isoflop.Task:
     recipe = {**config["recipe"], "seeds": tuple(config["recipe"]["seeds"])}
-    return replace(train_gpt.task(config["model"]["family"], config["corpus"]), recipe=isoflop.Recipe(**recipe))
+    return replace(
+        train_gpt.task(config["model"]["family"], config["corpus"]), recipe=isoflop.Recipe(**recipe)
+    )
 
 
 def main(overrides: Sequence[str]) -> None:

@@ -63,11 +63,17 @@ def cnn() -> isoflop.Task:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=MODELS, default="vit")
     parser.add_argument("--data", choices=DATA, default="teacher")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[3e9, 1e10, 3e10], help="FLOPs of each curve")
-    parser.add_argument("--store", type=Path, default=Path("runs/images"), help="folder of the runs and the page")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", default=[3e9, 1e10, 3e10], help="FLOPs of each curve"
+    )
+    parser.add_argument(
+        "--store", type=Path, default=Path("runs/images"), help="folder of the runs and the page"
+    )
     parser.add_argument("--processes", type=int, default=1, help="runs trained at the same time")
     chosen = parser.parse_args(arguments)
 
@@ -81,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit = isoflop.fit(runs)
     answer = isoflop.predict(fit, flops=30 * max(chosen.budgets), task=family)
     print(fit, answer, sep="\n\n")
-    print(f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html', task=family)}")
+    print(
+        f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html', task=family)}"
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ class Block(nn.Module):
 
     def forward(self, x):
         batch, length, width = x.shape
-        heads = self.qkv(self.norm1(x)).view(batch, length, 3, self.num_heads, width // self.num_heads)
+        heads = self.qkv(self.norm1(x)).view(
+            batch, length, 3, self.num_heads, width // self.num_heads
+        )
         q, k, v = heads.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
@@ -71,7 +73,9 @@ class Windows(Dataset):
         return (len(self.bytes) - 1) // CONTEXT
 
     def __getitem__(self, index: int):
-        window = torch.from_numpy(self.bytes[index * CONTEXT : index * CONTEXT + CONTEXT + 1].astype(np.int64))
+        window = torch.from_numpy(
+            self.bytes[index * CONTEXT : index * CONTEXT + CONTEXT + 1].astype(np.int64)
+        )
         return window[:-1], window[1:]
 
 
@@ -105,7 +109,9 @@ def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
     """What the recommended run at a tenth of the target really gives, beside what was forecast for it."""
     forecast = isoflop.predict(fit, flops=CHECK, task=task)
     sweep = isoflop.plan(task, budgets=[CHECK], runs=runs)
-    spec = min(sweep.specs, key=lambda spec: abs(math.log(spec.num_params / forecast.size_num_params)))
+    spec = min(
+        sweep.specs, key=lambda spec: abs(math.log(spec.num_params / forecast.size_num_params))
+    )
     (run,) = isoflop.train(task, replace(sweep, specs=(spec,)), store=STORE)
     expected = forecast.loss
     verdict = "inside" if expected.low <= run.loss <= expected.high else "OUTSIDE"

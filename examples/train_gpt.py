@@ -41,7 +41,14 @@ def loss(logits, targets):
 def task(family: str = "gpt", corpus: str = "stdlib", context: int = CONTEXT) -> isoflop.Task:
     """A family of models on a corpus of bytes."""
     train_data, val_data = CORPORA[corpus](context)
-    return isoflop.Task(model=GPT, train_data=train_data, val_data=val_data, loss=loss, unit="byte", **FAMILIES[family])
+    return isoflop.Task(
+        model=GPT,
+        train_data=train_data,
+        val_data=val_data,
+        loss=loss,
+        unit="byte",
+        **FAMILIES[family],
+    )
 
 
 def gpt() -> isoflop.Task:
@@ -57,13 +64,21 @@ def dial() -> isoflop.Task:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=FAMILIES, default="gpt")
     parser.add_argument("--data", choices=CORPORA, default="stdlib")
     parser.add_argument("--context", type=int, default=CONTEXT, help="bytes per window")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs of each curve")
-    parser.add_argument("--target", type=float, help="FLOPs to answer for; 30 times the largest budget if left out")
-    parser.add_argument("--store", type=Path, default=Path("runs/gpt"), help="folder of the runs and the page")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs of each curve"
+    )
+    parser.add_argument(
+        "--target", type=float, help="FLOPs to answer for; 30 times the largest budget if left out"
+    )
+    parser.add_argument(
+        "--store", type=Path, default=Path("runs/gpt"), help="folder of the runs and the page"
+    )
     parser.add_argument("--processes", type=int, default=1, help="runs trained at the same time")
     chosen = parser.parse_args(arguments)
 
@@ -75,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit = isoflop.fit(runs)
     answer = isoflop.predict(fit, flops=chosen.target or 30 * max(chosen.budgets), task=family)
     print(answer)
-    print(f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html', task=family)}")
+    print(
+        f"\nReport: {isoflop.report(fit, answer, path=chosen.store / 'report.html', task=family)}"
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ task = mlp_task()
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Exit code, stdout and stderr of a command in a folder with a task of its own."""
-    from isoflop import cli
+    from isoflop.cli.app import app as cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from isoflop import cli
+from isoflop.answers.predict import predict
+from isoflop.cli.app import app as cli
 from isoflop.fitting.fit import fit
-from isoflop.optimum import predict
 from isoflop.storage.tables import read_runs
 
 
@@ -41,7 +41,9 @@ def run(capsys):
 
 
 def python(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_fit_prints_the_law_and_the_answer_once_with_its_notes(run, table):
@@ -111,9 +113,13 @@ def test_predict_answers_each_question(run, table, option):
     assert "Compute-optimal at" in out
 
 
-@pytest.mark.parametrize("arguments", [("fit", "TABLE", "--target"), ("predict", "TABLE", "--flops")])
+@pytest.mark.parametrize(
+    "arguments", [("fit", "TABLE", "--target"), ("predict", "TABLE", "--flops")]
+)
 def test_compute_may_be_told_in_hours_and_an_assumed_mfu_is_noted(run, table, arguments):
-    _, out, _ = run(*(table if argument == "TABLE" else argument for argument in arguments), "8xH100 for 1 day")
+    _, out, _ = run(
+        *(table if argument == "TABLE" else argument for argument in arguments), "8xH100 for 1 day"
+    )
 
     assert "Compute-optimal at 2.6e+20 FLOPs" in out
     assert out.count("No MFU was given") == 1
@@ -146,19 +152,33 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
             ("fit", "TABLE", "--approach", "magic"),
             "--approach must be bayesian or kriging or parametric or isoflop or envelope, but got 'magic'.",
         ),
-        (("fit", "TABLE", "--column", "params"), "--column must be written as field=name, as in params=my_col"),
+        (
+            ("fit", "TABLE", "--column", "params"),
+            "--column must be written as field=name, as in params=my_col",
+        ),
         (("fit", "TABLE", "--column", "params=x"), "has no column 'x'"),
         (("predict", "TABLE"), "one question at a time"),
-        (("predict", "TABLE", "--flops=1e20", "--task=nothing"), "A task is named as module:task or file.py:task"),
-        (("fit", "TABLE", "--target", "8xH10 for 3 days"), "There is no accelerator 'H10' in the table"),
+        (
+            ("predict", "TABLE", "--flops=1e20", "--task=nothing"),
+            "A task is named as module:task or file.py:task",
+        ),
+        (
+            ("fit", "TABLE", "--target", "8xH10 for 3 days"),
+            "There is no accelerator 'H10' in the table",
+        ),
         (("plan", "no_such_module:task", "--budget=1e9"), "There is no module 'no_such_module'"),
-        (("plan", "json:dumps2", "--budget=1e9"), "json has nothing of the name 'dumps2'; did you mean dumps"),
+        (
+            ("plan", "json:dumps2", "--budget=1e9"),
+            "json has nothing of the name 'dumps2'; did you mean dumps",
+        ),
         (("plan", "json:__name__", "--budget=1e9"), "json:__name__ must be an isoflop.Task"),
         (("plan", "gone.py:task", "--budget=1e9"), "There is no module 'gone.py'"),
     ],
 )
 def test_what_cannot_be_answered_is_one_sentence_and_exit_code_2(run, table, arguments, sentence):
-    code, out, err = run(*(str(table) if argument == "TABLE" else argument for argument in arguments))
+    code, out, err = run(
+        *(str(table) if argument == "TABLE" else argument for argument in arguments)
+    )
 
     assert code == 2
     assert out == ""
@@ -186,7 +206,10 @@ def test_what_a_task_cannot_import_is_not_blamed_on_its_name(tmp_path, monkeypat
 
     with pytest.raises(SystemExit):
         cli.main(["plan", "broken_task:task", "--budget", "1e9"])
-    assert "its code raises ModuleNotFoundError: No module named 'surely_not_installed'" in capsys.readouterr().err
+    assert (
+        "its code raises ModuleNotFoundError: No module named 'surely_not_installed'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_version_is_shown(run):
@@ -200,14 +223,18 @@ def test_help_names_the_verbs_and_the_exit_codes(run):
     assert all(verb in out for verb in ("plan", "train", "fit", "predict", "report", "Exit codes"))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "TABLE", "--target", "1e20"], ["budget", "1e21"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fit", "TABLE", "--target", "1e20"], ["budget", "1e21"]]
+)
 def test_help_fit_and_budget_import_neither_torch_nor_matplotlib_nor_pandas(table, arguments):
     code = (
-        "import sys\nfrom isoflop.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom isoflop.cli.app import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('torch', 'matplotlib', 'pandas') if name in sys.modules])"
     )
 
-    out = python("-c", code, *(str(table) if argument == "TABLE" else argument for argument in arguments))
+    out = python(
+        "-c", code, *(str(table) if argument == "TABLE" else argument for argument in arguments)
+    )
 
     assert out.splitlines()[-1] == "[]"
 
@@ -257,7 +284,12 @@ def test_a_task_is_trained_once_from_the_command_line(run, own_task):
 
 
 def test_an_answer_is_given_in_sizes_of_a_task(run, table, own_task):
-    assert json.loads(run("predict", table, "--flops=1e9", "--task=own_task:task", "--json")[1])["size"] == 128
+    assert (
+        json.loads(run("predict", table, "--flops=1e9", "--task=own_task:task", "--json")[1])[
+            "size"
+        ]
+        == 128
+    )
 
 
 @pytest.fixture

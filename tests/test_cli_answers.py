@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isoflop import doctor
+from isoflop.answers.predict import predict
+from isoflop.cli.app import doctor
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 from isoflop.reporting.export import final_run
 from isoflop.storage.tables import read_runs
 from tasks import mlp_task
@@ -26,7 +26,9 @@ def table(tmp_path):
     rows = ["params,tokens,loss,compute_budget"]
     for budget in (1e7, 3e7, 1e8, 3e8):
         for size in np.round(0.07 * (budget / 6) ** 0.5 * np.geomspace(1 / 5, 5, 7)).tolist():
-            rows.append(f"{size!r},{budget / 6 / size!r},{loss_of(size, budget / 6 / size)!r},{budget!r}")
+            rows.append(
+                f"{size!r},{budget / 6 / size!r},{loss_of(size, budget / 6 / size)!r},{budget!r}"
+            )
     path = tmp_path / "runs.csv"
     path.write_text("\n".join(rows))
     return path
@@ -37,7 +39,18 @@ def test_several_computes_give_a_table_with_intervals(run, table):
     lines = out.splitlines()
 
     assert code == 0
-    assert lines[0].split() == ["FLOPs", "params", "90", "%", "tokens", "90", "%", "loss", "90", "%"]
+    assert lines[0].split() == [
+        "FLOPs",
+        "params",
+        "90",
+        "%",
+        "tokens",
+        "90",
+        "%",
+        "loss",
+        "90",
+        "%",
+    ]
     assert [line.split()[0] for line in lines[1:3]] == ["1e+09", "1e+10"]
     assert lines[3].startswith("  - ")
 
@@ -51,19 +64,25 @@ def test_the_table_holds_what_predict_says(run, table):
 
 
 def width_of_params(run, table, *arguments):
-    params = json.loads(run("predict", table, "--flops=1e12", "--json", *arguments)[1])["num_params"]
+    params = json.loads(run("predict", table, "--flops=1e12", "--json", *arguments)[1])[
+        "num_params"
+    ]
     return np.log(params["high"] / params["low"])
 
 
 def test_a_prior_narrower_than_the_default_narrows_the_answer_and_a_flat_one_widens_it(run, table):
-    known, default, flat = (width_of_params(run, table, *p) for p in (["--prior=0.5±0.01"], [], ["--prior=flat"]))
+    known, default, flat = (
+        width_of_params(run, table, *p) for p in (["--prior=0.5±0.01"], [], ["--prior=flat"])
+    )
 
     assert known < 0.9 * default
     assert default < 0.9 * flat
 
 
 def test_a_plus_and_a_minus_stand_for_the_sign(run, table):
-    assert width_of_params(run, table, "--prior=0.5+-0.01") == width_of_params(run, table, "--prior=0.5±0.01")
+    assert width_of_params(run, table, "--prior=0.5+-0.01") == width_of_params(
+        run, table, "--prior=0.5±0.01"
+    )
 
 
 @pytest.mark.parametrize("words", ["wide", "0.5", "0.5±-1", "nan±0.1", ""])
@@ -72,14 +91,20 @@ def test_a_prior_that_cannot_be_read_is_one_sentence(run, table, words):
 
     assert code == 2
     assert out == ""
-    assert err.strip() == f"isoflop: --prior must be flat, or a slope such as 0.5±0.05, but got {words!r}."
+    assert (
+        err.strip()
+        == f"isoflop: --prior must be flat, or a slope such as 0.5±0.05, but got {words!r}."
+    )
 
 
 @pytest.mark.parametrize(
-    ("form", "first"), [("markdown", "| FLOPs |"), ("latex", r"\begin{tabular}{rrlrlrl}"), ("csv", "flops,params,")]
+    ("form", "first"),
+    [("markdown", "| FLOPs |"), ("latex", r"\begin{tabular}{rrlrlrl}"), ("csv", "flops,params,")],
 )
 def test_a_table_is_written_in_the_form_that_is_asked_for(run, table, form, first):
-    assert run("predict", table, "--approach=parametric", "--flops=1e9", "--format", form)[1].startswith(first)
+    assert run("predict", table, "--approach=parametric", "--flops=1e9", "--format", form)[
+        1
+    ].startswith(first)
 
 
 def test_the_final_run_is_exported_with_all_that_trains_it(run, table):
@@ -98,8 +123,14 @@ def test_the_final_run_is_exported_with_all_that_trains_it(run, table):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--flops=1e9", "--export=final.json"), "--export writes the final run of one answer by the task's recipe"),
-        (("--flops=1e9", "--format=tabular"), "--format must be text or markdown or latex or csv, but got 'tabular'"),
+        (
+            ("--flops=1e9", "--export=final.json"),
+            "--export writes the final run of one answer by the task's recipe",
+        ),
+        (
+            ("--flops=1e9", "--format=tabular"),
+            "--format must be text or markdown or latex or csv, but got 'tabular'",
+        ),
         (("--flops=1e9", "--loss=2"), "one question at a time"),
     ],
 )
@@ -152,7 +183,13 @@ def test_status_says_what_each_stage_is_for(run):
 
 def test_a_page_is_drawn_while_runs_are_trained(run):
     code, _, _ = run(
-        "train", "owned:task", "--budget=1e6", "--store=store", "--target=1e8", "--page=page.html", "--processes=1"
+        "train",
+        "owned:task",
+        "--budget=1e6",
+        "--store=store",
+        "--target=1e8",
+        "--page=page.html",
+        "--processes=1",
     )
 
     assert code == 0
@@ -195,7 +232,13 @@ def huge(tmp_path_factory):
     sizes, ratios = 10 ** rng.uniform(6, 10, 100_000), 10 ** rng.uniform(0, 3, 100_000)
     for i, (size, tokens) in enumerate(zip(sizes.tolist(), (sizes * ratios).tolist(), strict=True)):
         loss = (
-            "" if i % 997 == 0 else "nan" if i % 501 == 0 else "pending" if i == 77_777 else repr(loss_of(size, tokens))
+            ""
+            if i % 997 == 0
+            else "nan"
+            if i % 501 == 0
+            else "pending"
+            if i == 77_777
+            else repr(loss_of(size, tokens))
         )
         rows.append(f"r{i},{size / 1e6!r},{tokens / 1e9!r},{loss}")
     path = tmp_path_factory.mktemp("huge") / "huge.csv"
@@ -203,7 +246,11 @@ def huge(tmp_path_factory):
     return path
 
 
-HUGE_COLUMNS = ("--column=params=model size (M)", "--column=tokens=Tokens_B", "--column=loss=final/val_loss")
+HUGE_COLUMNS = (
+    "--column=params=model size (M)",
+    "--column=tokens=Tokens_B",
+    "--column=loss=final/val_loss",
+)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +261,10 @@ HUGE_COLUMNS = ("--column=params=model size (M)", "--column=tokens=Tokens_B", "-
             (*HUGE_COLUMNS[:2], "--column=loss=who"),
             "who must hold numbers, but row 2 of huge.csv has 'r0' and 99999 more rows have text",
         ),
-        (("--column=params=size (M)", *HUGE_COLUMNS[1:]), "no column 'size (M)' (did you mean 'model size (M)'?)"),
+        (
+            ("--column=params=size (M)", *HUGE_COLUMNS[1:]),
+            "no column 'size (M)' (did you mean 'model size (M)'?)",
+        ),
     ],
 )
 def test_a_huge_table_that_cannot_be_read_is_refused_in_one_sentence(run, huge, columns, sentence):
@@ -225,11 +275,16 @@ def test_a_huge_table_that_cannot_be_read_is_refused_in_one_sentence(run, huge, 
     assert len(err.splitlines()) == 1
 
 
-def test_a_huge_table_with_units_in_names_and_a_stray_word_is_fitted_and_says_how_it_was_read(run, huge):
+def test_a_huge_table_with_units_in_names_and_a_stray_word_is_fitted_and_says_how_it_was_read(
+    run, huge
+):
     code, out, _ = run("fit", huge, *HUGE_COLUMNS, "--json")
     notes = " ".join(json.loads(out)["fit"]["notes"])
 
     assert code == 0
-    assert "'model size (M)' as params in units of 1e+06, 'Tokens_B' as tokens in units of 1e+09" in notes
+    assert (
+        "'model size (M)' as params in units of 1e+06, 'Tokens_B' as tokens in units of 1e+09"
+        in notes
+    )
     assert "1 run set aside (failed: the table has text for its loss)" in notes
     assert "300 runs set aside (its loss is not finite)" in notes

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from isoflop import cli
-from isoflop.planning.phrases import parse_compute
+from isoflop.cli.app import app as cli
+from isoflop.compute.phrases import parse_compute
 
 PHRASE = "8xH100 for 3 days at 40% MFU"
 
@@ -44,7 +44,9 @@ def test_flops_become_hours_on_every_accelerator(run):
 
 
 def test_flops_become_days_and_money_on_named_accelerators(run):
-    table = rows(run("1e21", "--on", "64xH100 at 40% MFU", "--on", "64xA100 at 50% MFU", "--price", "2.5")[1])
+    table = rows(
+        run("1e21", "--on", "64xH100 at 40% MFU", "--on", "64xA100 at 50% MFU", "--price", "2.5")[1]
+    )
     assert list(table) == ["64x H100 SXM", "64x A100 80GB"]
     assert "11 h" in table["64x H100 SXM"]
     assert "$1,755" in table["64x H100 SXM"]
@@ -83,7 +85,11 @@ def test_json_holds_the_same_numbers_as_python(run):
     values = json.loads(run(PHRASE, "--price", "2.5", "--on", "64xH100", "--json")[1])
     found = parse_compute(PHRASE, price=2.5)
     assert values["flops"] == found.flops
-    assert (values["device_hours"], values["seconds"], values["money"]) == (576, found.seconds, found.money)
+    assert (values["device_hours"], values["seconds"], values["money"]) == (
+        576,
+        found.seconds,
+        found.money,
+    )
     assert values["on"][0]["seconds"] == pytest.approx(found.seconds / 8)
 
 
@@ -93,7 +99,10 @@ def test_json_holds_the_same_numbers_as_python(run):
         (("8xH10 for 3 days",), "is it H100 SXM?"),
         (("1e21", "--on", "3 days"), "Hardware is written as"),
         (("1e21", "--mfu", "40"), "MFU is a share of the peak"),
-        (("1e21", "--precision", "fp64"), "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'"),
+        (
+            ("1e21", "--precision", "fp64"),
+            "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'",
+        ),
         (("1e21", "--price", "0"), "price per hour must be above 0"),
         (("8xH100 for 1e500 days",), "not forever"),
         (("a lot",), "A budget is written as"),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.cli_words import with_options
+from isoflop.cli.words import with_options
+from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.compare import compare
 from isoflop.fitting.holdout import holdout
-from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.recipe import PowerRule
 from isoflop.storage.tables import read_runs
 
@@ -19,7 +19,9 @@ def write_table(path, floor):
     for budget in (1e17, 3e17, 1e18, 3e18):
         for size in ((budget / 6) ** 0.5 * np.geomspace(1 / 3, 3, 7)).tolist():
             tokens = budget / 6 / size
-            rows.append(f"{size!r},{tokens!r},{floor + 400 / size**0.34 + 400 / tokens**0.34!r},{budget!r}")
+            rows.append(
+                f"{size!r},{tokens!r},{floor + 400 / size**0.34 + 400 / tokens**0.34!r},{budget!r}"
+            )
     path.write_text("\n".join(rows))
     return path
 
@@ -46,8 +48,13 @@ def test_holdout_shows_and_gives_the_errors_of_each_budget(run, tables):
     expected = holdout(read_runs(tables[0]), IsoFLOP(), budgets=2)
 
     assert code == 0
-    assert [line.split()[:2] for line in out.splitlines()[2:]] == [["1e+18", "3.3x"], ["3e+18", "10x"]]
-    assert [held["num_params"] for held in found["budgets"]] == [held.num_params for held in expected.budgets]
+    assert [line.split()[:2] for line in out.splitlines()[2:]] == [
+        ["1e+18", "3.3x"],
+        ["3e+18", "10x"],
+    ]
+    assert [held["num_params"] for held in found["budgets"]] == [
+        held.num_params for held in expected.budgets
+    ]
 
 
 def test_holdout_needs_budgets(run, tables):
@@ -58,7 +65,14 @@ def test_holdout_needs_budgets(run, tables):
 
 
 def test_tune_ends_with_the_recipe_that_it_found(run):
-    arguments = ("tune", "owned.py:task", "--store=runs", "--budget=1e8", "--budget=3e8", "--share=0.3")
+    arguments = (
+        "tune",
+        "owned.py:task",
+        "--store=runs",
+        "--budget=1e8",
+        "--budget=3e8",
+        "--share=0.3",
+    )
     code, out, _ = run(*arguments)
     found = json.loads(run(*arguments, "--json")[1])
     recipe = eval(out.splitlines()[-1].removeprefix("recipe="), {"isoflop": isoflop})
@@ -71,8 +85,14 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
 @pytest.mark.parametrize(
     ("python", "options"),
     [
-        ("A plan needs budgets=[...], or target= with spend=;", "A plan needs --budget, or --target with --spend;"),
-        ("say columns={'params': 'x * 1'} (--column 'params=x * 1').", "say --column 'params=x * 1'."),
+        (
+            "A plan needs budgets=[...], or target= with spend=;",
+            "A plan needs --budget, or --target with --spend;",
+        ),
+        (
+            "say columns={'params': 'x * 1'} (--column 'params=x * 1').",
+            "say --column 'params=x * 1'.",
+        ),
         ("fit with Kriging() or IsoFLOP().", "fit with --approach kriging or --approach isoflop."),
         ("allow share=0.25 or more", "allow --share 0.25 or more"),
         ("the one that train(store=...) wrote", "the one that `isoflop train --store` wrote"),
@@ -89,5 +109,6 @@ def test_a_refusal_and_a_plan_speak_of_options(run):
     refused = run("plan", "owned.py:task")[2]
 
     assert (
-        refused == "isoflop: A plan needs --budget, or --target with --spend; give the FLOPs that the sweep may cost.\n"
+        refused
+        == "isoflop: A plan needs --budget, or --target with --spend; give the FLOPs that the sweep may cost.\n"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import isoflop
-from isoflop import cli
+from isoflop.cli.app import app as cli
 
 TASK = f"""
 import sys
@@ -51,7 +51,16 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     Path("broken").touch()
-    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "processes:2")
+    train = (
+        "train",
+        "fragile:task",
+        "--store",
+        "store",
+        "--budget",
+        "1e6",
+        "--executor",
+        "processes:2",
+    )
     code, _, told = run(*train)
     assert code == 3
     assert "9 runs: 8 completed, 1 failed." in told
@@ -77,11 +86,25 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
 
 def test_status_and_rerun_speak_json_too(run):
     Path("broken").touch()
-    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "processes:2")
+    train = (
+        "train",
+        "fragile:task",
+        "--store",
+        "store",
+        "--budget",
+        "1e6",
+        "--executor",
+        "processes:2",
+    )
     run(*train)
     (stage,) = json.loads(run("status", "store", "--json")[1])
     (failed,) = stage["failed"]
-    assert (stage["num_runs"], len(stage["ended"]), stage["running"], stage["waiting"]) == (9, 8, [], [])
+    assert (stage["num_runs"], len(stage["ended"]), stage["running"], stage["waiting"]) == (
+        9,
+        8,
+        [],
+        [],
+    )
     assert {one["status"] for one in stage["ended"]} == {"completed"}
     assert (failed["size"], failed["status"]) == (1, "failed")
     assert "the disk is full" in failed["error"]
@@ -113,7 +136,9 @@ def test_a_store_that_is_not_there_or_empty_is_said(run):
 
 
 def test_an_executor_that_is_none_is_refused(run):
-    code, _, errors = run("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "dask")
+    code, _, errors = run(
+        "train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "dask"
+    )
     assert code == 2
     assert "An executor is named as one of in-process" in errors
     more = ("--executor", "ray", "--processes", "2")

@@ -28,7 +28,15 @@ GADRE = [
     for params, loss in ((1e8, 3.5), (2e8, 3.2))
 ]
 GEMSTONES = "\n".join(
-    json.dumps({"run_name": "a", "params_active_precise": 1e8, "tokens": tokens, "width": 64, "final_loss": loss})
+    json.dumps(
+        {
+            "run_name": "a",
+            "params_active_precise": 1e8,
+            "tokens": tokens,
+            "width": 64,
+            "final_loss": loss,
+        }
+    )
     for tokens, loss in ((2e9, 3.3), (4e9, 3.1))
 )
 CS336 = [{"parameters": 1e8, "compute_budget": 6e18, "final_loss": 3.4}]
@@ -93,7 +101,9 @@ def test_files_that_were_placed_are_read_without_a_network(name, placed, tmp_pat
     assert found == [pytest.approx(row) for row in RUNS[name]]
 
 
-def test_without_a_network_one_sentence_says_where_to_place_the_file(offline, tmp_path, monkeypatch):
+def test_without_a_network_one_sentence_says_where_to_place_the_file(
+    offline, tmp_path, monkeypatch
+):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))
 
     with pytest.raises(StoreError) as caught:
@@ -101,7 +111,10 @@ def test_without_a_network_one_sentence_says_where_to_place_the_file(offline, tm
 
     wanted = datasets.DATASETS["chinchilla"]
     (file, checksum), *_ = wanted.files.items()
-    assert all(part in str(caught.value) for part in (wanted.url(file), str(tmp_path / wanted.cached(file)), checksum))
+    assert all(
+        part in str(caught.value)
+        for part in (wanted.url(file), str(tmp_path / wanted.cached(file)), checksum)
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -114,7 +127,9 @@ def test_another_file_than_the_published_one_is_not_used(placed, tmp_path):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(DataError, match="There is no data set 'x'; there are chinchilla, marin_comma, "):
+    with pytest.raises(
+        DataError, match="There is no data set 'x'; there are chinchilla, marin_comma, "
+    ):
         datasets.fetch("x")
 
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
-from isoflop.fitting.costs import counted_cost, interpolated_cost
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.cost import counted_cost, interpolated_cost
 from isoflop.runs import Run, RunSpec
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
@@ -76,7 +76,8 @@ def test_the_ends_of_the_band_cost_one_percent_more_compute(approach):
 
 def test_a_level_of_half_gives_narrower_intervals():
     wide, narrow = (
-        predict(fit(a_sweep(noise=0.01), resamples=200, level=level), flops=1e22).num_params for level in (0.9, 0.5)
+        predict(fit(a_sweep(noise=0.01), resamples=200, level=level), flops=1e22).num_params
+        for level in (0.9, 0.5)
     )
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -86,7 +87,9 @@ def test_a_level_of_half_gives_narrower_intervals():
 def test_the_inverse_questions_lead_back_to_the_same_compute(approach, question):
     found = fit(a_sweep(), approach, resamples=20)
     best = predict(found, flops=3e21)
-    assert predict(found, **{question: getattr(best, question).value}).flops == pytest.approx(3e21, rel=1e-6)
+    assert predict(found, **{question: getattr(best, question).value}).flops == pytest.approx(
+        3e21, rel=1e-6
+    )
 
 
 def test_the_answer_to_an_inverse_question_has_intervals_on_what_was_not_given(noisy):
@@ -94,7 +97,10 @@ def test_the_answer_to_an_inverse_question_has_intervals_on_what_was_not_given(n
     assert given_size.num_params.high / given_size.num_params.low == pytest.approx(1, abs=1e-6)
     assert given_size.num_tokens.low < given_size.num_tokens.value < given_size.num_tokens.high
     assert (
-        given_size.flops_needed.low < given_size.flops == given_size.flops_needed.value < given_size.flops_needed.high
+        given_size.flops_needed.low
+        < given_size.flops
+        == given_size.flops_needed.value
+        < given_size.flops_needed.high
     )
     assert str(given_size).splitlines()[1].startswith("  FLOPs")
     assert predict(noisy, flops=1e22).flops_needed is None
@@ -103,7 +109,10 @@ def test_the_answer_to_an_inverse_question_has_intervals_on_what_was_not_given(n
 def test_resamples_that_never_reach_a_loss_are_counted(noisy):
     nearly = float(noisy.law.E) + 0.003
     best = predict(noisy, loss=nearly)
-    assert any("of the resamples never reach it; the intervals are of the others" in note for note in best.notes)
+    assert any(
+        "of the resamples never reach it; the intervals are of the others" in note
+        for note in best.notes
+    )
 
 
 def test_a_loss_below_the_irreducible_one_is_refused(exact):
@@ -135,7 +144,9 @@ def test_flops_that_the_runs_count_dearer_than_6nd_are_the_ones_that_are_spent()
     found = fit(a_sweep(dearer=lambda N: 1.3), Parametric(), resamples=20)
     best = predict(found, flops=1e22)
     assert 6 * 1.3 * best.num_params.value * best.num_tokens.value == pytest.approx(1e22, rel=1e-3)
-    assert any("FLOPs are counted as the runs record them, 1.3 times 6ND" in note for note in best.notes)
+    assert any(
+        "FLOPs are counted as the runs record them, 1.3 times 6ND" in note for note in best.notes
+    )
 
 
 def test_a_cost_between_sizes_is_interpolated_and_beyond_them_its_ratio_is_held():
@@ -151,18 +162,26 @@ def sizing(monkeypatch):
     def count_size(task, size):
         N = 100 * size**2
         notes = ("counted on the meta device",)
-        return SimpleNamespace(size=size, num_params=N, flops_per_token=7.2 * N, cost=None, notes=notes)
+        return SimpleNamespace(
+            size=size, num_params=N, flops_per_token=7.2 * N, cost=None, notes=notes
+        )
 
     def size_near(task, N, most=None):
         return count_size(task, round(math.sqrt(N / 100)))
 
-    monkeypatch.setattr("isoflop.planning.counting.count_size", count_size)
-    monkeypatch.setattr("isoflop.planning.sizing.size_near", size_near)
+    monkeypatch.setattr("isoflop.counting.counting.count_size", count_size)
+    monkeypatch.setattr("isoflop.counting.sizes.size_near", size_near)
     return count_size
 
 
-def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(exact, sizing):
-    best = predict(exact, flops=1e22, task=SimpleNamespace(unit="byte", loss_unit="nats/byte", bytes_per_token=1.0))
+def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(
+    exact, sizing
+):
+    best = predict(
+        exact,
+        flops=1e22,
+        task=SimpleNamespace(unit="byte", loss_unit="nats/byte", bytes_per_token=1.0),
+    )
     assert best.size_num_params == 100 * best.size**2
     assert best.size_num_params == pytest.approx(best.num_params.value, rel=1e-2)
     assert best.size_num_tokens * 7.2 * best.size_num_params == pytest.approx(1e22)
@@ -172,17 +191,25 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
     assert f"size to build    {best.size}" in str(best)
 
 
-def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(exact, sizing, monkeypatch):
+def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(
+    exact, sizing, monkeypatch
+):
     task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
     best = predict(exact, flops=1e22, task=task).num_params.value
     half = sizing(task, round(math.sqrt(best / 200)))
-    monkeypatch.setattr("isoflop.planning.sizing.size_near", lambda task, N, most=None: half)
+    monkeypatch.setattr("isoflop.counting.sizes.size_near", lambda task, N, most=None: half)
 
-    (note,) = (note for note in predict(exact, flops=1e22, task=task).notes if note.startswith("The nearest size"))
+    (note,) = (
+        note
+        for note in predict(exact, flops=1e22, task=task).notes
+        if note.startswith("The nearest size")
+    )
 
     assert f"{half.size}, has" in note
     wasted = float(re.search(r"0.50 times the best, and wastes ([\d.]+) % of the compute", note)[1])
-    assert 15 < wasted < 22  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
+    assert (
+        15 < wasted < 22
+    )  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
 
 
 def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):
@@ -216,7 +243,9 @@ def test_an_optimum_prints_as_a_table_to_act_on(noisy):
         "expected waste",
         "extrapolation",
     ]
-    assert lines[7].startswith("  held-out check: budget 1e+21 (10x beyond the rest): params off by")
+    assert lines[7].startswith(
+        "  held-out check: budget 1e+21 (10x beyond the rest): params off by"
+    )
     assert lines[8].startswith("  - ")
 
 

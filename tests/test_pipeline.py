@@ -32,11 +32,16 @@ def program(store, executor="None"):
 
 
 def answer_of(store, executor="None"):
-    return subprocess.run(program(store, executor), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        program(store, executor), capture_output=True, text=True, check=True
+    ).stdout
 
 
 def records(store):
-    return {run.id: (run.loss, run.loss_stderr, run.curve, run.num_tokens) for run in isoflop.read_runs(store)}
+    return {
+        run.id: (run.loss, run.loss_stderr, run.curve, run.num_tokens)
+        for run in isoflop.read_runs(store)
+    }
 
 
 def find(**changes):
@@ -77,7 +82,10 @@ def test_the_same_call_again_answers_the_same_and_trains_nothing(undisturbed):
 def test_the_page_is_the_report_of_the_answer(undisturbed, tmp_path):
     answer = find(store=undisturbed[2], page=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert f"<title>{isoflop.text.flops(1e9)} FLOPs: {isoflop.text.count(answer.num_params.value)} params" in page
+    assert (
+        f"<title>{isoflop.display.format.flops(1e9)} FLOPs: {isoflop.display.format.count(answer.num_params.value)} params"
+        in page
+    )
     assert "http-equiv" not in page  # nothing more to wait for
 
 
@@ -90,10 +98,14 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_trained(tmp
 
 
 @pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
-def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_for_bit(executor, undisturbed, tmp_path):
+def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_for_bit(
+    executor, undisturbed, tmp_path
+):
     draw = random.Random(0)
     for _ in range(2):
-        process = subprocess.Popen(program(tmp_path, executor), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            program(tmp_path, executor), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         done = len(list(tmp_path.glob("*/record.json")))
         while process.poll() is None and len(list(tmp_path.glob("*/record.json"))) <= done:
             time.sleep(0.002)
@@ -105,7 +117,9 @@ def test_a_sweep_that_is_killed_again_and_again_equals_an_undisturbed_one_bit_fo
 
 
 def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
-    process = subprocess.Popen(program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True
+    )
     while not list(tmp_path.glob("*/record.json")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
@@ -152,17 +166,26 @@ SMALL_IS_BEST = Simulated(lambda N, D: 1.5 + 30 * (100 * N) ** -0.5 + 60 * (D / 
 def test_a_grid_whose_edge_lacks_data_is_answered_from_the_runs_that_it_has():
     budgets = [3e6, 1e7]
     largest = max(spec.num_tokens for spec in isoflop.plan(mlp_task(), budgets=budgets).specs)
-    changes = {"train_data": examples(largest), "recipe": isoflop.Recipe(), "budgets": budgets, "target": 1e8}
+    changes = {
+        "train_data": examples(largest),
+        "recipe": isoflop.Recipe(),
+        "budgets": budgets,
+        "target": 1e8,
+    }
     store = isoflop.MemoryStore()
     answer = find(**changes, store=store, executor=SMALL_IS_BEST)
     assert answer.flops == 1e8
-    assert any("the recipe's passes over the data give too few tokens" in note for note in answer.notes)
+    assert any(
+        "the recipe's passes over the data give too few tokens" in note for note in answer.notes
+    )
     assert len({run.size for run in store.read_runs() if run.budget == 1e7}) == 7
 
 
 def test_an_extension_with_nothing_new_ends_a_grid(tmp_path):
     sizes = [4, 8, 16, 32]
-    answer = find(sizes=sizes, store=tmp_path, executor=SMALL_IS_BEST, budgets=[3e6, 1e7], target=1e8)
+    answer = find(
+        sizes=sizes, store=tmp_path, executor=SMALL_IS_BEST, budgets=[3e6, 1e7], target=1e8
+    )
     assert {run.size for run in isoflop.read_runs(tmp_path)} == set(sizes)
     assert len(list((tmp_path / "stages").iterdir())) == 2
     assert any("there is no size beyond it to try" in note for note in answer.notes)

@@ -7,8 +7,8 @@ import pytest
 
 import isoflop
 from isoflop.reporting.live import live_report
-from isoflop.reporting.standing import standing_text
-from isoflop.storage.standing import standings
+from isoflop.reporting.status import standing_text
+from isoflop.storage.status import standings
 from tasks import MLP, mlp_task
 
 TASKS = {name: mlp_task(fingerprint=name) for name in ("first", "second")}
@@ -21,10 +21,18 @@ def made(mark, scale):
         for num_params in (2e5 * (flops / 1e15) ** 0.5 * factor for factor in (0.5, 1, 2, 4, 8)):
             num_tokens = flops / 6 / num_params
             spec = isoflop.RunSpec(
-                num_params=num_params, num_tokens=num_tokens, flops=flops, budget=flops, fingerprint=mark
+                num_params=num_params,
+                num_tokens=num_tokens,
+                flops=flops,
+                budget=flops,
+                fingerprint=mark,
             )
             loss = scale * (1.7 + 400 / num_params**0.34 + 410 / num_tokens**0.28)
-            runs.append(isoflop.Run(spec=spec, status="completed", loss=loss, num_tokens=num_tokens, flops=flops))
+            runs.append(
+                isoflop.Run(
+                    spec=spec, status="completed", loss=loss, num_tokens=num_tokens, flops=flops
+                )
+            )
     return runs
 
 
@@ -38,7 +46,9 @@ def store(tmp_path_factory):
 
 
 def test_a_fit_of_two_tasks_is_refused_with_how_to_take_one(store):
-    with pytest.raises(isoflop.DataError, match="one task.*15 runs of first, 15 runs of second.*fingerprint="):
+    with pytest.raises(
+        isoflop.DataError, match="one task.*15 runs of first, 15 runs of second.*fingerprint="
+    ):
         isoflop.fit(isoflop.read_runs(store))
 
 
@@ -46,20 +56,31 @@ def test_the_runs_of_a_task_are_read_by_its_fingerprint(store):
     runs = isoflop.read_runs(store.path, fingerprint=isoflop.fingerprint(TASKS["second"]))
     assert len(runs) == 15
     assert {run.spec.fingerprint for run in runs} == {"second"}
-    with pytest.raises(isoflop.DataError, match="must be runs of the task third, but there are 15 runs of first"):
+    with pytest.raises(
+        isoflop.DataError, match="must be runs of the task third, but there are 15 runs of first"
+    ):
         isoflop.read_runs(store, fingerprint="third")
 
 
 def test_runs_of_a_table_go_with_those_of_one_task(store):
     runs = isoflop.read_runs(store, fingerprint="first")
-    isoflop.fit([*runs[:8], *(replace(run, spec=replace(run.spec, fingerprint="")) for run in runs[8:])], resamples=20)
+    isoflop.fit(
+        [*runs[:8], *(replace(run, spec=replace(run.spec, fingerprint="")) for run in runs[8:])],
+        resamples=20,
+    )
 
 
 def test_an_answer_for_another_task_than_the_one_that_was_trained_says_so(store):
-    fit = isoflop.fit(isoflop.read_runs(store, fingerprint="first"), isoflop.Parametric(), resamples=20)
+    fit = isoflop.fit(
+        isoflop.read_runs(store, fingerprint="first"), isoflop.Parametric(), resamples=20
+    )
     said = "The runs are not of the task that is named"
-    assert not any(said in note for note in isoflop.predict(fit, flops=1e17, task=TASKS["first"]).notes)
-    assert any(said in note for note in isoflop.predict(fit, flops=1e17, task=TASKS["second"]).notes)
+    assert not any(
+        said in note for note in isoflop.predict(fit, flops=1e17, task=TASKS["first"]).notes
+    )
+    assert any(
+        said in note for note in isoflop.predict(fit, flops=1e17, task=TASKS["second"]).notes
+    )
 
 
 def test_a_plan_leaves_out_the_runs_of_other_tasks(store):
@@ -104,7 +125,7 @@ def broken():
 
 @pytest.fixture
 def command(store, tmp_path, monkeypatch, capsys):
-    from isoflop.cli import main
+    from isoflop.cli.app import main
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "two_tasks.py").write_text(PROGRAM)
@@ -122,7 +143,9 @@ def test_the_command_line_fits_the_task_that_is_named(command, store):
     assert "isoflop: fit needs runs of one task" in command("fit", str(store.path))
     named = command("fit", str(store.path), "--task=two_tasks.py:second", "--approach=parametric")
     assert "15, up to 1.0e+16 FLOPs" in named or "15, up to 1e+16 FLOPs" in named
-    assert "must be runs of the task third" in command("fit", str(store.path), "--task=two_tasks.py:third")
+    assert "must be runs of the task third" in command(
+        "fit", str(store.path), "--task=two_tasks.py:third"
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,10 +155,15 @@ def test_the_command_line_fits_the_task_that_is_named(command, store):
         ("two_tasks.py:broken", "but its code raises ZeroDivisionError: division by zero"),
         ("slip.py:task", "slip.py cannot be read:"),
         ("late.py:task", "but its code raises NameError: name 'y' is not defined"),
-        ("needs.py:task", "but its code raises ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "needs.py:task",
+            "but its code raises ModuleNotFoundError: No module named 'no_such_package'",
+        ),
     ],
 )
-def test_a_task_that_cannot_be_made_is_one_sentence_with_its_line(command, tmp_path, address, sentence):
+def test_a_task_that_cannot_be_made_is_one_sentence_with_its_line(
+    command, tmp_path, address, sentence
+):
     (tmp_path / "slip.py").write_text("x = 1\ntask = (\n")
     (tmp_path / "late.py").write_text("x = 1\n\ntask = y\n")
     (tmp_path / "needs.py").write_text("import no_such_package\n")

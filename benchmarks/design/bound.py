@@ -30,10 +30,10 @@ from worlds import KINDS, LENGTH, TARGET, Kind, World, law_through
 sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import markdown, write
 
-from isoflop.fitting.points import Array
-from isoflop.planning.design import CAP, CAP_RUNS, LEVELS, NUM_SIZES, RATIO_REACH, SPAN
+from isoflop.display.format import format_percent
+from isoflop.laws.points import Array
+from isoflop.planning.sequential import CAP, CAP_RUNS, LEVELS, NUM_SIZES, RATIO_REACH, SPAN
 from isoflop.runs import Run
-from isoflop.text import percent
 
 SPENDS = {0.35: (1.037, 3), 0.06: (0.29959, 5), 0.02: (0.099863, 5)}
 """Shares of the target's FLOPs: of a sweep, and of the grid with so many times as much that it is to equal."""
@@ -47,7 +47,9 @@ NUM_TRIED = 2001
 
 def middle_of(kind: Kind) -> tuple[Array, Array]:
     """Mean and standard deviation of the numbers of a kind's laws: E, log best N, reducible loss, alpha, beta."""
-    uniform = [(np.mean(ends), np.ptp(ends) / math.sqrt(12)) for ends in (worlds.FLOORS, worlds.REDUCIBLE)]
+    uniform = [
+        (np.mean(ends), np.ptp(ends) / math.sqrt(12)) for ends in (worlds.FLOORS, worlds.REDUCIBLE)
+    ]
     exponents = [(exponent, worlds.WIDTH) for exponent in kind.exponents]
     rows = [uniform[0], (math.log(worlds.GUESS), worlds.GUESS_WIDTH), uniform[1], *exponents]
     mean, width = np.array(rows, dtype=float).T
@@ -64,7 +66,9 @@ def log_loss(numbers: Array, x: Array, y: Array) -> tuple[Array, Array]:
 
 def kernel(x: Array, y: Array, other_x: Array, other_y: Array) -> Array:
     """Correlation of the misfit between places."""
-    return np.asarray(np.exp(-0.5 * ((x[:, None] - other_x) ** 2 + (y[:, None] - other_y) ** 2) / LENGTH**2))
+    return np.asarray(
+        np.exp(-0.5 * ((x[:, None] - other_x) ** 2 + (y[:, None] - other_y) ** 2) / LENGTH**2)
+    )
 
 
 # -- the perfect fits ----------------------------------------------------------------------------------------------
@@ -83,7 +87,9 @@ def perfect(world: World, runs: Sequence[Run], *, knows_all: bool) -> float:
         return np.asarray(np.outer(share, share) * smooth + world.kind.noise**2 * np.eye(len(x)))
 
     def away(numbers: Array, whitener: Array) -> Array:
-        return np.concatenate([whitener @ (loss - log_loss(numbers, x, y)[0]), (numbers - mean) / width])
+        return np.concatenate(
+            [whitener @ (loss - log_loss(numbers, x, y)[0]), (numbers - mean) / width]
+        )
 
     for _ in range(3):  # the misfit counts as the loss is reducible, which the numbers say
         whitener = np.linalg.inv(np.linalg.cholesky(covariance()))
@@ -103,7 +109,9 @@ def wasted(case: tuple[str, float, int]) -> tuple[float, float]:
     with np.errstate(all="ignore"):
         world = World.drawn(kind, seed)
         runs = sequential(world, spend * TARGET, 1.0)
-        errors, everything = (world.waste(perfect(world, runs, knows_all=known)) for known in (False, True))
+        errors, everything = (
+            world.waste(perfect(world, runs, knows_all=known)) for known in (False, True)
+        )
         return errors, everything
 
 
@@ -127,10 +135,14 @@ def least_waste(kind: Kind, spend: float, span: float, reach: tuple[float, float
     return 1 - math.exp(-0.5 * (mean[3] + mean[4]) * 1.645**2 * joint[0, 0])
 
 
-def candidates(mean: Array, spend: float, span: float, reach: tuple[float, float]) -> tuple[Array, Array]:
+def candidates(
+    mean: Array, spend: float, span: float, reach: tuple[float, float]
+) -> tuple[Array, Array]:
     """Log N and log D of what may be trained."""
     alpha, beta = mean[3:]
-    levels = np.log(CAP * spend / 6) - math.log(LEVELS) * np.arange(0, math.log(span) / math.log(LEVELS))
+    levels = np.log(CAP * spend / 6) - math.log(LEVELS) * np.arange(
+        0, math.log(span) / math.log(LEVELS)
+    )
     best = mean[1] + beta / (alpha + beta) * (levels - math.log(TARGET / 6))
     away = np.linspace(-0.5 * math.log(reach[1]), 0.5 * math.log(reach[0]), NUM_SIZES)
     x = best[:, None] + away
@@ -168,7 +180,11 @@ def rows(repetitions: int, workers: int) -> list[list[str]]:
     with ProcessPoolExecutor(workers) as pool:
         for kind in ("mild", "strong"):
             for spend, (grid, fewer) in SPENDS.items():
-                perfects = list(pool.map(wasted, [(kind, spend, seed) for seed in range(repetitions)], chunksize=4))
+                perfects = list(
+                    pool.map(
+                        wasted, [(kind, spend, seed) for seed in range(repetitions)], chunksize=4
+                    )
+                )
                 least = partial(least_waste, KINDS[kind], spend * TARGET)
                 wastes = [
                     tail(found[kind, "grid + Approach 3", f"{grid:.5g}", "1"]),
@@ -177,7 +193,9 @@ def rows(repetitions: int, workers: int) -> list[list[str]]:
                     least(SPAN, RATIO_REACH),
                     least(*NO_LIMITS),
                 ]
-                lines.append([kind, f"{spend}", f"{fewer}x", *(percent(waste) for waste in wastes)])
+                lines.append(
+                    [kind, f"{spend}", f"{fewer}x", *(format_percent(waste) for waste in wastes)]
+                )
     return lines
 
 
@@ -186,7 +204,15 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    head = ["world", "spend", "grid's spend", "grid + Approach 3", "isoflop", "knows errors", "knows all"]
+    head = [
+        "world",
+        "spend",
+        "grid's spend",
+        "grid + Approach 3",
+        "isoflop",
+        "knows errors",
+        "knows all",
+    ]
     write(
         "design-bound.md",
         "What an answer must waste, however it is found",

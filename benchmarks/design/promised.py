@@ -21,12 +21,12 @@ from replay import Replay, replays
 sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import markdown, write
 
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.screening import screen
-from isoflop.planning.design import NUM_DRAWS, Known, known_of
-from isoflop.planning.outlook import Expected, Outlook
+from isoflop.display.format import format_number, format_percent
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.fitting.screening.screen import screen
+from isoflop.planning.forecast import Expected, Outlook
+from isoflop.planning.sequential import NUM_DRAWS, Known, known_of
 from isoflop.runs import Run
-from isoflop.text import number, percent
 
 
 def told(replay: Replay) -> Known:
@@ -51,9 +51,13 @@ def parts(replay: Replay) -> list[list[Run]]:
 
 def usual(replay: Replay) -> list[float]:
     """Noise, misfit, length, share of the loss that falls, alpha and beta that kriging finds."""
-    draws = Kriging().posterior(screen(replay.pool).points).draw(NUM_DRAWS, np.random.default_rng(0))
+    draws = (
+        Kriging().posterior(screen(replay.pool).points).draw(NUM_DRAWS, np.random.default_rng(0))
+    )
     surfaces = draws.given
-    length = np.array([guess.length for guess in surfaces.covariances.hypotheses])[surfaces.hypothesis]
+    length = np.array([guess.length for guess in surfaces.covariances.hypotheses])[
+        surfaces.hypothesis
+    ]
     middle = (float(np.median(values)) for values in (draws.alpha, draws.beta))
     return [*draws.errors, float(np.mean(length)), surfaces.covariances.reducible, *middle]
 
@@ -64,7 +68,9 @@ def factors(promises: Sequence[Expected], known: Known) -> list[float]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     sweeps = list(replays())
     with np.errstate(all="ignore"):  # draws without an answer are NaN or infinite
         ends = [told(replay) for replay in sweeps]
@@ -76,12 +82,17 @@ def main() -> None:
         for name, column in zip(names, ratios.T, strict=True)
     ]
     each = [
-        [replay.name, len(replay.pool), *map(shown, one), f"x/÷{known.factor(0.9):.2f}, {percent(known.waste)}"]
+        [
+            replay.name,
+            len(replay.pool),
+            *map(shown, one),
+            f"x/÷{known.factor(0.9):.2f}, {format_percent(known.waste)}",
+        ]
         for replay, one, known in zip(sweeps, promises, ends, strict=True)
     ]
     found = np.array([usual(replay) for replay in sweeps])
     rows = [
-        [name, *(number(value, 2) for value in values)]
+        [name, *(format_number(value, 2) for value in values)]
         for name, values in [
             *zip([replay.name for replay in sweeps], found, strict=True),
             ("median", np.median(found, axis=0)),
@@ -102,7 +113,7 @@ def main() -> None:
 
 
 def shown(expected: Expected) -> str:
-    return f"x/÷{expected.factor:.2f}, {percent(expected.waste)}"
+    return f"x/÷{expected.factor:.2f}, {format_percent(expected.waste)}"
 
 
 if __name__ == "__main__":

@@ -24,21 +24,21 @@ import numpy as np
 import torch
 
 import isoflop
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.compute.budget import asked
+from isoflop.counting.counting import count_size
+from isoflop.counting.tokens import TokenSupply, token_supply
+from isoflop.display.format import format_count, format_flops, format_percent, join_words
 from isoflop.errors import DataError
-from isoflop.fitting.points import Array
-from isoflop.planning.asked import asked
-from isoflop.planning.counting import count_size
-from isoflop.planning.design import next_stage, paid
+from isoflop.laws.points import Array
+from isoflop.planning.candidates import Place
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import room_on
-from isoflop.planning.places import Place
+from isoflop.planning.sequential import next_stage, paid
 from isoflop.planning.specs import make_spec
-from isoflop.planning.tokens import TokenSupply, token_supply
+from isoflop.stages import Question, train_stages
 from isoflop.storage.store import Store
-from isoflop.text import and_list, count, flops, percent
 from isoflop.training.runner import Executor, open_store
-from isoflop.training.stages import Question, train_stages
+from isoflop.user_code.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks" / "fitting"), str(ROOT / "examples")]
@@ -74,7 +74,10 @@ class Truth:
 
     @property
     def best_of_each_seed(self) -> list[float]:
-        return [vertex(coefficients) for coefficients in np.polyfit(np.log(self.num_params), self.losses, 2).T]
+        return [
+            vertex(coefficients)
+            for coefficients in np.polyfit(np.log(self.num_params), self.losses, 2).T
+        ]
 
     def excess(self, num_params: float) -> float:
         """Share by which the loss of a size is above the best one's."""
@@ -95,14 +98,21 @@ def task_of(seeds: tuple[int, ...], widths: list[int]) -> isoflop.Task:
 def truth(store: Store, executor: Executor) -> Truth:
     task = task_of(TRUTH_SEEDS, TRUTH_WIDTHS)
     runs = isoflop.train(task, isoflop.plan(task, budgets=[TARGET]), store=store, executor=executor)
-    losses = {run.num_params: [one.loss for one in runs if one.num_params == run.num_params] for run in runs}
+    losses = {
+        run.num_params: [one.loss for one in runs if one.num_params == run.num_params]
+        for run in runs
+    }
     N = sorted(losses)
     return Truth(np.array(N, float), np.array([losses[one] for one in N]))
 
 
-def grid(task: isoflop.Task, store: Store, executor: Executor, *, spend: float = SPEND) -> list[isoflop.Run]:
+def grid(
+    task: isoflop.Task, store: Store, executor: Executor, *, spend: float = SPEND
+) -> list[isoflop.Run]:
     budgets = [spend / 7 / (1 + 1 / 3 + 1 / 9) / 3**k for k in (2, 1, 0)]
-    return list(isoflop.train(task, isoflop.plan(task, budgets=budgets), store=store, executor=executor))
+    return list(
+        isoflop.train(task, isoflop.plan(task, budgets=budgets), store=store, executor=executor)
+    )
 
 
 def sequential(task: isoflop.Task, store: Store, executor: Executor) -> list[isoflop.Run]:
@@ -120,13 +130,20 @@ def unstopped(task: isoflop.Task, store: Store, executor: Executor) -> list[isof
         new = tuple(spec for spec in specs if spec.id not in runs)
         if not new:
             return list(runs.values())
-        runs |= {run.id: run for run in isoflop.train(task, isoflop.Sweep(specs=new), store=store, executor=executor)}
+        runs |= {
+            run.id: run
+            for run in isoflop.train(task, isoflop.Sweep(specs=new), store=store, executor=executor)
+        }
 
 
-def spec_at(task: isoflop.Task, supply: TokenSupply, mark: str, place: Place, size: object) -> isoflop.RunSpec:
+def spec_at(
+    task: isoflop.Task, supply: TokenSupply, mark: str, place: Place, size: object
+) -> isoflop.RunSpec:
     sized = count_size(task, size)
     tokens = place.flops / sized.flops_per_token
-    return make_spec(task, supply, mark, sized, tokens, seed=task.recipe.seeds[0], budget=place.budget)
+    return make_spec(
+        task, supply, mark, sized, tokens, seed=task.recipe.seeds[0], budget=place.budget
+    )
 
 
 METHODS = {
@@ -138,7 +155,9 @@ METHODS = {
 }
 
 
-def outcomes(found: Truth, store: Store, executor: Executor) -> Iterator[tuple[str, int, list[isoflop.Run], list[str]]]:
+def outcomes(
+    found: Truth, store: Store, executor: Executor
+) -> Iterator[tuple[str, int, list[isoflop.Run], list[str]]]:
     """Method, seed, runs, and what it chose with its error and what that costs."""
     for seed in SEEDS:
         task = task_of((seed,), WIDTHS)
@@ -147,20 +166,32 @@ def outcomes(found: Truth, store: Store, executor: Executor) -> Iterator[tuple[s
             yield name, seed, runs, chosen(found, task, runs, approach)
 
 
-def chosen(found: Truth, task: isoflop.Task, runs: list[isoflop.Run], approach: object) -> list[str]:
+def chosen(
+    found: Truth, task: isoflop.Task, runs: list[isoflop.Run], approach: object
+) -> list[str]:
     try:
         N = isoflop.predict(isoflop.fit(runs, approach), flops=TARGET, task=task).num_params  # type: ignore[arg-type]
     except DataError as error:
         return [f"none: {error}", *[""] * 4]
     inside = found.num_params[0] <= N.value <= found.num_params[-1]
-    excess = percent(found.excess(N.value)) + ("" if inside else " (beyond the sizes trained)")
+    excess = format_percent(found.excess(N.value)) + (
+        "" if inside else " (beyond the sizes trained)"
+    )
     covered = "yes" if N.low <= found.best <= N.high else "no"
     error = f"{abs(math.log(N.value / found.best)):.2f}"
-    return [count(N.value), error, f"{count(N.low)} to {count(N.high)}", covered, excess]
+    return [
+        format_count(N.value),
+        error,
+        f"{format_count(N.low)} to {format_count(N.high)}",
+        covered,
+        excess,
+    ]
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--store", type=Path, default=ROOT / "runs" / "design_real")
     arguments.add_argument("--workers", type=int, default=1)
     given = arguments.parse_args()
@@ -170,21 +201,30 @@ def main() -> None:
     found = truth(store, executor)
     rows = []
     for name, seed, runs, cells in outcomes(found, store, executor):
-        rows.append([name, seed, len(runs), flops(sum(paid(run) for run in runs)), *cells])
+        rows.append([name, seed, len(runs), format_flops(sum(paid(run) for run in runs)), *cells])
         print(*rows[-1], sep="  ", flush=True)
-    head = ["method", "seed", "runs", "FLOPs used", "N chosen", "log N error", "90 % interval", "covers"]
+    head = [
+        "method",
+        "seed",
+        "runs",
+        "FLOPs used",
+        "N chosen",
+        "log N error",
+        "90 % interval",
+        "covers",
+    ]
     write(
         "design-real.md",
         "A grid against isoflop's design on real training",
         "python benchmarks/design/real.py",
         "```\n" + (__doc__ or "").split("\n\n", 2)[2].strip() + "\n```",
-        f"Target {flops(TARGET)} FLOPs, spend {flops(SPEND)} FLOPs in all ({percent(SPEND / TARGET)} of the target).",
+        f"Target {format_flops(TARGET)} FLOPs, spend {format_flops(SPEND)} FLOPs in all ({format_percent(SPEND / TARGET)} of the target).",
         "## What each chose",
         markdown([*head, "loss above the best"], rows),
         summary(rows, found),
-        f"## The truth: {flops(TARGET)} FLOPs",
-        f"The best size has {count(found.best)} params; by each seed alone "
-        f"{and_list([count(N) for N in found.best_of_each_seed])}.",
+        f"## The truth: {format_flops(TARGET)} FLOPs",
+        f"The best size has {format_count(found.best)} params; by each seed alone "
+        f"{join_words([format_count(N) for N in found.best_of_each_seed])}.",
         truth_table(found),
     )
 
@@ -196,7 +236,7 @@ def summary(rows: list[list[object]], found: Truth) -> str:
         errors = [str(row[5]) for row in rows if row[0] == name]
         mean = f"{np.mean([float(one) for one in errors]):.2f}" if all(errors) else "not all chose"
         told.append(f"{name} {mean}")
-    spread = percent(float(np.max(np.ptp(found.losses, axis=1) / found.losses.mean(axis=1))))
+    spread = format_percent(float(np.max(np.ptp(found.losses, axis=1) / found.losses.mean(axis=1))))
     return (
         f"Mean log N error over {len(SEEDS)} seeds: {', '.join(told)}. Means of three that differ by less than a "
         f"factor of two cannot be told apart, and the truth itself is uncertain: losses of one size differ between "
@@ -207,10 +247,14 @@ def summary(rows: list[list[object]], found: Truth) -> str:
 def truth_table(found: Truth) -> str:
     fitted = np.polyval(found.parabola, np.log(found.num_params))
     rows = [
-        [width, count(N), *(f"{loss:.4f}" for loss in losses), f"{by_parabola:.4f}"]
-        for width, N, losses, by_parabola in zip(TRUTH_WIDTHS, found.num_params, found.losses, fitted, strict=True)
+        [width, format_count(N), *(f"{loss:.4f}" for loss in losses), f"{by_parabola:.4f}"]
+        for width, N, losses, by_parabola in zip(
+            TRUTH_WIDTHS, found.num_params, found.losses, fitted, strict=True
+        )
     ]
-    return markdown(["width", "params", *(f"loss, seed {seed}" for seed in TRUTH_SEEDS), "parabola"], rows)
+    return markdown(
+        ["width", "params", *(f"loss, seed {seed}" for seed in TRUTH_SEEDS), "parabola"], rows
+    )
 
 
 if __name__ == "__main__":

@@ -26,16 +26,26 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import TEXT_SWEEPS, markdown, published, write
 from windows import measured
 
+from isoflop.display.format import format_percent
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.approach import Bayesian
-from isoflop.fitting.costs import cost_for
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Points
-from isoflop.fitting.screening import screen
-from isoflop.planning.design import CAP, ENDS, NUM_PLACES, RATIO_REACH, SPAN, Known, foresight_of, greedy, known_of
-from isoflop.planning.places import Ladder, Place
+from isoflop.fitting.screening.screen import screen
+from isoflop.laws.cost import cost_for
+from isoflop.laws.points import Points
+from isoflop.planning.candidates import Ladder, Place
+from isoflop.planning.sequential import (
+    CAP,
+    ENDS,
+    NUM_PLACES,
+    RATIO_REACH,
+    SPAN,
+    Known,
+    foresight_of,
+    greedy,
+    known_of,
+)
 from isoflop.runs import Run
-from isoflop.text import percent
 
 SHARE = 0.1
 NUM_PILOT = 3
@@ -58,7 +68,10 @@ class Replay:
     @property
     def ladder(self) -> Ladder:
         N = sorted({run.num_params for run in self.pool})
-        per_token = [np.mean([run.flops / run.num_tokens for run in self.pool if run.num_params == one]) for one in N]
+        per_token = [
+            np.mean([run.flops / run.num_tokens for run in self.pool if run.num_params == one])
+            for one in N
+        ]
         return Ladder(np.array(N, float), np.array(per_token, float))
 
 
@@ -68,7 +81,9 @@ def replays() -> Iterator[Replay]:
         top = max(points.budgets)
         held_out = points.pick(points.budget == top)
         target = float(np.exp(np.log(held_out.C).mean()))
-        yield Replay(name, tuple(points.pick(points.budget < top).runs), target, measured(held_out)[0])
+        yield Replay(
+            name, tuple(points.pick(points.budget < top).runs), target, measured(held_out)[0]
+        )
 
 
 def cost(runs: Sequence[Run]) -> float:
@@ -100,7 +115,10 @@ def pilot(replay: Replay, random: np.random.Generator) -> list[Run]:
     """Three sizes of each of the two cheapest budgets, one or two apart, around the middle and up to two beside it."""
     chosen: list[Run] = []
     for budget in sorted({run.spec.budget or 0 for run in replay.pool})[:2]:
-        rows = sorted((run for run in replay.pool if run.spec.budget == budget), key=lambda run: run.num_params)
+        rows = sorted(
+            (run for run in replay.pool if run.spec.budget == budget),
+            key=lambda run: run.num_params,
+        )
         apart = random.integers(1, 3)
         middle = len(rows) // 2 + random.integers(-2, 3) + apart * np.arange(-1, 2)
         chosen += [rows[k] for k in sorted(set(np.clip(middle, 0, len(rows) - 1).tolist()))]
@@ -187,7 +205,7 @@ def row(found: Outcome) -> list[object]:
     pool = f"{found.approach_3:.3f}", f"{found.default:.3f}"
     return [
         found.replay.name,
-        percent(found.spent.mean()),
+        format_percent(found.spent.mean()),
         chosen,
         *quantiles(found.designed),
         *quantiles(found.random),
@@ -203,7 +221,8 @@ def all_sweeps(found: Sequence[Outcome]) -> str:
         "whole pool, default fit": np.array([one.default for one in found]),
     }
     lines = [
-        [name, len(values), *quantiles(values), int(np.sum(~np.isfinite(values)))] for name, values in errors.items()
+        [name, len(values), *quantiles(values), int(np.sum(~np.isfinite(values)))]
+        for name, values in errors.items()
     ]
     return markdown(["runs", "cases", "median log N error", "p90", "no law"], lines)
 
@@ -221,12 +240,22 @@ def reading(found: Sequence[Outcome]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--starts", type=int, default=20)
     given = parser.parse_args()
     with np.errstate(all="ignore"):  # draws without an answer are NaN or infinite
         found = [outcome(replay, given.starts) for replay in replays()]
-    head = ["sweep", "FLOPs spent", "runs chosen", "design median", "design p90", "random median", "random p90"]
+    head = [
+        "sweep",
+        "FLOPs spent",
+        "runs chosen",
+        "design median",
+        "design p90",
+        "random median",
+        "random p90",
+    ]
     write(
         "design-replay.md",
         "Replay of the design on public sweeps",

@@ -27,21 +27,33 @@ from worlds import KINDS, TARGET, World
 sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import RESULTS, markdown, write
 
-from isoflop import text
+from isoflop.display.format import format_percent
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.approach import Bayesian
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.screening import screen
+from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.fitting.waste import expected_waste
-from isoflop.planning.design import next_stage
-from isoflop.planning.pilot import lean_stage
-from isoflop.planning.places import Ladder, Stage
+from isoflop.laws.waste import expected_waste
+from isoflop.planning.candidates import Ladder, Stage
+from isoflop.planning.lean import lean_stage
+from isoflop.planning.sequential import next_stage
 from isoflop.runs import Run
 
 FILE = RESULTS / "design-simulated.csv"
-COLUMNS = ("world", "method", "spend", "off", "seed", "error", "waste", "predicted", "covered", "used", "runs")
+COLUMNS = (
+    "world",
+    "method",
+    "spend",
+    "off",
+    "seed",
+    "error",
+    "waste",
+    "predicted",
+    "covered",
+    "used",
+    "runs",
+)
 GRID_BUDGETS, GRID_SIZES = 3.0 ** -np.arange(6), 9
 BEYOND = (13, 45, 135)
 """FLOPs of the target in times those of the grid's largest budget."""
@@ -55,7 +67,9 @@ def grid(world: World, spend: float, off: float) -> list[Run]:
 
 
 def lean(world: World, spend: float, off: float) -> list[Run]:
-    return staged(world, lambda runs: lean_stage(runs, LADDER, spend=spend, tokens_per_param=20 / off**2))
+    return staged(
+        world, lambda runs: lean_stage(runs, LADDER, spend=spend, tokens_per_param=20 / off**2)
+    )
 
 
 def sequential(world: World, spend: float, off: float, *, stop: bool = False) -> list[Run]:
@@ -70,7 +84,9 @@ def stopped(world: World, spend: float, off: float) -> list[Run]:
 def staged(world: World, ask: Callable[[list[Run]], Stage]) -> list[Run]:
     runs: list[Run] = []
     while not (stage := ask(runs)).finished:
-        runs += [world.run(place.num_params, place.num_tokens, place.budget) for place in stage.places]
+        runs += [
+            world.run(place.num_params, place.num_tokens, place.budget) for place in stage.places
+        ]
     return runs
 
 
@@ -143,7 +159,12 @@ def read() -> list[dict[str, str]]:
 
 def simulate(repetitions: int, workers: int) -> None:
     done = {(row["world"], row["method"], row["spend"], row["off"], row["seed"]) for row in read()}
-    wanted = [(*case, seed) for seed in range(repetitions) for case in cases() if key(*case, seed) not in done]
+    wanted = [
+        (*case, seed)
+        for seed in range(repetitions)
+        for case in cases()
+        if key(*case, seed) not in done
+    ]
     with FILE.open("a", newline="") as lines, ProcessPoolExecutor(workers) as pool:
         table = csv.writer(lines)
         if not done:
@@ -211,10 +232,26 @@ def equal_waste(found: Cases) -> str:
         if method == "grid + Approach 3":
             beyond = round(GRID_SIZES * float(GRID_BUDGETS.sum()) / float(spend))
             equal = equal_spend(found, world, off, tail(outcomes))
-            row = [world, off, f"{beyond}x", spend, text.percent(tail(outcomes)), equal, ratio(float(spend), equal)]
+            row = [
+                world,
+                off,
+                f"{beyond}x",
+                spend,
+                format_percent(tail(outcomes)),
+                equal,
+                ratio(float(spend), equal),
+            ]
             rows.append((list(KINDS).index(world), float(off), beyond, row))
-    head = ["world", "guess of N off by", "target beyond the grid's largest run", "grid's spend", "p90 waste"]
-    return markdown([*head, "sequential spend at that waste", "fewer FLOPs"], [row for *_, row in sorted(rows)])
+    head = [
+        "world",
+        "guess of N off by",
+        "target beyond the grid's largest run",
+        "grid's spend",
+        "p90 waste",
+    ]
+    return markdown(
+        [*head, "sequential spend at that waste", "fewer FLOPs"], [row for *_, row in sorted(rows)]
+    )
 
 
 def all_cases(found: Cases) -> str:
@@ -222,19 +259,45 @@ def all_cases(found: Cases) -> str:
     for (world, method, spend, off), rows in found.items():
         _, waste, predicted, covered, used, runs = np.nanmean(rows, axis=0)
         errors = f"{np.nanmedian(rows[:, 0]):.3f}", f"{np.nanquantile(rows[:, 0], 0.9):.3f}"
-        wastes = text.percent(waste), text.percent(tail(rows)), text.percent(predicted)
+        wastes = format_percent(waste), format_percent(tail(rows)), format_percent(predicted)
         lines.append(
-            [world, method, off, spend, f"{used / TARGET:.3g}", f"{runs:.0f}", *errors, *wastes, f"{covered:.2f}"]
+            [
+                world,
+                method,
+                off,
+                spend,
+                f"{used / TARGET:.3g}",
+                f"{runs:.0f}",
+                *errors,
+                *wastes,
+                f"{covered:.2f}",
+            ]
         )
-    head = ["world", "method", "off", "spend", "used", "runs", "log N median", "9 of 10", "waste", "p90", "predicted"]
+    head = [
+        "world",
+        "method",
+        "off",
+        "spend",
+        "used",
+        "runs",
+        "log N median",
+        "9 of 10",
+        "waste",
+        "p90",
+        "predicted",
+    ]
     return markdown([*head, "N covered"], lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only write the tables of what has been simulated")
+    parser.add_argument(
+        "--table", action="store_true", help="only write the tables of what has been simulated"
+    )
     given = parser.parse_args()
     if not given.table:
         simulate(given.repetitions, given.workers)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Array
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Array
 from isoflop.runs import Run, RunSpec
 
 TARGET = 1e23
@@ -71,23 +71,34 @@ class World:
     def drawn(cls, name: str, seed: int) -> "World":
         kind, random = KINDS[name], np.random.default_rng([seed, *name.encode()])
         alpha, beta = random.permutation(kind.exponents) if name == "asymmetric" else kind.exponents
-        alpha, beta, E = random.normal(alpha, WIDTH), random.normal(beta, WIDTH), random.uniform(*FLOORS)
+        alpha, beta, E = (
+            random.normal(alpha, WIDTH),
+            random.normal(beta, WIDTH),
+            random.uniform(*FLOORS),
+        )
         N = GUESS * math.exp(random.normal(0, GUESS_WIDTH))
         R = random.uniform(*REDUCIBLE)
         law = law_through(E, N, R, alpha, beta)
-        waves, phases = random.normal(0, 1 / LENGTH, (2, NUM_WAVES)), random.uniform(0, 2 * math.pi, NUM_WAVES)
+        waves, phases = (
+            random.normal(0, 1 / LENGTH, (2, NUM_WAVES)),
+            random.uniform(0, 2 * math.pi, NUM_WAVES),
+        )
         return cls(law, kind, N, kind.misfit * (R + E) / R, waves, phases, random)
 
     def loss(self, N: Array, D: Array) -> Array:
         """True loss, without noise."""
         x, y = np.log(N)[..., None], np.log(D)[..., None]
-        process = math.sqrt(2 / NUM_WAVES) * np.cos(x * self.waves[0] + y * self.waves[1] + self.phases).sum(axis=-1)
+        process = math.sqrt(2 / NUM_WAVES) * np.cos(
+            x * self.waves[0] + y * self.waves[1] + self.phases
+        ).sum(axis=-1)
         below = np.maximum(math.log(TINY * self.best) - np.log(N), 0)
         reducible = self.law.A / N**self.law.alpha + self.law.B / D**self.law.beta
         return (self.law.E + reducible * np.exp(self.size * process)) * (1 + self.kind.tiny * below)
 
     def run(self, N: float, D: float, budget: float | None) -> Run:
-        loss = float(self.loss(np.array(N), np.array(D))) * (1 + self.kind.noise * self.random.standard_normal())
+        loss = float(self.loss(np.array(N), np.array(D))) * (
+            1 + self.kind.noise * self.random.standard_normal()
+        )
         spec = RunSpec(num_params=N, num_tokens=D, flops=6 * N * D, budget=budget)
         return Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=6 * N * D)
 

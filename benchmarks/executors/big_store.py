@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import isoflop
-from isoflop.storage.standing import standings
+from isoflop.storage.status import standings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import publish, table
@@ -67,21 +67,52 @@ def main() -> None:
     try:
         store = isoflop.DirectoryStore(folder)
         rows = [("what", "measured", "target")]
-        rows.append(("write spec and record", f"{timed(lambda: fill(store)) / NUM_RECORDS * 1e3:.2f} ms each", ""))
+        rows.append(
+            (
+                "write spec and record",
+                f"{timed(lambda: fill(store)) / NUM_RECORDS * 1e3:.2f} ms each",
+                "",
+            )
+        )
         loads = sorted(timed(store.read_runs) for _ in range(5))
-        rows.append(("load all runs with curves", f"{loads[2]:.2f} s (median of 5, files in the page cache)", "2 s"))
+        rows.append(
+            (
+                "load all runs with curves",
+                f"{loads[2]:.2f} s (median of 5, files in the page cache)",
+                "2 s",
+            )
+        )
         before = time.process_time()
         store.read_runs()
-        rows.append(("the same, time on the processor", f"{time.process_time() - before:.2f} s", ""))
+        rows.append(
+            ("the same, time on the processor", f"{time.process_time() - before:.2f} s", "")
+        )
         rows.append(("memory of the loaded runs", f"{megabytes(store.read_runs):.0f} MB", ""))
-        rows.append(("isoflop status: stages, records, leases", f"{timed(lambda: standings(store)):.2f} s", ""))
+        rows.append(
+            (
+                "isoflop status: stages, records, leases",
+                f"{timed(lambda: standings(store)):.2f} s",
+                "",
+            )
+        )
         ids = [path.name for path in folder.iterdir() if path.name != "stages"]
-        rows.append(("look up one record", f"{timed(lambda: [store.read_run(i) for i in ids[:1000]]):.2f} ms", ""))
+        rows.append(
+            (
+                "look up one record",
+                f"{timed(lambda: [store.read_run(i) for i in ids[:1000]]):.2f} ms",
+                "",
+            )
+        )
         about = (
             f"{NUM_RECORDS:,} records, each with a training curve of 100 points, in one folder of a local disk. "
             f"The load average was {os.getloadavg()[0]:.0f}."
         )
-        publish("executors-store", "A store with 10,000 records", [about, table(rows)], "--write" in sys.argv)
+        publish(
+            "executors-store",
+            "A store with 10,000 records",
+            [about, table(rows)],
+            "--write" in sys.argv,
+        )
     finally:
         shutil.rmtree(folder)
 

@@ -35,7 +35,9 @@ class Sleeping:
 
     def __call__(self, spec: isoflop.RunSpec) -> isoflop.Run:
         time.sleep(self.demands[spec.id].seconds * self.scale)
-        return isoflop.Run(spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops)
+        return isoflop.Run(
+            spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops
+        )
 
 
 def planned() -> isoflop.Sweep:
@@ -44,7 +46,12 @@ def planned() -> isoflop.Sweep:
     train_data, val_data = python_source()
     recipe = isoflop.Recipe(seeds=(0, 1, 2))
     task = isoflop.Task(
-        model=GPT, size_param="width", train_data=train_data, val_data=val_data, loss=loss, recipe=recipe
+        model=GPT,
+        size_param="width",
+        train_data=train_data,
+        val_data=val_data,
+        loss=loss,
+        recipe=recipe,
     )
     return isoflop.plan(task, budgets=[2e10, 5.3e10, 1.4e11])
 
@@ -76,11 +83,20 @@ def main() -> None:
     demands = {spec.id: Demand(seconds=sweep.seconds[spec.id]) for spec in specs}
     ordered = [demands[spec.id].seconds for spec in longest_first(Sleeping(demands, 1.0), specs)]
     shuffled = random.Random(0).sample(ordered, len(ordered))
-    rows = [("slots", "longest first / bound", "planned order / bound", "shuffled / bound", "Processes / bound")]
+    rows = [
+        (
+            "slots",
+            "longest first / bound",
+            "planned order / bound",
+            "shuffled / bound",
+            "Processes / bound",
+        )
+    ]
     for slots in SLOTS:
         least = bound(ordered, slots)
         ratios = [
-            makespan(order, slots) / least for order in (ordered, [demands[s.id].seconds for s in specs], shuffled)
+            makespan(order, slots) / least
+            for order in (ordered, [demands[s.id].seconds for s in specs], shuffled)
         ]
         real = measured(Sleeping(demands, BOUND_SECONDS / least), specs, slots) / BOUND_SECONDS
         rows.append((str(slots), *(f"{ratio:.3f}" for ratio in (*ratios, real))))
@@ -92,7 +108,10 @@ def main() -> None:
         f"{BOUND_SECONDS:.0f} s, the start of all workers included; the others are arithmetic."
     )
     publish(
-        "executors-makespan", "Makespan of a sweep against its lower bound", [about, table(rows)], "--write" in sys.argv
+        "executors-makespan",
+        "Makespan of a sweep against its lower bound",
+        [about, table(rows)],
+        "--write" in sys.argv,
     )
 
 

@@ -21,12 +21,17 @@ NUM_JOBS = 4
 
 
 def specs(number: int) -> list[isoflop.RunSpec]:
-    return [isoflop.RunSpec(num_params=1e6, num_tokens=2e7, flops=1.2e14, seed=seed) for seed in range(number)]
+    return [
+        isoflop.RunSpec(num_params=1e6, num_tokens=2e7, flops=1.2e14, seed=seed)
+        for seed in range(number)
+    ]
 
 
 def nothing(spec: isoflop.RunSpec) -> isoflop.Run:
     """The quickest work there is."""
-    return isoflop.Run(spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops)
+    return isoflop.Run(
+        spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops
+    )
 
 
 def seconds_per_run(executor: Executor, number: int) -> tuple[float, float]:
@@ -51,7 +56,9 @@ def store_seconds() -> float:
 def main() -> None:
     import ray
 
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
     slurm = isoflop.Slurm(tempfile.mkdtemp(), cluster="local", look_seconds=0.05)
     rows = [("executor", "first record", "each further run", "target")]
     for name, executor, number, target in (
@@ -62,9 +69,18 @@ def main() -> None:
     ):
         first, each = seconds_per_run(executor, number)
         rows.append((name, f"{first:.2f} s", f"{each * 1e3:.2f} ms", target))
-    rows.append(("a folder as store: lease, spec, record", "", f"{store_seconds() * 1e3:.2f} ms", ""))
-    about = f"{NUM_RUNS} runs that do nothing ({NUM_JOBS} Slurm jobs, each a new process), one worker."
-    publish("executors-overhead", "What an executor adds to each run", [about, table(rows)], "--write" in sys.argv)
+    rows.append(
+        ("a folder as store: lease, spec, record", "", f"{store_seconds() * 1e3:.2f} ms", "")
+    )
+    about = (
+        f"{NUM_RUNS} runs that do nothing ({NUM_JOBS} Slurm jobs, each a new process), one worker."
+    )
+    publish(
+        "executors-overhead",
+        "What an executor adds to each run",
+        [about, table(rows)],
+        "--write" in sys.argv,
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def publish(name: str, title: str, parts: Sequence[str], write: bool) -> None:
     """Print a page; with `write`, also keep it among the results."""
     date = datetime.date.today().isoformat()
-    text = "\n\n".join([f"# {title}", f"{date}, {machine()}, Python {platform.python_version()}.", *parts]) + "\n"
+    text = (
+        "\n\n".join(
+            [f"# {title}", f"{date}, {machine()}, Python {platform.python_version()}.", *parts]
+        )
+        + "\n"
+    )
     print(text)
     if write:
         (RESULTS / f"{name}.md").write_text(text)

@@ -13,7 +13,7 @@ import numpy as np
 from windows import LEAST_RUNS, Minimum, minimum_of
 
 from isoflop.errors import DataError
-from isoflop.fitting.points import Array, Points
+from isoflop.laws.points import Array, Points
 from isoflop.runs import Run
 
 __all__ = ["line_through_minima", "log_sizes"]
@@ -39,7 +39,9 @@ def log_sizes(runs: Sequence[Run], flops: float) -> Array:
     return line_through_minima(bracketed, math.log(flops), np.random.default_rng(0))
 
 
-def line_through_minima(minima: Sequence[Minimum], log_flops: float, random: np.random.Generator) -> Array:
+def line_through_minima(
+    minima: Sequence[Minimum], log_flops: float, random: np.random.Generator
+) -> Array:
     """The same from minima that are known already."""
     x, y = (np.array([getattr(each, name) for each in minima]) for name in ("log_flops", "log_N"))
     errors = np.array([max(each.doubt, LEAST_ERROR) for each in minima])
@@ -57,7 +59,9 @@ def line_through_minima(minima: Sequence[Minimum], log_flops: float, random: np.
     return np.concatenate(drawn)
 
 
-def _line(columns: Array, y: Array, errors: Array, share: float, width: float) -> tuple[Array, Array, float]:
+def _line(
+    columns: Array, y: Array, errors: Array, share: float, width: float
+) -> tuple[Array, Array, float]:
     """Posterior mean and covariance of height and slope, and the log evidence of this part."""
     middle = y.mean()
     prior, spread = np.array([0, SLOPE]), np.diag([VAGUE, width**2])

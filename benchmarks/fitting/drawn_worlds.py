@@ -12,8 +12,8 @@ import numpy as np
 from fixed_worlds import DISTANCES, Sweep, Truth
 from tables import a_run
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Array
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Array
 
 BUDGETS = np.geomspace(1e18, 1e20, 5)
 SPAN, SIZES, LENGTH = 5.0, 8, 1.8
@@ -48,7 +48,9 @@ def drawn_law(random: np.random.Generator) -> ChinchillaLaw:
     return ChinchillaLaw(E, A, B, alpha, beta)
 
 
-def reducible(law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator) -> Array:
+def reducible(
+    law: ChinchillaLaw, world: World, x: Array, y: Array, random: np.random.Generator
+) -> Array:
     """True loss minus E at log sizes x and log tokens y, the same function at all of them."""
     size, data = law.A * np.exp(-law.alpha * x), law.B * np.exp(-law.beta * y)
     if world.coupling:
@@ -86,7 +88,9 @@ def of_law(law: ChinchillaLaw, world: World, random: np.random.Generator) -> Swe
     measured *= [1.05 if number in spoilt else 1 for number in range(n)]
     runs = [
         a_run(N, flops / 6 / N, value, flops, budget=flops)
-        for N, flops, value in zip(np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True)
+        for N, flops, value in zip(
+            np.exp(x[:n]).tolist(), C[:n].tolist(), measured.tolist(), strict=True
+        )
     ]
     there = np.split(loss[n:], len(targets))
     truths = {

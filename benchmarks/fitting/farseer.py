@@ -11,9 +11,9 @@ from methods import APPROACHES
 from scores import Score, score
 from tables import markdown, published
 
-from isoflop import text
+from isoflop.display.format import format_count
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach
+from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.fit import fit
 
 RESAMPLES = 400
@@ -31,7 +31,7 @@ def forecasts(approach: Approach | None) -> list[Score]:
 
 def page() -> list[str]:
     tested = published("farseer.csv", split="test")
-    head = ["approach", *(text.count(run.num_params) for run in tested), "score", "covered"]
+    head = ["approach", *(format_count(run.num_params) for run in tested), "score", "covered"]
     rows = []
     for name, approach in APPROACHES.items():
         try:

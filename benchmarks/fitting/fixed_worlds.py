@@ -13,8 +13,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from tables import a_run
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Array
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Array
 from isoflop.runs import Run
 
 DISTANCES = (10, 100)
@@ -174,7 +174,9 @@ def _error(world: FixedWorld, C: float, random: np.random.Generator) -> float:
 def truth(loss: Loss, C: float) -> Truth:
     best, lowest = optimum(loss, C)
     step = 0.05
-    slope = (optimum(loss, C * math.exp(-step))[1] - optimum(loss, C * math.exp(step))[1]) / 2 / step
+    slope = (
+        (optimum(loss, C * math.exp(-step))[1] - optimum(loss, C * math.exp(step))[1]) / 2 / step
+    )
 
     def wasted(log_N: float) -> float:
         N = math.exp(log_N)

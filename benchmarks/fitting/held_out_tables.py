@@ -10,7 +10,7 @@ from scores import average, geometric_mean, middle
 from tables import markdown
 from windows import ALL_BELOW, BANDS, WIDTHS, Case
 
-from isoflop import text
+from isoflop.display.format import format_percent
 
 LEAST_CASES = 4
 """Fewer in a cell say nothing."""
@@ -88,12 +88,12 @@ def scored(part: Sequence[Any], of: str) -> str:
 
 def sizes(part: Sequence[Any]) -> str:
     width = math.exp(median(part, lambda one: one.N.half_width))
-    return f"x/÷{width:.3g}, {text.percent(median(part, lambda one: abs(one.error)))}"
+    return f"x/÷{width:.3g}, {format_percent(median(part, lambda one: abs(one.error)))}"
 
 
 def losses(part: Sequence[Any]) -> str:
     value = mean(part, lambda one: one.loss.crps)
-    return f"{value:.4f}, {text.percent(median(part, lambda one: abs(one.loss.error)))}"
+    return f"{value:.4f}, {format_percent(median(part, lambda one: abs(one.loss.error)))}"
 
 
 def wastes(part: Sequence[Any]) -> str:
@@ -101,7 +101,7 @@ def wastes(part: Sequence[Any]) -> str:
     if not told:
         return "-"
     both = (mean(told, lambda one: one.told), mean(told, lambda one: one.real))
-    return " / ".join(text.percent(value) for value in both)
+    return " / ".join(format_percent(value) for value in both)
 
 
 def summary(found: Mapping[str, list[Any]], num_cases: int) -> tuple[list[str], list[list[object]]]:
@@ -129,7 +129,8 @@ def against(scores: Sequence[Any], baseline: Sequence[Any]) -> dict[Cell, float]
     theirs = {one.case: one for one in baseline}
     both = [one for one in scores if one.case in theirs]
     return {
-        cell: mean(part, lambda one: one.N.interval) / mean(part, lambda one: theirs[one.case].N.interval)
+        cell: mean(part, lambda one: one.N.interval)
+        / mean(part, lambda one: theirs[one.case].N.interval)
         for cell, part in cells_of(both).items()
         if cell in WINDOW_CELLS
     }
@@ -160,17 +161,17 @@ GROUP_HEAD = [
 def group_row(group: str, name: str, scores: Sequence[Any]) -> list[object]:
     errors = np.abs([one.error for one in scores])
     shown = [group, name, len(scores), f"{np.mean([one.N.interval for one in scores]):.2f}"]
-    shown += [text.percent(value) for value in (np.median(errors), np.quantile(errors, 0.9))]
+    shown += [format_percent(value) for value in (np.median(errors), np.quantile(errors, 0.9))]
     shown.append(f"{np.mean([one.N.is_covered() for one in scores]):.2f}")
     shown.append(f"x/÷{math.exp(np.median([one.N.half_width for one in scores])):.2f}")
     if not _has_loss(scores):
-        return [*shown, *[""] * 4, "", text.percent(np.mean([one.real for one in scores]))]
+        return [*shown, *[""] * 4, "", format_percent(np.mean([one.real for one in scores]))]
     off = np.abs([one.loss.error for one in scores])
     told, real = (np.mean([getattr(one, kind) for one in scores]) for kind in ("told", "real"))
     return [
         *shown,
         f"{np.mean([one.loss.interval for one in scores]):.3f}",
-        *(text.percent(value) for value in (np.median(off), np.quantile(off, 0.9))),
+        *(format_percent(value) for value in (np.median(off), np.quantile(off, 0.9))),
         f"{np.mean([one.loss.is_covered() for one in scores]):.2f}",
-        *(text.percent(value) if math.isfinite(value) else "" for value in (told, real)),
+        *(format_percent(value) if math.isfinite(value) else "" for value in (told, real)),
     ]

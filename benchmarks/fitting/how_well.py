@@ -32,7 +32,10 @@ def save_table(name: str, table: str) -> None:
 def main() -> None:
     known = cases()
     found = results(methods_asked(), known)
-    windows = {name: [one for one in scores if one.case.num_seen != ALL_BELOW] for name, scores in found.items()}
+    windows = {
+        name: [one for one in scores if one.case.num_seen != ALL_BELOW]
+        for name, scores in found.items()
+    }
     PAGE.mkdir(exist_ok=True)
     save(how_well_figures.calibration(windows), "calibration.svg")
     save(how_well_figures.distance(windows), "distance.svg")

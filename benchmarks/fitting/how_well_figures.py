@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from methods import BASELINE
 from windows import BANDS, WIDTHS
 
-from isoflop.fitting.points import Array
+from isoflop.laws.points import Array
 from isoflop.reporting.axes import TEXT_SIZE, percents, tidy
 from isoflop.reporting.colours import GREY, INK
 
@@ -45,7 +45,9 @@ Found = Mapping[str, Sequence[Any]]
 
 def covered(scores: Sequence[Any]) -> Array:
     """Share of the truths that intervals of each level hold, families alike."""
-    return np.array([mean_of(scores, lambda one, level=level: one.N.is_covered(level)) for level in LEVELS])
+    return np.array(
+        [mean_of(scores, lambda one, level=level: one.N.is_covered(level)) for level in LEVELS]
+    )
 
 
 def by_distance(scores: Sequence[Any], of: str) -> Array:

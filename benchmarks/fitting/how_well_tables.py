@@ -11,7 +11,7 @@ from scores import geometric_mean
 from tables import markdown
 from windows import ALL_BELOW
 
-from isoflop import text
+from isoflop.display.format import format_percent
 
 Found = Mapping[str, Sequence[Any]]
 TOO_FEW = 0.8
@@ -72,7 +72,9 @@ def sweeps(found: Found) -> str:
         parts = [[one for one in scores if one.case.sweep == sweep] for scores in found.values()]
         errors = np.abs([one.error for one in found["default"] if one.case.sweep == sweep])
         count = max(len(part) for part in parts)
-        rows.append([sweep, count, *map(_in_short, parts), text.percent(float(np.median(errors)))])
+        rows.append(
+            [sweep, count, *map(_in_short, parts), format_percent(float(np.median(errors)))]
+        )
     return markdown(head, rows)
 
 

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 from baseline import log_sizes
 
-from isoflop.fitting.approach import Approach
+from isoflop.fitting.approaches.base import Approach
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.prior import Prior
-from isoflop.fitting.costs import cost_for
-from isoflop.fitting.envelope import Envelope
 from isoflop.fitting.fit import Fit, fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Array
-from isoflop.fitting.waste import expected_waste
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.cost import cost_for
+from isoflop.laws.points import Array
+from isoflop.laws.waste import expected_waste
 from isoflop.runs import Run
 
 __all__ = ["APPROACHES", "BASELINE", "METHODS", "Forecast", "Method", "forecast_of", "named"]

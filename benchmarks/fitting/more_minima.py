@@ -19,7 +19,7 @@ from tables import a_run
 from windows import LEAST_RUNS, minimum_of
 
 from isoflop.fitting.bayesian.minima import find_minima
-from isoflop.fitting.points import Points
+from isoflop.laws.points import Points
 
 TABLE = Path(__file__).parent / "more_minima.csv"
 PORIAN = "github.com/formll/resolving-scaling-law-discrepancies @0dc60d9 (OpenWebText2)"

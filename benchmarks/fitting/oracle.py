@@ -16,8 +16,8 @@ import numpy as np
 from drawn_worlds import LENGTH, World, amplitude
 from fixed_worlds import Sweep
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Array
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Array
 
 PRIOR = (1.0, 2.0, 2.0, 0.17, 0.17)
 """Standard deviations of E, of A and B over their values, of the logs of alpha and beta."""
@@ -31,7 +31,9 @@ def deviations(law: ChinchillaLaw, world: World, sweep: Sweep) -> dict[int, floa
     x, y = x - centre[0], y - centre[1]
     A, B = law.A * math.exp(-law.alpha * centre[0]), law.B * math.exp(-law.beta * centre[1])
     size, data = A * np.exp(-law.alpha * x), B * np.exp(-law.beta * y)
-    columns = np.stack([np.ones_like(x), size / A, data / B, -law.alpha * x * size, -law.beta * y * data], axis=1)
+    columns = np.stack(
+        [np.ones_like(x), size / A, data / B, -law.alpha * x * size, -law.beta * y * data], axis=1
+    )
     prior = np.diag(np.array(PRIOR) * [1, A, B, 1, 1]) ** 2
     R = size + data
     m = amplitude(law, world, R)

@@ -72,7 +72,9 @@ def _scale(scale: tuple[float, float], unit: float = 1.0) -> str:
     return f"{unit * scale[0]:.{digits}f} x/÷{math.exp(scale[1]):.1f}"
 
 
-def by_family(known: Sequence[Window], without: Mapping[str, Prior], forecasts: Forecasts, digits: int) -> str:
+def by_family(
+    known: Sequence[Window], without: Mapping[str, Prior], forecasts: Forecasts, digits: int
+) -> str:
     """Scores of each family under the default, what the others teach, and a flat prior."""
     rows = []
     for family, taught in without.items():
@@ -103,7 +105,9 @@ def of_open_sweeps(without: Mapping[str, Prior]) -> str:
     found[LEARNED] = [
         one
         for family in dict.fromkeys(case.family for case in known)
-        for one in results({LEARNED: taught[family]}, [case for case in known if case.family == family])[LEARNED]
+        for one in results(
+            {LEARNED: taught[family]}, [case for case in known if case.family == family]
+        )[LEARNED]
     ]
     head = ["prior", "N: score / baseline", "cells covered", "loss: score / default's", "covered"]
     rows = [

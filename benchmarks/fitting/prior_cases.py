@@ -17,8 +17,8 @@ from windows import ALL_BELOW, BANDS, FARTHEST, MOST_DOUBT, WIDTHS, Case, Minimu
 
 from isoflop.errors import DataError
 from isoflop.fitting.bayesian.evidence import Evidence, gather
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.points import Array, Points
 
 LEVEL = (0.05, 0.95)
 
@@ -131,7 +131,9 @@ def _window(sweep: str, family: str, width: int, seen: list, later: list) -> Win
         truths.append(Truth(band, at, target.log_N, target.log_loss, _paid(minima, target)))
     if not truths:
         return None
-    c, log_N, error, log_loss, loss_error = (np.array([row[name] for row in used]) for name in more_minima.FOUND)
+    c, log_N, error, log_loss, loss_error = (
+        np.array([row[name] for row in used]) for name in more_minima.FOUND
+    )
     covariances = np.diag(error**2), np.diag(loss_error**2)
     columns = (c - c[-1], log_N, covariances[0], log_loss, covariances[1])
     return Window(sweep, family, width, False, *columns, tuple(truths))

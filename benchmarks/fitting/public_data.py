@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from tables import SWEEPS, markdown, published, write
 
-from isoflop.fitting.costs import cost_for
-from isoflop.fitting.envelope import Envelope
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Points
-from isoflop.optimum import predict
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.cost import cost_for
+from isoflop.laws.points import Points
 
 HUBER = Parametric(delta=1e-3)
 EXPONENTS = {

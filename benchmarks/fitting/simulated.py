@@ -31,10 +31,10 @@ from scores import Score, score
 from tables import markdown, write
 
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach
+from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.fit import fit
-from isoflop.fitting.points import Points
-from isoflop.fitting.spoilt import find_spoilt
+from isoflop.fitting.kriging.outliers import find_spoilt
+from isoflop.laws.points import Points
 
 RESAMPLES = 400
 AGAINST = (
@@ -98,7 +98,10 @@ def fixed(world: fixed_worlds.FixedWorld) -> Made:
 def outcomes(made: Made, number: int) -> dict[str, list[Outcome | None]]:
     """Approach -> what it makes of so many sweeps."""
     sweeps = [made(seed) for seed in range(number)]
-    return {name: [outcome(sweep, approach) for sweep in sweeps] for name, approach in APPROACHES.items()}
+    return {
+        name: [outcome(sweep, approach) for sweep in sweeps]
+        for name, approach in APPROACHES.items()
+    }
 
 
 def oracles(found: dict[str, dict[str, list[Outcome | None]]], number: int) -> str:
@@ -137,7 +140,9 @@ def spoilt_found(number: int) -> str:
     return markdown(["world", "spoilt runs", "named", "good runs named", "good runs"], rows)
 
 
-def everywhere(worlds: Iterable[tuple[str, Made]], number: int) -> dict[str, dict[str, list[Outcome | None]]]:
+def everywhere(
+    worlds: Iterable[tuple[str, Made]], number: int
+) -> dict[str, dict[str, list[Outcome | None]]]:
     found = {}
     for name, made in worlds:
         found[name] = outcomes(made, number)
@@ -150,7 +155,9 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=20)
     given = parser.parse_args()
-    in_drawn = everywhere(((name, drawn(world)) for name, world in drawn_worlds.WORLDS.items()), given.sweeps)
+    in_drawn = everywhere(
+        ((name, drawn(world)) for name, world in drawn_worlds.WORLDS.items()), given.sweeps
+    )
     held, broken = (
         everywhere(((name, fixed(world)) for name, world in worlds.items()), given.seeds)
         for worlds in (fixed_worlds.HELD, fixed_worlds.BROKEN)

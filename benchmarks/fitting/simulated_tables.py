@@ -8,7 +8,7 @@ import numpy as np
 from fixed_worlds import DISTANCES
 from tables import markdown
 
-from isoflop import text
+from isoflop.display.format import format_percent
 
 REFERENCE = "Parametric()"
 LEGEND = (
@@ -64,13 +64,13 @@ def _row(outcomes: Sequence[Any], reference: Sequence[Any]) -> list[str]:
     return [
         _both(lambda each: f"x/÷{math.exp(half(outcomes, each)):.3g}"),
         _both(ratio),
-        _both(lambda each: text.percent(np.median([abs(one.N[each].error) for one in outcomes]))),
+        _both(lambda each: format_percent(np.median([abs(one.N[each].error) for one in outcomes]))),
         _both(lambda each: f"{covered(each):.2f}"),
         _both(lambda each: f"{loss_covered(each):.2f}"),
         _both(lambda each: f"{100 * np.median([one.loss[each].error for one in outcomes]):+.2f} %"),
         f"{np.mean([one.is_noted for one in outcomes]):.2f}",
-        _both(lambda each: text.percent(told(each))),
-        _both(lambda each: text.percent(real(each))),
+        _both(lambda each: format_percent(told(each))),
+        _both(lambda each: format_percent(real(each))),
     ]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import isoflop
 from isoflop.fitting.bayesian.minima import Minima, find_minima
-from isoflop.fitting.points import Points
+from isoflop.laws.points import Points
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from tables import markdown, write
@@ -54,7 +54,9 @@ def forecasts(runs: list[isoflop.Run], minima: Minima) -> list[list[object]]:
         for number in range(seen, len(budgets)):
             found = isoflop.predict(fit, flops=math.exp(minima.log_flops[number]))
             measured = (math.exp(minima.log_N[number]), math.exp(minima.log_loss[number]))
-            rows.append([seen, f"{budgets[number] / budgets[seen - 1]:.0f}x", *compared(found, *measured)])
+            rows.append(
+                [seen, f"{budgets[number] / budgets[seen - 1]:.0f}x", *compared(found, *measured)]
+            )
     return rows
 
 
@@ -64,12 +66,19 @@ def compared(found: isoflop.Optimum, N: float, loss_there: float) -> list[object
     for value, estimate in ((N, found.num_params), (loss_there, found.loss)):
         inside = "yes" if estimate.low <= value <= estimate.high else "no"
         error = math.log(estimate.value / value)
-        cells += [f"{100 * error:+.1f} %", f"x/÷{math.sqrt(estimate.high / estimate.low):.2f}", inside]
+        cells += [
+            f"{100 * error:+.1f} %",
+            f"x/÷{math.sqrt(estimate.high / estimate.low):.2f}",
+            inside,
+        ]
     return cells
 
 
 def valleys(minima: Minima) -> list[list[object]]:
-    fall: list[float | None] = [None, *(np.diff(minima.log_loss) / np.diff(minima.log_flops)).tolist()]
+    fall: list[float | None] = [
+        None,
+        *(np.diff(minima.log_loss) / np.diff(minima.log_flops)).tolist(),
+    ]
     return [
         [
             f"{math.exp(c):.2g}",
@@ -78,18 +87,31 @@ def valleys(minima: Minima) -> list[list[object]]:
             f"{math.exp(v):.3f}",
             "" if f is None else f"{f:.3f}",
         ]
-        for c, x, e, v, f in zip(*(minima.log_flops, minima.log_N, minima.error, minima.log_loss), fall, strict=True)
+        for c, x, e, v, f in zip(
+            *(minima.log_flops, minima.log_N, minima.error, minima.log_loss), fall, strict=True
+        )
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", type=Path, default=Path("runs/small"))
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     runs = trained(given.store, given.processes)
     minima = find_minima(Points.of(runs))
-    head = ["budgets seen", "beyond", "N error", "N interval", "N inside", "loss error", "loss interval", "loss inside"]
+    head = [
+        "budgets seen",
+        "beyond",
+        "N error",
+        "N interval",
+        "N inside",
+        "loss error",
+        "loss interval",
+        "loss inside",
+    ]
     write(
         "fitting-small.md",
         "Small models",
@@ -98,7 +120,10 @@ def main() -> None:
         "Errors are those of the logarithm; intervals are of 90 %. The log loss falls faster and faster with compute "
         "up to 1e12 FLOPs, as in no sweep of larger models: a prior learned from those alone forecasts 1.58 for the "
         "last budget from the first three, and at least 1.49.",
-        markdown(["FLOPs", "best params", "error", "loss", "change of log loss per unit of log C"], valleys(minima)),
+        markdown(
+            ["FLOPs", "best params", "error", "loss", "change of log loss per unit of log C"],
+            valleys(minima),
+        ),
         markdown(head, forecasts(runs, minima)),
     )
 

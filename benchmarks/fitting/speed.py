@@ -16,14 +16,14 @@ from drawn_worlds import WORLDS, simulated
 from scipy.optimize import least_squares, minimize
 from tables import SWEEPS, markdown, published, write
 
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.kriging.approach import Kriging
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.optimum import predict
+from isoflop.laws.points import Array, Points
 from isoflop.runs import Run
 
 DELTA = 1e-3
@@ -62,11 +62,16 @@ def usual_grid(points: Points) -> float:
         model = np.logaddexp.reduce(parts, axis=0)
         away, weight = model - target, np.exp(parts - model)
         outer = np.clip(away, -DELTA, DELTA)
-        total = np.sum(np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2)))
+        total = np.sum(
+            np.where(np.abs(away) <= DELTA, away**2 / 2, DELTA * (np.abs(away) - DELTA / 2))
+        )
         gradient = [weight[0], weight[1], weight[2], -weight[0] * x, -weight[1] * y]
         return float(total) * 1e6, np.array([np.sum(outer * part) for part in gradient]) * 1e6
 
-    found = [minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000}) for start in STARTS]
+    found = [
+        minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000})
+        for start in STARTS
+    ]
     return min(float(one.fun) for one in found) / 1e6
 
 
@@ -98,7 +103,9 @@ def peer(points: Points) -> list[list[object]]:
 def timings(points: Points, runs: list[Run]) -> list[list[object]]:
     scipy = best_of(lambda: scipy_once(points), 20)
     usual = best_of(lambda: usual_grid(points), 1)
-    robust, kriged, path = (approach.solve(points) for approach in (Parametric(), Kriging(), Bayesian()))
+    robust, kriged, path = (
+        approach.solve(points) for approach in (Parametric(), Kriging(), Bayesian())
+    )
     found = fit(runs)
 
     def line(what: str, call: Callable[[], object], times: int = 10) -> list[object]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from tables import FAMILIES, SWEEPS, published
 
-from isoflop.fitting.points import Points
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 BANDS = ((1, 2.5), (2.5, 5), (5, 17), (17, 60), (60, 400))
@@ -107,14 +107,17 @@ class Sweep:
         return [
             number
             for number in range(last + 1, len(self.minima))
-            if self.minima[number].is_known and self.minima[number].budget <= FARTHEST * self.minima[last].budget
+            if self.minima[number].is_known
+            and self.minima[number].budget <= FARTHEST * self.minima[last].budget
         ]
 
 
 def cases() -> list[Case]:
     """Those of all public sweeps; cases of one window follow each other and share their runs."""
     sweeps = [Sweep.of(name) for name in SWEEPS]
-    found = itertools.chain.from_iterable((*_adjacent(sweep), *_all_below(sweep)) for sweep in sweeps)
+    found = itertools.chain.from_iterable(
+        (*_adjacent(sweep), *_all_below(sweep)) for sweep in sweeps
+    )
     return list(found)
 
 

@@ -48,7 +48,9 @@ def bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> float:
         if step == num_steps:
             break
         share = max(0.0, (step - num_warm) / (num_steps - num_warm))
-        factor = (step + 1) / num_warm if step + 1 <= num_warm else 0.5 * (1 + math.cos(math.pi * share))
+        factor = (
+            (step + 1) / num_warm if step + 1 <= num_warm else 0.5 * (1 + math.cos(math.pi * share))
+        )
         for group in optimizer.param_groups:
             group["lr"] = spec.lr * factor
         value = task.loss(model(inputs), targets)
@@ -72,8 +74,12 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
 
 def spec_of(task: isoflop.Task, width: int, seconds: float) -> isoflop.RunSpec:
     """A run of about so many seconds on this machine."""
-    planned = isoflop.plan(replace(task, sizes=[width // 2, width, 2 * width]), budgets=[1e12]).specs
-    spec = replace(next(spec for spec in planned if spec.size == width), batch=BATCHES[width], seed=0)
+    planned = isoflop.plan(
+        replace(task, sizes=[width // 2, width, 2 * width]), budgets=[1e12]
+    ).specs
+    spec = replace(
+        next(spec for spec in planned if spec.size == width), batch=BATCHES[width], seed=0
+    )
     trial = with_steps(spec, 30)
     bare_loop(task, trial)
     return with_steps(spec, max(30, round(30 * seconds / timed(lambda: bare_loop(task, trial))[0])))
@@ -92,7 +98,9 @@ def compare(task: isoflop.Task, width: int, seconds: float, num_pairs: int) -> l
     for k in range(num_pairs):
         for which in (0, 1) if k % 2 == 0 else (1, 0):
             times[which].append(timed(calls[which]))
-    (bare, bare_wall), (ours, our_wall) = ([quarter(column) for column in zip(*rows, strict=True)] for rows in times)
+    (bare, bare_wall), (ours, our_wall) = (
+        [quarter(column) for column in zip(*rows, strict=True)] for rows in times
+    )
     return [
         str(width),
         str(spec.batch),
@@ -110,7 +118,9 @@ def quarter(values: Sequence[float]) -> float:
 
 def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
     """Wall seconds of the same runs on one worker of one thread, and on two; the start of the workers included."""
-    sized = replace(task, sizes=[12, 16, 24], recipe=isoflop.Recipe(seeds=tuple(range(8)), eval_tokens=2**14))
+    sized = replace(
+        task, sizes=[12, 16, 24], recipe=isoflop.Recipe(seeds=tuple(range(8)), eval_tokens=2**14)
+    )
     sweep = isoflop.plan(sized, budgets=[3e11])
     sweep = replace(sweep, specs=tuple(spec for spec in sweep.specs if spec.size == 16))
     took: dict[int, list[float]] = {1: [], 2: []}
@@ -131,7 +141,9 @@ def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+    return "\n".join(
+        "| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]
+    )
 
 
 def main() -> None:
@@ -147,12 +159,29 @@ def main() -> None:
     train_data, val_data = python_source()
     # Almost nothing is held out: training is what is timed.
     recipe = isoflop.Recipe(eval_tokens=64, epochs=None)
-    fields = {"model": GPT, "size_param": "width", "train_data": train_data, "val_data": val_data, "loss": loss}
+    fields = {
+        "model": GPT,
+        "size_param": "width",
+        "train_data": train_data,
+        "val_data": val_data,
+        "loss": loss,
+    }
     task = isoflop.Task(**fields, recipe=recipe)
-    header = ["width", "batch", "steps", "ms a step", "train_model, share of the bare loop's speed (CPU)", "(wall)"]
+    header = [
+        "width",
+        "batch",
+        "steps",
+        "ms a step",
+        "train_model, share of the bare loop's speed (CPU)",
+        "(wall)",
+    ]
     texts = []
     if given.widths:
-        texts.append(table(header, [compare(task, width, given.seconds, given.pairs) for width in given.widths]))
+        texts.append(
+            table(
+                header, [compare(task, width, given.seconds, given.pairs) for width in given.widths]
+            )
+        )
     if not given.no_workers:
         texts.append(table(["sweep", "one worker", "two workers", "speed-up"], [workers(task, 1)]))
     loads = f"{load:.1f} and {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -35,7 +35,9 @@ def load(name: str, split: str) -> "datasets.Dataset":
     try:
         import datasets  # an extra: pip install "isoflop[hf]"
     except ImportError as error:
-        raise RuntimeError(f'{name} needs the package datasets; run: pip install "isoflop[hf]".') from error
+        raise RuntimeError(
+            f'{name} needs the package datasets; run: pip install "isoflop[hf]".'
+        ) from error
     try:
         return datasets.load_dataset(name, split=split)
     except (OSError, ValueError) as error:  # no network; offline and nothing on disk

@@ -57,7 +57,10 @@ class Teacher:
     def __init__(self, size: int) -> None:
         generator = torch.Generator().manual_seed(TEACHER_SEED)
         shapes = [torch.Size(shape) for shape in ((32, 3, 3, 3), (32, 32, 3, 3), (NUM_CLASSES, 32))]
-        self.weights = [torch.randn(shape, generator=generator) * (2 / shape[1:].numel()) ** 0.5 for shape in shapes]
+        self.weights = [
+            torch.randn(shape, generator=generator) * (2 / shape[1:].numel()) ** 0.5
+            for shape in shapes
+        ]
         logits = self._raw_logits(blobs(CHUNK, size, generator))
         self.mean, self.scale = logits.mean(dim=0), logits.std(dim=0) / SHARPNESS
 
@@ -67,4 +70,7 @@ class Teacher:
 
     def _raw_logits(self, images: torch.Tensor) -> torch.Tensor:
         first, second, out = self.weights
-        return F.relu(F.conv2d(F.relu(F.conv2d(images, first)), second, stride=2)).mean(dim=(2, 3)) @ out.T
+        return (
+            F.relu(F.conv2d(F.relu(F.conv2d(images, first)), second, stride=2)).mean(dim=(2, 3))
+            @ out.T
+        )

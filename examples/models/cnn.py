@@ -13,7 +13,11 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.GroupNorm(1, inputs), nn.GroupNorm(1, outputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs
+            else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        )
 
     def forward(self, x):
         inner = self.conv1(F.relu(self.norm1(x)))
@@ -23,7 +27,9 @@ class Block(nn.Module):
 class CNN(nn.Module):
     """Class logits of images of (channels, height, width)."""
 
-    def __init__(self, width: int, blocks_per_stage: int = 1, channels: int = 3, num_classes: int = 10) -> None:
+    def __init__(
+        self, width: int, blocks_per_stage: int = 1, channels: int = 3, num_classes: int = 10
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         blocks, inputs = [], width

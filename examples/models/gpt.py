@@ -11,7 +11,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, num_heads: int, queries_per_kv: int = 1) -> None:
         super().__init__()
         if width % (2 * num_heads) or num_heads % queries_per_kv:
-            raise ValueError(f"{num_heads} heads in groups of {queries_per_kv} do not divide a width of {width}")
+            raise ValueError(
+                f"{num_heads} heads in groups of {queries_per_kv} do not divide a width of {width}"
+            )
         self.head_width = width // num_heads
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width // queries_per_kv, bias=False)
@@ -24,7 +26,9 @@ class Attention(nn.Module):
             project(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # (b, h, t, k)
             for project in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True, enable_gqa=True)
+        mixed = F.scaled_dot_product_attention(
+            rotated(q), rotated(k), v, is_causal=True, enable_gqa=True
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -44,7 +48,10 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         hidden = hidden_width(width)
-        self.gate, self.up = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.gate, self.up = (
+            nn.Linear(width, hidden, bias=False),
+            nn.Linear(width, hidden, bias=False),
+        )
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x):
@@ -82,7 +89,10 @@ class GPT(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
         self.blocks = nn.Sequential(
-            *(Block(width, Attention(width, num_heads, queries_per_kv), SwiGLU(width)) for _ in range(num_layers))
+            *(
+                Block(width, Attention(width, num_heads, queries_per_kv), SwiGLU(width))
+                for _ in range(num_layers)
+            )
         )
         self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, vocabulary, bias=False)
         if tied:

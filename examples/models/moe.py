@@ -22,7 +22,9 @@ class Experts(nn.Module):
 
     balance: torch.Tensor
 
-    def __init__(self, width: int, num_experts: int, top_k: int, dispatch: Literal["routed", "dense"]) -> None:
+    def __init__(
+        self, width: int, num_experts: int, top_k: int, dispatch: Literal["routed", "dense"]
+    ) -> None:
         super().__init__()
         self.top_k, self.dispatch = top_k, dispatch
         self.router = nn.Linear(width, num_experts, bias=False)
@@ -36,11 +38,18 @@ class Experts(nn.Module):
         gates = torch.zeros_like(scores).scatter(1, chosen, scores.gather(1, chosen))
         if self.training:
             self._rebalance(chosen)
-        mixed = self._dense(tokens, gates) if self.dispatch == "dense" else self._routed(tokens, gates, chosen)
+        mixed = (
+            self._dense(tokens, gates)
+            if self.dispatch == "dense"
+            else self._routed(tokens, gates, chosen)
+        )
         return mixed.view_as(x)
 
     def _dense(self, tokens, gates):
-        return sum(gate[:, None] * expert(tokens) for gate, expert in zip(gates.unbind(1), self.experts, strict=True))
+        return sum(
+            gate[:, None] * expert(tokens)
+            for gate, expert in zip(gates.unbind(1), self.experts, strict=True)
+        )
 
     def _routed(self, tokens, gates, chosen):
         mixed = torch.zeros_like(tokens)
@@ -72,7 +81,9 @@ class MoE(nn.Module):
         self.embed = nn.Embedding(vocabulary, width)
         self.blocks = nn.Sequential(
             *(
-                Block(width, Attention(width, num_heads), Experts(width, num_experts, top_k, dispatch))
+                Block(
+                    width, Attention(width, num_heads), Experts(width, num_experts, top_k, dispatch)
+                )
                 for _ in range(num_layers)
             )
         )

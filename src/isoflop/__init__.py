@@ -13,14 +13,14 @@ _HOMES = {
     "plan": "planning.sweep",
     "train": "training.runner",
     "read_runs": "storage.tables",
-    "fingerprint": "contract.fingerprint",
+    "fingerprint": "user_code.fingerprint",
     "fit": "fitting.fit",
-    "predict": "optimum",
+    "predict": "answers.predict",
     "report": "reporting.page",
-    "parse_compute": "planning.phrases",
-    "parse_hardware": "planning.phrases",
-    "Compute": "planning.compute",
-    "Hardware": "planning.compute",
+    "parse_compute": "compute.phrases",
+    "parse_hardware": "compute.phrases",
+    "Compute": "compute.compute",
+    "Hardware": "compute.compute",
     "Task": "task",
     "Recipe": "recipe",
     "PowerRule": "recipe",
@@ -31,28 +31,28 @@ _HOMES = {
     "RunSpec": "runs",
     "Run": "runs",
     "Fit": "fitting.fit",
-    "Optimum": "optimum",
-    "Optima": "optimum",
-    "Estimate": "optimum",
-    "Parametric": "fitting.parametric",
-    "IsoFLOP": "fitting.isoflop",
+    "Optimum": "answers.predict",
+    "Optima": "answers.predict",
+    "Estimate": "answers.predict",
+    "Parametric": "fitting.approaches.parametric",
+    "IsoFLOP": "fitting.approaches.isoflop",
     "Bayesian": "fitting.bayesian.approach",
     "Prior": "fitting.bayesian.prior",
-    "Kriging": "fitting.kriging",
-    "Envelope": "fitting.envelope",
+    "Kriging": "fitting.kriging.approach",
+    "Envelope": "fitting.approaches.envelope",
     "compare": "fitting.compare",
     "Comparison": "fitting.compare",
     "holdout": "fitting.holdout",
     "Holdout": "fitting.holdout",
-    "valleys": "fitting.isoflop",
+    "valleys": "fitting.approaches.isoflop",
     "fit_systems": "fitting.systems",
     "fit_metric": "fitting.metrics",
     "MetricFit": "fitting.metrics",
-    "ChinchillaLaw": "fitting.laws",
-    "DataConstrainedLaw": "fitting.forms",
-    "KaplanLaw": "fitting.forms",
-    "OvertrainingLaw": "fitting.forms",
-    "PowerLaw": "fitting.laws",
+    "ChinchillaLaw": "laws.additive",
+    "DataConstrainedLaw": "laws.other_laws",
+    "KaplanLaw": "laws.other_laws",
+    "OvertrainingLaw": "laws.other_laws",
+    "PowerLaw": "laws.additive",
     "InProcess": "training.executors.in_process",
     "Processes": "training.executors.processes",
     "Ray": "training.executors.ray",
@@ -69,42 +69,41 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 if TYPE_CHECKING:
-    from isoflop.contract.fingerprint import fingerprint as fingerprint
+    from isoflop.answers.predict import Estimate as Estimate
+    from isoflop.answers.predict import Optima as Optima
+    from isoflop.answers.predict import Optimum as Optimum
+    from isoflop.answers.predict import predict as predict
+    from isoflop.compute.compute import Compute as Compute
+    from isoflop.compute.compute import Hardware as Hardware
+    from isoflop.compute.phrases import parse_compute as parse_compute
+    from isoflop.compute.phrases import parse_hardware as parse_hardware
     from isoflop.errors import ContractError as ContractError
     from isoflop.errors import DataError as DataError
     from isoflop.errors import IsoflopError as IsoflopError
     from isoflop.errors import PlanError as PlanError
     from isoflop.errors import StoreError as StoreError
+    from isoflop.fitting.approaches.envelope import Envelope as Envelope
+    from isoflop.fitting.approaches.isoflop import IsoFLOP as IsoFLOP
+    from isoflop.fitting.approaches.isoflop import valleys as valleys
+    from isoflop.fitting.approaches.parametric import Parametric as Parametric
     from isoflop.fitting.bayesian.approach import Bayesian as Bayesian
     from isoflop.fitting.bayesian.prior import Prior as Prior
     from isoflop.fitting.compare import Comparison as Comparison
     from isoflop.fitting.compare import compare as compare
-    from isoflop.fitting.envelope import Envelope as Envelope
     from isoflop.fitting.fit import Fit as Fit
     from isoflop.fitting.fit import fit as fit
-    from isoflop.fitting.forms import DataConstrainedLaw as DataConstrainedLaw
-    from isoflop.fitting.forms import KaplanLaw as KaplanLaw
-    from isoflop.fitting.forms import OvertrainingLaw as OvertrainingLaw
     from isoflop.fitting.holdout import Holdout as Holdout
     from isoflop.fitting.holdout import holdout as holdout
-    from isoflop.fitting.isoflop import IsoFLOP as IsoFLOP
-    from isoflop.fitting.isoflop import valleys as valleys
-    from isoflop.fitting.kriging import Kriging as Kriging
-    from isoflop.fitting.laws import ChinchillaLaw as ChinchillaLaw
-    from isoflop.fitting.laws import PowerLaw as PowerLaw
+    from isoflop.fitting.kriging.approach import Kriging as Kriging
     from isoflop.fitting.metrics import MetricFit as MetricFit
     from isoflop.fitting.metrics import fit_metric as fit_metric
-    from isoflop.fitting.parametric import Parametric as Parametric
     from isoflop.fitting.systems import fit_systems as fit_systems
-    from isoflop.optimum import Estimate as Estimate
-    from isoflop.optimum import Optima as Optima
-    from isoflop.optimum import Optimum as Optimum
-    from isoflop.optimum import predict as predict
+    from isoflop.laws.additive import ChinchillaLaw as ChinchillaLaw
+    from isoflop.laws.additive import PowerLaw as PowerLaw
+    from isoflop.laws.other_laws import DataConstrainedLaw as DataConstrainedLaw
+    from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
+    from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw
     from isoflop.pipeline import find_optimal as find_optimal
-    from isoflop.planning.compute import Compute as Compute
-    from isoflop.planning.compute import Hardware as Hardware
-    from isoflop.planning.phrases import parse_compute as parse_compute
-    from isoflop.planning.phrases import parse_hardware as parse_hardware
     from isoflop.planning.sweep import Sweep as Sweep
     from isoflop.planning.sweep import plan as plan
     from isoflop.recipe import PowerRule as PowerRule
@@ -122,6 +121,7 @@ if TYPE_CHECKING:
     from isoflop.training.runner import train as train
     from isoflop.training.tuning import Tuning as Tuning
     from isoflop.training.tuning import tune as tune
+    from isoflop.user_code.fingerprint import fingerprint as fingerprint
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,10 @@ def _marin_ladder(paths: Sequence[Path]) -> pd.DataFrame:
     """The IsoFLOP runs; their names count the FLOPs of the forward pass alone, a third of the budget."""
     table = _marin(paths)
     table = table[table.run.str.startswith(_MARIN_LADDER)]
-    return table.assign(compute_budget=3 * table.run.str.extract(r"isoflop-([\de+.]+)-d", expand=False).astype(float))
+    return table.assign(
+        compute_budget=3
+        * table.run.str.extract(r"isoflop-([\de+.]+)-d", expand=False).astype(float)
+    )
 
 
 def _marin_optimal(paths: Sequence[Path]) -> pd.DataFrame:
@@ -80,7 +83,12 @@ def _gadre(paths: Sequence[Path]) -> pd.DataFrame:
         losses = [result["loss"] for result in made["results"] if "c4_val" in result["val_data"][0]]
         settings = made["hyperparameters"]
         rows.append(
-            {"run": made["name"], "params": settings["params"], "tokens": settings["tokens"], "loss": losses[0]}
+            {
+                "run": made["name"],
+                "params": settings["params"],
+                "tokens": settings["tokens"],
+                "loss": losses[0],
+            }
         )
     return pd.DataFrame(rows)
 
@@ -88,7 +96,9 @@ def _gadre(paths: Sequence[Path]) -> pd.DataFrame:
 def _cs336(paths: Sequence[Path]) -> pd.DataFrame:
     table = pd.DataFrame(json.loads(paths[0].read_text()))
     table = table.rename(columns={"parameters": "params", "final_loss": "loss"})
-    return table.assign(flops=table.compute_budget, tokens=table.compute_budget / (6 * table.params))
+    return table.assign(
+        flops=table.compute_budget, tokens=table.compute_budget / (6 * table.params)
+    )
 
 
 _GEMSTONES_COLUMNS = {
@@ -107,9 +117,7 @@ def _gemstones(paths: Sequence[Path]) -> pd.DataFrame:
 
 # -- sets ----------------------------------------------------------------------------------------------------------
 
-_MARIN = (
-    "Open-Athena/scaling-law-analysis/3e0656ee3dce1a2c89aa67691920f5eb9d30f0fc/data/isoflops/extract/marin_202603/raw"
-)
+_MARIN = "Open-Athena/scaling-law-analysis/3e0656ee3dce1a2c89aa67691920f5eb9d30f0fc/data/isoflops/extract/marin_202603/raw"
 _GEMSTONES = "mcleish7/gemstone-scaling-laws/5f420478f6057b0cbb4d13405fb10ca64675bccb/wandb_dfs"
 _COMMA = {"isoflop-comma.csv": "0b352c08b3c96d97ef3d7534becbc0a2918493e6e37961943b022056277e4406"}
 
@@ -124,7 +132,9 @@ DATASETS: Mapping[str, Dataset] = {
     "chinchilla": Dataset(
         about="Runs of Hoffmann et al. 2022, recovered from their figure 4 by Besiroglu et al. 2024; no budgets.",
         folder="epoch-research/analyzing-chinchilla/92258837425e1b5f2851d624287f0120583a3d0e/data",
-        files={"svg_extracted_data.csv": "193478df4e90f040016431996c45682659306840ecdadf83cfb9cd5ca0aa1b30"},
+        files={
+            "svg_extracted_data.csv": "193478df4e90f040016431996c45682659306840ecdadf83cfb9cd5ca0aa1b30"
+        },
         table=_chinchilla,
     ),
     "marin_comma": Dataset(
@@ -142,7 +152,9 @@ DATASETS: Mapping[str, Dataset] = {
     "marin_dclm": Dataset(
         about="IsoFLOP ladder on DCLM (Marin 2026); losses of Paloma.",
         folder=_MARIN,
-        files={"isoflop-dclm.csv": "8a75a0fbc7b34250501de17ab336fdf99d6bee67e44f62b8bed4b81fb9f033af"},
+        files={
+            "isoflop-dclm.csv": "8a75a0fbc7b34250501de17ab336fdf99d6bee67e44f62b8bed4b81fb9f033af"
+        },
         table=_marin_ladder,
     ),
     "gadre": Dataset(
@@ -154,7 +166,9 @@ DATASETS: Mapping[str, Dataset] = {
     "gemstones": Dataset(
         about="Ten checkpoints of each of 22 runs at a constant learning rate (McLeish et al. 2025); no budgets.",
         folder=_GEMSTONES,
-        files={"wandb_df_for_fitting_hot.jsonl": "655467b59c99383403d6f73f5b7f23c02aea3f12935dc110382d8a8b43a0ff5d"},
+        files={
+            "wandb_df_for_fitting_hot.jsonl": "655467b59c99383403d6f73f5b7f23c02aea3f12935dc110382d8a8b43a0ff5d"
+        },
         table=_gemstones,
     ),
     "gemstones_curves": Dataset(
@@ -168,7 +182,9 @@ DATASETS: Mapping[str, Dataset] = {
     "cs336": Dataset(
         about="IsoFLOP curves of a known law without noise, from Stanford's CS336 (2024), assignment 3.",
         folder="stanford-cs336/spring2024-assignment3-scaling/3f16a055d73e8626f1491c0548d7fb339703df15/data",
-        files={"isoflops_curves.json": "da6a464c3f5e5039d3f20e137dfcab3031a3d8e7ef0ac2f376f96e295d4afd27"},
+        files={
+            "isoflops_curves.json": "da6a464c3f5e5039d3f20e137dfcab3031a3d8e7ef0ac2f376f96e295d4afd27"
+        },
         table=_cs336,
     ),
 }
@@ -187,7 +203,9 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Pa
     try:
         import pooch  # an extra
     except ImportError as error:
-        raise DataError("isoflop.datasets needs pooch; install it with `pip install 'isoflop[datasets]'`.") from error
+        raise DataError(
+            "isoflop.datasets needs pooch; install it with `pip install 'isoflop[datasets]'`."
+        ) from error
     wanted = DATASETS[name]
     place = Path(folder or os.environ.get("ISOFLOP_CACHE") or pooch.os_cache("isoflop"))
     found = []
@@ -195,7 +213,10 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Pa
         url, cached = wanted.url(file), wanted.cached(file)
         try:
             found.append(Path(pooch.retrieve(url, f"sha256:{checksum}", fname=cached, path=place)))
-        except (OSError, ValueError) as error:  # no network, or another file than the one that was published
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # no network, or another file than the one that was published
             raise StoreError(
                 f"Cannot fetch {name} ({type(error).__name__}); get {url} where there is a network and place it as "
                 f"{place / cached} (sha256 {checksum})."

@@ -6,20 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from isoflop.answers.predict import Optimum, predict
+from isoflop.compute.budget import asked, flops_of
 from isoflop.fitting.fit import fit
-from isoflop.optimum import Optimum, predict
-from isoflop.planning.asked import asked, flops_of
-from isoflop.planning.stages import Design
+from isoflop.planning.stage import Design
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import report
 from isoflop.runs import Run
+from isoflop.stages import OnRecord, Question, train_stages
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store
-from isoflop.training.stages import OnRecord, Question, train_stages
 
 __all__ = ["find_optimal"]
 
@@ -75,7 +75,9 @@ def find_optimal(
 
     found = train_stages(
         task,
-        Question(asked(budgets, target, spend), hardware=hardware, design=design, allow_far=allow_far),
+        Question(
+            asked(budgets, target, spend), hardware=hardware, design=design, allow_far=allow_far
+        ),
         store=open_store(store),
         executor=executor,
         on_stage=None if page is None else partial(_watched, page, flops_of(target), task),
@@ -88,6 +90,8 @@ def find_optimal(
     return answer
 
 
-def _watched(page: str | os.PathLike[str], target: float, task: Task, sweep: Sweep, runs: list[Run]) -> OnRecord:
+def _watched(
+    page: str | os.PathLike[str], target: float, task: Task, sweep: Sweep, runs: list[Run]
+) -> OnRecord:
     """What draws the page again after each run of a stage."""
     return live_report(page, target=target, sweep=sweep, runs=runs, task=task)

@@ -157,10 +157,18 @@ class Recipe:
             "branches share a trunk, and each run's ema is over a share of its own steps, so one of them must be off",
             self.ema,
         )
-        _require(isinstance(self.seeds, tuple | list), "seeds must be a tuple of whole numbers", self.seeds)
+        _require(
+            isinstance(self.seeds, tuple | list),
+            "seeds must be a tuple of whole numbers",
+            self.seeds,
+        )
         object.__setattr__(self, "seeds", tuple(self.seeds))  # of a list too
         _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)
-        _require(all(isinstance(seed, Integral) for seed in self.seeds), "seeds must be whole numbers", self.seeds)
+        _require(
+            all(isinstance(seed, Integral) for seed in self.seeds),
+            "seeds must be whole numbers",
+            self.seeds,
+        )
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ", self.seeds)
 
     @classmethod
@@ -204,7 +212,9 @@ class Recipe:
         """Wanted tokens per optimiser step of a run, before rounding to whole examples."""
         return _above_zero("batch_tokens", self.batch_tokens, num_params, num_tokens)
 
-    def settings(self, num_params: float, num_tokens: float, step_tokens: float) -> Mapping[str, Any]:
+    def settings(
+        self, num_params: float, num_tokens: float, step_tokens: float
+    ) -> Mapping[str, Any]:
         """The fields of a run's spec that this recipe decides, rules resolved and all numbers floats: ids compare them.
 
         step_tokens: tokens of one optimiser step, after rounding to whole examples.
@@ -234,7 +244,13 @@ class Recipe:
     def unspelled(self) -> tuple[Any, ...]:
         """What decides a result but stands in no spec: it takes part in the task's fingerprint."""
         by_width = () if self.mup_base is None else ("mup", self.mup_base)
-        return (self.optimizer, self.groups, int(self.eval_tokens), int(self.eval_passes), *by_width)
+        return (
+            self.optimizer,
+            self.groups,
+            int(self.eval_tokens),
+            int(self.eval_passes),
+            *by_width,
+        )
 
 
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from isoflop import text
+from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
 
 __all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "tasks_of", "tasks_text"]
@@ -72,7 +72,9 @@ class RunSpec:
     @cached_property
     def id(self) -> str:
         """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
-        values = ((each.name, getattr(self, each.name)) for each in fields(self))  # asdict() is five times as slow
+        values = (
+            (each.name, getattr(self, each.name)) for each in fields(self)
+        )  # asdict() is five times as slow
         held = {name: value for name, value in values if value is not None or name not in _SELDOM}
         written = json.dumps(held, sort_keys=True, default=str)
         return hashlib.sha256(written.encode()).hexdigest()[:16]
@@ -123,10 +125,10 @@ class Run:
         """What was trained and what came of it, without the settings and the curve."""
         size = "" if self.size is None else f"size {self.size}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
-        ended = f"loss {text.number(self.loss, 4)}" if self.status == "completed" else self.status
+        ended = f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
         return (
-            f"Run({self.id}: {size}{text.count(self.num_params)} params on {text.count(self.num_tokens)} tokens, "
-            f"{text.flops(self.flops)} FLOPs{seed}, {ended})"
+            f"Run({self.id}: {size}{format_count(self.num_params)} params on {format_count(self.num_tokens)} tokens, "
+            f"{format_flops(self.flops)} FLOPs{seed}, {ended})"
         )
 
     @property
@@ -166,4 +168,6 @@ def tasks_of(runs: Iterable[Run]) -> Counter[str]:
 
 def tasks_text(tasks: Counter[str]) -> str:
     """The tasks in words: 16 runs of 3f0c..., 14 runs of 9ab2..."""
-    return ", ".join(f"{number} run{'s' if number > 1 else ''} of {mark}" for mark, number in tasks.items())
+    return ", ".join(
+        f"{number} run{'s' if number > 1 else ''} of {mark}" for mark, number in tasks.items()
+    )

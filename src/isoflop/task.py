@@ -79,7 +79,9 @@ class Task:
                 f"Task: size_param {self.size_param!r} must not stand in model_kwargs too; take it out of model_kwargs."
             )
         if not isinstance(self.recipe, Recipe):
-            raise ContractError(f"Task: recipe must be an isoflop.Recipe, but got {type(self.recipe).__name__}.")
+            raise ContractError(
+                f"Task: recipe must be an isoflop.Recipe, but got {type(self.recipe).__name__}."
+            )
         if self.sizes is not None:
             object.__setattr__(self, "sizes", _plain_sizes(self.sizes))
         if self.metrics and self.step is not None:
@@ -112,7 +114,11 @@ class Task:
 
     def kwargs_for(self, size: Any) -> dict[str, Any]:
         """Keyword arguments that build the model at a size."""
-        sized = {self.size_param: size} if isinstance(self.size_param, str) else dict(self.size_param(size))
+        sized = (
+            {self.size_param: size}
+            if isinstance(self.size_param, str)
+            else dict(self.size_param(size))
+        )
         return {**self.model_kwargs, **sized}
 
     def with_fingerprint(self, fingerprint: str) -> "Task":
@@ -149,4 +155,7 @@ def _plain_part(size: Any) -> int | float | str:
 
 def _is_module(value: object) -> bool:
     """True for a built torch module, without importing torch to find out."""
-    return any(cls.__module__.startswith("torch.nn") and cls.__name__ == "Module" for cls in type(value).__mro__)
+    return any(
+        cls.__module__.startswith("torch.nn") and cls.__name__ == "Module"
+        for cls in type(value).__mro__
+    )

@@ -34,7 +34,10 @@ def best_at(loss, cost, C, served=0.0):
 def tokens_for(loss, N, wanted):
     """Tokens with which each of some sizes reaches a loss, read off a grid; NaN where none does."""
     D = np.geomspace(1e6, 1e16, 20_000)
-    rows = [np.interp(-wanted, -loss(np.full_like(D, n), D), np.log(D), left=np.nan, right=np.nan) for n in N.ravel()]
+    rows = [
+        np.interp(-wanted, -loss(np.full_like(D, n), D), np.log(D), left=np.nan, right=np.nan)
+        for n in N.ravel()
+    ]
     return np.exp(np.reshape(rows, N.shape))
 
 
@@ -51,7 +54,9 @@ def compute_where(loss, cost, number, wanted):
         at = np.interp(np.log(wanted), np.log(best_at(loss, cost, C)[number]), np.arange(60))
         low, high = C[max(int(at) - 1, 0)], C[min(int(at) + 2, 59)]
         C = np.geomspace(low, high, 60)
-    return float(np.exp(np.interp(np.log(wanted), np.log(best_at(loss, cost, C)[number]), np.log(C))))
+    return float(
+        np.exp(np.interp(np.log(wanted), np.log(best_at(loss, cost, C)[number]), np.log(C)))
+    )
 
 
 def repeating(loss, cost, U, R_D=15.39, R_N=5.31):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.laws.additive import ChinchillaLaw
 from isoflop.runs import Run, RunSpec
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)

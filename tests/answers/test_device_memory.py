@@ -3,11 +3,11 @@ import pytest
 from simulated import LAW, a_sweep
 
 import isoflop
+from isoflop.answers.predict import predict
+from isoflop.compute.memory import memory_of
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
-from isoflop.planning.memory import memory_of
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -44,7 +44,9 @@ def test_what_is_no_memory_is_refused(device, message):
         memory_of(device)
 
 
-def test_the_size_is_kept_to_what_the_device_holds_and_the_rest_of_the_compute_goes_into_tokens(known):
+def test_the_size_is_kept_to_what_the_device_holds_and_the_rest_of_the_compute_goes_into_tokens(
+    known,
+):
     answer = predict(known, flops=1e22, device_memory="80 GB")
     N = np.geomspace(1e8, MOST, 2000)
     best = N[np.argmin(LAW.loss(N, 1e22 / (6 * N)))]
@@ -58,7 +60,9 @@ def test_the_note_says_what_is_needed_and_what_the_limit_costs(known):
     answer = predict(known, flops=1e22, device_memory="80 GB")
     free = predict(known, flops=1e22).num_params.value
     C = np.geomspace(1e21, 1e22, 20_000)
-    enough = np.interp(-LAW.loss(MOST, 1e22 / (6 * MOST)), -LAW.optimal_loss(C), C)  # for the same loss without limit
+    enough = np.interp(
+        -LAW.loss(MOST, 1e22 / (6 * MOST)), -LAW.optimal_loss(C), C
+    )  # for the same loss without limit
     (note,) = (note for note in answer.notes if "device's memory" in note)
     assert "5.00B params in 80.0 GB at 16 bytes each" in note
     assert f"needs {free * 16 / 1e9:.0f} GB" in note
@@ -105,7 +109,8 @@ def test_intervals_of_a_limited_size_do_not_pass_the_limit(known):
 
 def test_asking_for_more_params_than_fit_is_refused_with_both_sizes(known):
     with pytest.raises(
-        isoflop.DataError, match=r"8.00B params need 128 GB at 16 bytes each, but the device has 80.0 GB"
+        isoflop.DataError,
+        match=r"8.00B params need 128 GB at 16 bytes each, but the device has 80.0 GB",
     ):
         predict(known, num_params=8e9, device_memory="80 GB")
 
@@ -125,7 +130,9 @@ def test_with_a_task_the_size_to_build_fits_the_device():
     task = mlp_task()
     sweep = isoflop.plan(task, budgets=[1e6, 3e6, 1e7])
     law = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
-    runs = isoflop.train(task, sweep, store=isoflop.MemoryStore(), executor=Simulated(law.loss), progress=False)
+    runs = isoflop.train(
+        task, sweep, store=isoflop.MemoryStore(), executor=Simulated(law.loss), progress=False
+    )
     fitted = fit(runs, Parametric())
     free = predict(fitted, flops=1e8, task=task)
     limit = 16.0 * (free.size_num_params - 1)

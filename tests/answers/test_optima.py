@@ -1,11 +1,11 @@
 import pytest
 from simulated import a_sweep
 
+from isoflop.answers.predict import Optima, predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import Optima, predict
 
 COMPUTES = [1e20, 1e21, 1e23]
 
@@ -28,7 +28,18 @@ def test_several_computes_give_the_answers_to_each_in_their_order(fitted, table)
 
 def test_they_print_as_the_compute_optimal_table_with_the_doubts_of_the_farthest(table):
     lines = str(table).splitlines()
-    assert lines[0].split() == ["FLOPs", "params", "90", "%", "tokens", "90", "%", "loss", "90", "%"]
+    assert lines[0].split() == [
+        "FLOPs",
+        "params",
+        "90",
+        "%",
+        "tokens",
+        "90",
+        "%",
+        "loss",
+        "90",
+        "%",
+    ]
     assert [line.split()[0] for line in lines[1:4]] == ["1e+20", "1e+21", "1e+23"]
     assert lines[4].startswith("  - The target is 100 times the largest run")
 

@@ -5,15 +5,15 @@ import pytest
 from brute_force import best_at, cheapest_for, compute_where, repeating
 from simulated import a_sweep
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
-from isoflop.fitting.costs import measured_cost
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import fit
-from isoflop.fitting.forms import DataConstrainedLaw
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.cost import measured_cost
+from isoflop.laws.other_laws import DataConstrainedLaw
 
 SERVED, UNIQUE = 1e12, 2e10
 QUESTIONS = {
@@ -35,7 +35,9 @@ def six(N):
 def fits(request):
     """A fit of each approach that has a surface, and what a token costs in its answers."""
     counted = request.param == "counted flops"
-    runs = a_sweep(noise=0.004, dearer=(lambda N: 1.6 * (N / 1e9) ** -0.1) if counted else (lambda N: 1.0))
+    runs = a_sweep(
+        noise=0.004, dearer=(lambda N: 1.6 * (N / 1e9) ** -0.1) if counted else (lambda N: 1.0)
+    )
     cost = measured_cost(runs) if counted else six
     return [(fit(runs, approach, resamples=100), cost) for approach in (Parametric(), Kriging())]
 
@@ -101,7 +103,9 @@ def test_serving_almost_nothing_changes_nothing(exact):
     assert served.serving.extra_training.value == pytest.approx(0, abs=1e-6)
 
 
-def test_more_serving_gives_smaller_models_trained_longer_which_cost_more_to_train_and_less_in_all(exact):
+def test_more_serving_gives_smaller_models_trained_longer_which_cost_more_to_train_and_less_in_all(
+    exact,
+):
     little, much = (predict(exact, loss=2.2, served_tokens=served) for served in (1e11, 1e13))
     assert much.num_params.value < little.num_params.value
     assert much.num_tokens.value > little.num_tokens.value
@@ -110,11 +114,19 @@ def test_more_serving_gives_smaller_models_trained_longer_which_cost_more_to_tra
     assert much.serving.saved.value > little.serving.saved.value > 0
 
 
-def test_what_over_training_costs_and_saves_is_told_against_the_compute_optimal_run_of_the_same_loss(exact):
+def test_what_over_training_costs_and_saves_is_told_against_the_compute_optimal_run_of_the_same_loss(
+    exact,
+):
     served, plain = predict(exact, loss=2.2, served_tokens=SERVED), predict(exact, loss=2.2)
     prices = served.serving
-    ratio = served.num_tokens.value / served.num_params.value / (plain.num_tokens.value / plain.num_params.value)
-    in_all = 6 * plain.num_params.value * plain.num_tokens.value + 2 * plain.num_params.value * SERVED
+    ratio = (
+        served.num_tokens.value
+        / served.num_params.value
+        / (plain.num_tokens.value / plain.num_params.value)
+    )
+    in_all = (
+        6 * plain.num_params.value * plain.num_tokens.value + 2 * plain.num_params.value * SERVED
+    )
     assert prices.overtraining.value == pytest.approx(ratio, rel=1e-6)
     assert prices.extra_training.value == pytest.approx(served.flops / plain.flops - 1, rel=1e-6)
     assert prices.serving.value == pytest.approx(2 * served.num_params.value * SERVED, rel=1e-6)
@@ -125,7 +137,10 @@ def test_what_over_training_costs_and_saves_is_told_against_the_compute_optimal_
 def test_tokens_per_param_that_no_run_has_are_a_note(exact):
     far = predict(exact, loss=2.2, served_tokens=1e14)
     assert any("tokens per param, the runs" in note for note in far.notes)
-    assert not any("tokens per param, the runs" in note for note in predict(exact, loss=2.2, served_tokens=1e9).notes)
+    assert not any(
+        "tokens per param, the runs" in note
+        for note in predict(exact, loss=2.2, served_tokens=1e9).notes
+    )
 
 
 def test_enough_unique_tokens_change_nothing(exact):
@@ -156,7 +171,9 @@ def test_data_that_have_nothing_left_to_teach_are_a_note_and_no_nonsense(exact):
     assert enough < 1e24 / 3
     assert best.loss.value < less.loss.value < 1.002 * best.loss.value
     assert math.isnan(best.regret.value) or 0 <= best.regret.value <= 1
-    assert not any("used up" in note for note in predict(exact, flops=1e22, unique_tokens=2e10).notes)
+    assert not any(
+        "used up" in note for note in predict(exact, flops=1e22, unique_tokens=2e10).notes
+    )
 
 
 def test_a_law_of_repeated_data_brings_its_own_worth_of_a_repetition(exact):
@@ -183,7 +200,9 @@ def test_a_loss_that_repeated_data_cannot_reach_is_refused(exact):
 def test_conditions_that_cannot_be_are_refused(exact, name):
     with pytest.raises(DataError, match=f"{name} must be above 0 and finite, but got -1"):
         predict(exact, flops=1e22, **{name: -1.0})
-    with pytest.raises(DataError, match=f"{name} needs a law of the loss at any params and tokens, but IsoFLOP"):
+    with pytest.raises(
+        DataError, match=f"{name} needs a law of the loss at any params and tokens, but IsoFLOP"
+    ):
         predict(fit(a_sweep(), IsoFLOP(), resamples=20), flops=1e22, **{name: 1e12})
 
 
@@ -197,9 +216,19 @@ def test_profile_intervals_hold_for_served_answers_too():
 
 def test_a_served_answer_says_what_is_paid_for_what(exact):
     lines = str(predict(exact, flops=1e22, served_tokens=SERVED)).splitlines()
-    assert lines[0] == "Cheapest to train and to serve 1.00T tokens: 1e+22 FLOPs in all (90 % intervals)"
+    assert (
+        lines[0]
+        == "Cheapest to train and to serve 1.00T tokens: 1e+22 FLOPs in all (90 % intervals)"
+    )
     heads = [line.strip().split("  ")[0] for line in lines[1:7]]
-    assert heads == ["FLOPs in all", "of training", "of serving", "over-training", "extra training", "saved in all"]
+    assert heads == [
+        "FLOPs in all",
+        "of training",
+        "of serving",
+        "over-training",
+        "extra training",
+        "saved in all",
+    ]
 
 
 def test_an_answer_from_finite_data_says_how_often_they_are_passed_over(exact):

@@ -40,7 +40,9 @@ def outcome(call: Callable[[], Any]) -> Any:
 def check_sentence(message: str) -> None:
     """Fail unless a message is one that a person reads: not empty, one paragraph, short, no control characters."""
     assert message.strip(), "the message is empty"
-    assert len(message) <= MOST_CHARACTERS, f"the message has {len(message)} characters: {message[:400]}"
+    assert len(message) <= MOST_CHARACTERS, (
+        f"the message has {len(message)} characters: {message[:400]}"
+    )
     assert message.isprintable(), f"the message has control characters or line breaks: {message!r}"
 
 
@@ -52,7 +54,9 @@ def check_answer(answer: Any) -> None:
         assert not math.isnan(value), f"{name} is NaN"
         assert math.isnan(estimate.low) == math.isnan(estimate.high), f"{name} has half an interval"
         if not math.isnan(estimate.low):
-            assert estimate.low <= value <= estimate.high, f"{name}: {value} outside {estimate.low} to {estimate.high}"
+            assert estimate.low <= value <= estimate.high, (
+                f"{name}: {value} outside {estimate.low} to {estimate.high}"
+            )
         if name != "loss":
             assert value >= 1, f"{name} is {value}"
 

@@ -15,7 +15,9 @@ def _raise(error):
 
 def test_a_value_and_a_sentence_keep_the_rule():
     assert rule.outcome(lambda: 3) == 3
-    assert isinstance(rule.outcome(lambda: _raise(DataError("A rule, a value, a remedy."))), DataError)
+    assert isinstance(
+        rule.outcome(lambda: _raise(DataError("A rule, a value, a remedy."))), DataError
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from isoflop.errors import DataError
-from isoflop.fitting.laws import ChinchillaLaw
+from isoflop.laws.additive import ChinchillaLaw
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 BUDGETS = (1e18, 3e18, 1e19)

@@ -33,7 +33,8 @@ def test_a_seed_gives_the_same_sweep_again():
     first, again = (fixed_worlds.simulated(world, 3) for _ in range(2))
     assert first.runs == again.runs
     first, again = (
-        drawn_worlds.simulated(drawn_worlds.WORLDS["mild misfit"], np.random.default_rng(3)) for _ in range(2)
+        drawn_worlds.simulated(drawn_worlds.WORLDS["mild misfit"], np.random.default_rng(3))
+        for _ in range(2)
     )
     assert first.runs == again.runs
 
@@ -47,7 +48,9 @@ def test_an_oracle_knows_less_where_the_law_is_off_and_farther_away():
         law = drawn_worlds.drawn_law(random)
         return oracle.deviations(law, world, drawn_worlds.of_law(law, world, random))
 
-    clean, mild, strong = (found(name) for name in ("clean, noise .2 %", "mild misfit", "strong misfit"))
+    clean, mild, strong = (
+        found(name) for name in ("clean, noise .2 %", "mild misfit", "strong misfit")
+    )
     for distance in (10, 100):
         assert clean[distance] < mild[distance] < strong[distance]
     assert mild[10] < mild[100]

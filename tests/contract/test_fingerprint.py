@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import isoflop
-from isoflop.contract import fingerprint as fingerprint_module
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.user_code import fingerprint as fingerprint_module
+from isoflop.user_code.fingerprint import fingerprint
 from tasks import MLP, examples, mlp_task
 
 
@@ -57,7 +57,7 @@ PROGRAM = """
 import torch
 from torch import nn
 import isoflop
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.user_code.fingerprint import fingerprint
 
 {helper}
 class Net(nn.Module):
@@ -87,7 +87,9 @@ def marks_of(tmp_path, program, name="program.py"):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(program))
-    return subprocess.run([sys.executable, path], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_neither_path_nor_line_numbers_enter(tmp_path):
@@ -119,7 +121,9 @@ def test_code_without_source_counts_by_its_bytecode():
         return space["build"]
 
     assert fingerprint(mlp_task(model=net("width"))) == fingerprint(mlp_task(model=net("width")))
-    assert fingerprint(mlp_task(model=net("width"))) != fingerprint(mlp_task(model=net("2 * width")))
+    assert fingerprint(mlp_task(model=net("width"))) != fingerprint(
+        mlp_task(model=net("2 * width"))
+    )
 
 
 def test_data_that_draw_random_numbers_have_a_stable_fingerprint():
@@ -147,7 +151,8 @@ class Layer(nn.Module):
 
 def test_a_global_that_has_the_name_of_an_attribute_does_not_enter(tmp_path):
     marks = {
-        marks_of(tmp_path, PROGRAM.format(helper=GLOBALS.format(setting=f"time = {k}; out = {k}"))) for k in (1.0, 2.0)
+        marks_of(tmp_path, PROGRAM.format(helper=GLOBALS.format(setting=f"time = {k}; out = {k}")))
+        for k in (1.0, 2.0)
     }
     assert len(marks) == 1
 
@@ -203,7 +208,10 @@ def cached_loss(outputs, targets):
 
 def test_a_global_that_changes_while_the_model_runs_is_refused_by_name():
     CACHE.clear()
-    with pytest.raises(isoflop.ContractError, match="must stay the same while its model runs.* but CACHE has changed"):
+    with pytest.raises(
+        isoflop.ContractError,
+        match="must stay the same while its model runs.* but CACHE has changed",
+    ):
         isoflop.plan(mlp_task(loss=cached_loss), budgets=[1e6])
 
 
@@ -228,7 +236,9 @@ class Once:
 
 @pytest.mark.parametrize("name", ["train_data", "val_data"])
 @pytest.mark.parametrize("kind", [OwnGenerator, Once])
-def test_data_that_differ_each_time_they_are_read_are_refused_with_what_a_name_would_lose(name, kind):
+def test_data_that_differ_each_time_they_are_read_are_refused_with_what_a_name_would_lose(
+    name, kind
+):
     with pytest.raises(isoflop.ContractError) as caught:
         fingerprint(mlp_task(**{name: kind()}))
     assert f"{name} must give the same values each time that it is read" in str(caught.value)

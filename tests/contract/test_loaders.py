@@ -16,9 +16,9 @@ from torch.utils.data import (
 )
 
 import isoflop
-from isoflop.contract.data import first_batch, num_examples_in, open_data
-from isoflop.contract.randomness import seeded
 from isoflop.training.batches import held_out_batches, training_batches
+from isoflop.user_code.data import first_batch, num_examples_in, open_data
+from isoflop.user_code.randomness import seeded
 from tasks import examples, mlp_task
 
 
@@ -50,7 +50,9 @@ class Buckets:
 
 
 def whole_batches(size=16):
-    return [default_collate([examples(320)[k + n] for n in range(size)]) for k in range(0, 320, size)]
+    return [
+        default_collate([examples(320)[k + n] for n in range(size)]) for k in range(0, 320, size)
+    ]
 
 
 DATA = examples(320)
@@ -59,17 +61,37 @@ LOADERS = {
     "a stream of known length": (DataLoader(Stream(DATA, 320), batch_size=8), "stream", 320),
     "a stream of batches": (DataLoader(Stream(whole_batches()), batch_size=None), "batches", None),
     "a data set of batches": (DataLoader(whole_batches(), batch_size=None), "batches", None),
-    "shuffled batches": (DataLoader(whole_batches(), batch_size=None, shuffle=True), "batches", None),
+    "shuffled batches": (
+        DataLoader(whole_batches(), batch_size=None, shuffle=True),
+        "batches",
+        None,
+    ),
     "a batch sampler": (DataLoader(DATA, batch_sampler=Buckets()), "batches", None),
-    "plain batches": (DataLoader(DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 8, False)), "examples", 320),
-    "a sampler": (DataLoader(DATA, batch_size=8, sampler=SubsetRandomSampler(range(100))), "stream", 100),
-    "weights": (DataLoader(DATA, batch_size=8, sampler=WeightedRandomSampler([1.0] * 320, 50)), "stream", 50),
+    "plain batches": (
+        DataLoader(DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 8, False)),
+        "examples",
+        320,
+    ),
+    "a sampler": (
+        DataLoader(DATA, batch_size=8, sampler=SubsetRandomSampler(range(100))),
+        "stream",
+        100,
+    ),
+    "weights": (
+        DataLoader(DATA, batch_size=8, sampler=WeightedRandomSampler([1.0] * 320, 50)),
+        "stream",
+        50,
+    ),
     "a sampler in batches": (
         DataLoader(DATA, batch_sampler=BatchSampler(SubsetRandomSampler(range(9)), 4, False)),
         "stream",
         9,
     ),
-    "an order": (DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 8, False)), "examples", 320),
+    "an order": (
+        DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 8, False)),
+        "examples",
+        320,
+    ),
 }
 
 
@@ -88,7 +110,10 @@ def test_a_loaders_own_order_is_a_function_of_seed_and_step(name):
     source = open_data(LOADERS[name][0], "train_data")
 
     def steps(first, last, seed=0):
-        return [batch[0] for batch in islice(training_batches(source, 4, seed, first, None), last - first)]
+        return [
+            batch[0]
+            for batch in islice(training_batches(source, 4, seed, first, None), last - first)
+        ]
 
     with seeded(0):
         whole = steps(0, 30)
@@ -107,7 +132,9 @@ def test_the_held_out_set_of_a_loader_with_an_order_of_its_own_is_the_same_for_e
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("name", ["a stream", "a data set of batches", "a batch sampler", "weights"])
+@pytest.mark.parametrize(
+    "name", ["a stream", "a data set of batches", "a batch sampler", "weights"]
+)
 def test_a_run_trains_on_what_a_loader_gives(name):
     task = mlp_task(train_data=LOADERS[name][0], sizes=[2, 4, 6])
     sweep = isoflop.plan(task, budgets=[3e5])
@@ -203,7 +230,9 @@ def hugging_face():
 class Own(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.body = torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.ReLU(), torch.nn.Linear(width, 4))
+        self.body = torch.nn.Sequential(
+            torch.nn.Linear(8, width), torch.nn.ReLU(), torch.nn.Linear(width, 4)
+        )
 
     def forward(self, x, labels):
         return {"loss": torch.nn.functional.cross_entropy(self.body(x), labels)}
@@ -214,14 +243,18 @@ def test_a_data_set_of_hugging_face_is_refused_without_its_torch_format_and_take
     message = refusal(model=Own, loss=None, train_data=rows, val_data=rows)
     assert "with_format('torch')" in message
     tensors = rows.with_format("torch")
-    isoflop.plan(mlp_task(model=Own, loss=None, train_data=tensors, val_data=tensors), budgets=[1e6])
+    isoflop.plan(
+        mlp_task(model=Own, loss=None, train_data=tensors, val_data=tensors), budgets=[1e6]
+    )
 
 
 def test_a_streaming_data_set_of_hugging_face_is_taken():
     stream = hugging_face().to_iterable_dataset().shuffle(seed=0, buffer_size=20)
     assert "with_format('torch')" in refusal(model=Own, loss=None, train_data=stream)
     tensors = stream.with_format("torch")
-    task = mlp_task(model=Own, loss=None, train_data=tensors, val_data=hugging_face().with_format("torch"))
+    task = mlp_task(
+        model=Own, loss=None, train_data=tensors, val_data=hugging_face().with_format("torch")
+    )
     assert open_data(tensors, "train_data").kind == "stream"
     isoflop.plan(task, budgets=[1e6])
     loader = DataLoader(tensors, batch_size=4)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.contract.mean import sums_among
-from isoflop.planning.check import check_task
+from isoflop.counting.check import check_task
+from isoflop.user_code.mean import sums_among
 from tasks import MLP, mlp_task
 
 
@@ -25,7 +25,9 @@ class BatchNormed(MLP):
 
     def forward(self, x):
         hidden = self.hidden(x)
-        return self.out(torch.relu((hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 0.1).sqrt()))
+        return self.out(
+            torch.relu((hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 0.1).sqrt())
+        )
 
 
 def contrastive(temperature):
@@ -70,7 +72,8 @@ def with_gradients(model, batch):
 )
 def test_a_loss_that_is_a_sum_is_refused_before_anything_is_trained(changes):
     with pytest.raises(
-        isoflop.ContractError, match="The loss must be a mean over targets, but it doubles .*take the mean"
+        isoflop.ContractError,
+        match="The loss must be a mean over targets, but it doubles .*take the mean",
     ):
         isoflop.plan(mlp_task(**changes), budgets=[1e6])
 
@@ -79,7 +82,9 @@ def test_held_out_measures_that_are_sums_are_refused_by_name():
     with pytest.raises(isoflop.ContractError, match="The held-out loss must be a mean"):
         check_task(mlp_task(val_loss=summed))
     with pytest.raises(isoflop.ContractError, match="The metric 'right' must be a mean"):
-        check_task(mlp_task(metrics={"right": lambda outputs, targets: (outputs.exp()[:, 0]).sum()}))
+        check_task(
+            mlp_task(metrics={"right": lambda outputs, targets: (outputs.exp()[:, 0]).sum()})
+        )
 
 
 @pytest.mark.parametrize(

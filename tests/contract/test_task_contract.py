@@ -10,10 +10,10 @@ from torch.utils.data import (
 )
 
 import isoflop
-from isoflop.contract.data import first_batch, open_data
-from isoflop.contract.loss import batch_loss, count_tokens
-from isoflop.contract.model import build, count_params, param_counts
-from isoflop.planning.check import check_task
+from isoflop.counting.check import check_task
+from isoflop.user_code.data import first_batch, open_data
+from isoflop.user_code.loss import batch_loss, count_tokens
+from isoflop.user_code.model import build, count_params, param_counts
 from tasks import MLP, examples, loss, mlp_task
 
 
@@ -51,7 +51,9 @@ def test_a_size_param_that_stands_in_model_kwargs_too_is_refused():
 
 def test_metrics_of_a_step_that_shows_no_outputs_are_refused():
     metrics = {"accuracy": lambda outputs, targets: outputs}
-    assert "which step(model, batch) does not show" in refusal(step=lambda model, batch: loss, metrics=metrics)
+    assert "which step(model, batch) does not show" in refusal(
+        step=lambda model, batch: loss, metrics=metrics
+    )
 
 
 def test_bytes_per_token_that_cannot_be_or_need_no_conversion_are_refused():
@@ -76,7 +78,11 @@ def test_a_num_params_that_is_no_int_is_refused():
 
 
 def test_a_loss_that_is_no_scalar_is_refused():
-    message = refusal(loss=lambda outputs, targets: nn.functional.cross_entropy(outputs, targets, reduction="none"))
+    message = refusal(
+        loss=lambda outputs, targets: nn.functional.cross_entropy(
+            outputs, targets, reduction="none"
+        )
+    )
     assert "must give a scalar, but gave a tensor of shape (2,)" in message
 
 
@@ -91,7 +97,9 @@ def test_a_loss_that_cannot_take_the_batch_is_refused():
 
 
 def test_a_loss_without_a_gradient_is_refused():
-    assert "carries no gradient" in refusal(loss=lambda outputs, targets: loss(outputs.detach(), targets))
+    assert "carries no gradient" in refusal(
+        loss=lambda outputs, targets: loss(outputs.detach(), targets)
+    )
 
 
 def test_a_loss_that_is_not_finite_at_the_start_is_refused():
@@ -104,7 +112,9 @@ def test_empty_data_are_refused():
 
 
 def test_a_tuple_of_arrays_is_refused_with_the_wrapper_to_use():
-    assert "TensorDataset(inputs, targets)" in refusal(train_data=(torch.zeros(9, 8), torch.zeros(9)))
+    assert "TensorDataset(inputs, targets)" in refusal(
+        train_data=(torch.zeros(9, 8), torch.zeros(9))
+    )
 
 
 def test_a_batch_that_is_no_pair_is_refused():
@@ -119,7 +129,9 @@ def test_a_loader_that_splits_the_data_among_processes_is_refused():
 
 
 def test_a_mapping_of_data_sets_is_refused_with_a_part_to_name():
-    assert "but got dict; name one of its parts, such as ['train']" in refusal(train_data={"train": examples(9)})
+    assert "but got dict; name one of its parts, such as ['train']" in refusal(
+        train_data={"train": examples(9)}
+    )
 
 
 def test_a_one_shot_iterator_is_refused():
@@ -127,7 +139,9 @@ def test_a_one_shot_iterator_is_refused():
 
 
 def test_a_model_that_runs_at_no_size_is_refused_with_its_own_error():
-    with pytest.raises(isoflop.PlanError, match=r"at size 64 it raises RuntimeError.*give Task\(sizes="):
+    with pytest.raises(
+        isoflop.PlanError, match=r"at size 64 it raises RuntimeError.*give Task\(sizes="
+    ):
         isoflop.plan(mlp_task(model_kwargs={"num_inputs": 5}), budgets=[1e6])
 
 
@@ -141,8 +155,12 @@ def test_a_recipe_out_of_range_is_refused():
 
 
 def test_a_rule_that_gives_no_positive_number_is_refused_with_where():
-    with pytest.raises(isoflop.ContractError, match="lr must give a number above 0 at .* params and .* tokens"):
-        isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, lr=lambda n, d: -1.0)), budgets=[1e6])
+    with pytest.raises(
+        isoflop.ContractError, match="lr must give a number above 0 at .* params and .* tokens"
+    ):
+        isoflop.plan(
+            mlp_task(recipe=isoflop.Recipe(epochs=None, lr=lambda n, d: -1.0)), budgets=[1e6]
+        )
 
 
 # -- the forms of model, data and loss that are taken
@@ -202,7 +220,9 @@ def test_a_step_takes_any_batch():
 
     def step(model, batch):
         inputs, targets, weight = batch
-        return (weight * nn.functional.cross_entropy(model(inputs), targets, reduction="none")).mean()
+        return (
+            weight * nn.functional.cross_entropy(model(inputs), targets, reduction="none")
+        ).mean()
 
     plans(loss=None, step=step, train_data=data, val_data=data)
 
@@ -224,7 +244,11 @@ def test_tied_weights_count_once_and_embeddings_are_told_apart():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed, self.mid, self.head = nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10, bias=False)
+            self.embed, self.mid, self.head = (
+                nn.Embedding(10, 4),
+                nn.Linear(4, 4),
+                nn.Linear(4, 10, bias=False),
+            )
             self.head.weight = self.embed.weight
 
     assert param_counts(Tied()) == {"total": 60, "non_embedding": 20, "matmul": 56}
@@ -279,7 +303,10 @@ def test_sizes_are_kept_as_plain_numbers(sizes):
     [
         ([], "must name at least one size"),
         ("abc", "must name at least one size, but got 'abc'"),
-        ([{"width": 4}], "each of sizes must be a number, a name, or a tuple of them, but got {'width': 4}"),
+        (
+            [{"width": 4}],
+            "each of sizes must be a number, a name, or a tuple of them, but got {'width': 4}",
+        ),
         ([(4, (1, 2))], "each of sizes must be"),
     ],
 )

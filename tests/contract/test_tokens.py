@@ -7,11 +7,15 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 import isoflop
-from isoflop.contract.loss import count_tokens, token_rule
-from isoflop.planning.tokens import token_supply
+from isoflop.counting.tokens import token_supply
+from isoflop.user_code.loss import count_tokens, token_rule
 from tasks import mlp_task
 
-FLOATS, TABLE, CLASSES = torch.zeros(3, 5), torch.zeros(3, 5, dtype=torch.long), torch.zeros(3, dtype=torch.long)
+FLOATS, TABLE, CLASSES = (
+    torch.zeros(3, 5),
+    torch.zeros(3, 5, dtype=torch.long),
+    torch.zeros(3, dtype=torch.long),
+)
 
 
 def step(model, batch):
@@ -59,14 +63,23 @@ def test_where_targets_cannot_be_told_a_count_is_asked_for(batch, described):
 
 def test_a_plan_asks_before_anything_is_built():
     data = [{"ids": row, "masked_labels": row} for row in torch.zeros(40, 5, dtype=torch.long)]
-    fields = {"step": step, "train_data": data, "val_data": data, "model": lambda width: step(None, None)}
-    with pytest.raises(isoflop.ContractError, match=r"a batch of train_data, a mapping with 'ids'.*count_tokens="):
+    fields = {
+        "step": step,
+        "train_data": data,
+        "val_data": data,
+        "model": lambda width: step(None, None),
+    }
+    with pytest.raises(
+        isoflop.ContractError, match=r"a batch of train_data, a mapping with 'ids'.*count_tokens="
+    ):
         isoflop.plan(mlp_task(**fields), budgets=[1e6])
 
 
 @pytest.mark.parametrize("wrong", [2.5, -1, float("nan"), None, "three", torch.tensor([1, 2])])
 def test_a_count_of_tokens_that_cannot_be_is_refused(wrong):
-    with pytest.raises(isoflop.ContractError, match="count_tokens must give a whole number of targets of a batch"):
+    with pytest.raises(
+        isoflop.ContractError, match="count_tokens must give a whole number of targets of a batch"
+    ):
         count_tokens(mlp_task(count_tokens=lambda batch: wrong), (FLOATS, CLASSES))
 
 
@@ -83,19 +96,27 @@ def sequences():
 
 def padded_with(value):
     def collate(examples):
-        return pad_sequence(examples, batch_first=True), pad_sequence(examples, batch_first=True, padding_value=value)
+        return pad_sequence(examples, batch_first=True), pad_sequence(
+            examples, batch_first=True, padding_value=value
+        )
 
     return DataLoader(sequences(), collate_fn=collate)
 
 
 def test_padding_that_is_counted_as_targets_is_refused():
-    assert token_supply(mlp_task(train_data=padded_with(-100))).tokens_per_example == pytest.approx(10.5, rel=0.1)
-    with pytest.raises(isoflop.ContractError, match=r"targets alone but .* in a batch of 8, so padding .* -100"):
+    assert token_supply(mlp_task(train_data=padded_with(-100))).tokens_per_example == pytest.approx(
+        10.5, rel=0.1
+    )
+    with pytest.raises(
+        isoflop.ContractError, match=r"targets alone but .* in a batch of 8, so padding .* -100"
+    ):
         token_supply(mlp_task(train_data=padded_with(0)))
     told = mlp_task(train_data=padded_with(0), count_tokens=lambda batch: batch[1].numel())
     with pytest.raises(isoflop.ContractError, match="let count_tokens leave it out"):
         token_supply(told)
-    kept = mlp_task(train_data=padded_with(0), count_tokens=lambda batch: int((batch[1] != 0).sum()))
+    kept = mlp_task(
+        train_data=padded_with(0), count_tokens=lambda batch: int((batch[1] != 0).sum())
+    )
     assert token_supply(kept).tokens_per_example == pytest.approx(10.5, rel=0.1)
 
 
@@ -113,4 +134,7 @@ def test_the_plan_tells_what_a_token_is():
         val_data=data,
         unit="vector",
     )
-    assert any(note.startswith("One vector is each example.") for note in isoflop.plan(task, budgets=[1e6]).notes)
+    assert any(
+        note.startswith("One vector is each example.")
+        for note in isoflop.plan(task, budgets=[1e6]).notes
+    )

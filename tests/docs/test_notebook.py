@@ -27,14 +27,18 @@ def test_the_notebook_gives_an_answer_with_a_size_to_build(notebook, tmp_path, m
     (cell,) = parameters_of(notebook)
     cell.source = TINY
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    printed = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    )
     assert "Compute-optimal at 1e+09 FLOPs" in printed
     assert "size to build" in printed
     assert (tmp_path / "report.html").exists()
 
 
 def test_the_notebook_is_kept_without_outputs(notebook):
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
+    assert all(
+        not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells
+    )
 
 
 def test_the_notebook_scales_the_network_of_the_quick_start(notebook):
@@ -47,5 +51,7 @@ def test_the_notebook_scales_the_network_of_the_quick_start(notebook):
 
 def definitions(code):
     """The classes and functions of a program, however they are laid out."""
-    found = [node for node in ast.parse(code).body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    found = [
+        node for node in ast.parse(code).body if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    ]
     return {node.name: ast.dump(node) for node in found}

@@ -27,7 +27,9 @@ def links(page):
 
 def anchors(page):
     headings = re.findall(r"^#+ (.+)$", prose(page.read_text()), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 @named
@@ -52,7 +54,9 @@ def test_included_and_listed_files_exist(page):
 
 @named
 def test_files_that_are_named_by_their_path_exist(page):
-    for path in re.findall(r"`((?:src|docs|tests|examples|benchmarks)/[\w./]*\w)/?`", page.read_text()):
+    for path in re.findall(
+        r"`((?:src|docs|tests|examples|benchmarks)/[\w./]*\w)/?`", page.read_text()
+    ):
         generated = path.startswith("docs/_build")
         assert generated or (ROOT / path).exists(), path
 
@@ -67,7 +71,9 @@ def test_every_page_is_in_a_table_of_contents():
     listed = {"index"}
     for page in PAGES:
         folder = page.parent.relative_to(ROOT / "docs")
-        for block in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```\{toctree\}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE
+        ):
             listed |= {str(folder / line.strip()) for line in block.splitlines() if line.strip()}
     assert {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in PAGES} <= listed
 
@@ -77,14 +83,20 @@ def sentences():
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
-                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+                yield "".join(
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
 def test_notes_that_are_quoted_are_notes_that_isoflop_gives():
     page = (ROOT / "docs" / "doubts.md").read_text()
-    quoted = [note for row in re.findall(r"^\| (\*.+?) \|", page, flags=re.MULTILINE) for note in row.split("; ")]
+    quoted = [
+        note
+        for row in re.findall(r"^\| (\*.+?) \|", page, flags=re.MULTILINE)
+        for note in row.split("; ")
+    ]
     source = list(sentences())
     assert len(quoted) > 20
     assert not [note for note in quoted if not any(quotes(note, text) for text in source)]

@@ -34,7 +34,9 @@ def test_the_teachers_images_are_the_same_for_the_same_seed_alone():
     from data.teacher_images import TeacherImages
 
     assert torch.equal(TeacherImages(10, seed=1).tensors[0], TeacherImages(10, seed=1).tensors[0])
-    assert not torch.equal(TeacherImages(10, seed=1).tensors[0], TeacherImages(10, seed=2).tensors[0])
+    assert not torch.equal(
+        TeacherImages(10, seed=1).tensors[0], TeacherImages(10, seed=2).tensors[0]
+    )
 
 
 @pytest.fixture
@@ -54,7 +56,10 @@ def test_tiny_stories_become_windows_of_bytes(datasets, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", made)
     train, held_out = hub.tiny_stories(context=8, share="10%")
-    assert asked == [("roneneldan/TinyStories", "train[:10%]"), ("roneneldan/TinyStories", "validation")]
+    assert asked == [
+        ("roneneldan/TinyStories", "train[:10%]"),
+        ("roneneldan/TinyStories", "validation"),
+    ]
     assert bytes(train[0][0].tolist()) == b"Once upo"
     assert train.bytes.tobytes() == ("Once upon a time, \x00a naïve cat sat.\x00" * 10).encode()
     assert len(held_out) == len(train) == (len(train.bytes) - 1) // 8
@@ -65,7 +70,10 @@ def test_cifar_images_become_tensors_and_labels(datasets, monkeypatch):
     from data import hub
 
     def made(name, split):
-        columns = {"img": [image.new("RGB", (32, 32), (0, 255, k)) for k in range(4)], "label": [3, 1, 0, 9]}
+        columns = {
+            "img": [image.new("RGB", (32, 32), (0, 255, k)) for k in range(4)],
+            "label": [3, 1, 0, 9],
+        }
         return datasets.Dataset.from_dict(columns).cast_column("img", datasets.Image())
 
     monkeypatch.setattr(datasets, "load_dataset", made)
@@ -77,7 +85,9 @@ def test_cifar_images_become_tensors_and_labels(datasets, monkeypatch):
     assert labels.tolist() == [3, 1, 0, 9]
 
 
-def test_without_a_network_the_hub_is_refused_in_one_sentence_with_the_remedy(datasets, monkeypatch):
+def test_without_a_network_the_hub_is_refused_in_one_sentence_with_the_remedy(
+    datasets, monkeypatch
+):
     from data import hub
 
     def unreachable(name, split):
@@ -85,7 +95,8 @@ def test_without_a_network_the_hub_is_refused_in_one_sentence_with_the_remedy(da
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(
-        RuntimeError, match=r"uoft-cs/cifar10 is not on this disk .* gave ConnectionError; connect once"
+        RuntimeError,
+        match=r"uoft-cs/cifar10 is not on this disk .* gave ConnectionError; connect once",
     ):
         hub.cifar10()
 

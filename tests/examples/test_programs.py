@@ -13,7 +13,10 @@ def assert_trained(runs, chance):
     assert [run.status for run in runs] == ["completed", "completed"]
     for run in runs:
         assert run.loss < 1.05 * chance
-        assert abs(run.num_tokens - run.spec.num_tokens) <= run.spec.batch * run.spec.tokens_per_example
+        assert (
+            abs(run.num_tokens - run.spec.num_tokens)
+            <= run.spec.batch * run.spec.tokens_per_example
+        )
 
 
 @pytest.mark.parametrize("family", ["gpt", "llama", "dial"])
@@ -31,7 +34,9 @@ def test_a_mixture_of_experts_trains_and_its_n_is_what_is_active(train_two):
     assert_trained(runs, math.log(BYTES))
     for run in runs:
         model = task.model(**task.kwargs_for(run.size))
-        assert run.num_params == model.num_active_params() < sum(p.numel() for p in model.parameters())
+        assert (
+            run.num_params == model.num_active_params() < sum(p.numel() for p in model.parameters())
+        )
 
 
 @pytest.mark.parametrize("model", ["vit", "cnn"])
@@ -48,7 +53,9 @@ def test_a_hugging_face_llama_trains_with_its_own_loss(train_two):
 
     runs = train_two(hf_llama.task(), 2e8)
     assert_trained(runs, math.log(BYTES))
-    assert runs[0].spec.tokens_per_example == hf_llama.CONTEXT - 1  # the first label of a window is no target
+    assert (
+        runs[0].spec.tokens_per_example == hf_llama.CONTEXT - 1
+    )  # the first label of a window is no target
 
 
 def test_a_hugging_face_vit_trains_with_its_own_loss(train_two, few_images):
@@ -62,7 +69,9 @@ def test_a_hugging_face_vit_trains_with_its_own_loss(train_two, few_images):
 def test_the_gpt_program_runs_from_its_arguments_to_its_page(tmp_path, monkeypatch, capsys):
     import train_gpt
 
-    monkeypatch.setitem(train_gpt.FAMILIES, "gpt", {"size_param": "width", "sizes": [4, 8, 12, 16, 20]})
+    monkeypatch.setitem(
+        train_gpt.FAMILIES, "gpt", {"size_param": "width", "sizes": [4, 8, 12, 16, 20]}
+    )
     monkeypatch.setattr(train_gpt, "CORPORA", {"stdlib": few_windows})
     train_gpt.main(["--budgets", "1e8", "3e8", "--store", str(tmp_path)])
     shown = capsys.readouterr().out
@@ -80,7 +89,7 @@ def few_windows(context):
 
 def test_a_command_can_name_a_family():
     import train_gpt
-    from isoflop.cli_arguments import load_task
+    from isoflop.cli.arguments import load_task
 
     task = load_task(f"{train_gpt.__file__}:dial")
     assert isinstance(task, isoflop.Task)

@@ -37,7 +37,9 @@ def test_overrides_reach_the_task(hydra_sweep):
     assert config["store"] == "runs/hydra-llama"
 
 
-@pytest.mark.parametrize("family", sorted(path.stem for path in (EXAMPLES / "config" / "model").iterdir()))
+@pytest.mark.parametrize(
+    "family", sorted(path.stem for path in (EXAMPLES / "config" / "model").iterdir())
+)
 def test_every_model_of_the_configuration_is_one(hydra_sweep, family):
     assert hydra_sweep.task_of(hydra_sweep.configuration([f"model={family}"])).size_param
 
@@ -50,7 +52,9 @@ def test_a_misspelt_override_is_refused(hydra_sweep):
 
 
 @pytest.mark.parametrize(
-    "launcher", [[], ["-m", "torch.distributed.run", "--nproc_per_node=2"]], ids=["alone", "torchrun"]
+    "launcher",
+    [[], ["-m", "torch.distributed.run", "--nproc_per_node=2"]],
+    ids=["alone", "torchrun"],
 )
 def test_one_output_folder_alone_and_under_torchrun(hydra_sweep, launcher, tmp_path):
     program = [sys.executable, *launcher, str(EXAMPLES / "hydra_sweep.py"), *TINY, "store=out"]
@@ -68,10 +72,14 @@ def test_the_argparse_program_names_its_executor(tmp_path, monkeypatch, capsys):
     import argparse_sweep
 
     monkeypatch.chdir(tmp_path)
-    given = argparse_sweep.parser().parse_args(["--executor", "ray://head:10001", "--budgets", "1e9", "3e9"])
+    given = argparse_sweep.parser().parse_args(
+        ["--executor", "ray://head:10001", "--budgets", "1e9", "3e9"]
+    )
     assert given.executor == isoflop.Ray("ray://head:10001")
     assert given.budgets == [1e9, 3e9]
     monkeypatch.setattr(isoflop, "Recipe", partial(isoflop.Recipe, eval_tokens=2**11))
-    argparse_sweep.main(["--budgets", "1e8", "2e8", "4e8", "--executor", "in-process", "--store", "out"])
+    argparse_sweep.main(
+        ["--budgets", "1e8", "2e8", "4e8", "--executor", "in-process", "--store", "out"]
+    )
     assert "tokens" in capsys.readouterr().out
     assert len(isoflop.read_runs("out")) >= 15

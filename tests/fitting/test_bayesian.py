@@ -7,6 +7,7 @@ import pytest
 from sweeps import LAW, a_run, a_sweep, published
 
 import isoflop
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.evidence import gather
@@ -15,10 +16,9 @@ from isoflop.fitting.bayesian.minima import find_minima
 from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.bayesian.regression import integrated, regress, weighted_median
 from isoflop.fitting.fit import fit
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Points
-from isoflop.optimum import predict
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Points
 
 BUDGETS = tuple(np.geomspace(1e18, 1e20, 5))
 
@@ -35,7 +35,10 @@ def half_width(found):
 def holds(found, flops, law=LAW):
     N = law.optimum(flops)[0]
     loss = law.optimal_loss(flops)
-    return found.num_params.low <= N <= found.num_params.high and found.loss.low <= loss <= found.loss.high
+    return (
+        found.num_params.low <= N <= found.num_params.high
+        and found.loss.low <= loss <= found.loss.high
+    )
 
 
 # -- tables as people have them ------------------------------------------------------------------
@@ -62,7 +65,9 @@ def test_three_budgets_are_answered_about_as_honestly_as_public_sweeps_ask():
 
 
 def test_runs_without_budgets_are_answered_from_the_law_within_their_range():
-    runs = [a_run(r.num_params, r.num_tokens, r.loss) for r in a_sweep(budgets=BUDGETS, noise=0.002)]
+    runs = [
+        a_run(r.num_params, r.num_tokens, r.loss) for r in a_sweep(budgets=BUDGETS, noise=0.002)
+    ]
     found = answer(runs, 1e21)
     assert holds(found, 1e21)
     assert 0.1 < half_width(found) < 0.5
@@ -98,7 +103,9 @@ def test_a_law_without_a_floor_is_answered_and_that_is_said():
 def test_three_bad_runs_of_forty_move_little_and_are_named():
     runs = a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=3)
     bad = [
-        a_run(r.num_params, r.num_tokens, r.loss * (1.05 if k in (11, 20, 29) else 1), budget=r.budget)
+        a_run(
+            r.num_params, r.num_tokens, r.loss * (1.05 if k in (11, 20, 29) else 1), budget=r.budget
+        )
         for k, r in enumerate(runs)
     ]
     clean, found = answer(runs, 1e21), answer(bad, 1e21)
@@ -131,7 +138,9 @@ def test_the_published_73_billion_lie_within_a_factor_of_two_of_chinchilla_s_poi
 def test_seven_budgets_of_proteins_give_ten_times_beyond_within_a_factor_of_two():
     found = answer(published("protein_clm.csv"), 3.4e22)
     assert half_width(found) < math.log(2)
-    assert found.num_params.low < 1.68e9 * 34**0.58 < found.num_params.high  # its last minimum, its slope
+    assert (
+        found.num_params.low < 1.68e9 * 34**0.58 < found.num_params.high
+    )  # its last minimum, its slope
 
 
 def test_held_out_budgets_of_a_public_sweep_lie_within_its_intervals():
@@ -169,7 +178,9 @@ def test_a_bent_path_is_followed_where_a_straight_law_covers_nothing():
         runs = [
             a_run(N, C / 6 / N, float(law.loss(N, C / 6 / N)) * math.exp(0.002 * noise), budget=C)
             for C in np.geomspace(1e16, 1e22, 7)
-            for N, noise in zip(best(C) * np.geomspace(0.25, 4, 7), random.standard_normal(7), strict=True)
+            for N, noise in zip(
+                best(C) * np.geomspace(0.25, 4, 7), random.standard_normal(7), strict=True
+            )
         ]
         for name, approach in (("default", None), ("straight", isoflop.Parametric())):
             found = predict(fit(runs, approach, resamples=300), flops=1e23).num_params
@@ -179,7 +190,10 @@ def test_a_bent_path_is_followed_where_a_straight_law_covers_nothing():
 
 
 def test_clean_sweeps_are_covered_and_their_size_is_right():
-    found = [answer(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed), 1e21) for seed in range(10)]
+    found = [
+        answer(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed), 1e21)
+        for seed in range(10)
+    ]
     errors = [math.log(one.num_params.value / LAW.optimum(1e21)[0]) for one in found]
     assert all(holds(one, 1e21) for one in found)
     assert np.median(np.abs(errors)) < 0.04
@@ -188,7 +202,9 @@ def test_clean_sweeps_are_covered_and_their_size_is_right():
 
 def test_where_the_law_holds_the_loss_ten_times_beyond_is_not_off():
     errors = [
-        answer(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed), 1e21).loss.value / LAW.optimal_loss(1e21) - 1
+        answer(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed), 1e21).loss.value
+        / LAW.optimal_loss(1e21)
+        - 1
         for seed in range(10)
     ]
     assert abs(np.mean(errors)) < 0.003
@@ -200,14 +216,17 @@ def test_where_the_law_holds_the_loss_ten_times_beyond_is_not_off():
 def test_a_user_who_knows_the_slope_gets_a_narrower_answer_and_a_flat_prior_a_wider_one():
     runs = a_sweep(budgets=(1e18, 3e18, 1e19), noise=0.005)
     sure, usual, flat = (
-        half_width(answer(runs, 1e22, prior=prior)) for prior in (Prior(slope=(0.51, 0.02)), None, Prior.flat())
+        half_width(answer(runs, 1e22, prior=prior))
+        for prior in (Prior(slope=(0.51, 0.02)), None, Prior.flat())
     )
     assert sure < usual < flat
 
 
 def test_a_prior_of_the_slope_moves_the_answer_towards_it():
     runs = a_sweep(budgets=(1e18, 3e18, 1e19), noise=0.005)
-    low, high = (answer(runs, 1e22, prior=Prior(slope=(mean, 0.02))).num_params.value for mean in (0.4, 0.6))
+    low, high = (
+        answer(runs, 1e22, prior=Prior(slope=(mean, 0.02))).num_params.value for mean in (0.4, 0.6)
+    )
     assert math.log(high / low) == pytest.approx(0.2 * math.log(1000), rel=0.5)
 
 
@@ -302,7 +321,9 @@ def test_arrays_of_flops_give_arrays_of_optima(solved):
 
 
 def test_the_same_seed_gives_the_same_draws_and_another_seed_others(solved):
-    first, again, other = (solved.draw(50, np.random.default_rng(seed)).optimum(1e21)[0] for seed in (1, 1, 2))
+    first, again, other = (
+        solved.draw(50, np.random.default_rng(seed)).optimum(1e21)[0] for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
@@ -377,7 +398,9 @@ def test_minima_of_budgets_are_found_with_errors_that_hold():
 def test_a_budget_of_three_sizes_has_a_minimum_by_the_bend_of_the_others():
     runs = a_sweep(budgets=BUDGETS, noise=0.002)
     last = sorted({run.budget for run in runs})[-1]
-    few = [run for run in runs if run.budget < last] + [run for run in runs if run.budget == last][2:5]
+    few = [run for run in runs if run.budget < last] + [run for run in runs if run.budget == last][
+        2:5
+    ]
     found, whole = (find_minima(Points.of(each)) for each in (few, runs))
     assert found.log_N[-1] == pytest.approx(whole.log_N[-1], abs=0.15)
     assert found.error[-1] > whole.error[-1]
@@ -386,7 +409,9 @@ def test_a_budget_of_three_sizes_has_a_minimum_by_the_bend_of_the_others():
 def test_a_budget_whose_losses_only_fall_has_no_minimum():
     runs = a_sweep(budgets=BUDGETS)
     steep = [
-        a_run(r.num_params, r.num_tokens, 3 * r.num_params**-0.02, budget=r.budget) if r.budget == BUDGETS[0] else r
+        a_run(r.num_params, r.num_tokens, 3 * r.num_params**-0.02, budget=r.budget)
+        if r.budget == BUDGETS[0]
+        else r
         for r in runs
     ]
     assert len(find_minima(Points.of(steep))) == 4
@@ -409,12 +434,18 @@ def test_a_slope_that_is_forgotten_slowly_drifts_as_its_process_does():
     slopes[:, 0] = random.standard_normal(20_000)
     keep = math.exp(-step / reach)
     for k in range(1, 150):
-        slopes[:, k] = keep * slopes[:, k - 1] + math.sqrt(1 - keep**2) * random.standard_normal(20_000)
+        slopes[:, k] = keep * slopes[:, k - 1] + math.sqrt(1 - keep**2) * random.standard_normal(
+            20_000
+        )
     drift = np.cumsum(slopes, axis=1) * step
     s, t = 0.5, 3.0
     simulated = float(np.mean(drift[:, round(s / step) - 1] * drift[:, -1]))
-    assert float(integrated(np.array(s), np.array(t), np.array(reach))) == pytest.approx(simulated, rel=0.05)
-    assert float(integrated(np.array(-s), np.array(-t), np.array(reach))) == pytest.approx(simulated, rel=0.05)
+    assert float(integrated(np.array(s), np.array(t), np.array(reach))) == pytest.approx(
+        simulated, rel=0.05
+    )
+    assert float(integrated(np.array(-s), np.array(-t), np.array(reach))) == pytest.approx(
+        simulated, rel=0.05
+    )
 
 
 def test_a_straight_line_is_continued_and_doubt_grows_with_distance():

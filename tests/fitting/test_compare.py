@@ -5,11 +5,11 @@ import pytest
 from sweeps import LAW, a_run, a_sweep, published
 
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.compare import compare
-from isoflop.fitting.envelope import Envelope
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.parametric import Parametric
+from isoflop.laws.additive import ChinchillaLaw
 
 BETTER = ChinchillaLaw(E=1.75, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 BUDGETS = np.geomspace(1e18, 1e21, 5)
@@ -21,7 +21,12 @@ def both(noise=0.0, law=BETTER, shared=True):
     noisy = first if shared else a_sweep(budgets=BUDGETS, noise=noise, seed=2)
     factors = [r.loss / LAW.loss(r.num_params, r.num_tokens) for r in noisy]
     second = [
-        a_run(r.num_params, r.num_tokens, float(law.loss(r.num_params, r.num_tokens)) * factor, budget=r.budget)
+        a_run(
+            r.num_params,
+            r.num_tokens,
+            float(law.loss(r.num_params, r.num_tokens)) * factor,
+            budget=r.budget,
+        )
         for r, factor in zip(first, factors, strict=True)
     ]
     return first, second

@@ -3,9 +3,9 @@ import pytest
 from scipy.interpolate import Akima1DInterpolator
 from sweeps import LAW, a_sweep, published
 
-from isoflop.fitting.curves import akima, cubic, parabola
+from isoflop.fitting.approaches.curves import akima, cubic, parabola
+from isoflop.fitting.approaches.isoflop import IsoFLOP, valleys
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP, valleys
 
 X = np.linspace(18.0, 22.0, 9)
 ONES = np.ones((1, 9))
@@ -38,8 +38,12 @@ def test_akima_is_the_interpolation_of_log_loss():
 
 
 def test_akima_takes_replicates_at_their_mean():
-    twice = akima(np.r_[X, X[0]], np.r_[np.exp((X - 20) ** 2), np.exp((X[0] - 20) ** 2)], np.ones((1, 10)))
-    assert twice.minimum[0] == pytest.approx(akima(X, np.exp((X - 20) ** 2), ONES).minimum[0], abs=1e-9)
+    twice = akima(
+        np.r_[X, X[0]], np.r_[np.exp((X - 20) ** 2), np.exp((X[0] - 20) ** 2)], np.ones((1, 10))
+    )
+    assert twice.minimum[0] == pytest.approx(
+        akima(X, np.exp((X - 20) ** 2), ONES).minimum[0], abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("shape", [parabola, cubic, akima])

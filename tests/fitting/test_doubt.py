@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep
 
-from isoflop import text
-from isoflop.fitting.breaks import breaks
+from isoflop.display.format import format_flops
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.lines import loss_law, power_law
+from isoflop.fitting.approaches.parametric import Parametric, straight
+from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.fit import fit
-from isoflop.fitting.forms import KaplanLaw
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.lines import loss_law, power_law
-from isoflop.fitting.parametric import Parametric, straight
-from isoflop.fitting.screening import screen
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.fitting.screening.screen import screen
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.other_laws import KaplanLaw
 
 BUDGETS = np.geomspace(1e18, 1e21, 5)
 FINE = np.geomspace(1e17, 1e21, 7)
@@ -34,29 +34,45 @@ def told(notes, start):
 
 
 def test_clean_sweeps_are_seldom_doubted():
-    doubted = sum(bool(notes_of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.003, seed=seed))) for seed in range(40))
+    doubted = sum(
+        bool(notes_of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.003, seed=seed)))
+        for seed in range(40)
+    )
     assert doubted <= 6
 
 
 def test_a_parametric_fit_says_too_which_budget_is_not_bracketed():
-    runs = [r for r in a_sweep(budgets=BUDGETS) if r.budget < 1e21 or r.num_params < LAW.optimum(1e21)[0]]
+    runs = [
+        r
+        for r in a_sweep(budgets=BUDGETS)
+        if r.budget < 1e21 or r.num_params < LAW.optimum(1e21)[0]
+    ]
     assert told(notes_of(runs), "Budget 1e+21 has its lowest loss at the largest size")
 
 
 def test_a_budget_that_noise_hides_is_called_flat():
     runs = a_sweep(budgets=BUDGETS, sizes=8, reach=2, noise=0.02, seed=1)
-    assert any("is flat: its curve rises by less than twice the scatter" in note for note in notes_of(runs))
+    assert any(
+        "is flat: its curve rises by less than twice the scatter" in note for note in notes_of(runs)
+    )
 
 
 def test_misfit_that_neighbours_share_is_told_from_noise():
-    wavy = changed(a_sweep(budgets=BUDGETS, sizes=10), lambda r: 1 + 0.01 * np.sin(2 * np.log(r.num_params)))
+    wavy = changed(
+        a_sweep(budgets=BUDGETS, sizes=10), lambda r: 1 + 0.01 * np.sin(2 * np.log(r.num_params))
+    )
     assert told(notes_of(wavy), "Neighbouring runs miss the law in the same direction")
 
 
 def test_one_run_with_much_leverage_is_named():
     far = a_run(2e10, 1e9, float(LAW.loss(2e10, 1e9)) * 1.04)
-    notes = notes_of([*a_sweep(budgets=(1e18, 3e18, 1e19), noise=0.003), far], Parametric(delta=math.inf))
-    assert told(notes, "One run moves the answer by itself: without 20.0B params on 1.00B tokens the best size at")
+    notes = notes_of(
+        [*a_sweep(budgets=(1e18, 3e18, 1e19), noise=0.003), far], Parametric(delta=math.inf)
+    )
+    assert told(
+        notes,
+        "One run moves the answer by itself: without 20.0B params on 1.00B tokens the best size at",
+    )
 
 
 def test_a_law_that_changes_with_scale_is_told():
@@ -83,12 +99,16 @@ def breaks_of(runs, approach=None):
 def test_the_budget_at_which_losses_jump_is_named_whatever_the_approach(number, approach):
     raised = ChinchillaLaw(1.8 * 1.03, 480.0 * 1.03, 2100.0 * 1.03, 0.35, 0.37)
     (note,) = breaks_of(a_broken_sweep(LAW, raised, FINE[number]), approach)
-    assert note.startswith(f"The law breaks at the budget {text.flops(FINE[number])}: the runs from there on follow")
+    assert note.startswith(
+        f"The law breaks at the budget {format_flops(FINE[number])}: the runs from there on follow"
+    )
 
 
 def test_the_budget_from_which_on_size_counts_more_is_named_in_the_notes():
     steeper = ChinchillaLaw(1.8, 480.0 * 1e9**0.08, 2100.0, 0.43, 0.37)
-    assert told(notes_of(a_broken_sweep(LAW, steeper, FINE[3])), "The law breaks at the budget 1e+19")
+    assert told(
+        notes_of(a_broken_sweep(LAW, steeper, FINE[3])), "The law breaks at the budget 1e+19"
+    )
 
 
 def jittered(random):
@@ -117,7 +137,9 @@ def few_of_them(random):
     return a_sweep(budgets=budgets, sizes=6, noise=0.005, seed=int(random.integers(1000)))
 
 
-@pytest.mark.parametrize("made", [jittered, noisier_when_small, with_bad_runs, of_another_law, few_of_them])
+@pytest.mark.parametrize(
+    "made", [jittered, noisier_when_small, with_bad_runs, of_another_law, few_of_them]
+)
 def test_sweeps_without_a_break_are_told_none(made):
     random = np.random.default_rng(0)
     assert not any(breaks_of(made(random)) for _ in range(60))
@@ -136,7 +158,8 @@ def test_approaches_that_differ_by_more_than_their_intervals_are_told():
 
 def test_an_undetermined_irreducible_loss_is_told():
     assert told(
-        notes_of(a_sweep(budgets=(1e16, 3e16, 1e17), noise=0.02, seed=2)), "The irreducible loss is hardly determined"
+        notes_of(a_sweep(budgets=(1e16, 3e16, 1e17), noise=0.02, seed=2)),
+        "The irreducible loss is hardly determined",
     )
 
 
@@ -147,7 +170,11 @@ def test_an_exponent_above_one_is_told():
 
 def test_a_frontier_whose_best_size_shrinks_with_compute_is_told():
     def loss(N, budget):
-        return 2 + 0.05 * np.log(N / (1e9 * (1e18 / budget) ** 0.2)) ** 2 - 0.01 * np.log(budget / 1e18)
+        return (
+            2
+            + 0.05 * np.log(N / (1e9 * (1e18 / budget) ** 0.2)) ** 2
+            - 0.01 * np.log(budget / 1e18)
+        )
 
     runs = [
         a_run(N, C / (6 * N), float(loss(N, C)), budget=C)
@@ -155,7 +182,8 @@ def test_a_frontier_whose_best_size_shrinks_with_compute_is_told():
         for N in np.geomspace(1e8, 4e9, 9)
     ]
     assert told(
-        notes_of(runs, IsoFLOP()), "The best number of params grows with FLOPs to the power -0.20, outside (0, 1)"
+        notes_of(runs, IsoFLOP()),
+        "The best number of params grows with FLOPs to the power -0.20, outside (0, 1)",
     )
 
 

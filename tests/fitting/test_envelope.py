@@ -6,10 +6,10 @@ import pytest
 from scipy.spatial import ConvexHull
 from sweeps import LAW, a_run, a_sweep, published
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
-from isoflop.fitting.envelope import Envelope, lower_hull
+from isoflop.fitting.approaches.envelope import Envelope, lower_hull
 from isoflop.fitting.fit import fit
-from isoflop.optimum import predict
 
 
 def checkpoints(sizes=9):
@@ -34,7 +34,9 @@ def test_the_lower_hull_is_that_of_an_independent_implementation():
     hull = lower_hull(x, y)
     assert set(hull) <= set(ConvexHull(np.c_[x, y]).vertices)
     edges = pairwise(hull)
-    assert all(((y - y[a]) * (x[b] - x[a]) >= (y[b] - y[a]) * (x - x[a]) - 1e-12).all() for a, b in edges)
+    assert all(
+        ((y - y[a]) * (x[b] - x[a]) >= (y[b] - y[a]) * (x - x[a]) - 1e-12).all() for a, b in edges
+    )
     assert (np.diff(y[hull]) < 0).all()
 
 
@@ -56,13 +58,16 @@ def test_curves_of_the_runs_serve_as_their_checkpoints():
 
 
 def test_it_says_nothing_about_the_loss_and_its_intervals_hold_the_value():
-    best = predict(fit(published("gemstones_curves_hot.csv"), Envelope(), resamples=200), flops=1e21)
+    best = predict(
+        fit(published("gemstones_curves_hot.csv"), Envelope(), resamples=200), flops=1e21
+    )
     assert best.loss is None
     assert best.band is None
     assert np.isnan(best.regret.value)
     assert best.num_params.low < best.num_params.value < best.num_params.high
     with pytest.raises(
-        DataError, match="this approach has no law for the loss; ask for flops, num_params or num_tokens"
+        DataError,
+        match="this approach has no law for the loss; ask for flops, num_params or num_tokens",
     ):
         predict(fit(published("gemstones_curves_hot.csv"), Envelope(), resamples=20), loss=2.5)
 
@@ -70,7 +75,8 @@ def test_it_says_nothing_about_the_loss_and_its_intervals_hold_the_value():
 def test_a_hull_without_corners_is_refused():
     line = [a_run(1e8, D, loss) for D, loss in ((1e9, 3.0), (1e10, 2.0), (1e11, 2.5))]
     with pytest.raises(
-        DataError, match="Approach 1 needs at least 3 corners .* but got 2; add checkpoints of runs at other sizes"
+        DataError,
+        match="Approach 1 needs at least 3 corners .* but got 2; add checkpoints of runs at other sizes",
     ):
         fit([*line, a_run(2e8, 1e10, 9.0), a_run(4e8, 1e10, 9.0)], Envelope())
 
@@ -78,7 +84,8 @@ def test_a_hull_without_corners_is_refused():
 def test_a_hull_that_touches_two_models_only_says_so():
     runs = [run for run in checkpoints() if run.group in ("run 0", "run 1")]
     assert any(
-        "The hull touches 2 of the trained models only" in note for note in fit(runs, Envelope(), resamples=20).notes
+        "The hull touches 2 of the trained models only" in note
+        for note in fit(runs, Envelope(), resamples=20).notes
     )
 
 

@@ -6,12 +6,12 @@ import pytest
 from sweeps import LAW, a_run, a_sweep
 
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
+from isoflop.fitting.doubt.influence import Influence
 from isoflop.fitting.fit import fit
-from isoflop.fitting.influence import Influence
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Points
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Points
 
 
 def test_a_measure_that_rises_with_compute_is_refused_as_no_loss():
@@ -32,21 +32,31 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
 def test_intervals_of_a_clean_law_cover_the_truth_about_as_often_as_they_say(approach):
     hits = 0
     for seed in range(50):
-        found = fit(a_sweep(budgets=np.geomspace(1e18, 1e21, 5), noise=0.005, seed=seed), approach, resamples=200)
+        found = fit(
+            a_sweep(budgets=np.geomspace(1e18, 1e21, 5), noise=0.005, seed=seed),
+            approach,
+            resamples=200,
+        )
         low, high = np.quantile(found.resamples.optimum(1e21)[0], [0.05, 0.95])
         hits += low < LAW.optimum(1e21)[0] < high
     assert 39 <= hits <= 49
 
 
 def test_fields_of_a_law_that_are_given_are_held_and_the_others_fitted():
-    law = fit(a_sweep(noise=0.003), Parametric(law=ChinchillaLaw(E=1.75, beta=0.4), delta=math.inf), resamples=20).law
+    law = fit(
+        a_sweep(noise=0.003),
+        Parametric(law=ChinchillaLaw(E=1.75, beta=0.4), delta=math.inf),
+        resamples=20,
+    ).law
     assert (law.E, law.beta) == (1.75, 0.4)
     true = fit(a_sweep(), Parametric(law=ChinchillaLaw(E=1.8, alpha=0.35)), resamples=20).law
     assert (true.A, true.B, true.beta) == pytest.approx((480.0, 2100.0, 0.37), rel=1e-4)
 
 
 def test_a_given_amplitude_is_refused():
-    with pytest.raises(DataError, match="E, alpha and beta can be held at a value, but A or B was given"):
+    with pytest.raises(
+        DataError, match="E, alpha and beta can be held at a value, but A or B was given"
+    ):
         fit(a_sweep(), Parametric(law=ChinchillaLaw(A=400.0)))
 
 
@@ -71,7 +81,10 @@ def test_runs_are_named_even_where_one_law_alone_has_no_best_size():
         def optimum(self, flops):
             return 0.0, math.inf
 
-    law, other = ChinchillaLaw(1.8, 480, 2085, 0.35, 0.37), ChinchillaLaw(1.8, 400, 2085, 0.35, 0.37)
+    law, other = (
+        ChinchillaLaw(1.8, 480, 2085, 0.35, 0.37),
+        ChinchillaLaw(1.8, 400, 2085, 0.35, 0.37),
+    )
     odd = Influence((a_run(1e8, 1e9, 3.0),), law, other, plain=(NoValley(), other))
 
     assert "instead of" in odd.note(1e21)
@@ -105,7 +118,9 @@ def test_copied_rows_count_once_and_replicates_as_points_that_move_together():
     assert "2 runs repeat another row in every number and count once." in copied.notes
     assert copied.runs == tuple(runs)
     assert copied.law.optimum(1e21) == fit(runs, resamples=20).law.optimum(1e21)
-    again = a_run(runs[0].num_params, runs[0].num_tokens, runs[0].loss + 0.01, budget=runs[0].budget)
+    again = a_run(
+        runs[0].num_params, runs[0].num_tokens, runs[0].loss + 0.01, budget=runs[0].budget
+    )
     assert any(
         "22 rows are 21 independent configurations: replicates" in note
         for note in fit([*runs, again], resamples=20).notes
@@ -118,7 +133,9 @@ def test_rows_of_one_trained_model_make_one_configuration():
         for r in a_sweep(budgets=(1e18, 1e19, 1e20))
     ]
     groups = len({run.group for run in runs})
-    assert any(f"21 rows are {groups} independent" in n for n in fit(runs, resamples=20).notes) == (groups < 21)
+    assert any(f"21 rows are {groups} independent" in n for n in fit(runs, resamples=20).notes) == (
+        groups < 21
+    )
 
 
 def a_ladder(ratio=20.0, *, spread=1.0):
@@ -129,7 +146,9 @@ def a_ladder(ratio=20.0, *, spread=1.0):
 
 
 @pytest.mark.parametrize(("approach", "name"), [(None, "Kriging"), (Parametric(), "Approach 3")])
-def test_a_ladder_of_one_tokens_per_param_ratio_is_refused_with_the_runs_that_repair_it(approach, name):
+def test_a_ladder_of_one_tokens_per_param_ratio_is_refused_with_the_runs_that_repair_it(
+    approach, name
+):
     with pytest.raises(DataError) as caught:
         fit(a_ladder(), approach)
     assert str(caught.value) == (
@@ -149,7 +168,10 @@ def test_a_ladder_under_given_exponents_says_that_they_decide():
     held = Parametric(ChinchillaLaw(alpha=0.35, beta=0.37))
     known = Parametric(prior={"alpha": (0.35, 0.01), "beta": (0.37, 0.01)})
     for approach in (held, known):
-        assert any("comes from the exponents that were given" in note for note in fit(a_ladder(), approach).notes)
+        assert any(
+            "comes from the exponents that were given" in note
+            for note in fit(a_ladder(), approach).notes
+        )
 
 
 def test_a_ladder_with_a_little_spread_is_doubted():
@@ -166,7 +188,10 @@ def test_repeated_and_fresh_data_are_no_replicates():
 def test_two_budgets_and_few_sizes_are_said_so():
     notes = fit(a_sweep(budgets=(1e18, 1e20), sizes=4), resamples=20).notes
     assert any("There are 2 budgets only" in note for note in notes)
-    assert "Each of the budgets 1e+18 and 1e+20 has 4 sizes; 7 would show whether its minimum is real." in notes
+    assert (
+        "Each of the budgets 1e+18 and 1e+20 has 4 sizes; 7 would show whether its minimum is real."
+        in notes
+    )
 
 
 def test_a_parameter_at_its_bound_is_said_so():
@@ -179,10 +204,16 @@ def test_a_parameter_at_its_bound_is_said_so():
     ("runs", "message"),
     [
         ([], "fit needs at least 6 runs, but got none."),
-        ("table.csv", "fit needs runs, but got str; read a table or a store with isoflop.read_runs\\(\\) first"),
+        (
+            "table.csv",
+            "fit needs runs, but got str; read a table or a store with isoflop.read_runs\\(\\) first",
+        ),
         (["1e9"], "fit needs runs, but got str"),
         ([a_run(1e9, 1e10, math.nan)], "none of those given completed with a finite loss"),
-        (a_sweep(budgets=(1e19,)), "2 or more budgets .* but all 7 runs have one budget \\(1e\\+19 FLOPs\\); add runs"),
+        (
+            a_sweep(budgets=(1e19,)),
+            "2 or more budgets .* but all 7 runs have one budget \\(1e\\+19 FLOPs\\); add runs",
+        ),
         (a_sweep()[:7] + a_sweep()[:1], "all 7 runs have one budget"),
         (
             [a_run(1e9, 1e10, 2.5), a_run(2e9, 4e10, 2.4)],

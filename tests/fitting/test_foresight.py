@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from isoflop.fitting.foresight import Laws, design_condition, foresee
+from isoflop.fitting.kriging.run_value import Laws, design_condition, foresee
 
 LAWS = Laws(
     E=np.array([1.8, 1.7, 1.9]),
@@ -40,16 +40,22 @@ def test_each_run_that_is_made_lowers_the_variance_under_every_law(before):
 
 def test_the_variance_foretold_is_the_variance_once_the_run_is_made(before):
     for candidate in range(len(CANDIDATES[0])):
-        assert before.variance_after[:, candidate] == pytest.approx(before.made(candidate).variance, rel=1e-9)
+        assert before.variance_after[:, candidate] == pytest.approx(
+            before.made(candidate).variance, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("candidate", [0, 7, 14])
 def test_a_run_made_in_foresight_counts_as_one_of_the_runs_made(before, candidate):
-    longer = tuple(np.append(values, of[candidate]) for values, of in zip(MADE, CANDIDATES, strict=True))
+    longer = tuple(
+        np.append(values, of[candidate]) for values, of in zip(MADE, CANDIDATES, strict=True)
+    )
     others = tuple(np.delete(of, candidate) for of in CANDIDATES)
     anew, known = foresee(LAWS, longer, others, TARGET), before.made(candidate)
     assert anew.variance == pytest.approx(known.variance, rel=1e-6)
-    assert anew.variance_after == pytest.approx(np.delete(known.variance_after, candidate, axis=1), rel=1e-6)
+    assert anew.variance_after == pytest.approx(
+        np.delete(known.variance_after, candidate, axis=1), rel=1e-6
+    )
 
 
 def test_the_joint_covariance_stays_symmetric_and_positive(before):
@@ -75,7 +81,9 @@ def test_a_larger_run_tells_more_than_a_smaller_one_at_the_same_ratio():
 
 
 def test_a_farther_target_is_less_sure():
-    near, far = (foresee(LAWS, MADE, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0))
+    near, far = (
+        foresee(LAWS, MADE, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0)
+    )
     assert np.all(near < far)
 
 

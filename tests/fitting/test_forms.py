@@ -7,14 +7,14 @@ import pytest
 from scipy.optimize import minimize_scalar, nnls
 from sweeps import LAW, a_run, a_sweep
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.forms import DataConstrainedLaw, OvertrainingLaw
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.nonnegative import nonnegative_amplitudes
-from isoflop.fitting.parametric import Parametric
+from isoflop.fitting.solve.nonnegative import nonnegative_amplitudes
 from isoflop.fitting.systems import fit_systems
-from isoflop.optimum import predict
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.other_laws import DataConstrainedLaw, OvertrainingLaw
 
 BUDGETS = np.geomspace(1e18, 1e21, 5)
 NUMBERS = ("E", "A", "B", "alpha", "beta")
@@ -44,13 +44,17 @@ def a_repeated_sweep(law, unique):
     for budget in BUDGETS:
         for N in LAW.optimum(budget)[0] * np.geomspace(0.25, 4, 9):
             D = budget / (6 * N)
-            runs.append(a_run(N, D, float(law.loss(N, D)), budget=budget, epochs=max(D / unique, 1.0)))
+            runs.append(
+                a_run(N, D, float(law.loss(N, D)), budget=budget, epochs=max(D / unique, 1.0))
+            )
     return runs
 
 
 def test_a_law_of_repeated_data_is_recovered_from_runs_with_epochs():
     true = DataConstrainedLaw(1.8, 480.0, 2100.0, 0.35, 0.37, unique=3e9)
-    law = fit(a_repeated_sweep(true, 3e9), Parametric(law=DataConstrainedLaw(unique=3e9)), resamples=20).law
+    law = fit(
+        a_repeated_sweep(true, 3e9), Parametric(law=DataConstrainedLaw(unique=3e9)), resamples=20
+    ).law
     assert numbers(law) == pytest.approx(numbers(true), rel=1e-4)
 
 
@@ -65,14 +69,20 @@ def test_repeated_tokens_are_worth_less_and_never_more_than_their_limit():
 def test_with_little_data_the_optimum_is_the_lowest_loss_that_the_compute_pays_for():
     law = DataConstrainedLaw(1.8, 480.0, 2100.0, 0.35, 0.37, unique=1e9)
     N, D = law.optimum(1e21)
-    found = minimize_scalar(lambda x: law.loss(np.exp(x), 1e21 / (6 * np.exp(x))), bounds=(15, 30), method="bounded")
+    found = minimize_scalar(
+        lambda x: law.loss(np.exp(x), 1e21 / (6 * np.exp(x))), bounds=(15, 30), method="bounded"
+    )
     assert np.log(N) == pytest.approx(found.x, abs=1e-3)
     assert law.optimal_loss(1e21) > law.chinchilla.optimal_loss(1e21)
     assert pytest.approx(1e21) == 6 * N * D
 
 
 def test_a_fitted_law_of_repeated_data_answers_predict():
-    found = fit(a_repeated_sweep(LAW, math.inf), Parametric(law=DataConstrainedLaw(unique=1e10)), resamples=50)
+    found = fit(
+        a_repeated_sweep(LAW, math.inf),
+        Parametric(law=DataConstrainedLaw(unique=1e10)),
+        resamples=50,
+    )
     best = predict(found, flops=1e23)
     assert best.loss.value > LAW.optimal_loss(1e23)
     assert best.band[0] < best.num_params.value < best.band[1]
@@ -115,7 +125,9 @@ def test_systems_share_exponents_and_keep_amplitudes():
     found = fit_systems({name: a_sweep(law) for name, law in true.items()}, resamples=20)
     for name, law in true.items():
         assert numbers(found[name].law) == pytest.approx(numbers(law), rel=1e-4)
-    assert predict(found["second"], flops=1e22).num_params.value == pytest.approx(other.optimum(1e22)[0], rel=1e-3)
+    assert predict(found["second"], flops=1e22).num_params.value == pytest.approx(
+        other.optimum(1e22)[0], rel=1e-3
+    )
 
 
 def test_shared_exponents_bring_a_small_system_nearer_to_the_truth():
@@ -127,13 +139,20 @@ def test_shared_exponents_bring_a_small_system_nearer_to_the_truth():
             fit(small, Parametric(), resamples=20),
             fit_systems({"a": small, "b": large}, resamples=20)["a"],
         )
-        errors.append([abs(np.log(each.law.optimum(1e23)[0] / LAW.optimum(1e23)[0])) for each in (alone, together)])
+        errors.append(
+            [
+                abs(np.log(each.law.optimum(1e23)[0] / LAW.optimum(1e23)[0]))
+                for each in (alone, together)
+            ]
+        )
     alone, together = np.mean(errors, axis=0)
     assert together < 0.7 * alone
 
 
 def test_one_system_is_refused():
-    with pytest.raises(DataError, match=r"fit_systems needs at least 2 systems, but got 1; use fit\(\) for one"):
+    with pytest.raises(
+        DataError, match=r"fit_systems needs at least 2 systems, but got 1; use fit\(\) for one"
+    ):
         fit_systems({"only": a_sweep()})
 
 

@@ -5,10 +5,10 @@ import pytest
 from sweeps import LAW, a_run, a_sweep
 
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.fitting.holdout import holdout
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
 
 BUDGETS = np.geomspace(1e18, 1e21, 4)
 
@@ -24,7 +24,12 @@ def test_the_largest_budget_of_a_noise_free_law_is_predicted(approach):
 
 def test_a_largest_budget_that_breaks_the_law_shows_in_the_errors():
     broken = [
-        a_run(r.num_params, r.num_tokens, r.loss * 1.05 if r.budget == 1e21 else r.loss, budget=r.budget)
+        a_run(
+            r.num_params,
+            r.num_tokens,
+            r.loss * 1.05 if r.budget == 1e21 else r.loss,
+            budget=r.budget,
+        )
         for r in a_sweep(budgets=BUDGETS)
     ]
     (largest,) = holdout(broken, Parametric()).budgets
@@ -39,11 +44,17 @@ def test_two_budgets_can_be_held_out():
 
 def test_larger_runs_of_no_budget_are_held_out_too():
     large = a_run(1e11, 1e12, 9.0)
-    assert holdout([*a_sweep(budgets=BUDGETS), large], Parametric()).largest_used == pytest.approx(1e20)
+    assert holdout([*a_sweep(budgets=BUDGETS), large], Parametric()).largest_used == pytest.approx(
+        1e20
+    )
 
 
 def test_a_held_out_budget_without_a_bracketed_minimum_has_nothing_to_compare_with():
-    runs = [r for r in a_sweep(budgets=BUDGETS) if r.budget < 1e21 or r.num_params > LAW.optimum(1e21)[0]]
+    runs = [
+        r
+        for r in a_sweep(budgets=BUDGETS)
+        if r.budget < 1e21 or r.num_params > LAW.optimum(1e21)[0]
+    ]
     found = holdout(runs, Parametric())
     assert math.isnan(found.budgets[0].num_params)
     assert "no minimum to compare with" in str(found)
@@ -51,10 +62,15 @@ def test_a_held_out_budget_without_a_bracketed_minimum_has_nothing_to_compare_wi
 
 @pytest.mark.parametrize("budgets", [0, 3])
 def test_holding_out_too_many_budgets_is_refused(budgets):
-    with pytest.raises(DataError, match=f"at least 2 budgets besides those held out, but got 4 budgets with {budgets}"):
+    with pytest.raises(
+        DataError,
+        match=f"at least 2 budgets besides those held out, but got 4 budgets with {budgets}",
+    ):
         holdout(a_sweep(budgets=BUDGETS), Parametric(), budgets=budgets)
 
 
 def test_every_fit_with_four_budgets_carries_the_check_and_with_three_none():
-    assert "budget 1e+21 (10x beyond the rest): params off by" in str(fit(a_sweep(budgets=BUDGETS), resamples=20))
+    assert "budget 1e+21 (10x beyond the rest): params off by" in str(
+        fit(a_sweep(budgets=BUDGETS), resamples=20)
+    )
     assert fit(a_sweep(budgets=BUDGETS[:3]), resamples=20).holdout is None

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP, valleys
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP, valleys
-from isoflop.optimum import predict
 
 
 def test_three_budgets_of_a_noise_free_law_give_three_optima_on_the_true_line():
@@ -20,7 +20,11 @@ def test_three_budgets_of_a_noise_free_law_give_three_optima_on_the_true_line():
 
 def test_sizes_that_are_the_same_at_every_budget_still_give_different_optima():
     sizes = np.geomspace(1e8, 4e9, 9)
-    runs = [a_run(N, C / (6 * N), LAW.loss(N, C / (6 * N)), budget=C) for C in (1e19, 2e19, 4e19) for N in sizes]
+    runs = [
+        a_run(N, C / (6 * N), LAW.loss(N, C / (6 * N)), budget=C)
+        for C in (1e19, 2e19, 4e19)
+        for N in sizes
+    ]
     found = [valley.num_params for valley in valleys(runs)]
     assert found == pytest.approx([LAW.optimum(C)[0] for C in (1e19, 2e19, 4e19)], rel=0.03)
 
@@ -39,7 +43,9 @@ def test_a_valley_knows_its_curve_its_runs_and_its_loss():
 
 def test_a_minimum_at_the_edge_is_not_used_and_says_which_sizes_to_add():
     runs = [
-        run for run in a_sweep(budgets=(1e18, 1e19, 1e20)) if run.budget < 1e20 or run.num_params < LAW.optimum(1e20)[0]
+        run
+        for run in a_sweep(budgets=(1e18, 1e19, 1e20))
+        if run.budget < 1e20 or run.num_params < LAW.optimum(1e20)[0]
     ]
     *_, last = valleys(runs)
     assert not last.interior
@@ -49,7 +55,9 @@ def test_a_minimum_at_the_edge_is_not_used_and_says_which_sizes_to_add():
 
 
 def test_a_budget_with_too_few_sizes_has_no_curve_and_says_so():
-    runs = [run for run in a_sweep() if run.budget > 1e18 or run.num_params > LAW.optimum(1e18)[0] * 2]
+    runs = [
+        run for run in a_sweep() if run.budget > 1e18 or run.num_params > LAW.optimum(1e18)[0] * 2
+    ]
     first, *_ = valleys(runs)
     assert first.reason == "Budget 1e+18 has 2 sizes, and a parabola needs 3; add sizes to it."
     assert np.isnan(first.loss_at([1e9, 2e9])).all()
@@ -57,7 +65,10 @@ def test_a_budget_with_too_few_sizes_has_no_curve_and_says_so():
 
 
 def test_a_budget_that_bends_down_has_no_minimum():
-    hill = [a_run(N, 1e17 / (6 * N), 3 - 0.1 * np.log(N / 1e8) ** 2, budget=1e17) for N in np.geomspace(2.5e7, 4e8, 5)]
+    hill = [
+        a_run(N, 1e17 / (6 * N), 3 - 0.1 * np.log(N / 1e8) ** 2, budget=1e17)
+        for N in np.geomspace(2.5e7, 4e8, 5)
+    ]
     first, *_ = valleys(hill + a_sweep())
     assert "Budget 1e+17 has no minimum (its curve bends down or is flat)" in first.reason
 
@@ -72,14 +83,18 @@ def test_runs_of_no_budget_and_runs_without_a_loss_are_not_drawn():
 
 
 def test_one_budget_is_refused_with_the_remedy():
-    with pytest.raises(DataError, match=r"Approach 2 needs at least 2 budgets, but got 0; add runs at another budget"):
+    with pytest.raises(
+        DataError,
+        match=r"Approach 2 needs at least 2 budgets, but got 0; add runs at another budget",
+    ):
         fit([a_run(run.num_params, run.num_tokens, run.loss) for run in a_sweep()], IsoFLOP())
 
 
 def test_budgets_without_bracketed_minima_are_refused_naming_them():
     runs = [run for run in a_sweep() if run.num_params < LAW.optimum(run.budget)[0]]
     with pytest.raises(
-        DataError, match=r"at least 2 budgets with a minimum between their sizes, but got 0\. Budget 1e\+18 has"
+        DataError,
+        match=r"at least 2 budgets with a minimum between their sizes, but got 0\. Budget 1e\+18 has",
     ):
         fit(runs, IsoFLOP())
 
@@ -109,5 +124,12 @@ def test_few_budgets_give_a_size_and_no_loss(budgets):
     best = predict(found, flops=1e21)
     assert best.loss is None
     assert best.num_params.value == pytest.approx(LAW.optimum(1e21)[0], rel=0.15)
-    assert any(f"Approach 2 gives no loss from {len(budgets)} budgets" in note for note in best.notes)
-    assert predict(fit(a_sweep(budgets=(1e18, 3e18, 1e19, 3e19)), IsoFLOP(), resamples=20), flops=1e21).loss is not None
+    assert any(
+        f"Approach 2 gives no loss from {len(budgets)} budgets" in note for note in best.notes
+    )
+    assert (
+        predict(
+            fit(a_sweep(budgets=(1e18, 3e18, 1e19, 3e19)), IsoFLOP(), resamples=20), flops=1e21
+        ).loss
+        is not None
+    )

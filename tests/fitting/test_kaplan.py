@@ -7,16 +7,16 @@ import pytest
 from scipy.optimize import least_squares, minimize_scalar
 from sweeps import a_sweep, published
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.forms import KaplanLaw
-from isoflop.fitting.laws import entry
-from isoflop.fitting.objective import Problem, evaluate
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Points
-from isoflop.fitting.solvers import solve, solve_resampled
+from isoflop.fitting.solve.solvers import solve, solve_resampled
 from isoflop.fitting.uncertainty import bootstrap_weights
-from isoflop.optimum import predict
+from isoflop.laws.additive import entry
+from isoflop.laws.objective import Problem, evaluate
+from isoflop.laws.other_laws import KaplanLaw
+from isoflop.laws.points import Points
 
 LAW = KaplanLaw(N_c=6.4e13, D_c=1.8e13, alpha_N=0.076, alpha_D=0.103)
 BUDGETS = np.geomspace(1e18, 1e21, 5)
@@ -35,7 +35,10 @@ def a_problem(runs, delta=math.inf, prior=None):
 
 def best_of_many_starts(runs, starts):
     """Lowest sum of squares / 2 of an independent optimiser from so many random starts."""
-    n, d, y = (np.log([getattr(run, name) for run in runs]) for name in ("num_params", "num_tokens", "loss"))
+    n, d, y = (
+        np.log([getattr(run, name) for run in runs])
+        for name in ("num_params", "num_tokens", "loss")
+    )
     random = np.random.default_rng(1)
 
     def residual(z):
@@ -43,15 +46,27 @@ def best_of_many_starts(runs, starts):
         return q * np.logaddexp(a - p * (n - n.mean()), b - (d - d.mean())) + y.mean() - y
 
     begin = np.column_stack(
-        [random.uniform(-3, 1, (starts, 2)), random.uniform(0.3, 2.5, starts), random.uniform(0.05, 0.6, starts)]
+        [
+            random.uniform(-3, 1, (starts, 2)),
+            random.uniform(0.3, 2.5, starts),
+            random.uniform(0.05, 0.6, starts),
+        ]
     )
     limits = ([-60, -60, 0.02, 0.02], [60, 60, 3, 3])
-    return min(least_squares(residual, z, bounds=limits, xtol=1e-14, ftol=1e-14, gtol=1e-14).cost for z in begin)
+    return min(
+        least_squares(residual, z, bounds=limits, xtol=1e-14, ftol=1e-14, gtol=1e-14).cost
+        for z in begin
+    )
 
 
 @pytest.mark.parametrize(
     "true",
-    [LAW, KaplanLaw(8.8e13, 5.4e13, 0.076, 0.095), KaplanLaw(1e12, 3e11, 0.12, 0.3), KaplanLaw(1e13, 1e15, 0.1, 0.06)],
+    [
+        LAW,
+        KaplanLaw(8.8e13, 5.4e13, 0.076, 0.095),
+        KaplanLaw(1e12, 3e11, 0.12, 0.3),
+        KaplanLaw(1e13, 1e15, 0.1, 0.06),
+    ],
 )
 def test_a_noise_free_law_is_recovered(true):
     law = fit(a_sweep(true, BUDGETS), APPROACH, resamples=20).law
@@ -76,7 +91,9 @@ def test_first_and_second_derivatives_agree_with_finite_differences(delta, firmn
     weights = np.stack([np.linspace(0.5, 2, 21), np.linspace(3, 1, 21)])
     exact, step = evaluate(problem, at, weights), 1e-6
     for q in range(4):
-        above, below = (evaluate(problem, at + side * step * np.eye(4)[q], weights) for side in (1, -1))
+        above, below = (
+            evaluate(problem, at + side * step * np.eye(4)[q], weights) for side in (1, -1)
+        )
         assert exact.gradient[:, q] == pytest.approx(
             (above.objective - below.objective) / (2 * step), rel=1e-5, abs=1e-8
         )
@@ -94,7 +111,13 @@ def test_the_model_of_the_problem_is_the_law():
 
 @pytest.mark.parametrize(
     "name",
-    ["chinchilla_epoch.csv", "gadre_rpj.csv", "porian_rw_5_tuned.csv", "marin_comma.csv", "xlstm_llama_ctx8192.csv"],
+    [
+        "chinchilla_epoch.csv",
+        "gadre_rpj.csv",
+        "porian_rw_5_tuned.csv",
+        "marin_comma.csv",
+        "xlstm_llama_ctx8192.csv",
+    ],
 )
 def test_no_start_of_an_independent_optimiser_ends_lower_on_published_runs(name):
     runs = published(name)
@@ -115,7 +138,14 @@ def test_resampled_fits_are_those_of_single_fits_under_the_same_weights():
     assert batch.converged.all()
     for row in range(20):
         single = solve(
-            Problem(problem.terms, problem.target, problem.names, 5e-3, weights=weights[row], unit=problem.unit)
+            Problem(
+                problem.terms,
+                problem.target,
+                problem.names,
+                5e-3,
+                weights=weights[row],
+                unit=problem.unit,
+            )
         )
         assert batch.objective[row] == pytest.approx(single.objective, rel=1e-4)
 
@@ -141,7 +171,9 @@ def test_a_batch_of_laws_answers_like_each_of_its_laws():
     for cost in (None, lambda N: 7 * N**0.99):
         N, D = batch.optimum(1e22, cost)
         for row in (0, 1):
-            assert entry(batch, row).optimum(1e22, cost) == pytest.approx((N[row], D[row]), rel=1e-6)
+            assert entry(batch, row).optimum(1e22, cost) == pytest.approx(
+                (N[row], D[row]), rel=1e-6
+            )
             assert entry(batch, row).loss(1e9, 1e10) == pytest.approx(batch.loss(1e9, 1e10)[row])
 
 
@@ -151,7 +183,10 @@ def test_every_kind_of_interval_is_finite_and_holds_the_answer(intervals):
     best = predict(found, flops=1e22)
     for answer in (best.num_params, best.num_tokens, best.loss):
         assert 0 < answer.low < answer.value < answer.high < math.inf
-    assert all(np.isfinite(getattr(found.resamples, name)).all() for name in ("N_c", "D_c", "alpha_N", "alpha_D"))
+    assert all(
+        np.isfinite(getattr(found.resamples, name)).all()
+        for name in ("N_c", "D_c", "alpha_N", "alpha_D")
+    )
 
 
 def test_bootstrap_intervals_cover_about_as_often_as_they_say():
@@ -174,7 +209,9 @@ def test_a_firm_prior_holds_the_outer_exponent():
 
 @pytest.mark.parametrize("name", ["N_c", "D_c"])
 def test_a_prior_on_an_amplitude_is_refused(name):
-    with pytest.raises(DataError, match=f"a value and a standard deviation above 0, but got {name}="):
+    with pytest.raises(
+        DataError, match=f"a value and a standard deviation above 0, but got {name}="
+    ):
         Parametric(law=KaplanLaw(), prior={name: (1e13, 1e12)})
 
 
@@ -185,7 +222,10 @@ def test_all_its_numbers_are_fitted():
 
 def test_it_is_shown_as_it_is_written():
     assert repr(APPROACH.law) == "KaplanLaw()"
-    assert repr(LAW) == "KaplanLaw(N_c=64000000000000.0, D_c=18000000000000.0, alpha_N=0.076, alpha_D=0.103)"
+    assert (
+        repr(LAW)
+        == "KaplanLaw(N_c=64000000000000.0, D_c=18000000000000.0, alpha_N=0.076, alpha_D=0.103)"
+    )
     assert "alpha_D" in str(fit(a_sweep(LAW, BUDGETS), APPROACH, resamples=20))
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep, published
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
-from isoflop.fitting.discrepancy import Plane
-from isoflop.fitting.exponents import restricted_alone
 from isoflop.fitting.fit import fit
-from isoflop.fitting.kriging import KrigedLaw, Kriging
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.points import Points
-from isoflop.fitting.spoilt import find_spoilt
-from isoflop.optimum import predict
+from isoflop.fitting.kriging.approach import KrigedLaw, Kriging
+from isoflop.fitting.kriging.discrepancy import Plane
+from isoflop.fitting.kriging.exponents import restricted_alone
+from isoflop.fitting.kriging.outliers import find_spoilt
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.points import Points
 
 BUDGETS = tuple(np.geomspace(1e18, 1e20, 5))
 
@@ -37,7 +37,9 @@ def bumped(size, seed, length=1.8):
     def loss(N, D):
         place = np.log([N / 1e9, D / 2e10])
         bump = (
-            size * np.sqrt(2 / 200) * np.cos(waves @ place.reshape(2, -1) + phases[:, None]).sum(0).reshape(np.shape(N))
+            size
+            * np.sqrt(2 / 200)
+            * np.cos(waves @ place.reshape(2, -1) + phases[:, None]).sum(0).reshape(np.shape(N))
         )
         return LAW.E + (LAW.loss(N, D) - LAW.E) * np.exp(bump)
 
@@ -47,7 +49,12 @@ def bumped(size, seed, length=1.8):
 
     noise = np.random.default_rng(seed + 1000)
     runs = [
-        a_run(N, D, float(loss(np.array(N), np.array(D)) * np.exp(0.002 * noise.standard_normal())), budget=C)
+        a_run(
+            N,
+            D,
+            float(loss(np.array(N), np.array(D)) * np.exp(0.002 * noise.standard_normal())),
+            budget=C,
+        )
         for C in BUDGETS
         for N in LAW.optimum(C)[0] * np.geomspace(1 / 5, 5, 8)
         for D in (C / (6 * N),)
@@ -65,7 +72,8 @@ def test_three_noise_free_budgets_give_three_optima_on_the_true_line_and_the_one
 def test_clean_sweeps_give_the_size_within_2_percent_ten_times_beyond():
     errors = [
         np.log(
-            solve(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed)).law.optimum(1e21)[0] / LAW.optimum(1e21)[0]
+            solve(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed)).law.optimum(1e21)[0]
+            / LAW.optimum(1e21)[0]
         )
         for seed in range(20)
     ]
@@ -76,7 +84,9 @@ def test_intervals_cover_the_optimum_of_laws_that_are_smoothly_wrong():
     hits = []
     for seed in range(40):
         runs, best = bumped(0.008, seed)
-        low, high = np.quantile(solve(runs).draw(200, np.random.default_rng(0)).optimum(1e21)[0], [0.05, 0.95])
+        low, high = np.quantile(
+            solve(runs).draw(200, np.random.default_rng(0)).optimum(1e21)[0], [0.05, 0.95]
+        )
         hits.append(low < best(1e21) < high)
     assert 0.75 <= np.mean(hits) < 1
 
@@ -96,7 +106,8 @@ def test_three_runs_that_are_5_percent_too_high_are_named_and_move_nothing():
 
 def test_a_run_that_is_3_percent_better_than_the_others_say_is_spoilt_too():
     runs = with_losses(
-        a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=4), lambda number: 0.97 if number == 20 else 1
+        a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=4),
+        lambda number: 0.97 if number == 20 else 1,
     )
     assert np.flatnonzero(find_spoilt(Points.of(runs))).tolist() == [20]
 
@@ -108,7 +119,9 @@ def test_clean_runs_are_almost_never_called_spoilt():
 
 def test_an_interval_widens_with_distance_and_with_noise():
     def width(noise, C):
-        found = solve(a_sweep(budgets=BUDGETS, noise=noise, seed=1)).draw(400, np.random.default_rng(0))
+        found = solve(a_sweep(budgets=BUDGETS, noise=noise, seed=1)).draw(
+            400, np.random.default_rng(0)
+        )
         return np.log(found.optimum(C)[0]).std()
 
     assert width(0.002, 1e20) < width(0.002, 1e21) < width(0.002, 1e23)
@@ -117,7 +130,9 @@ def test_an_interval_widens_with_distance_and_with_noise():
 
 def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
     solved = solve(a_sweep(noise=0.003))
-    first, again, other = (solved.draw(50, np.random.default_rng(seed)).optimum(1e21)[0] for seed in (1, 1, 2))
+    first, again, other = (
+        solved.draw(50, np.random.default_rng(seed)).optimum(1e21)[0] for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
@@ -174,7 +189,10 @@ def test_every_question_of_predict_is_answered():
 
 
 def test_runs_without_budgets_are_enough():
-    runs = [a_run(run.num_params, run.num_tokens, run.loss) for run in a_sweep(budgets=BUDGETS, noise=0.002)]
+    runs = [
+        a_run(run.num_params, run.num_tokens, run.loss)
+        for run in a_sweep(budgets=BUDGETS, noise=0.002)
+    ]
     assert solve(runs).law.optimum(1e21)[0] == pytest.approx(LAW.optimum(1e21)[0], rel=0.1)
 
 
@@ -191,7 +209,9 @@ def test_rows_of_one_trained_model_share_their_noise_so_the_interval_is_wider():
         )
         for run in runs
     ]
-    alone, shared = (solve(each).draw(400, np.random.default_rng(0)).optimum(1e21)[0] for each in (runs, grouped))
+    alone, shared = (
+        solve(each).draw(400, np.random.default_rng(0)).optimum(1e21)[0] for each in (runs, grouped)
+    )
     assert np.isfinite(shared).all()
     assert np.log(shared).std() != pytest.approx(np.log(alone).std(), rel=0.02)
 
@@ -206,12 +226,18 @@ def test_a_thousand_runs_are_thinned_to_those_that_count_and_said_so():
 def test_a_large_smooth_misfit_is_told():
     runs, _ = bumped(0.06, 1, length=1.2)
     assert any("beyond noise, smoothly" in note for note in solve(runs).notes)
-    assert not any("beyond noise" in note for note in solve(a_sweep(budgets=BUDGETS, noise=0.002)).notes)
+    assert not any(
+        "beyond noise" in note for note in solve(a_sweep(budgets=BUDGETS, noise=0.002)).notes
+    )
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.004])
 def test_the_draws_tell_the_noise_of_the_runs(noise):
-    found, misfit = solve(a_sweep(budgets=BUDGETS, noise=noise, seed=2)).draw(200, np.random.default_rng(0)).errors
+    found, misfit = (
+        solve(a_sweep(budgets=BUDGETS, noise=noise, seed=2))
+        .draw(200, np.random.default_rng(0))
+        .errors
+    )
     assert found == pytest.approx(noise, rel=0.3)
     assert misfit < noise
 
@@ -234,10 +260,22 @@ def test_forty_runs_take_milliseconds():
 @pytest.mark.parametrize(
     ("runs", "sentence"),
     [
-        (a_sweep(sizes=5)[:5], "Kriging needs at least 6 runs of different size or tokens, but got 5"),
-        ([a_run(N, D, 3.0) for N in (1e8, 2e8) for D in (1e9, 2e9, 3e9)], "at least 3 different sizes, but got 2"),
-        ([a_run(N, D, 3.0) for D in (1e9, 2e9) for N in (1e8, 2e8, 3e8)], "3 different numbers of tokens, but got 2"),
-        (with_losses(a_sweep(), lambda number: 10 / a_sweep()[number].loss ** 2), "no law whose loss falls with both"),
+        (
+            a_sweep(sizes=5)[:5],
+            "Kriging needs at least 6 runs of different size or tokens, but got 5",
+        ),
+        (
+            [a_run(N, D, 3.0) for N in (1e8, 2e8) for D in (1e9, 2e9, 3e9)],
+            "at least 3 different sizes, but got 2",
+        ),
+        (
+            [a_run(N, D, 3.0) for D in (1e9, 2e9) for N in (1e8, 2e8, 3e8)],
+            "3 different numbers of tokens, but got 2",
+        ),
+        (
+            with_losses(a_sweep(), lambda number: 10 / a_sweep()[number].loss ** 2),
+            "no law whose loss falls with both",
+        ),
     ],
 )
 def test_runs_that_cannot_answer_are_refused(runs, sentence):
@@ -258,7 +296,9 @@ def test_lengths_and_ratios_must_be_above_zero(arguments):
 
 def test_marin_optimal_runs_are_foretold_within_1_2_percent():
     law = solve(published("marin_comma.csv")).law
-    runs = [run for run in published("marin_comma_validation_optimal.csv") if 6e18 < run.flops < 1.1e20]
+    runs = [
+        run for run in published("marin_comma_validation_optimal.csv") if 6e18 < run.flops < 1.1e20
+    ]
     errors = [law.loss(run.num_params, run.num_tokens) / run.loss - 1 for run in runs]
     assert len(errors) == 5
     assert max(np.abs(errors)) < 0.012
@@ -280,7 +320,14 @@ def a_floorless_sweep(E=0.0, *, noise=0.002, seed=1):
     for budget in (1e9, 1e10, 1e11, 1e12):
         for N in law.optimum(budget)[0] * np.geomspace(1 / 4, 4, 7):
             loss = float(law.loss(N, budget / 6 / N)) + E
-            runs.append(a_run(N, budget / 6 / N, loss * np.exp(noise * random.standard_normal()), budget=budget))
+            runs.append(
+                a_run(
+                    N,
+                    budget / 6 / N,
+                    loss * np.exp(noise * random.standard_normal()),
+                    budget=budget,
+                )
+            )
     return runs, law
 
 
@@ -302,8 +349,13 @@ def test_runs_without_an_irreducible_loss_are_kriged_with_none(E, noise):
 
 
 def test_that_no_irreducible_loss_shows_is_said():
-    assert any("The runs show no irreducible loss" in note for note in fit(a_floorless_sweep(-0.1)[0], Kriging()).notes)
-    assert not any("no irreducible loss" in note for note in fit(a_sweep(noise=0.002), Kriging()).notes)
+    assert any(
+        "The runs show no irreducible loss" in note
+        for note in fit(a_floorless_sweep(-0.1)[0], Kriging()).notes
+    )
+    assert not any(
+        "no irreducible loss" in note for note in fit(a_sweep(noise=0.002), Kriging()).notes
+    )
 
 
 def test_answers_move_little_while_the_best_floor_passes_zero():

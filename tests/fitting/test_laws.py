@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw, entry
+from isoflop.laws.additive import ChinchillaLaw, FrontierLaw, PowerLaw, entry
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 
 
 def test_the_optimum_has_the_lowest_loss_that_its_compute_pays_for():
     N, D = LAW.optimum(1e21)
-    found = minimize_scalar(lambda x: LAW.loss(np.exp(x), 1e21 / (6 * np.exp(x))), bounds=(10, 40), method="bounded")
+    found = minimize_scalar(
+        lambda x: LAW.loss(np.exp(x), 1e21 / (6 * np.exp(x))), bounds=(10, 40), method="bounded"
+    )
     assert np.log(N) == pytest.approx(found.x, abs=1e-4)
     assert 6 * N * D == pytest.approx(1e21)  # noqa: SIM300
 
@@ -31,12 +33,18 @@ def test_dearer_small_models_move_the_optimum_up_and_spend_the_compute_exactly()
 
 def test_a_batch_of_laws_answers_like_each_of_its_laws():
     batch = ChinchillaLaw(
-        np.array([1.7, 1.9]), np.array([400.0, 500.0]), 2000.0, np.array([0.34, 0.36]), np.array([0.36, 0.38])
+        np.array([1.7, 1.9]),
+        np.array([400.0, 500.0]),
+        2000.0,
+        np.array([0.34, 0.36]),
+        np.array([0.36, 0.38]),
     )
     for cost in (None, lambda N: 7 * N**0.99):
         N, D = batch.optimum(1e22, cost)
         for row in (0, 1):
-            assert entry(batch, row).optimum(1e22, cost) == pytest.approx((N[row], D[row]), rel=1e-6)
+            assert entry(batch, row).optimum(1e22, cost) == pytest.approx(
+                (N[row], D[row]), rel=1e-6
+            )
 
 
 def test_a_power_law_is_evaluated_at_scalars_and_arrays():

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_sweep
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
 from isoflop.fitting.metrics import fit_metric
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.sigmoid import SigmoidLaw, fit_sigmoid
-from isoflop.optimum import predict
+from isoflop.fitting.solve.sigmoid import SigmoidLaw, fit_sigmoid
 
 TRUTH = SigmoidLaw(worst=0.25, best=0.9, steepness=4.0, middle=2.8)
 
@@ -21,7 +21,9 @@ def measured(noise=0.0, truth=TRUTH.metric, seed=0):
     """A sweep whose runs carry an accuracy that follows from their loss."""
     random, runs = np.random.default_rng(seed), a_sweep()
     return [
-        dataclasses.replace(run, metrics={"accuracy": float(truth(run.loss) + noise * random.standard_normal())})
+        dataclasses.replace(
+            run, metrics={"accuracy": float(truth(run.loss) + noise * random.standard_normal())}
+        )
         for run in runs
     ]
 
@@ -58,7 +60,10 @@ def test_a_metric_that_is_no_share_and_falls_with_better_runs_is_fitted_too():
         return 120 - 80 / (1 + np.exp(4 * (loss - 2.8)))
 
     found = fit_metric(measured(truth=errors), "accuracy", resamples=20)
-    assert (found.law.worst, found.law.best) == (pytest.approx(120, rel=2e-3), pytest.approx(40, rel=1e-2))
+    assert (found.law.worst, found.law.best) == (
+        pytest.approx(120, rel=2e-3),
+        pytest.approx(40, rel=1e-2),
+    )
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.02])
@@ -68,7 +73,9 @@ def test_ninety_percent_intervals_hold_the_metric_of_a_new_run_about_as_often(no
         found = fit_metric(measured(noise, seed=seed), "accuracy", resamples=200)
         for loss in losses:
             told = found.predict(loss)
-            hits.append(told.low <= TRUTH.metric(loss) + noise * random.standard_normal() <= told.high)
+            hits.append(
+                told.low <= TRUTH.metric(loss) + noise * random.standard_normal() <= told.high
+            )
             assert told.low <= told.value <= told.high
     assert 0.83 <= np.mean(hits) <= 0.97
 
@@ -110,7 +117,9 @@ def test_answers_carry_the_metric_in_print_and_table():
 
 
 def test_an_answer_without_a_loss_is_refused():
-    best = dataclasses.replace(predict(fit(a_sweep(), IsoFLOP(), resamples=20), flops=1e21), loss=None)
+    best = dataclasses.replace(
+        predict(fit(a_sweep(), IsoFLOP(), resamples=20), flops=1e21), loss=None
+    )
     with pytest.raises(DataError, match="the answer has no loss to follow"):
         fit_metric(measured(), "accuracy", resamples=20).predict(best)
 
@@ -122,13 +131,19 @@ def test_a_loss_that_does_not_tell_the_metric_is_a_note():
 
 def test_a_shape_that_is_not_the_runs_own_is_a_note():
     bumps = measured(truth=lambda loss: TRUTH.metric(loss) + 0.05 * math.sin(8 * loss))
-    assert any("Neighbouring runs err alike" in note for note in fit_metric(bumps, "accuracy", resamples=20).notes)
+    assert any(
+        "Neighbouring runs err alike" in note
+        for note in fit_metric(bumps, "accuracy", resamples=20).notes
+    )
 
 
 def test_a_middle_that_no_run_has_passed_is_a_note():
     early = SigmoidLaw(worst=0.25, best=0.9, steepness=4.0, middle=2.0)
     (note,) = fit_metric(measured(truth=early.metric), "accuracy", resamples=20).notes
-    assert "lies below every run's: how it goes on there is a guess; give best= where it is known" in note
+    assert (
+        "lies below every run's: how it goes on there is a guess; give best= where it is known"
+        in note
+    )
 
 
 def test_runs_without_the_metric_are_left_out_with_a_note_and_too_few_are_refused():
@@ -137,7 +152,10 @@ def test_runs_without_the_metric_are_left_out_with_a_note_and_too_few_are_refuse
     found = fit_metric(some, "accuracy", resamples=20)
     assert len(found.runs) == 20
     assert f"{len(runs) - 20} runs without accuracy were left out." in found.notes
-    with pytest.raises(DataError, match="at least 6 runs of different loss with the metric 'f1', but got 0; the runs "):
+    with pytest.raises(
+        DataError,
+        match="at least 6 runs of different loss with the metric 'f1', but got 0; the runs ",
+    ):
         fit_metric(runs, "f1")
 
 

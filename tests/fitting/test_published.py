@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sweeps import published
 
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 
 
 def test_chinchilla_gives_the_converged_digits_of_besiroglu_et_al():
@@ -24,7 +24,9 @@ def test_chinchilla_gives_the_converged_digits_of_besiroglu_et_al():
 
 
 def test_chinchilla_bootstrap_errors_are_near_the_published_ones():
-    resamples = fit(published("chinchilla_epoch.csv"), Parametric(delta=1e-3), resamples=400).resamples
+    resamples = fit(
+        published("chinchilla_epoch.csv"), Parametric(delta=1e-3), resamples=400
+    ).resamples
     errors = np.std([resamples.alpha, resamples.beta, resamples.E], axis=1)
     assert errors == pytest.approx([0.0154, 0.0206, 0.0257], rel=0.25)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from sweeps import a_sweep
 
-from isoflop import text
+from isoflop.display.format import format_percent
 from isoflop.fitting.fit import fit
-from isoflop.fitting.repeats import are_seeds, seed_noise
+from isoflop.fitting.screening.seeds import are_seeds, seed_noise
 from isoflop.runs import Run, RunSpec
 
 
@@ -39,7 +39,13 @@ def test_other_seeds_are_no_mere_copies():
 
 def test_a_fit_tells_the_noise_between_seeds_and_has_nothing_against_them():
     runs = a_sweep()
-    again = [replace(runs[3], spec=replace(runs[3].spec, seed=seed), loss=runs[3].loss * 1.01**seed) for seed in (1, 2)]
+    again = [
+        replace(runs[3], spec=replace(runs[3].spec, seed=seed), loss=runs[3].loss * 1.01**seed)
+        for seed in (1, 2)
+    ]
     found = fit([*runs, *again], resamples=20)
-    assert f"noise     {text.percent(seed_noise(found.runs))} of the loss from seed to seed" in str(found)
+    assert (
+        f"noise     {format_percent(seed_noise(found.runs))} of the loss from seed to seed"
+        in str(found)
+    )
     assert not any("independent configurations" in note for note in found.notes)

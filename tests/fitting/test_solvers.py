@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import minimize, nnls
 from sweeps import LAW, a_sweep, published
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.fitting.nonnegative import nonnegative_amplitudes
-from isoflop.fitting.objective import Problem, Term, evaluate
-from isoflop.fitting.points import Points
-from isoflop.fitting.solvers import solve, solve_resampled
+from isoflop.fitting.solve.nonnegative import nonnegative_amplitudes
+from isoflop.fitting.solve.solvers import solve, solve_resampled
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.objective import Problem, Term, evaluate
+from isoflop.laws.points import Points
 
 SETS = [
     "chinchilla_epoch.csv",
@@ -44,12 +44,25 @@ def best_of_many_starts(problem, starts):
         with np.errstate(all="ignore"):
             found = evaluate(problem, parameters, np.ones((1, len(problem.target))))
         gradient = found.gradient[0] * np.concatenate([np.exp(z[:3]), [1, 1]])
-        return (1e4 * found.objective[0], 1e4 * gradient) if np.isfinite(gradient).all() else (1e12, np.zeros(5))
+        return (
+            (1e4 * found.objective[0], 1e4 * gradient)
+            if np.isfinite(gradient).all()
+            else (1e12, np.zeros(5))
+        )
 
-    begin = np.column_stack([random.uniform(-3, 1.5, (starts, 3)), random.uniform(0.05, 1.5, (starts, 2))])
+    begin = np.column_stack(
+        [random.uniform(-3, 1.5, (starts, 3)), random.uniform(0.05, 1.5, (starts, 2))]
+    )
     options = {"maxiter": 600, "ftol": 1e-13, "gtol": 1e-9}
     ends = [
-        minimize(objective, z, jac=True, method="L-BFGS-B", bounds=[(-30, 5)] * 3 + [(0.02, 3)] * 2, options=options)
+        minimize(
+            objective,
+            z,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-30, 5)] * 3 + [(0.02, 3)] * 2,
+            options=options,
+        )
         for z in begin
     ]
     return min(end.fun for end in ends) / 1e4
@@ -62,7 +75,9 @@ def test_first_and_second_derivatives_agree_with_finite_differences(log, delta):
     at, weights = np.array([1.9, 0.5, 0.4, 0.3, 0.4]), np.linspace(0.5, 2, 21)[None]
     exact, step = evaluate(problem, at[None], weights), 1e-6
     for q in range(5):
-        sides = [evaluate(problem, (at + side * step * np.eye(5)[q])[None], weights) for side in (1, -1)]
+        sides = [
+            evaluate(problem, (at + side * step * np.eye(5)[q])[None], weights) for side in (1, -1)
+        ]
         slope = (sides[0].objective - sides[1].objective)[0] / (2 * step)
         bend = (sides[0].gradient - sides[1].gradient)[0] / (2 * step)
         assert exact.gradient[0, q] == pytest.approx(slope, rel=1e-5, abs=1e-8)
@@ -120,17 +135,24 @@ def test_a_parameter_that_the_data_push_out_of_its_range_is_named_as_ending_at_i
 
 def test_the_condition_number_tells_a_fixed_ratio_ladder_from_a_spread_of_sizes():
     spread, _ = a_problem(a_sweep(noise=0.003, budgets=np.geomspace(1e18, 1e21, 5)))
-    ladder, _ = a_problem(a_sweep(noise=0.003, budgets=np.geomspace(1e18, 1e21, 15), sizes=3, reach=1.02))
+    ladder, _ = a_problem(
+        a_sweep(noise=0.003, budgets=np.geomspace(1e18, 1e21, 15), sizes=3, reach=1.02)
+    )
     assert solve(spread).condition < 100 < solve(ladder).condition
 
 
 @pytest.mark.parametrize(
-    "loss", [np.full(9, 2.0), np.linspace(1, 9, 9), np.geomspace(1e-9, 1e9, 9), np.r_[np.nan, np.ones(8)]]
+    "loss",
+    [np.full(9, 2.0), np.linspace(1, 9, 9), np.geomspace(1e-9, 1e9, 9), np.r_[np.nan, np.ones(8)]],
 )
 def test_degenerate_losses_neither_crash_nor_warn(loss):
     logs = np.linspace(-1, 1, 9)
     ones = np.ones(9)
-    problem = Problem((Term(ones), Term(ones, 0, logs), Term(ones, 1, -logs)), loss, ("E", "A", "B", "alpha", "beta"))
+    problem = Problem(
+        (Term(ones), Term(ones, 0, logs), Term(ones, 1, -logs)),
+        loss,
+        ("E", "A", "B", "alpha", "beta"),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solution = solve(problem)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep
 
-from isoflop.fitting.discrepancy import NEAR, Plane
-from isoflop.fitting.exponents import restricted, restricted_alone
 from isoflop.fitting.fit import fit
-from isoflop.fitting.kriging import MOST_RUNS
-from isoflop.fitting.points import Points
-from isoflop.fitting.thinning import thinned
+from isoflop.fitting.kriging.approach import MOST_RUNS
+from isoflop.fitting.kriging.discrepancy import NEAR, Plane
+from isoflop.fitting.kriging.exponents import restricted, restricted_alone
+from isoflop.fitting.screening.thinning import thinned
+from isoflop.laws.points import Points
 
 
 def scattered(number, *, noise=0.004, seed=0, epochs=None):
@@ -50,7 +50,9 @@ def test_scattered_runs_without_number_give_the_optimum_of_their_law():
 def test_of_replicates_the_middle_one_stands_for_its_configuration():
     sweep = a_sweep(budgets=(1e18, 1e19, 1e20, 1e21), sizes=25)
     points, (note,) = thinned(Points.of(replicated(sweep, 25)))
-    middle = np.array([np.log(run.loss / LAW.loss(run.num_params, run.num_tokens)) for run in points.runs])
+    middle = np.array(
+        [np.log(run.loss / LAW.loss(run.num_params, run.num_tokens)) for run in points.runs]
+    )
 
     assert len(points) == len(sweep)
     assert middle.std() < 0.004 / 3
@@ -59,7 +61,10 @@ def test_of_replicates_the_middle_one_stands_for_its_configuration():
 
 def test_spoilt_runs_do_not_stand_for_their_neighbours():
     runs = replicated(a_sweep(budgets=(1e18, 1e19, 1e20, 1e21), sizes=25), 25)
-    runs[::25] = [a_run(run.num_params, run.num_tokens, 1.5 * run.loss, budget=run.budget) for run in runs[::25]]
+    runs[::25] = [
+        a_run(run.num_params, run.num_tokens, 1.5 * run.loss, budget=run.budget)
+        for run in runs[::25]
+    ]
 
     assert fit(runs).law.optimum(1e23)[0] == pytest.approx(LAW.optimum(1e23)[0], rel=0.02)
 
@@ -85,7 +90,9 @@ def test_independent_errors_need_no_matrix():
     plane = Plane.of(Points.of(scattered(40)))
     noise, axis = plane.loss * NEAR.multiplier(plane), np.log(np.linspace(0.2, 0.6, 5))
     one = restricted_alone(noise, plane.x, plane.y, plane.loss, axis)
-    same = restricted(np.diag(1 / noise)[None], plane.x, plane.y, plane.loss, axis[None], axis[None])
+    same = restricted(
+        np.diag(1 / noise)[None], plane.x, plane.y, plane.loss, axis[None], axis[None]
+    )
 
     np.testing.assert_allclose(one.log_likelihood, same.log_likelihood, rtol=1e-6)
     np.testing.assert_allclose(one.amplitudes, same.amplitudes, rtol=1e-6)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.fitting.collapse import curve_distance
-from isoflop.fitting.validity import invalid
-from isoflop.reporting.plots.collapse import collapsed
+from isoflop.fitting.screening.collapse import curve_distance
+from isoflop.fitting.screening.validity import invalid
+from isoflop.reporting.figures.collapse import collapsed
 
 SIZES = np.geomspace(1e6, 1e8, 7)
 
@@ -26,7 +26,10 @@ def run_of(num_params, budget, seed, noise=0.003):
     held_back = 0.06 * (num_params / 1e7) ** 0.1 * (1 - share) ** 1.4
     scale = np.exp(noise * draw.normal())
     losses = (
-        scale * loss_of(num_params, num_tokens * share) * (1 + held_back) * np.exp(5 * noise * draw.normal(size=100))
+        scale
+        * loss_of(num_params, num_tokens * share)
+        * (1 + held_back)
+        * np.exp(5 * noise * draw.normal(size=100))
     )
     spec = isoflop.RunSpec(
         num_params=num_params, num_tokens=num_tokens, flops=budget, budget=budget, lr=1e-3, batch=8,
@@ -75,13 +78,19 @@ def test_a_curve_with_a_hole_in_its_numbers_is_found():
     runs = sweep()
     points = list(runs[2].curve)
     points[50] = (points[50][0], math.nan)
-    assert invalid(changed(runs, 2, curve=tuple(points)))[runs[2].id] == "its training curve is not finite"
+    assert (
+        invalid(changed(runs, 2, curve=tuple(points)))[runs[2].id]
+        == "its training curve is not finite"
+    )
 
 
 @pytest.mark.parametrize("index", [0, 6, 10, 14, 20])
 def test_a_spike_at_the_end_is_found(index):
     runs = sweep()
-    points = [(tokens, loss * (1.15 if k >= 96 else 1)) for k, (tokens, loss) in enumerate(runs[index].curve)]
+    points = [
+        (tokens, loss * (1.15 if k >= 96 else 1))
+        for k, (tokens, loss) in enumerate(runs[index].curve)
+    ]
     spiked = changed(runs, index, curve=tuple(points), loss=runs[index].loss * 1.15)
     found = invalid(spiked)
     assert list(found) == [runs[index].id]
@@ -95,14 +104,18 @@ def test_a_beaten_learning_rate_is_found_and_one_as_good_is_kept():
         replace(run, spec=replace(run.spec, lr=lr), loss=run.loss * worse, curve=())
         for lr, worse in ((1e-4, 1.05), (2e-3, 1.004))
     )
-    assert invalid([*runs, slow, same]) == {slow.id: "another learning rate did better at the same size and tokens"}
+    assert invalid([*runs, slow, same]) == {
+        slow.id: "another learning rate did better at the same size and tokens"
+    }
 
 
 def bent(run, by=0.12):
     """The same run with a curve of another shape, and the same loss at its end."""
     share = np.array([tokens for tokens, _ in run.curve]) / run.num_tokens
     losses = np.array([loss for _, loss in run.curve]) * (1 + by * (1 - share) * (share < 0.8))
-    return replace(run, curve=tuple(zip((share * run.num_tokens).tolist(), losses.tolist(), strict=True)))
+    return replace(
+        run, curve=tuple(zip((share * run.num_tokens).tolist(), losses.tolist(), strict=True))
+    )
 
 
 def test_a_shape_of_its_own_speaks_against_no_run_among_the_best_of_its_budget():
@@ -111,7 +124,9 @@ def test_a_shape_of_its_own_speaks_against_no_run_among_the_best_of_its_budget()
     set_aside = [bool(invalid(changed(runs, k, **vars_of(bent(runs[k]))))) for k in by_loss]
     assert set_aside == [False] * 3 + [True] * 4
     free = [replace(run, spec=replace(run.spec, budget=None)) for run in runs]
-    assert [bool(invalid(changed(free, k, **vars_of(bent(free[k]))))) for k in (by_loss[0], by_loss[-1])] == [
+    assert [
+        bool(invalid(changed(free, k, **vars_of(bent(free[k]))))) for k in (by_loss[0], by_loss[-1])
+    ] == [
         False,
         True,
     ]
@@ -134,13 +149,18 @@ def test_a_shape_is_only_as_strange_as_seeds_of_one_run_differ():
 def test_what_the_answer_would_be_with_the_runs_set_aside_is_told_and_they_can_be_kept():
     runs = sweep()
     spoilt = changed(runs, 20, loss=runs[20].loss * 1.15, curve=bent(runs[20]).curve)
-    found, kept = (isoflop.fit(spoilt, isoflop.Parametric(), resamples=20, keep=keep) for keep in ("sound", "all"))
+    found, kept = (
+        isoflop.fit(spoilt, isoflop.Parametric(), resamples=20, keep=keep)
+        for keep in ("sound", "all")
+    )
     sizes = [isoflop.predict(each, flops=1e20).num_params.value for each in (found, kept)]
     assert [item.run.id for item in found.set_aside] == [runs[20].id]
-    (note,) = [note for note in isoflop.predict(found, flops=1e20).notes if "set aside for how" in note]
+    (note,) = [
+        note for note in isoflop.predict(found, flops=1e20).notes if "set aside for how" in note
+    ]
     assert note == (
         f"With the run set aside for how it was trained, the best size at 1e+20 FLOPs would be "
-        f'{isoflop.text.instead(*sizes[::-1])}; fit(..., keep="all") uses it.'
+        f'{isoflop.display.format.instead(*sizes[::-1])}; fit(..., keep="all") uses it.'
     )
     assert not kept.set_aside
     assert len(kept.runs) == len(runs)
@@ -153,20 +173,26 @@ def test_the_page_names_the_runs_that_the_fit_sets_aside():
     spoilt = changed(runs, 20, loss=runs[20].loss * 1.15, curve=bent(runs[20]).curve)
     found = isoflop.fit(spoilt, isoflop.Parametric(), resamples=20)
     strange = collapsed(spoilt).strange
-    assert [spoilt[row].id for row in np.flatnonzero(strange)] == [item.run.id for item in found.set_aside]
+    assert [spoilt[row].id for row in np.flatnonzero(strange)] == [
+        item.run.id for item in found.set_aside
+    ]
 
 
 def test_curves_of_few_runs_or_other_schedules_are_not_compared():
     runs = sweep()
     assert not curve_distance(runs[:7]).any()
-    kinds = [replace(run, spec=replace(run.spec, schedule=f"kind {k % 4}")) for k, run in enumerate(runs)]
+    kinds = [
+        replace(run, spec=replace(run.spec, schedule=f"kind {k % 4}")) for k, run in enumerate(runs)
+    ]
     assert not curve_distance(kinds).any()
     assert curve_distance([replace(run, curve=()) for run in runs]).tolist() == [0.0] * len(runs)
 
 
 def test_a_fit_sets_them_aside_with_the_reason():
     runs = sweep()
-    fit = isoflop.fit(changed(runs, 9, curve=runs[9].curve[:60]), isoflop.Parametric(), resamples=20)
+    fit = isoflop.fit(
+        changed(runs, 9, curve=runs[9].curve[:60]), isoflop.Parametric(), resamples=20
+    )
     assert [(aside.run.id, aside.reason) for aside in fit.set_aside] == [
         (runs[9].id, "its training curve ends at 60 % of its tokens, so its schedule did not end")
     ]

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from isoflop.fitting.laws import ChinchillaLaw
-from isoflop.planning.places import Ladder
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.planning.candidates import Ladder
 from isoflop.runs import Run, RunSpec
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
@@ -21,7 +21,9 @@ def made(places, seed=0, status="completed"):
 
 
 def _made(place, seed, status):
-    draw = np.random.default_rng([seed, int(place.num_params), int(place.num_tokens)]).standard_normal()
+    draw = np.random.default_rng(
+        [seed, int(place.num_params), int(place.num_tokens)]
+    ).standard_normal()
     loss = float(LAW.loss(place.num_params, place.num_tokens)) * math.exp(0.002 * draw)
     spec = RunSpec(
         num_params=place.num_params,
@@ -31,7 +33,9 @@ def _made(place, seed, status):
         size=place.num_params,
     )
     if status == "completed":
-        return Run(spec=spec, status=status, loss=loss, num_tokens=place.num_tokens, flops=place.flops)
+        return Run(
+            spec=spec, status=status, loss=loss, num_tokens=place.num_tokens, flops=place.flops
+        )
     return Run(spec=spec, status=status, loss=math.nan, num_tokens=0.0, flops=0.0)
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.planning.asked import asked, flops_of, spend_of
-from isoflop.planning.compute import HOUR
+from isoflop.compute.budget import asked, flops_of, spend_of
+from isoflop.compute.compute import HOUR
 
 HOURS = "1000 H100-hours at 40% MFU"
 FLOPS = 1000 * HOUR * 0.4 * 989.4e12
@@ -49,7 +49,13 @@ def test_a_share_is_at_most_the_target_itself(spend):
 
 
 @pytest.mark.parametrize(
-    "budgets", [np.array([3e6, 1e7]), (budget for budget in (3e6, 1e7)), (3e6, 1e7), np.array([3 * 10**6, 10**7])]
+    "budgets",
+    [
+        np.array([3e6, 1e7]),
+        (budget for budget in (3e6, 1e7)),
+        (3e6, 1e7),
+        np.array([3 * 10**6, 10**7]),
+    ],
 )
 def test_budgets_may_be_any_iterable_of_numbers(budgets):
     found = asked(budgets, None, None).budgets
@@ -63,9 +69,18 @@ def test_one_budget_as_a_number_needs_no_list():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("target", [1e10]), ("target", True), ("spend", [1e8]), ("budgets", [None]), ("budgets", np.array(1e7))],
+    [
+        ("target", [1e10]),
+        ("target", True),
+        ("spend", [1e8]),
+        ("budgets", [None]),
+        ("budgets", np.array(1e7)),
+    ],
 )
 def test_what_is_neither_number_nor_phrase_is_refused_by_name(name, value):
     question = {"budgets": None, "target": None, "spend": None, name: value}
-    with pytest.raises(isoflop.PlanError, match=f"{name} must be FLOPs, as a number or a phrase such as '1e21', but"):
+    with pytest.raises(
+        isoflop.PlanError,
+        match=f"{name} must be FLOPs, as a number or a phrase such as '1e21', but",
+    ):
         asked(**question)

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import isoflop
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.counting.counting import count_size
+from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.planning.cost import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed, run_bytes
-from isoflop.planning.counting import count_size
-from isoflop.planning.memory import STATE_BYTES_PER_PARAM
-from isoflop.planning.peak import is_bf16, peak_flops
 from tasks import MLP, mlp_task
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from staged import LADDER, LAW, SPEND, TARGET, TRUE_N, made, swept
 
-from isoflop.planning.design import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage, paid
+from isoflop.planning.sequential import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage, paid
 
 ask = partial(next_stage, ladder=LADDER, target=TARGET, spend=SPEND)
 ask_on = partial(ask, stop=False)
@@ -118,7 +118,9 @@ def test_no_place_needs_more_tokens_than_there_are():
 def test_a_sweep_that_ends_for_lack_of_data_says_so(whole):
     last = ask_on(whole[0][:12], ladder=replace(LADDER, most_tokens=1e6))
     assert last.finished
-    assert last.name == "the data and the passes over them give 1.00M tokens, too few for stage 4 of 5"
+    assert (
+        last.name == "the data and the passes over them give 1.00M tokens, too few for stage 4 of 5"
+    )
 
 
 def test_no_place_is_planned_twice(whole):
@@ -128,7 +130,9 @@ def test_no_place_is_planned_twice(whole):
 
 def test_stages_go_on_from_runs_that_were_trained_elsewhere():
     sizes = [(budget, factor) for budget in (1e17, 3e17, 1e18) for factor in (0.4, 1.0, 2.5)]
-    places = [LADDER.near(float(LAW.optimum(budget)[0]) * factor, budget) for budget, factor in sizes]
+    places = [
+        LADDER.near(float(LAW.optimum(budget)[0]) * factor, budget) for budget, factor in sizes
+    ]
     elsewhere = made(places)
     stage = ask_on(elsewhere)
     spent = sum(paid(run) for run in elsewhere)
@@ -138,7 +142,9 @@ def test_stages_go_on_from_runs_that_were_trained_elsewhere():
 
 @pytest.mark.parametrize("stop", [True, False])
 @pytest.mark.parametrize("off", [0.1, 1.0, 10.0])
-def test_a_sweep_finds_the_optimum_a_hundred_times_beyond_its_spend_though_its_guess_is_ten_times_off(off, stop):
+def test_a_sweep_finds_the_optimum_a_hundred_times_beyond_its_spend_though_its_guess_is_ten_times_off(
+    off, stop
+):
     ratios = []
     for seed in range(4):
         runs, _ = swept(partial(ask, tokens_per_param=20 * off, stop=stop), seed)

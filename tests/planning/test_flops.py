@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.contract.model import param_counts
-from isoflop.planning import trials
-from isoflop.planning.counting import count_size
-from isoflop.planning.flops import count_step
-from isoflop.planning.sizing import sizes_near
+from isoflop.counting import trials
+from isoflop.counting.counting import count_size
+from isoflop.counting.flops import count_step
+from isoflop.counting.sizes import sizes_near
+from isoflop.user_code.model import param_counts
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
@@ -64,10 +64,17 @@ def gpt_weights(width, num_layers=2, queries_per_kv=1, tied=True):
 @pytest.mark.parametrize("queries_per_kv", [1, 2, 4])
 def test_flops_and_params_of_a_gpt_with_swiglu_and_grouped_queries(queries_per_kv, tied):
     width, num_layers = 40, 3
-    kwargs = {"num_layers": num_layers, "num_heads": 4, "queries_per_kv": queries_per_kv, "tied": tied}
+    kwargs = {
+        "num_layers": num_layers,
+        "num_heads": 4,
+        "queries_per_kv": queries_per_kv,
+        "tied": tied,
+    }
     count = count_size(text_task(GPT, model_kwargs=kwargs), width)
     linear, total = gpt_weights(width, num_layers, queries_per_kv, tied)
-    assert count.flops_per_token == pytest.approx(6 * linear + num_layers * 12 * T * width, rel=EXACT)
+    assert count.flops_per_token == pytest.approx(
+        6 * linear + num_layers * 12 * T * width, rel=EXACT
+    )
     assert count.num_params == total
     assert dict(count.params) == {
         "total": total,
@@ -80,7 +87,9 @@ def test_flops_and_params_on_one_dial_for_width_heads_and_layers():
     for depth in (1, 2, 5):
         count = count_size(text_task(GPT, size_param=depth_dial), depth)
         linear, total = gpt_weights(16 * depth, num_layers=depth)
-        assert count.flops_per_token == pytest.approx(6 * linear + depth * 12 * T * 16 * depth, rel=EXACT)
+        assert count.flops_per_token == pytest.approx(
+            6 * linear + depth * 12 * T * 16 * depth, rel=EXACT
+        )
         assert count.num_params == total
 
 
@@ -110,7 +119,9 @@ def test_flops_and_params_of_a_residual_convolutional_network():
     inputs = width
     for stage in range(3):
         outputs, side = width * 2**stage, IMAGE // 2**stage
-        weights = 9 * inputs * outputs + 9 * outputs**2 + (inputs * outputs if inputs != outputs else 0)
+        weights = (
+            9 * inputs * outputs + 9 * outputs**2 + (inputs * outputs if inputs != outputs else 0)
+        )
         flops += 6 * side**2 * weights
         params += weights + 2 * inputs + 2 * outputs
         inputs = outputs
@@ -131,7 +142,9 @@ def test_flops_and_active_params_of_a_mixture_of_experts(dispatch, top_k):
     shared = num_layers * (4 * width**2 + width * num_experts) + VOCABULARY * width
     ran = num_experts if dispatch == "dense" else top_k
     attention = num_layers * 12 * T * width
-    assert count.flops_per_token == pytest.approx(6 * (shared + num_layers * ran * expert) + attention, rel=EXACT)
+    assert count.flops_per_token == pytest.approx(
+        6 * (shared + num_layers * ran * expert) + attention, rel=EXACT
+    )
     gains = (2 * num_layers + 1) * width
     assert count.params["active"] == shared + num_layers * top_k * expert + gains
     assert count.params["total"] == shared + num_layers * num_experts * expert + gains
@@ -150,7 +163,9 @@ def test_flops_and_active_params_of_a_mixture_of_experts(dispatch, top_k):
 )
 def test_counts_on_the_meta_device_and_on_the_cpu_agree(task, size):
     batches = trials.counting_batches(task).batches
-    on_meta, on_cpu = (trials.count_on(task, size, device, batches[:1]) for device in ("meta", "cpu"))
+    on_meta, on_cpu = (
+        trials.count_on(task, size, device, batches[:1]) for device in ("meta", "cpu")
+    )
     assert on_meta[0].flops == on_cpu[0].flops > 0
 
 
@@ -210,11 +225,21 @@ OPERATIONS = {
     "transformer layer": (
         lambda: nn.TransformerEncoderLayer(D, 2, 16, batch_first=True),
         on_text,
-        linear(B * T, 3 * D * D, first=True) + linear(B * T, D * D + 2 * 16 * D) + B * T * 12 * T * D,
+        linear(B * T, 3 * D * D, first=True)
+        + linear(B * T, D * D + 2 * 16 * D)
+        + B * T * 12 * T * D,
     ),
     "linear layer": (lambda: nn.Linear(D, 5), on_text, linear(B * T, 5 * D, first=True)),
-    "einsum": (lambda: nn.Linear(D, 4 * D, bias=False), einsum, linear(B * T, 4 * D * D, first=True)),
-    "matrix times vector": (lambda: nn.Linear(D, 1, bias=False), matrix_vector, linear(B * T, D, first=True)),
+    "einsum": (
+        lambda: nn.Linear(D, 4 * D, bias=False),
+        einsum,
+        linear(B * T, 4 * D * D, first=True),
+    ),
+    "matrix times vector": (
+        lambda: nn.Linear(D, 1, bias=False),
+        matrix_vector,
+        linear(B * T, D, first=True),
+    ),
     "depthwise convolution": (
         lambda: nn.Conv2d(D, D, 3, padding=1, groups=D),
         on_maps,
@@ -258,7 +283,10 @@ def test_attention_counts_in_full_whatever_its_mask_and_its_grouping(key_heads, 
             self.key_value = nn.Parameter(torch.ones(2, B, key_heads, T, D))
 
     def call(model):
-        seen = {"boolean": torch.ones(T, T, dtype=torch.bool), "added": torch.zeros(B, 1, T, T)}.get(mask)
+        seen = {
+            "boolean": torch.ones(T, T, dtype=torch.bool),
+            "added": torch.zeros(B, 1, T, T),
+        }.get(mask)
         return F.scaled_dot_product_attention(
             model.query,
             *model.key_value,
@@ -274,7 +302,10 @@ def test_grouped_products_count_the_rows_of_each_group_once():
     class Grouped(nn.Module):
         def __init__(self):
             super().__init__()
-            self.rows, self.weights = nn.Parameter(torch.ones(16, D)), nn.Parameter(torch.ones(3, D, 8))
+            self.rows, self.weights = (
+                nn.Parameter(torch.ones(16, D)),
+                nn.Parameter(torch.ones(3, D, 8)),
+            )
 
         def forward(self):
             ends = torch.tensor([4, 12, 16], dtype=torch.int32, device=self.rows.device)
@@ -310,7 +341,9 @@ def test_a_large_model_that_reads_values_is_counted_with_values_assumed(monkeypa
     monkeypatch.setattr(trials, "MAX_CPU_PARAMS", 1e5)
     task = text_task(Peeking)
     width = 400
-    assert count_size(task, width).flops_per_token == count_size(text_task(GPT), width).flops_per_token
+    assert (
+        count_size(task, width).flops_per_token == count_size(text_task(GPT), width).flops_per_token
+    )
     assert not count_size(task, width).notes
 
 
@@ -343,7 +376,9 @@ def test_idle_experts_that_the_model_does_not_tell_of_are_noted():
 def test_a_count_of_active_params_that_cannot_be_is_refused(wrong):
     model = nn.Linear(3, 4)
     model.num_active_params = lambda: wrong
-    with pytest.raises(isoflop.ContractError, match="num_active_params must give a whole number from 1 to all 16"):
+    with pytest.raises(
+        isoflop.ContractError, match="num_active_params must give a whole number from 1 to all 16"
+    ):
         param_counts(model)
 
 
@@ -408,7 +443,9 @@ def test_flops_of_a_hugging_face_mixture_of_experts_are_those_of_the_chosen_expe
 
     ids = torch.arange(T)
     data = [{"input_ids": ids, "labels": ids}] * 4
-    task = isoflop.Task(model=mixtral, size_param="width", train_data=data, val_data=data, loss=None)
+    task = isoflop.Task(
+        model=mixtral, size_param="width", train_data=data, val_data=data, loss=None
+    )
     layer = 4 * width**2 + width * num_experts + top_k * 3 * width * hidden
     closed = 6 * (num_layers * layer + width * VOCABULARY) + num_layers * 12 * T * width
     tokens = trials.NUM_EXAMPLES[0] * T
@@ -425,6 +462,8 @@ def test_flops_of_a_hugging_face_mixture_of_experts_are_those_of_the_chosen_expe
 def test_few_models_are_built_to_find_sizes(monkeypatch):
     built = []
     build = trials.build
-    monkeypatch.setattr(trials, "build", lambda task, size, device: built.append(size) or build(task, size, device))
+    monkeypatch.setattr(
+        trials, "build", lambda task, size, device: built.append(size) or build(task, size, device)
+    )
     sizes_near(text_task(GPT), [1e5, 1e6, 1e7, 1e8, 1e9])
     assert len(built) < 80

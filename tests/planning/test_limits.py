@@ -2,18 +2,22 @@ import pytest
 import torch
 
 import isoflop
+from isoflop.compute.compute import HOUR
+from isoflop.counting.counting import SizeCount, count_size
+from isoflop.counting.sizes import sizes_near
 from isoflop.planning import limits
-from isoflop.planning.compute import HOUR
 from isoflop.planning.cost import Speed, run_bytes
-from isoflop.planning.counting import SizeCount, count_size
 from isoflop.planning.limits import Room, least_bytes, room_on, within
-from isoflop.planning.sizing import sizes_near
 from tasks import MLP, mlp_task
 
 
 def counted(size, num_params, activation_bytes=0.0):
     return SizeCount(
-        size=size, num_params=num_params, flops_per_token=6.0 * num_params, params={}, activation_bytes=activation_bytes
+        size=size,
+        num_params=num_params,
+        flops_per_token=6.0 * num_params,
+        params={},
+        activation_bytes=activation_bytes,
     )
 
 
@@ -64,14 +68,18 @@ def test_sizes_that_do_not_fit_are_left_out_with_what_they_need_and_what_there_i
 
 def test_too_few_sizes_that_fit_are_refused_with_the_remedy():
     sizes = [counted(size, size * 1e9) for size in (1, 2, 4, 8)]
-    with pytest.raises(isoflop.PlanError, match=r"only 1 of 4 fit\. Size 2 .* or name larger hardware="):
+    with pytest.raises(
+        isoflop.PlanError, match=r"only 1 of 4 fit\. Size 2 .* or name larger hardware="
+    ):
         within(Room("one L4", 24e9, True), sizes, 3)
 
 
 def test_memory_that_does_not_bind_is_a_note_on_the_runs():
     room = Room("this machine's device", 24e9, False)
     assert within(room, [counted(8, 8e9)], 1)[1] == []
-    assert room.notes({"a": 128e9}) == ["The largest run needs about 128.0 GB, but this machine's device has 24.0 GB."]
+    assert room.notes({"a": 128e9}) == [
+        "The largest run needs about 128.0 GB, but this machine's device has 24.0 GB."
+    ]
     assert room.notes({"a": 1e9}) == []
 
 
@@ -85,7 +93,9 @@ def test_a_plan_leaves_out_what_this_machine_does_not_hold_when_it_is_named(monk
     small_device(monkeypatch, 16 * largest.num_params - 1)
     bound = isoflop.plan(mlp_task(), budgets=[1e7], hardware="here")
     assert [spec.size for spec in bound.specs] == [spec.size for spec in free.specs[:-1]]
-    assert any(note.startswith(f"Size {largest.size} is left out: it needs") for note in bound.notes)
+    assert any(
+        note.startswith(f"Size {largest.size} is left out: it needs") for note in bound.notes
+    )
 
 
 def test_a_plan_is_told_in_hours_and_money_of_the_named_hardware():
@@ -113,12 +123,16 @@ def test_a_size_whose_step_raises_is_left_out_with_its_error():
     assert not {26, 27} & {spec.size for spec in sweep.specs}
     assert len({spec.size for spec in sweep.specs}) == 7
     left_out = [note for note in sweep.notes if "is left out" in note]
-    assert "Size 26 is left out: a training step of it raised RuntimeError: no kernel for this width." in left_out
+    assert (
+        "Size 26 is left out: a training step of it raised RuntimeError: no kernel for this width."
+        in left_out
+    )
 
 
 def test_where_every_named_size_raises_the_first_error_is_shown():
     with pytest.raises(
-        isoflop.PlanError, match="No size of 'width' can be trained. Size 2[67] is left out: .* no kernel"
+        isoflop.PlanError,
+        match="No size of 'width' can be trained. Size 2[67] is left out: .* no kernel",
     ):
         sizes_near(mlp_task(model=Narrow, sizes=[26, 27]), [1000])
 

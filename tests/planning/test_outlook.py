@@ -6,8 +6,8 @@ import pytest
 from staged import LADDER, LAW, TARGET, made
 
 import isoflop
-from isoflop.planning.design import Known, next_stage
-from isoflop.planning.outlook import Outlook
+from isoflop.planning.forecast import Outlook
+from isoflop.planning.sequential import Known, next_stage
 from tasks import mlp_task
 
 
@@ -20,7 +20,9 @@ def expected(spend):
 
 
 def grid(factors, budgets=(1e18, 3e18, 1e19, 3e19)):
-    places = [LADDER.near(float(LAW.optimum(C)[0]) * factor, C) for C in budgets for factor in factors]
+    places = [
+        LADDER.near(float(LAW.optimum(C)[0]) * factor, C) for C in budgets for factor in factors
+    ]
     return [replace(run.spec, budget=run.flops) for run in made(places)]
 
 
@@ -53,12 +55,18 @@ def test_the_expectation_is_the_same_each_time():
 
 
 def test_a_wide_grid_tells_more_than_a_narrow_one():
-    narrow, wide = (Outlook(TARGET, LADDER).expected(grid(f)) for f in ([0.8, 0.9, 1, 1.1, 1.25], [0.25, 0.5, 1, 2, 4]))
+    narrow, wide = (
+        Outlook(TARGET, LADDER).expected(grid(f))
+        for f in ([0.8, 0.9, 1, 1.1, 1.25], [0.25, 0.5, 1, 2, 4])
+    )
     assert wide.factor < narrow.factor
 
 
 def test_runs_so_far_count():
-    earlier = [run for run in made([LADDER.near(s.num_params, s.flops) for s in grid([0.25, 0.5, 1, 2, 4])])]
+    earlier = [
+        run
+        for run in made([LADDER.near(s.num_params, s.flops) for s in grid([0.25, 0.5, 1, 2, 4])])
+    ]
     last = grid([0.5, 1, 2], budgets=(1e20,))
     alone = Outlook(TARGET, LADDER).expected(last)
     together = Outlook(TARGET, LADDER, tuple(earlier)).expected(last)
@@ -69,7 +77,10 @@ def test_runs_so_far_count():
 def test_runs_that_scatter_more_leave_more_doubt():
     places = [LADDER.near(spec.num_params, spec.flops) for spec in grid([0.25, 0.5, 1, 2, 4])]
     quiet = made(places)
-    loud = [replace(run, loss=run.loss * math.exp(0.02 * math.sin(7 * k))) for k, run in enumerate(quiet)]
+    loud = [
+        replace(run, loss=run.loss * math.exp(0.02 * math.sin(7 * k)))
+        for k, run in enumerate(quiet)
+    ]
     last = grid([0.5, 1, 2], budgets=(1e20,))
     near = TARGET / 10
     little, much = (Outlook(near, LADDER, tuple(runs)).expected(last) for runs in (quiet, loud))
@@ -81,7 +92,10 @@ def test_the_interval_foretold_holds_what_such_sweeps_find():
     told = Outlook(TARGET, LADDER).expected(specs)
     places = [LADDER.near(spec.num_params, spec.flops) for spec in specs]
     true = float(LAW.optimum(TARGET)[0])
-    found = [isoflop.predict(isoflop.fit(made(places, seed)), flops=TARGET).num_params.value for seed in range(5)]
+    found = [
+        isoflop.predict(isoflop.fit(made(places, seed)), flops=TARGET).num_params.value
+        for seed in range(5)
+    ]
     assert max(np.abs(np.log(np.array(found) / true))) < 1.5 * math.log(told.factor)
 
 

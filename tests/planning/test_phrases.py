@@ -1,8 +1,8 @@
 import pytest
 
 import isoflop
-from isoflop.planning.compute import HOUR
-from isoflop.planning.phrases import parse_compute, parse_hardware, parse_precision, parse_share
+from isoflop.compute.compute import HOUR
+from isoflop.compute.phrases import parse_compute, parse_hardware, parse_precision, parse_share
 
 H100 = 989.4e12  # dense FLOP/s in bf16
 DAY = 24 * HOUR
@@ -57,7 +57,11 @@ def test_clauses_may_stand_in_any_order():
 def test_what_was_said_is_kept():
     found = parse_compute("$50,000 at $2.50/H100-hour on 64xH100 at 40% MFU")
     assert (found.hardware.accelerator.name, found.hardware.number) == ("H100 SXM", 64)
-    assert (found.hardware.mfu, found.hardware.price, found.hardware.precision) == (0.4, 2.5, "bf16")
+    assert (found.hardware.mfu, found.hardware.price, found.hardware.precision) == (
+        0.4,
+        2.5,
+        "bf16",
+    )
     assert found.device_hours == pytest.approx(20_000)
     assert found.seconds == pytest.approx(20_000 * HOUR / 64)
     assert found.money == pytest.approx(50_000)
@@ -91,7 +95,9 @@ def test_fp8_is_assumed_to_reach_less_of_its_higher_peak():
 
 
 def test_what_the_phrase_says_comes_before_what_is_given_beside_it():
-    found = parse_compute("H100 for 1 day at 40% MFU in fp8 at $3/hour", mfu=0.1, price=1, precision="tf32")
+    found = parse_compute(
+        "H100 for 1 day at 40% MFU in fp8 at $3/hour", mfu=0.1, price=1, precision="tf32"
+    )
     assert (found.hardware.mfu, found.hardware.price, found.hardware.precision) == (0.4, 3, "fp8")
 
 
@@ -116,8 +122,14 @@ def test_a_budget_prints_its_flops_hours_time_and_money():
     ("phrase", "row"),
     [
         ("1e15 on H100 at $2.50/hour", "money           less than $0.01 at $2.50 per hour of one"),
-        ("1e18 on H100 at 40% MFU at $0.004/hour", "money           less than $0.01 at $0.00400 per hour of one"),
-        ("1e19 on H100 at 40% MFU at $2.50/hour", "money           $17.55 at $2.50 per hour of one"),
+        (
+            "1e18 on H100 at 40% MFU at $0.004/hour",
+            "money           less than $0.01 at $0.00400 per hour of one",
+        ),
+        (
+            "1e19 on H100 at 40% MFU at $2.50/hour",
+            "money           $17.55 at $2.50 per hour of one",
+        ),
         ("1e300 on H100 at 40% MFU", "H100 SXM hours  7.02e+281"),
     ],
 )
@@ -175,7 +187,10 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(phrase, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"precision": "fp64"}, "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'"),
+        (
+            {"precision": "fp64"},
+            "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'",
+        ),
         ({"price": 0.0}, "price per hour must be above 0 and finite, but got 0"),
         ({"price": float("inf")}, "price per hour must be above 0 and finite, but got inf"),
         ({"mfu": 40.0}, "MFU is a share of the peak"),

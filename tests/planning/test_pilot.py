@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from staged import LADDER, LAW, SPEND, made, swept
 
-from isoflop.planning.pilot import lean_stage, pilot, recentred, repair
+from isoflop.planning.lean import lean_stage, pilot, recentred, repair
 
 lean = partial(lean_stage, ladder=LADDER, spend=SPEND)
 
@@ -36,8 +36,13 @@ def test_a_lean_sweep_costs_its_spend(sweep):
 def test_a_lean_sweep_recentres_on_what_its_budgets_show(off):
     runs, _ = swept(partial(lean, tokens_per_param=20 * off))
     budgets = sorted({run.budget for run in runs})
-    middles = [np.median([run.num_params for run in runs if run.budget == budget]) for budget in budgets]
-    away = [abs(np.log(middle / LAW.optimum(budget)[0])) for middle, budget in zip(middles, budgets, strict=True)]
+    middles = [
+        np.median([run.num_params for run in runs if run.budget == budget]) for budget in budgets
+    ]
+    away = [
+        abs(np.log(middle / LAW.optimum(budget)[0]))
+        for middle, budget in zip(middles, budgets, strict=True)
+    ]
     assert away[0] > 1.0
     assert away[-1] < 0.25
 

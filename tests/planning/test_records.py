@@ -8,9 +8,9 @@ import pytest
 from staged import LADDER, SIZES, made
 
 import isoflop
-from isoflop.planning.outlook import Outlook
-from isoflop.planning.phrases import parse_hardware
-from isoflop.planning.places import Place
+from isoflop.compute.phrases import parse_hardware
+from isoflop.planning.candidates import Place
+from isoflop.planning.forecast import Outlook
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.storage.directory import DirectoryStore
 
@@ -55,6 +55,9 @@ def test_what_the_ladder_allows_is_kept(tmp_path):
 
 
 def test_a_finished_sweep_is_kept_too(tmp_path):
-    empty, store = isoflop.Sweep(specs=(), notes=("The sweep is finished.",)), DirectoryStore(tmp_path)
+    empty, store = (
+        isoflop.Sweep(specs=(), notes=("The sweep is finished.",)),
+        DirectoryStore(tmp_path),
+    )
     store.write_stage("last", (), plan_of(empty))
     assert sweep_of(*store.read_stage("last"), []) == empty

@@ -16,11 +16,14 @@ def specs(*sizes, budget=1e6):
 def test_sizes_that_grow_in_one_part_and_shrink_in_another_are_said_to_mix_shapes():
     (note,) = shape_notes(specs((16, 1), (8, 6), (32, 2)))
 
-    assert note.startswith("Sizes mix shapes: (8, 6) has more params than (16, 1), but is not larger in each part")
+    assert note.startswith(
+        "Sizes mix shapes: (8, 6) has more params than (16, 1), but is not larger in each part"
+    )
 
 
 @pytest.mark.parametrize(
-    "sizes", [[(8, 1), (16, 1), (16, 2)], [8, 16, 4], [("tiny", 1), ("small", 2)], [("b", 2), ("a", 2)]]
+    "sizes",
+    [[(8, 1), (16, 1), (16, 2)], [8, 16, 4], [("tiny", 1), ("small", 2)], [("b", 2), ("a", 2)]],
 )
 def test_sizes_that_grow_together_or_have_one_part_are_not(sizes):
     assert shape_notes(specs(*sizes)) == ()

@@ -4,10 +4,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.planning.counting import count_size
-from isoflop.planning.lattice import sizes_between, smallest_size
-from isoflop.planning.sizing import size_near, sizes_near
-from isoflop.planning.trials import num_params_at
+from isoflop.counting.counting import count_size
+from isoflop.counting.lattice import sizes_between, smallest_size
+from isoflop.counting.sizes import size_near, sizes_near
+from isoflop.counting.trials import num_params_at
 from tasks import MLP, examples, mlp_task
 
 
@@ -24,8 +24,14 @@ class Attention(nn.Module):
         x = self.embed(tokens)
         for layer in self.qkv:
             batch, length, width = x.shape
-            q, k, v = layer(x).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
-            x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(x.shape)
+            q, k, v = (
+                layer(x)
+                .view(batch, length, 3, self.num_heads, width // self.num_heads)
+                .permute(2, 0, 3, 1, 4)
+            )
+            x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(
+                x.shape
+            )
         return self.head(x)
 
 
@@ -64,7 +70,10 @@ def test_a_model_that_the_meta_device_cannot_run_is_counted_on_the_cpu_to_the_sa
             assert tokens.sum().item() >= 0
             return super().forward(tokens)
 
-    assert count_size(text_task(model=Peeking), 8).flops_per_token == count_size(text_task(), 8).flops_per_token
+    assert (
+        count_size(text_task(model=Peeking), 8).flops_per_token
+        == count_size(text_task(), 8).flops_per_token
+    )
 
 
 def test_a_model_whose_operations_report_no_flops_falls_back_to_six_n_with_a_note():
@@ -96,7 +105,11 @@ def test_a_size_near_an_n_may_be_kept_to_a_limit():
     free = size_near(task, 1000)
     limited = size_near(task, 1000, most=free.num_params - 1)
     assert limited.size == free.size - 1
-    assert size_near(task, 1000, most=300).num_params <= 300 < num_params_at(task, size_near(task, 300).size + 1)
+    assert (
+        size_near(task, 1000, most=300).num_params
+        <= 300
+        < num_params_at(task, size_near(task, 300).size + 1)
+    )
 
 
 def test_a_limit_below_every_size_is_refused():
@@ -107,7 +120,10 @@ def test_a_limit_below_every_size_is_refused():
 def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
     task = mlp_task()
     for wanted in (30, 1e3, 12345, 1e6):
-        best = min(range(1, 100_000), key=lambda size: abs(torch.log(torch.tensor((13 * size + 4) / wanted))))
+        best = min(
+            range(1, 100_000),
+            key=lambda size: abs(torch.log(torch.tensor((13 * size + 4) / wanted))),
+        )
         assert abs(size_near(task, wanted).size - best) <= 1
 
 
@@ -134,7 +150,11 @@ def test_a_size_that_does_not_build_is_passed_over():
 
     assert size_near(task, num_params_at(task, 3000)).size == 3000
     assert size_near(task, num_params_at(task, 129)).size == 129
-    assert {count.size for count in sizes_near(task, [num_params_at(task, 127)] * 3)} == {126, 127, 129}
+    assert {count.size for count in sizes_near(task, [num_params_at(task, 127)] * 3)} == {
+        126,
+        127,
+        129,
+    }
 
 
 def test_a_model_that_grows_no_further_has_no_larger_sizes():
@@ -164,14 +184,18 @@ def test_a_constructor_that_reads_values_is_counted_at_every_size():
     small, large = count_size(task, 16), count_size(task, 2**13)
 
     assert small.num_params == sum(p.numel() for p in ReadsValues(16).parameters())
-    assert large.num_params == 2**26 + 15 * 2**13 + 4  # more than are built on the CPU to be counted
+    assert (
+        large.num_params == 2**26 + 15 * 2**13 + 4
+    )  # more than are built on the CPU to be counted
     assert not small.notes
     assert not large.notes
     assert nn.Linear(2, 2).weight.device.type == "cpu"
 
 
 def test_a_named_size_that_does_not_build_is_left_out_and_named():
-    task = mlp_task(model=lambda name: MLP({"S": 4, "M": 40}[name]), size_param="name", sizes=["XL", "S", "M"])
+    task = mlp_task(
+        model=lambda name: MLP({"S": 4, "M": 40}[name]), size_param="name", sizes=["XL", "S", "M"]
+    )
 
     assert smallest_size(task) == "S"
     found = sizes_near(task, [50, 500, 5e3])
@@ -180,7 +204,9 @@ def test_a_named_size_that_does_not_build_is_left_out_and_named():
 
 
 def test_named_sizes_none_of_which_builds_are_refused():
-    with pytest.raises(isoflop.PlanError, match=r"None of the sizes .* builds: 'XL' raises KeyError"):
+    with pytest.raises(
+        isoflop.PlanError, match=r"None of the sizes .* builds: 'XL' raises KeyError"
+    ):
         smallest_size(mlp_task(model=lambda name: MLP({}[name]), size_param="name", sizes=["XL"]))
 
 
@@ -207,7 +233,8 @@ def test_a_size_param_that_does_not_change_the_size_is_refused():
         return MLP(5)
 
     with pytest.raises(
-        isoflop.ContractError, match="must make the model larger, but sizes 1, 2 and 3 have 69, 69 and 69"
+        isoflop.ContractError,
+        match="must make the model larger, but sizes 1, 2 and 3 have 69, 69 and 69",
     ):
         smallest_size(mlp_task(model=constant))
 
@@ -226,7 +253,9 @@ def test_convolutions_count_and_a_token_is_an_image():
             return self.out(self.conv(images).relu().mean(dim=(2, 3)))
 
     data = [(torch.randn(1, 6, 6), k % 4) for k in range(100)]
-    count = count_size(mlp_task(model=Net, size_param="channels", train_data=data, val_data=data), 10)
+    count = count_size(
+        mlp_task(model=Net, size_param="channels", train_data=data, val_data=data), 10
+    )
     assert count.flops_per_token == 4 * (36 * 9 * 10) + 6 * 40
 
 

@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.planning import counting, limits
-from isoflop.planning.counting import count_size
+from isoflop.counting import counting
+from isoflop.counting.counting import count_size
+from isoflop.counting.tokens import token_supply
+from isoflop.planning import limits
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
-from isoflop.planning.stages import FAR, OVER, _of_one_seed
-from isoflop.planning.tokens import token_supply
+from isoflop.planning.stage import FAR, OVER, _of_one_seed
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, mlp_task
 
@@ -28,12 +29,16 @@ class Fussy(MLP):
 
 
 def plan(runs=(), task=None, **changes):
-    return isoflop.plan(task or mlp_task(), runs=runs, **{"target": TARGET, "spend": SPEND, **changes})
+    return isoflop.plan(
+        task or mlp_task(), runs=runs, **{"target": TARGET, "spend": SPEND, **changes}
+    )
 
 
 def train(sweep, loss=LAW.loss, task=None):
     executor = Simulated(loss, noise=0.002)
-    return isoflop.train(task or mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False)
+    return isoflop.train(
+        task or mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False
+    )
 
 
 def all_stages(**changes):
@@ -67,7 +72,10 @@ def test_all_stages_together_cost_no_more_than_the_spend(swept):
 
 
 def test_each_stage_says_what_is_spent_after_it(swept):
-    assert all("are spent; the next one is chosen from what it shows" in sweep.notes[0] for sweep in swept[0][:-1])
+    assert all(
+        "are spent; the next one is chosen from what it shows" in sweep.notes[0]
+        for sweep in swept[0][:-1]
+    )
 
 
 def test_the_runs_show_the_optimum_at_the_target(swept):
@@ -93,17 +101,25 @@ def test_a_size_whose_step_raises_is_left_out_with_a_note():
     sweep = plan(task=mlp_task(model=Fussy))
     assert sweep.specs
     assert not any(20 < spec.size < 200 for spec in sweep.specs)
-    assert any("is left out: a training step of it raised RuntimeError: widths from 20" in note for note in sweep.notes)
+    assert any(
+        "is left out: a training step of it raised RuntimeError: widths from 20" in note
+        for note in sweep.notes
+    )
 
 
 def test_a_spend_that_pays_for_no_training_is_refused_with_one_that_does():
-    with pytest.raises(isoflop.PlanError, match=r"fewer than 20 teach nothing; spend about .* times as much"):
+    with pytest.raises(
+        isoflop.PlanError, match=r"fewer than 20 teach nothing; spend about .* times as much"
+    ):
         plan(target=1e7, spend=1e5)
 
 
 @pytest.mark.parametrize("design", ["sequential", "lean"])
 def test_a_target_more_than_a_thousand_times_the_largest_run_is_refused(design):
-    with pytest.raises(isoflop.PlanError, match=r"no law can be trusted beyond 1,000 times; spend more, or say allow"):
+    with pytest.raises(
+        isoflop.PlanError,
+        match=r"no law can be trusted beyond 1,000 times; spend more, or say allow",
+    ):
         plan(target=4 * FAR * SPEND, design=design)
 
 
@@ -126,7 +142,9 @@ def test_a_grid_for_a_far_target_is_refused_but_on_request():
 
 
 def test_an_unknown_design_is_refused_with_those_that_there_are():
-    with pytest.raises(isoflop.PlanError, match="design must be 'sequential' or 'lean', but got 'grid'"):
+    with pytest.raises(
+        isoflop.PlanError, match="design must be 'sequential' or 'lean', but got 'grid'"
+    ):
         plan(design="grid")
 
 
@@ -146,7 +164,9 @@ def test_plans_leave_the_random_numbers_of_the_caller_alone():
 
 @pytest.mark.parametrize("design", ["sequential", "lean"])
 def test_stages_go_on_with_several_seeds(design):
-    sweeps, runs = all_stages(design=design, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1))))
+    sweeps, runs = all_stages(
+        design=design, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1)))
+    )
     assert len(sweeps) >= 4
     assert sum(run.flops for run in runs) <= OVER * SPEND
 
@@ -170,14 +190,17 @@ def test_a_failed_seed_leaves_its_completed_twin_known():
 
 def test_too_few_data_are_told_as_such():
     task = mlp_task(train_data=examples(300), recipe=isoflop.Recipe())
-    with pytest.raises(isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot wants more"):
+    with pytest.raises(
+        isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot wants more"
+    ):
         isoflop.plan(task, target=1e12, spend=1e10)
 
 
 def test_runs_that_lack_data_are_noted():
     notes = isoflop.plan(mlp_task(recipe=isoflop.Recipe()), target=1e11, spend=1e9).notes
     assert any(
-        note.startswith("1 of the stage's 3 sizes lacks data: the recipe's passes over the data") for note in notes
+        note.startswith("1 of the stage's 3 sizes lacks data: the recipe's passes over the data")
+        for note in notes
     )
 
 
@@ -185,7 +208,14 @@ class Wide(MLP):
     """A network whose activations are far larger than its parameters."""
 
     def forward(self, x):
-        return self.out(torch.relu(self.hidden(x)).unsqueeze(1).expand(-1, 1000, -1).contiguous().sigmoid().mean(1))
+        return self.out(
+            torch.relu(self.hidden(x))
+            .unsqueeze(1)
+            .expand(-1, 1000, -1)
+            .contiguous()
+            .sigmoid()
+            .mean(1)
+        )
 
 
 def test_sizes_whose_activations_do_not_fit_are_not_on_the_ladder():
@@ -207,7 +237,10 @@ def test_sizes_that_memory_leaves_out_of_a_staged_plan_are_noted_once(monkeypatc
 
 def test_a_device_that_holds_too_few_sizes_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(limits, "device_bytes", lambda: 600.0)
-    with pytest.raises(isoflop.PlanError, match=r"that this machine's device has memory for from .* larger hardware="):
+    with pytest.raises(
+        isoflop.PlanError,
+        match=r"that this machine's device has memory for from .* larger hardware=",
+    ):
         plan(hardware="here")
 
 
@@ -218,7 +251,11 @@ def test_runs_of_one_seed_at_one_place_are_all_known():
 
 
 def test_runs_of_seeds_that_the_recipe_does_not_have_stay_known():
-    runs = [replace(run, spec=replace(run.spec, seed=seed)) for run in train(plan()) for seed in (0, 1, 7)]
+    runs = [
+        replace(run, spec=replace(run.spec, seed=seed))
+        for run in train(plan())
+        for seed in (0, 1, 7)
+    ]
     assert {run.spec.seed for run in _of_one_seed(runs, (1, 0))} == {1, 7}
 
 
@@ -226,13 +263,22 @@ def test_a_sweep_whose_next_budget_the_data_cannot_feed_ends_with_that_reason():
     few = mlp_task(train_data=examples(300), recipe=isoflop.Recipe(), fingerprint="of both")
     many = mlp_task(fingerprint="of both")
     runs = train(plan(task=many), task=many)
-    (note,) = [note for note in plan(runs, task=few).notes if note.startswith("The sweep is finished")]
-    assert "the recipe's passes over the data allow 300 tokens, and the pilot, recentred wants more" in note
+    (note,) = [
+        note for note in plan(runs, task=few).notes if note.startswith("The sweep is finished")
+    ]
+    assert (
+        "the recipe's passes over the data allow 300 tokens, and the pilot, recentred wants more"
+        in note
+    )
 
 
 def test_a_pilot_whose_only_fed_runs_are_too_short_lacks_data():
-    task = mlp_task(train_data=examples(15000), recipe=isoflop.Recipe(min_batch=2000), sizes=[8, 16, 32, 128])
-    with pytest.raises(isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot wants more"):
+    task = mlp_task(
+        train_data=examples(15000), recipe=isoflop.Recipe(min_batch=2000), sizes=[8, 16, 32, 128]
+    )
+    with pytest.raises(
+        isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot wants more"
+    ):
         isoflop.plan(task, target=1e11, spend=3e10)
 
 
@@ -241,16 +287,22 @@ class Deep(nn.Module):
 
     def __init__(self, depth):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(8, 16), *(nn.Linear(16, 16) for _ in range(depth)), nn.Linear(16, 4))
+        self.layers = nn.Sequential(
+            nn.Linear(8, 16), *(nn.Linear(16, 16) for _ in range(depth)), nn.Linear(16, 4)
+        )
 
     def forward(self, x):
         return self.layers(x)
 
 
 @pytest.mark.parametrize("binds", [True, False])
-def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_cost(monkeypatch, binds):
+def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_cost(
+    monkeypatch, binds
+):
     counted = []
-    monkeypatch.setattr(counting, "count_size", lambda task, size: counted.append(size) or count_size(task, size))
+    monkeypatch.setattr(
+        counting, "count_size", lambda task, size: counted.append(size) or count_size(task, size)
+    )
     task, room = mlp_task(model=Deep, size_param="depth"), Room("a large device", 1e12, binds)
     ladder = ladder_of(task, token_supply(task), spend=1e10, runs=[], room=room)
     assert max(counted) < ladder.sizes[-1] / 2

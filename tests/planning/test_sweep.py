@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.planning.counting import count_size
+from isoflop.counting.counting import count_size
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, examples, mlp_task
 
@@ -26,14 +26,19 @@ def test_tokens_come_from_counted_flops_to_within_half_a_batch(sweep):
     task = mlp_task()
     for spec in sweep.specs:
         per_token = count_size(task, spec.size).flops_per_token
-        assert abs(spec.num_tokens - spec.budget / per_token) <= 0.5 * spec.batch * spec.tokens_per_example + 1
+        assert (
+            abs(spec.num_tokens - spec.budget / per_token)
+            <= 0.5 * spec.batch * spec.tokens_per_example + 1
+        )
         assert spec.flops == per_token * spec.num_tokens
 
 
 def test_sizes_spread_over_eight_times_more_and_less_than_twenty_tokens_per_param(sweep):
     for budget in BUDGETS[2:]:
         specs = [spec for spec in sweep.specs if spec.budget == budget]
-        centre = next(spec.num_params for spec in specs if 15 < spec.num_tokens / spec.num_params < 27)
+        centre = next(
+            spec.num_params for spec in specs if 15 < spec.num_tokens / spec.num_params < 27
+        )
         assert specs[0].num_params == pytest.approx(centre / 8, rel=0.15)
         assert specs[-1].num_params == pytest.approx(centre * 8, rel=0.15)
 
@@ -56,7 +61,9 @@ def test_more_budgets_keep_the_runs_of_the_old_ones(sweep):
 
 
 def test_seeds_replicate_every_cell():
-    sweep = isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1, 2))), budgets=[1e6])
+    sweep = isoflop.plan(
+        mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1, 2))), budgets=[1e6]
+    )
     assert len(sweep.specs) == 21
     assert len({spec.id for spec in sweep.specs}) == 21
 
@@ -70,7 +77,9 @@ def test_the_sweep_prints_as_a_table_with_its_costs(sweep):
 
 
 def test_seconds_and_memory_are_predicted_for_each_run(sweep):
-    assert all(sweep.seconds[spec.id] > 0 and sweep.memory_bytes[spec.id] > 0 for spec in sweep.specs)
+    assert all(
+        sweep.seconds[spec.id] > 0 and sweep.memory_bytes[spec.id] > 0 for spec in sweep.specs
+    )
     assert sweep.total_seconds == pytest.approx(sum(sweep.seconds.values()))
 
 
@@ -91,7 +100,9 @@ def test_enough_data_for_one_pass_is_taken_and_epochs_are_recorded():
 
 
 def test_more_than_four_passes_are_noted():
-    assert any("passes over the data" in note for note in isoflop.plan(mlp_task(), budgets=[1e7]).notes)
+    assert any(
+        "passes over the data" in note for note in isoflop.plan(mlp_task(), budgets=[1e7]).notes
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,9 @@ def test_the_same_question_in_words_and_numbers_gives_the_same_runs():
 def test_earlier_runs_centre_the_sizes_on_their_optimum_and_narrow_them():
     task = mlp_task()
     first = isoflop.plan(task, budgets=BUDGETS)
-    runs = isoflop.train(task, first, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False)
+    runs = isoflop.train(
+        task, first, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False
+    )
     second = isoflop.plan(task, budgets=[3e7], runs=runs)
     params = [spec.num_params for spec in second.specs]
     assert params[-1] / params[0] == pytest.approx(16, rel=0.2)
@@ -164,7 +177,9 @@ def test_an_array_of_budgets_gives_the_runs_of_the_list(sweep):
 
 @pytest.mark.parametrize("runs", ["runs/store", isoflop.MemoryStore(), [{"loss": 2.0}], 3])
 def test_runs_that_are_not_records_are_refused_with_the_remedy(runs):
-    with pytest.raises(isoflop.PlanError, match=r"runs must be records of runs, but got .* isoflop\.read_runs"):
+    with pytest.raises(
+        isoflop.PlanError, match=r"runs must be records of runs, but got .* isoflop\.read_runs"
+    ):
         isoflop.plan(mlp_task(), budgets=[1e6], runs=runs)
 
 
@@ -173,5 +188,7 @@ def test_a_staged_plan_notes_that_branches_are_for_grids():
     sweep = isoflop.plan(task, target=1e10, spend=1e8)
     assert {spec.trunk for spec in sweep.specs} == {None}
     assert any("Recipe(branches=True) is for grids" in note for note in sweep.notes)
-    plain = isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, schedule="wsd")), target=1e10, spend=1e8)
+    plain = isoflop.plan(
+        mlp_task(recipe=isoflop.Recipe(epochs=None, schedule="wsd")), target=1e10, spend=1e8
+    )
     assert not any("branches" in note for note in plain.notes)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import isoflop
-from isoflop.planning.counting import count_size
-from isoflop.planning.flops import count_step
+from isoflop.counting.counting import count_size
+from isoflop.counting.flops import count_step
 from tasks import MLP, mlp_task
 
 
@@ -32,7 +32,10 @@ def _(x, weight):
 
 
 product.register_autograd(
-    lambda ctx, grad: (product(grad, ctx.saved_tensors[1].T), product(grad.T, ctx.saved_tensors[0].T)),
+    lambda ctx, grad: (
+        product(grad, ctx.saved_tensors[1].T),
+        product(grad.T, ctx.saved_tensors[0].T),
+    ),
     setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
 )
 gain.register_autograd(
@@ -77,7 +80,11 @@ class Pair(nn.Module):
 
     def __init__(self, join):
         super().__init__()
-        self.join, self.first, self.last = join, nn.Parameter(torch.ones(24, 8)), nn.Parameter(torch.ones(24, 8))
+        self.join, self.first, self.last = (
+            join,
+            nn.Parameter(torch.ones(24, 8)),
+            nn.Parameter(torch.ones(24, 8)),
+        )
 
     def forward(self):
         return self.join(self.first, self.last)
@@ -95,9 +102,24 @@ class Pair(nn.Module):
         (lambda a, b: torch.cat([a, b]).softmax(0), ()),
         (lambda a, b: F.mse_loss(a, b) + F.binary_cross_entropy_with_logits(a, b), ()),
         (lambda a, b: a @ b.T, ()),
-        (lambda a, b: F.scaled_dot_product_attention(a[None, None], b[None, None], b[None, None]), ()),
+        (
+            lambda a, b: F.scaled_dot_product_attention(
+                a[None, None], b[None, None], b[None, None]
+            ),
+            (),
+        ),
     ],
-    ids=["broadcast", "distances", "solve", "pointwise", "norm", "softmax", "losses", "matmul", "attention"],
+    ids=[
+        "broadcast",
+        "distances",
+        "solve",
+        "pointwise",
+        "norm",
+        "softmax",
+        "losses",
+        "matmul",
+        "attention",
+    ],
 )
 def test_what_torch_itself_leaves_out_is_named_only_where_it_is_a_product(join, names, device):
     model = Pair(join).to(device)
@@ -115,9 +137,15 @@ def test_a_bilinear_layer_costs_one_multiply_add_for_each_weight_and_pair():
     "layer",
     [
         lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True),
-        lambda: nn.Sequential(nn.Conv1d(12, 12, 3, padding=1, groups=4), nn.BatchNorm1d(12), nn.GELU()),
-        lambda: nn.Sequential(nn.Conv1d(12, 6, 3), nn.GroupNorm(2, 6), nn.PReLU(6), nn.Upsample(scale_factor=2)),
-        lambda: nn.Sequential(nn.RMSNorm(16), nn.Linear(16, 16), nn.Dropout(0.5), nn.LayerNorm([12, 16])),
+        lambda: nn.Sequential(
+            nn.Conv1d(12, 12, 3, padding=1, groups=4), nn.BatchNorm1d(12), nn.GELU()
+        ),
+        lambda: nn.Sequential(
+            nn.Conv1d(12, 6, 3), nn.GroupNorm(2, 6), nn.PReLU(6), nn.Upsample(scale_factor=2)
+        ),
+        lambda: nn.Sequential(
+            nn.RMSNorm(16), nn.Linear(16, 16), nn.Dropout(0.5), nn.LayerNorm([12, 16])
+        ),
         lambda: nn.MultiheadAttention(16, 2, batch_first=True),
         lambda: nn.LSTM(16, 4, batch_first=True),
         lambda: nn.GRU(16, 4, batch_first=True),

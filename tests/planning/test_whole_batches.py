@@ -12,12 +12,12 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 import isoflop
-from isoflop.contract.data import dimensions
-from isoflop.planning import trials
-from isoflop.planning.batchcost import exact_terms, fitted_cost, reading_of
-from isoflop.planning.counting import BatchCounter, count_size, flops_per_token_at
-from isoflop.planning.flops import count_step
-from isoflop.planning.tokens import token_supply
+from isoflop.counting import trials
+from isoflop.counting.batch_cost import exact_terms, fitted_cost, reading_of
+from isoflop.counting.counting import BatchCounter, count_size, flops_per_token_at
+from isoflop.counting.flops import count_step
+from isoflop.counting.tokens import token_supply
+from isoflop.user_code.data import dimensions
 from tasks import MLP, mlp_task
 
 VOCABULARY, SHORTEST, LONGEST = 8, 4, 32
@@ -102,7 +102,9 @@ def test_a_run_records_the_flops_of_what_it_processed():
         return kept[-1]
 
     task = padded_task(model=remembered, sizes=[4, 8, 12], fingerprint="same")
-    (run,) = isoflop.train(task, dataclasses.replace(sweep, specs=(spec,)), store=isoflop.MemoryStore(), progress=False)
+    (run,) = isoflop.train(
+        task, dataclasses.replace(sweep, specs=(spec,)), store=isoflop.MemoryStore(), progress=False
+    )
     trained = next(model for model in kept if len(model.seen) > 5)
     assert run.flops == sum(flops_of(*shape, spec.size) for shape in trained.seen)
     assert run.flops == pytest.approx(spec.flops, rel=0.15)
@@ -111,7 +113,10 @@ def test_a_run_records_the_flops_of_what_it_processed():
 def test_the_plan_says_what_a_token_is_and_which_batches_were_counted():
     told = " ".join(isoflop.plan(padded_task(unit="base", sizes=[4, 8, 16]), budgets=[3e8]).notes)
     assert "One base is each target that is not -100: an example has 18" in told
-    assert "whole batches, padding included, as 1024 sampled examples make them (standard error 0." in told
+    assert (
+        "whole batches, padding included, as 1024 sampled examples make them (standard error 0."
+        in told
+    )
     assert "times as much in batches of" in told
     same = " ".join(isoflop.plan(mlp_task(), budgets=[1e6]).notes)
     assert "One token is each target that is not -100: an example has 1." in same
@@ -127,12 +132,16 @@ def test_examples_of_one_shape_are_counted_once_at_each_size(monkeypatch):
 
     monkeypatch.setattr(trials, "count_step", remembered)
     isoflop.plan(mlp_task(), budgets=[1e6, 1e7])
-    assert sorted(counted) == sorted([1, *set(counted)])  # the smallest twice, to see what more examples cost
+    assert sorted(counted) == sorted(
+        [1, *set(counted)]
+    )  # the smallest twice, to see what more examples cost
 
 
 def test_a_loss_that_compares_all_examples_grows_with_the_square_of_the_batch():
     def contrastive(outputs, targets):
-        return F.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs), device=outputs.device))
+        return F.cross_entropy(
+            outputs @ outputs.T, torch.arange(len(outputs), device=outputs.device)
+        )
 
     task = mlp_task(loss=contrastive)
     spec = next(spec for spec in isoflop.plan(task, budgets=[1e7]).specs if spec.batch > 8)
@@ -205,4 +214,6 @@ def test_batches_of_differing_numbers_of_tensors_are_read_by_their_elements():
 def test_a_plan_of_one_shape_is_as_before_the_sample():
     width = 5
     counted = count_size(mlp_task(model=MLP), width)
-    assert {flops_per_token_at(mlp_task(), counted, batch) for batch in (1, 2, 9, 1000)} == {counted.flops_per_token}
+    assert {flops_per_token_at(mlp_task(), counted, batch) for batch in (1, 2, 9, 1000)} == {
+        counted.flops_per_token
+    }

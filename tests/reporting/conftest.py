@@ -1,10 +1,10 @@
 import pytest
 from made import make_run, make_sweep
 
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,30 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def make_run(
-    num_params, num_tokens, loss, *, budget=None, status="completed", group=None, size=None, error=None, per_token=6
+    num_params,
+    num_tokens,
+    loss,
+    *,
+    budget=None,
+    status="completed",
+    group=None,
+    size=None,
+    error=None,
+    per_token=6,
 ):
     spent = per_token * num_params * num_tokens
-    spec = RunSpec(num_params=num_params, num_tokens=num_tokens, flops=spent, budget=budget, size=size)
-    return Run(spec=spec, status=status, loss=loss, num_tokens=num_tokens, flops=spent, group=group, error=error)
+    spec = RunSpec(
+        num_params=num_params, num_tokens=num_tokens, flops=spent, budget=budget, size=size
+    )
+    return Run(
+        spec=spec,
+        status=status,
+        loss=loss,
+        num_tokens=num_tokens,
+        flops=spent,
+        group=group,
+        error=error,
+    )
 
 
 def loss_of(num_params, num_tokens):
@@ -27,7 +46,15 @@ def make_sweep(**extras):
         best = 0.17 * (budget / 6) ** 0.51
         for size in best * np.geomspace(1 / 6, 6, 7):
             tokens = budget / 6 / size
-            runs.append(make_run(size, tokens, loss_of(size, tokens) + rng.normal(0, 0.005), budget=budget, **extras))
+            runs.append(
+                make_run(
+                    size,
+                    tokens,
+                    loss_of(size, tokens) + rng.normal(0, 0.005),
+                    budget=budget,
+                    **extras,
+                )
+            )
     return runs
 
 
@@ -42,7 +69,9 @@ def tiny_task(**changes):
     class Net(nn.Module):
         def __init__(self, width):
             super().__init__()
-            self.layers = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, width), nn.Linear(width, 4))
+            self.layers = nn.Sequential(
+                nn.Linear(16, width), nn.GELU(), nn.Linear(width, width), nn.Linear(width, 4)
+            )
 
         def forward(self, x):
             return self.layers(x)

@@ -5,11 +5,11 @@ import pytest
 from browser import Watched, browser
 from made import SCRIPT, make_sweep
 
+from isoflop.answers.predict import predict
+from isoflop.display.format import format_count, format_number
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 from isoflop.reporting.page import report
-from isoflop.text import count, number
 
 AXE = [Path(folder) / "axe-core/axe.min.js" for folder in ("node_modules", "../node_modules")]
 
@@ -31,7 +31,9 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def path(kriged, tmp_path_factory):
-    return report(kriged, predict(kriged, flops=1e20), path=tmp_path_factory.mktemp("page") / "report.html")
+    return report(
+        kriged, predict(kriged, flops=1e20), path=tmp_path_factory.mktemp("page") / "report.html"
+    )
 
 
 @pytest.fixture
@@ -41,17 +43,25 @@ def opened(chromium, path):
     watched.context.close()
 
 
-@pytest.mark.parametrize(("width", "dark", "flops"), [(400, False, 3e18), (900, True, 2.5e19), (1400, False, 7e20)])
-def test_the_page_answers_for_another_compute_as_predict_does(chromium, path, kriged, width, dark, flops):
+@pytest.mark.parametrize(
+    ("width", "dark", "flops"), [(400, False, 3e18), (900, True, 2.5e19), (1400, False, 7e20)]
+)
+def test_the_page_answers_for_another_compute_as_predict_does(
+    chromium, path, kriged, width, dark, flops
+):
     watched = Watched(chromium, path, width=width, dark=dark)
     watched.page.fill("#target", f"{flops:g}")
     answer, told = predict(kriged, flops=flops), watched.told()
 
-    assert told["Params"][0] == count(answer.num_params.value)
-    assert told["Tokens"][0] == count(answer.num_tokens.value)
-    assert told["Loss"][0] == number(answer.loss.value, 4)
-    assert value_of(told["Params"][1].split(" to ")[0]) == pytest.approx(answer.num_params.low, rel=0.01)
-    assert value_of(told["Tokens"][1].split(" to ")[1].split(",")[0]) == pytest.approx(answer.num_tokens.high, rel=0.01)
+    assert told["Params"][0] == format_count(answer.num_params.value)
+    assert told["Tokens"][0] == format_count(answer.num_tokens.value)
+    assert told["Loss"][0] == format_number(answer.loss.value, 4)
+    assert value_of(told["Params"][1].split(" to ")[0]) == pytest.approx(
+        answer.num_params.low, rel=0.01
+    )
+    assert value_of(told["Tokens"][1].split(" to ")[1].split(",")[0]) == pytest.approx(
+        answer.num_tokens.high, rel=0.01
+    )
     assert watched.faults == []
     assert watched.requests == [path.as_uri()]
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -86,7 +96,7 @@ def test_runs_can_be_pointed_at_and_walked_with_the_keyboard(opened, kriged):
     page, run = opened.page, min(kriged.runs, key=lambda run: run.flops)
     assert page.locator("circle.run").count() == len(kriged.runs)
     page.locator("circle.run").first.hover()
-    assert f"loss {number(run.loss, 4)}" in page.inner_text(".tip")
+    assert f"loss {format_number(run.loss, 4)}" in page.inner_text(".tip")
 
     page.locator("circle.run").first.focus()
     first = page.inner_text(".tip")
@@ -112,9 +122,13 @@ def test_a_press_on_a_heading_sorts_the_runs(opened, kriged):
     table = opened.page.locator("table", has=opened.page.locator("th button"))
     for direction in (1, -1):
         table.locator("th button", has_text="loss").click()
-        values = table.locator("tbody tr td:last-child").evaluate_all("cells => cells.map(cell => cell.dataset.value)")
+        values = table.locator("tbody tr td:last-child").evaluate_all(
+            "cells => cells.map(cell => cell.dataset.value)"
+        )
 
-        assert [float(value) for value in values] == sorted(run.loss for run in kriged.runs)[::direction]
+        assert [float(value) for value in values] == sorted(run.loss for run in kriged.runs)[
+            ::direction
+        ]
 
 
 def test_scripts_in_names_and_units_are_shown_and_not_obeyed(chromium, tmp_path):
@@ -142,7 +156,11 @@ def test_nothing_bars_readers_who_use_a_keyboard_or_a_screen_reader(chromium, pa
         watched.page.add_script_tag(path=str(axe))
         found = watched.page.evaluate("axe.run()")["violations"]
 
-        assert [(fault["id"], fault["impact"]) for fault in found if fault["impact"] in ("serious", "critical")] == []
+        assert [
+            (fault["id"], fault["impact"])
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ] == []
         watched.context.close()
 
 

@@ -7,14 +7,14 @@ import pytest
 from made import BUDGETS, make_run
 from matplotlib.figure import Figure
 
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.figures import isoflop_curves, optimum_law, valleys_of
+from isoflop.fitting.approaches.isoflop import IsoFLOP, valleys
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP, valleys
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 from isoflop.reporting.axes import scientific
 from isoflop.reporting.colours import ramp
-from isoflop.reporting.figures import isoflop_curves, optimum_law, valleys_of
 
 
 def texts(ax):
@@ -33,7 +33,9 @@ def test_each_run_is_a_point_of_its_budget(fitted):
 def test_curves_and_minima_are_those_of_the_fit(fitted):
     ax = isoflop_curves(fitted)
     marks = [line for line in ax.lines if line.get_marker() == "D"]
-    curves = [line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 100]
+    curves = [
+        line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 100
+    ]
 
     for valley, mark, curve in zip(valleys(fitted.runs), marks, curves, strict=True):
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (valley.num_params, valley.loss)
@@ -83,13 +85,17 @@ def test_very_many_runs_are_small_points_in_one_picture(fitted):
 def test_curves_are_drawn_as_the_approach_fitted_them(sweep):
     drawn = valleys_of(fit(sweep, IsoFLOP(window=None)))
 
-    assert [valley.window for valley in drawn] == [valley.window for valley in valleys(sweep, window=None)]
+    assert [valley.window for valley in drawn] == [
+        valley.window for valley in valleys(sweep, window=None)
+    ]
 
 
 def test_curves_without_budgets_are_refused(sweep):
     free = [make_run(run.num_params, run.num_tokens, run.loss) for run in sweep]
 
-    with pytest.raises(DataError, match="need runs that share a compute budget, but no run of the fit has one"):
+    with pytest.raises(
+        DataError, match="need runs that share a compute budget, but no run of the fit has one"
+    ):
         isoflop_curves(fit(free, Parametric()))
 
 
@@ -103,7 +109,9 @@ def test_the_band_is_the_interval_that_predict_gives(fitted, answer):
     assert tokens.get_ydata()[7] == pytest.approx(expected.num_tokens.value)
     band = ax.collections[1].get_paths()[0].vertices
     heights = band[np.isclose(band[:, 0], flops), 1]
-    assert (heights.min(), heights.max()) == pytest.approx((expected.num_params.low, expected.num_params.high))
+    assert (heights.min(), heights.max()) == pytest.approx(
+        (expected.num_params.low, expected.num_params.high)
+    )
 
 
 def test_the_answer_is_marked_with_its_numbers(fitted, answer):
@@ -143,7 +151,11 @@ def test_drawing_leaves_pyplot_alone():
 
 
 def test_large_numbers_are_written_with_powers():
-    assert [scientific(value) for value in (1e19, 5.76e23, 2.5e-3)] == ["10¹⁹", "5.76×10²³", "2.5×10⁻³"]
+    assert [scientific(value) for value in (1e19, 5.76e23, 2.5e-3)] == [
+        "10¹⁹",
+        "5.76×10²³",
+        "2.5×10⁻³",
+    ]
 
 
 def test_budgets_too_small_for_a_curve_show_their_runs(fitted, sweep):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from made import make_run
 
-from isoflop.fitting.envelope import Envelope
+from isoflop.answers.frontier import frontier
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
-from isoflop.reporting.frontier import frontier
 
 FLOPS = np.geomspace(3e16, 3e20, 121)
 
@@ -31,7 +31,9 @@ def assert_as_predicted(fitted, found, places, *, ends):
 
 
 @pytest.mark.parametrize(
-    ("approach", "ends"), [(None, 5e-3), (Parametric(), 1e-3), (IsoFLOP(), 1e-3), (Envelope(), 1e-3)], ids=repr
+    ("approach", "ends"),
+    [(None, 5e-3), (Parametric(), 1e-3), (IsoFLOP(), 1e-3), (Envelope(), 1e-3)],
+    ids=repr,
 )
 def test_every_answer_is_what_predict_says(sweep, approach, ends):
     fitted = fit(sweep, approach)
@@ -40,7 +42,10 @@ def test_every_answer_is_what_predict_says(sweep, approach, ends):
 
 
 def test_flops_that_the_runs_counted_are_respected(sweep):
-    dear = [make_run(run.num_params, run.num_tokens, run.loss, budget=run.budget, per_token=8) for run in sweep]
+    dear = [
+        make_run(run.num_params, run.num_tokens, run.loss, budget=run.budget, per_token=8)
+        for run in sweep
+    ]
     fitted = fit(dear)
 
     assert_as_predicted(fitted, frontier(fitted, FLOPS), (5, 100), ends=5e-3)

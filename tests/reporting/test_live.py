@@ -3,10 +3,10 @@ import re
 import pytest
 from made import make_run
 
+from isoflop.answers.predict import predict
 from isoflop.errors import StoreError
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
 from isoflop.planning.sweep import Sweep
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import render
@@ -47,9 +47,16 @@ def test_runs_are_shown_before_they_allow_an_answer(planned, sweep, tmp_path):
     assert path.read_text().count("<tr>") == 3
 
 
-def test_the_answer_appears_as_soon_as_there_is_one_and_the_last_run_ends_the_view(planned, sweep, tmp_path):
+def test_the_answer_appears_as_soon_as_there_is_one_and_the_last_run_ends_the_view(
+    planned, sweep, tmp_path
+):
     redraw = live_report(
-        tmp_path / "page.html", target=1e20, sweep=planned, runs=sweep[:26], approach=Parametric(), seconds=0
+        tmp_path / "page.html",
+        target=1e20,
+        sweep=planned,
+        runs=sweep[:26],
+        approach=Parametric(),
+        seconds=0,
     )
     path = redraw(sweep[26])
 
@@ -65,7 +72,12 @@ def test_the_answer_appears_as_soon_as_there_is_one_and_the_last_run_ends_the_vi
 
 def test_the_last_page_is_the_report_of_all_runs(sweep, planned, tmp_path):
     redraw = live_report(
-        tmp_path / "page.html", target=1e20, sweep=planned, runs=sweep[:-1], approach=Parametric(), seconds=1e9
+        tmp_path / "page.html",
+        target=1e20,
+        sweep=planned,
+        runs=sweep[:-1],
+        approach=Parametric(),
+        seconds=1e9,
     )
     path = redraw(sweep[-1])
     whole = fit(sweep, Parametric())

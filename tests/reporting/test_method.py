@@ -1,5 +1,5 @@
 import isoflop
-from isoflop.reporting.method import facts
+from isoflop.reporting.reproduction import facts
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, mlp_task
 
@@ -14,10 +14,13 @@ def said_of(runs):
 def test_the_exponent_under_each_convention_is_disclosed():
     task = mlp_task()
     sweep = isoflop.plan(task, budgets=BUDGETS)
-    runs = isoflop.train(task, sweep, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False)
-    assert [name in said_of(runs) for name in ("(matmul params)", "(non-embedding params)", "(total params)")] == [
-        True
-    ] * 3
+    runs = isoflop.train(
+        task, sweep, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False
+    )
+    assert [
+        name in said_of(runs)
+        for name in ("(matmul params)", "(non-embedding params)", "(total params)")
+    ] == [True] * 3
 
 
 def test_runs_that_carry_one_count_say_so():

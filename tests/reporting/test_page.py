@@ -9,19 +9,19 @@ import pytest
 from made import SCRIPT, make_run, make_sweep, tiny_task
 
 import isoflop
+from isoflop.answers.predict import Estimate, predict
+from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import StoreError
-from isoflop.fitting.envelope import Envelope
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import SetAside, fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.kriging import Kriging
-from isoflop.fitting.laws import ChinchillaLaw, FrontierLaw, PowerLaw
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import Estimate, predict
-from isoflop.reporting.method import facts, formula
+from isoflop.fitting.kriging.approach import Kriging
+from isoflop.laws.additive import ChinchillaLaw, FrontierLaw, PowerLaw
 from isoflop.reporting.page import render, report
+from isoflop.reporting.reproduction import facts, formula
 from isoflop.reporting.sections import MANY_ROWS
 from isoflop.storage.tables import read_runs
-from isoflop.text import count, flops, number
 
 
 class Outline(HTMLParser):
@@ -82,22 +82,31 @@ def test_the_answer_stands_first_with_its_intervals(page, answer):
     text = Outline(page).text
     first = text[: text.index("Why believe it")]
 
-    assert f"Train {count(answer.num_params.value)} params on {count(answer.num_tokens.value)} tokens." in first
+    assert (
+        f"Train {format_count(answer.num_params.value)} params on {format_count(answer.num_tokens.value)} tokens."
+        in first
+    )
     for estimate in (answer.num_params, answer.num_tokens):
-        assert f"{count(estimate.low)} to {count(estimate.high)}, 90 % interval" in first
-    assert f"{number(answer.loss.low, 4)} to {number(answer.loss.high, 4)}" in first
+        assert (
+            f"{format_count(estimate.low)} to {format_count(estimate.high)}, 90 % interval" in first
+        )
+    assert f"{format_number(answer.loss.low, 4)} to {format_number(answer.loss.high, 4)}" in first
     assert "times beyond the largest run" in first
 
 
 def test_a_size_that_can_be_built_leads_the_answer(fitted, answer):
-    sized = replace(answer, size=512, size_num_params=98_000_000, size_num_tokens=1.5e9, unit="byte")
+    sized = replace(
+        answer, size=512, size_num_params=98_000_000, size_num_tokens=1.5e9, unit="byte"
+    )
 
     assert "Train size 512, 98.0M params, on 1.50B bytes." in Outline(render(fitted, sized)).text
 
 
 def test_an_answer_without_loss_band_or_regret_is_shown_without_them(fitted, answer):
     unknown = Estimate(math.nan, math.nan, math.nan)
-    bare = Outline(render(fitted, replace(answer, loss=None, band=None, regret=unknown, extrapolation=0.0))).text
+    bare = Outline(
+        render(fitted, replace(answer, loss=None, band=None, regret=unknown, extrapolation=0.0))
+    ).text
 
     first = bare[: bare.index("Why believe it")]
 
@@ -124,7 +133,10 @@ def test_an_answer_to_another_question_shows_the_compute_that_it_needs(fitted):
     wanted = predict(fitted, loss=2.5)
     needed = wanted.flops_needed
 
-    assert f"{flops(needed.low)} to {flops(needed.high)}, 90 % interval" in Outline(render(fitted, wanted)).text
+    assert (
+        f"{format_flops(needed.low)} to {format_flops(needed.high)}, 90 % interval"
+        in Outline(render(fitted, wanted)).text
+    )
 
 
 def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_again(fitted):
@@ -133,14 +145,23 @@ def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_agai
 
     assert "Training and serving 100B tokens with" in shown
     assert "from 1.00B distinct ones" in shown
-    times = number(best.serving.overtraining.value)
-    assert f"It trains {times} times the tokens per param of the compute-optimal run of the same loss" in shown
-    assert "isoflop.predict(fit, flops=1e+20, served_tokens=100000000000.0, unique_tokens=1000000000.0)" in shown
+    times = format_number(best.serving.overtraining.value)
+    assert (
+        f"It trains {times} times the tokens per param of the compute-optimal run of the same loss"
+        in shown
+    )
+    assert (
+        "isoflop.predict(fit, flops=1e+20, served_tokens=100000000000.0, unique_tokens=1000000000.0)"
+        in shown
+    )
     assert "by the same law, with nothing served or repeated." in shown
 
 
 def test_an_answer_without_notes_says_so(fitted, answer):
-    assert "None of isoflop's checks speaks against it." in Outline(render(fitted, replace(answer, notes=()))).text
+    assert (
+        "None of isoflop's checks speaks against it."
+        in Outline(render(fitted, replace(answer, notes=()))).text
+    )
 
 
 def test_the_check_on_the_held_out_budget_is_shown(page):
@@ -152,7 +173,11 @@ def test_the_check_on_the_held_out_budget_is_shown(page):
 
 def test_nothing_is_fetched(page):
     outline = Outline(page)
-    addresses = [value for _, name, value in outline.attributes if name in ("href", "src", "action", "xlink:href")]
+    addresses = [
+        value
+        for _, name, value in outline.attributes
+        if name in ("href", "src", "action", "xlink:href")
+    ]
 
     assert "http" not in page
     assert "@import" not in page
@@ -167,14 +192,23 @@ def test_a_run_named_as_a_script_shows_as_text(extras):
 
     assert SCRIPT not in page
     assert SCRIPT in Outline(page).text
-    assert Outline(page).tags.count("script") == 3  # sorting, the numbers, the answers for another compute
+    assert (
+        Outline(page).tags.count("script") == 3
+    )  # sorting, the numbers, the answers for another compute
 
 
 def test_scripts_in_notes_units_reasons_and_sizes_show_as_text(fitted, answer):
     aside = SetAside(make_run(1e6, 2e7, 4.0, status="failed"), reason=SCRIPT)
     page = render(
         replace(fitted, set_aside=(aside,)),
-        replace(answer, notes=(SCRIPT,), unit=SCRIPT, size=SCRIPT, size_num_params=1, size_num_tokens=1.0),
+        replace(
+            answer,
+            notes=(SCRIPT,),
+            unit=SCRIPT,
+            size=SCRIPT,
+            size_num_params=1,
+            size_num_tokens=1.0,
+        ),
     )
 
     assert SCRIPT not in page
@@ -185,7 +219,9 @@ def test_the_page_is_good_html(page):
     outline = Outline(page)
 
     assert page.startswith('<!doctype html>\n<html lang="en">')
-    assert outline.tags.count("h1") == outline.tags.count("main") == outline.tags.count("title") == 1
+    assert (
+        outline.tags.count("h1") == outline.tags.count("main") == outline.tags.count("title") == 1
+    )
     assert outline.tags.index("h1") < outline.tags.index("h2")
     names = [value for _, name, value in outline.attributes if name == "id"]
     assert len(names) == len(set(names))
@@ -196,8 +232,12 @@ def test_the_page_is_good_html(page):
 def test_figures_are_vector_text_that_is_read_aloud(page):
     outline = Outline(page)
 
-    assert outline.tags.count("svg") == 7  # curves, law, loss, approaches, waste, residuals, surface
-    assert [value for tag, name, value in outline.attributes if tag == "svg" and name == "role"] == ["img"] * 7
+    assert (
+        outline.tags.count("svg") == 7
+    )  # curves, law, loss, approaches, waste, residuals, surface
+    assert [
+        value for tag, name, value in outline.attributes if tag == "svg" and name == "role"
+    ] == ["img"] * 7
     assert "Best params and tokens against compute" in page
     assert "<style" not in page[page.index("<svg") :]
 
@@ -211,7 +251,9 @@ def test_every_colour_of_the_figures_has_its_stand_in_on_dark_paper(page):
 
 
 def test_runs_without_budgets_still_make_a_page(sweep):
-    fitted = fit([make_run(run.num_params, run.num_tokens, run.loss) for run in sweep], Parametric())
+    fitted = fit(
+        [make_run(run.num_params, run.num_tokens, run.loss) for run in sweep], Parametric()
+    )
     outline = Outline(render(fitted, predict(fitted, flops=1e20)))
 
     assert outline.tags.count("svg") == 6
@@ -223,12 +265,17 @@ def test_a_budget_that_is_not_bracketed_says_why(sweep):
     fitted = fit([*sweep[:21], *sweep[24:]], Parametric())
 
     assert (
-        "its minimum is not bracketed; add smaller sizes" in Outline(render(fitted, predict(fitted, flops=1e20))).text
+        "its minimum is not bracketed; add smaller sizes"
+        in Outline(render(fitted, predict(fitted, flops=1e20))).text
     )
 
 
 def test_runs_are_sortable_by_their_unrounded_values(page, fitted):
-    values = [value for tag, name, value in Outline(page).attributes if tag == "td" and name == "data-value"]
+    values = [
+        value
+        for tag, name, value in Outline(page).attributes
+        if tag == "td" and name == "data-value"
+    ]
 
     assert str(fitted.runs[0].num_params) in values
 
@@ -236,11 +283,16 @@ def test_runs_are_sortable_by_their_unrounded_values(page, fitted):
 def test_a_very_long_table_is_cut_and_counted(fitted, answer):
     many = replace(fitted, set_aside=tuple(SetAside(run, "too many") for run in fitted.runs * 50))
 
-    assert f"{len(fitted.runs) * 51 - MANY_ROWS} more runs are not shown." in Outline(render(many, answer)).text
+    assert (
+        f"{len(fitted.runs) * 51 - MANY_ROWS} more runs are not shown."
+        in Outline(render(many, answer)).text
+    )
 
 
 def test_the_runs_can_be_taken_from_the_page_without_loss(page, fitted, tmp_path):
-    (link,) = [value for tag, name, value in Outline(page).attributes if tag == "a" and name == "href"]
+    (link,) = [
+        value for tag, name, value in Outline(page).attributes if tag == "a" and name == "href"
+    ]
     path = tmp_path / "runs.csv"
     path.write_bytes(base64.b64decode(link.partition(",")[2]))
 
@@ -268,7 +320,10 @@ def test_the_method_tells_what_runs_recorded(fitted, answer):
     run = replace(fitted.runs[0], spec=spec, flops=9e16, versions={"torch": "2.0"}, device="cpu")
     told = facts(replace(fitted, runs=(run,)), answer)
 
-    assert told["Training"] == "batch size and learning rate recorded with each run; schedule and epochs not recorded"
+    assert (
+        told["Training"]
+        == "batch size and learning rate recorded with each run; schedule and epochs not recorded"
+    )
     assert (told["Seeds"], told["Trained with"]) == ("3", "torch 2.0 and cpu")
     assert told["FLOPs"] == "counted, 0.900 to 0.900 times 6·N·D"
 
@@ -284,16 +339,20 @@ def test_the_hash_depends_on_what_was_measured_and_not_on_its_order(fitted, answ
 
 
 def test_laws_are_written_as_formulas(sweep):
-    chinchilla = Outline(formula(ChinchillaLaw(E=1.8172, A=477.84, B=2143.9, alpha=0.34731, beta=0.36718))).text
+    chinchilla = Outline(
+        formula(ChinchillaLaw(E=1.8172, A=477.84, B=2143.9, alpha=0.34731, beta=0.36718))
+    ).text
     powers = Outline(formula(fit(sweep, IsoFLOP()).law)).text
 
     assert chinchilla == "L = 1.817 + 477.8 / N0.3473 + 2144 / D0.3672"
     assert powers.startswith("N = ")
-    assert Outline(formula(FrontierLaw(PowerLaw(2.0, 0.5), PowerLaw(3.0, 0.5), PowerLaw(60.0, -0.08, 1.5)))).text == (
-        "N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000"
-    )
+    assert Outline(
+        formula(FrontierLaw(PowerLaw(2.0, 0.5), PowerLaw(3.0, 0.5), PowerLaw(60.0, -0.08, 1.5)))
+    ).text == ("N = 2.000 C0.5000D = 3.000 C0.5000L = 1.500 + 60.00 C−0.08000")
     assert "a smooth discrepancy" in Outline(formula(fit(sweep, Kriging()).law)).text
-    assert "around the largest runs, and a path that may bend" in Outline(formula(fit(sweep).law)).text
+    assert (
+        "around the largest runs, and a path that may bend" in Outline(formula(fit(sweep).law)).text
+    )
     assert formula("a law of yours") == "a law of yours"
 
 
@@ -319,7 +378,9 @@ def test_estimates_of_other_levels_say_so(fitted, answer):
 
 
 def data_of(page):
-    return json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1]
+    )
 
 
 def test_the_table_of_the_page_holds_what_predict_says(page, fitted):
@@ -327,7 +388,11 @@ def test_the_table_of_the_page_holds_what_predict_says(page, fitted):
 
     for row in (0, 60, -1):
         answer = predict(fitted, flops=known["flops"][row])
-        for column, estimate in (("params", answer.num_params), ("tokens", answer.num_tokens), ("loss", answer.loss)):
+        for column, estimate in (
+            ("params", answer.num_params),
+            ("tokens", answer.num_tokens),
+            ("loss", answer.loss),
+        ):
             told = [part[row] for part in known[column]]
             assert told == pytest.approx([estimate.value, estimate.low, estimate.high], rel=2e-3)
 
@@ -373,8 +438,10 @@ def test_the_page_says_one_thing_about_the_answer_wherever_it_does(fitted):
     pytest.importorskip("torch")
     task = tiny_task()
     answer = predict(fitted, flops=1e13, task=task)
-    near = f"{count(answer.band[0])} to {count(answer.band[1])}"
-    assert near in render(fitted, answer, task=task).partition("Doubt")[2]  # in the figure of the waste too
+    near = f"{format_count(answer.band[0])} to {format_count(answer.band[1])}"
+    assert (
+        near in render(fitted, answer, task=task).partition("Doubt")[2]
+    )  # in the figure of the waste too
     costs = "a token costs what the runs record, not what is counted"
     assert costs in render(fitted, answer)
     assert costs not in render(fitted, answer, task=task)

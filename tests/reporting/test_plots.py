@@ -6,13 +6,11 @@ import pytest
 from made import make_run
 from matplotlib.figure import Figure
 
+from isoflop.answers.by_approach import opinions
+from isoflop.answers.frontier import frontier
+from isoflop.answers.predict import predict
 from isoflop.errors import DataError
-from isoflop.fitting.envelope import Envelope
-from isoflop.fitting.fit import fit
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.parametric import Parametric
-from isoflop.optimum import predict
-from isoflop.reporting.figures import (
+from isoflop.figures import (
     collapse_plot,
     loss_frontier,
     loss_surface,
@@ -21,13 +19,15 @@ from isoflop.reporting.figures import (
     residuals,
     side_by_side,
 )
-from isoflop.reporting.frontier import frontier
-from isoflop.reporting.opinions import opinions
-from isoflop.reporting.plots.collapse import collapsed
-from isoflop.reporting.plots.law import reach
-from isoflop.reporting.plots.residuals import misses
-from isoflop.reporting.plots.surface import losses_over
-from isoflop.reporting.plots.waste import wastes
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
+from isoflop.fitting.fit import fit
+from isoflop.reporting.figures.collapse import collapsed
+from isoflop.reporting.figures.law import reach
+from isoflop.reporting.figures.residuals import misses
+from isoflop.reporting.figures.surface import losses_over
+from isoflop.reporting.figures.waste import wastes
 
 
 def texts(ax):
@@ -40,7 +40,12 @@ def with_curves(runs, *, odd=None):
     told = []
     for number, run in enumerate(runs):
         relative = 0.3 * (1 - share) ** 2 + (0.2 * (share < 0.8) if number == odd else 0)
-        told.append(replace(run, curve=tuple(zip(share * run.num_tokens, run.loss * (1 + relative), strict=True))))
+        told.append(
+            replace(
+                run,
+                curve=tuple(zip(share * run.num_tokens, run.loss * (1 + relative), strict=True)),
+            )
+        )
     return told
 
 
@@ -63,13 +68,17 @@ def test_known_answers_are_drawn_as_they_are(fitted, answer):
 
 def test_waste_is_nothing_at_the_best_size_and_as_the_answer_expects(fitted, answer):
     best = answer.num_params.value
-    (sure, expected, low, high), (twice, *_) = wastes(fitted, answer.flops, np.array([best, 2 * best]))
+    (sure, expected, low, high), (twice, *_) = wastes(
+        fitted, answer.flops, np.array([best, 2 * best])
+    )
 
     assert sure == pytest.approx(0, abs=1e-9)
     assert expected == pytest.approx(answer.regret.value, rel=1e-6)
     assert low <= high
     alpha, beta = fitted.law.alpha, fitted.law.beta
-    assert twice == pytest.approx(0.5 * (alpha + beta) * math.log(2) ** 2, rel=0.2)  # to second order
+    assert twice == pytest.approx(
+        0.5 * (alpha + beta) * math.log(2) ** 2, rel=0.2
+    )  # to second order
 
 
 def test_the_regret_curve_shades_the_band_of_the_answer(fitted, answer):
@@ -83,7 +92,9 @@ def test_the_regret_curve_shades_the_band_of_the_answer(fitted, answer):
 def test_residuals_are_of_the_law_and_far_ones_are_counted(sweep, fitted):
     ax = residuals(fitted)
     drawn = sorted(y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata())
-    expected = [run.loss / fitted.law.loss(run.num_params, run.num_tokens) - 1 for run in fitted.runs]
+    expected = [
+        run.loss / fitted.law.loss(run.num_params, run.num_tokens) - 1 for run in fitted.runs
+    ]
 
     assert drawn == pytest.approx(sorted(expected))
     assert misses(fitted) == pytest.approx(expected)
@@ -99,7 +110,9 @@ def test_the_surface_is_the_laws_loss_with_the_frontier_on_it(fitted, answer):
     ax = loss_surface(fitted, answer)
     assert "the answer" in texts(ax)
     line = next(line for line in ax.lines if len(line.get_xdata()) == 25)
-    assert line.get_xdata()[-1] == pytest.approx(float(fitted.law.optimum(frontier_end(fitted, answer))[0]))
+    assert line.get_xdata()[-1] == pytest.approx(
+        float(fitted.law.optimum(frontier_end(fitted, answer))[0])
+    )
 
 
 def frontier_end(fitted, answer):
@@ -117,7 +130,9 @@ def test_curves_of_well_scaled_runs_collapse_and_an_odd_one_is_named(sweep):
 
 
 def test_runs_without_curves_cannot_collapse(sweep):
-    with pytest.raises(DataError, match="at least 3 runs with a training curve of 20 points, but got 0"):
+    with pytest.raises(
+        DataError, match="at least 3 runs with a training curve of 20 points, but got 0"
+    ):
         collapse_plot(sweep)
 
 

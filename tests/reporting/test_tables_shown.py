@@ -6,9 +6,9 @@ import pytest
 from made import SCRIPT, make_run
 from rich.console import Console
 
+from isoflop.answers.predict import predict
+from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import SetAside
-from isoflop.fitting.isoflop import valleys
-from isoflop.optimum import predict
 from isoflop.reporting.tables import (
     optima_table,
     runs_table,
@@ -37,7 +37,11 @@ def test_runs_line_up_with_numbers_to_the_right():
 def test_losses_line_up_at_the_point():
     runs = [make_run(1e6, 2e7, loss) for loss in (11.25, 0.9876, 0.0123)]
 
-    assert [row.split()[-1] for row in to_text(runs_table(runs)).splitlines()[1:]] == ["11.250", "0.988", "0.0123"]
+    assert [row.split()[-1] for row in to_text(runs_table(runs)).splitlines()[1:]] == [
+        "11.250",
+        "0.988",
+        "0.0123",
+    ]
 
 
 def test_metrics_have_a_column_each_that_read_runs_reads_back():
@@ -65,7 +69,9 @@ def test_runs_that_were_set_aside_come_last_with_the_reason():
 
 
 def test_runs_that_failed_say_why():
-    text = to_text(runs_table([make_run(1e6, 2e7, math.nan, status="diverged", error="loss became infinite")]))
+    text = to_text(
+        runs_table([make_run(1e6, 2e7, math.nan, status="diverged", error="loss became infinite")])
+    )
 
     assert "diverged  loss became infinite" in text
 
@@ -79,14 +85,19 @@ def test_a_frame_of_runs_is_read_back_without_loss(sweep):
 def test_markdown_is_a_table_whose_cells_cannot_break_it():
     lines = to_markdown(runs_table([make_run(1e6, 2e7, 4.5, group="a|b")])).splitlines()
 
-    assert lines[:2] == ["| run | params | tokens | FLOPs | loss |", "| :--- | ---: | ---: | ---: | ---: |"]
+    assert lines[:2] == [
+        "| run | params | tokens | FLOPs | loss |",
+        "| :--- | ---: | ---: | ---: | ---: |",
+    ]
     assert lines[2].startswith("| a\\|b | 1.00M |")
 
 
 def test_a_rich_table_shows_names_without_obeying_them():
     console = Console(width=100, record=True, file=StringIO())
 
-    console.print(to_rich(runs_table([make_run(1e6, 2e7, 4.5, group="[red]a[/red]")]), title="Runs"))
+    console.print(
+        to_rich(runs_table([make_run(1e6, 2e7, 4.5, group="[red]a[/red]")]), title="Runs")
+    )
 
     assert "[red]a[/red]" in console.export_text()
 
@@ -125,7 +136,10 @@ def test_optima_over_budgets_have_their_intervals(fitted):
     frame = to_frame(optima_table(optima))
 
     assert list(frame["params"]) == [optimum.num_params.value for optimum in optima]
-    assert (frame["loss_low"][1], frame["loss_high"][1]) == (optima[1].loss.low, optima[1].loss.high)
+    assert (frame["loss_low"][1], frame["loss_high"][1]) == (
+        optima[1].loss.low,
+        optima[1].loss.high,
+    )
     assert "90 %" in to_text(optima_table(optima))
 
 

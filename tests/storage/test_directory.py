@@ -92,7 +92,9 @@ def test_files_are_where_the_documentation_says(tmp_path):
     store.write_spec(SPEC)
     store.checkpoint(SPEC.id).write_bytes(b"state")
     store.write_run(RUN)
-    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    )
     assert files == [
         f"{SPEC.id}/curve.jsonl",
         f"{SPEC.id}/record.json",
@@ -202,5 +204,12 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
 
 def test_equal_specs_have_equal_ids_and_any_field_changes_it():
     assert replace(SPEC).id == SPEC.id
-    changes = [{"lr": 0.02}, {"seed": 1}, {"batch": 9}, {"budget": None}, {"fingerprint": "x"}, {"num_tokens": 2001}]
+    changes = [
+        {"lr": 0.02},
+        {"seed": 1},
+        {"batch": 9},
+        {"budget": None},
+        {"fingerprint": "x"},
+        {"num_tokens": 2001},
+    ]
     assert len({SPEC.id, *(replace(SPEC, **change).id for change in changes)}) == 1 + len(changes)

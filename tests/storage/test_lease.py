@@ -50,7 +50,9 @@ with leased(Path(sys.argv[1]), "other") as holder:
 
 
 def test_the_lease_of_a_killed_process_of_this_machine_is_free_at_once(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "None\n"
         with leased(tmp_path, "mine") as holder:
             assert f"process {process.pid} on " in holder

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import isoflop
-from isoflop.storage.standing import UNPLANNED, forget_failed, standings
+from isoflop.storage.status import UNPLANNED, forget_failed, standings
 
 SPEC = isoflop.RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1.2e6, size=4)
 SPECS = [replace(SPEC, seed=seed) for seed in range(6)]
@@ -10,13 +10,17 @@ SPECS = [replace(SPEC, seed=seed) for seed in range(6)]
 def record(store, spec, status):
     store.write_spec(spec)
     error = None if status == "completed" else f"it {status}"
-    store.write_run(isoflop.Run(spec=spec, status=status, loss=2.0, num_tokens=2000, flops=1.2e6, error=error))
+    store.write_run(
+        isoflop.Run(spec=spec, status=status, loss=2.0, num_tokens=2000, flops=1.2e6, error=error)
+    )
 
 
 def filled(path):
     store = isoflop.DirectoryStore(path)
     store.write_stage("first", tuple(SPECS[:4]), {})
-    for spec, status in zip(SPECS[:2] + SPECS[4:5], ("completed", "failed", "diverged"), strict=True):
+    for spec, status in zip(
+        SPECS[:2] + SPECS[4:5], ("completed", "failed", "diverged"), strict=True
+    ):
         record(store, spec, status)
     store.write_spec(SPECS[2])
     store.write_spec(SPECS[5])

@@ -35,7 +35,13 @@ def refusal(source, **options):
 def test_a_row_is_a_completed_run_with_its_numbers(write):
     first, second = read_runs(write(TABLE))
 
-    assert (first.num_params, first.num_tokens, first.flops, first.loss, first.budget) == (1e6, 2e7, 1.3e14, 4.5, 1e14)
+    assert (first.num_params, first.num_tokens, first.flops, first.loss, first.budget) == (
+        1e6,
+        2e7,
+        1.3e14,
+        4.5,
+        1e14,
+    )
     assert first.status == second.status == "completed"
     assert (first.spec.num_tokens, first.spec.flops) == (2e7, 1.3e14)
 
@@ -75,7 +81,9 @@ def test_own_names_are_mapped_and_go_before_the_usual_ones(write):
 
 
 def test_flops_default_to_six_n_d_without_overflow():
-    frame = pd.DataFrame({"params": [70_000_000_000], "tokens": [15_000_000_000_000], "loss": [1.9]})  # int64
+    frame = pd.DataFrame(
+        {"params": [70_000_000_000], "tokens": [15_000_000_000_000], "loss": [1.9]}
+    )  # int64
 
     assert read_runs(frame)[0].flops == pytest.approx(6.3e24)
 
@@ -110,7 +118,9 @@ def test_a_row_without_params_is_a_run_that_failed(write):
 
 def test_what_a_tracker_calls_crashed_or_running_did_not_complete(write):
     states = ["finished", "crashed", "running", "diverged"]
-    runs = read_runs(write("State,params,tokens,val_loss\n" + "".join(f"{s},1e6,2e7,4.5\n" for s in states)))
+    runs = read_runs(
+        write("State,params,tokens,val_loss\n" + "".join(f"{s},1e6,2e7,4.5\n" for s in states))
+    )
 
     assert [run.status for run in runs] == ["completed", "failed", "failed", "diverged"]
     assert runs[1].error == "its state is 'crashed'"
@@ -123,7 +133,11 @@ def test_the_run_column_groups_rows_of_one_trained_model(write):
 
 
 def test_sizes_and_standard_errors_are_kept(write):
-    runs = read_runs(write("params,tokens,loss,size,loss_stderr\n1e6,1e7,4.9,64,0.01\n1e6,2e7,4.5,tiny,\n2,3,4,,\n"))
+    runs = read_runs(
+        write(
+            "params,tokens,loss,size,loss_stderr\n1e6,1e7,4.9,64,0.01\n1e6,2e7,4.5,tiny,\n2,3,4,,\n"
+        )
+    )
 
     assert [run.size for run in runs] == [64, "tiny", None]
     assert [run.loss_stderr for run in runs] == [0.01, None, None]
@@ -151,7 +165,9 @@ def test_a_frame_gives_the_same_runs_as_its_csv(write):
 
 
 def test_a_frame_of_nullable_numbers_is_read():
-    frame = pd.DataFrame({"params": [1e6, 2e6], "tokens": [2e7, 2e7], "loss": [4.5, None]}).convert_dtypes()
+    frame = pd.DataFrame(
+        {"params": [1e6, 2e6], "tokens": [2e7, 2e7], "loss": [4.5, None]}
+    ).convert_dtypes()
 
     assert math.isnan(read_runs(frame)[1].loss)
 
@@ -177,12 +193,16 @@ def test_a_folder_without_runs_is_refused(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_refused_with_where_it_was_looked_for(tmp_path):
-    with pytest.raises(StoreError, match=r"no file or store .*missing\.csv; check the path, which is read from"):
+    with pytest.raises(
+        StoreError, match=r"no file or store .*missing\.csv; check the path, which is read from"
+    ):
         read_runs(tmp_path / "missing.csv")
 
 
 def test_a_file_of_another_kind_is_refused(write):
-    assert "must be a .csv, .tsv or .parquet file, but got runs.xlsx" in refusal(write("", "runs.xlsx"))
+    assert "must be a .csv, .tsv or .parquet file, but got runs.xlsx" in refusal(
+        write("", "runs.xlsx")
+    )
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
@@ -203,7 +223,9 @@ def test_something_else_is_refused_by_its_type():
 
 @pytest.mark.parametrize("text", ["", "\n", "params,tokens,loss\n", "params,tokens,loss\n,,\n"])
 def test_an_empty_table_is_refused(write, text):
-    assert "must have at least one row of measurements, but runs.csv has none" in refusal(write(text))
+    assert "must have at least one row of measurements, but runs.csv has none" in refusal(
+        write(text)
+    )
 
 
 def test_missing_columns_are_named_with_what_was_found_and_a_guess(write):
@@ -215,7 +237,9 @@ def test_missing_columns_are_named_with_what_was_found_and_a_guess(write):
     )
 
 
-@pytest.mark.parametrize("header", ["parms,Token,val_los", "parameter,tokens,finl_loss", "num_parms,n_token,eval_los"])
+@pytest.mark.parametrize(
+    "header", ["parms,Token,val_los", "parameter,tokens,finl_loss", "num_parms,n_token,eval_los"]
+)
 def test_a_name_that_is_near_to_one_field_alone_is_taken_for_it_and_said(write, header):
     table = read_table(write(f"{header}\n1e6,2e7,4.5\n"))
 
@@ -224,7 +248,9 @@ def test_a_name_that_is_near_to_one_field_alone_is_taken_for_it_and_said(write, 
     assert repr(header.split(",")[0]) in table.notes[0]
 
 
-@pytest.mark.parametrize("header", ["mparams,tokens,loss", "params,mtokens,loss", "parms,params2,tokens,loss"])
+@pytest.mark.parametrize(
+    "header", ["mparams,tokens,loss", "params,mtokens,loss", "parms,params2,tokens,loss"]
+)
 def test_a_name_that_is_near_but_may_mean_something_else_is_refused(write, header):
     message = refusal(write(f"{header}\n{','.join('1234')[: 2 * header.count(',') + 1]}\n"))
 
@@ -234,7 +260,11 @@ def test_a_name_that_is_near_but_may_mean_something_else_is_refused(write, heade
 
 @pytest.mark.parametrize(
     "header",
-    ["N (M),tokens_B,loss", "params [in millions],Tokens (1e9),loss", "n_params_M,train tokens in billions,loss"],
+    [
+        "N (M),tokens_B,loss",
+        "params [in millions],Tokens (1e9),loss",
+        "n_params_M,train tokens in billions,loss",
+    ],
 )
 def test_units_in_the_names_of_columns_are_used_and_said(write, header):
     table = read_table(write(f"{header}\n350,7,2.9\n"))
@@ -256,17 +286,25 @@ def test_a_factor_in_the_mapping_goes_before_the_unit_of_the_name(write):
 
 
 def test_a_column_whose_own_name_holds_a_product_is_that_column(write):
-    assert read_runs(write("N * 2,D,loss\n350,7,2.9\n"), columns={"params": "N * 2"})[0].num_params == 350
+    assert (
+        read_runs(write("N * 2,D,loss\n350,7,2.9\n"), columns={"params": "N * 2"})[0].num_params
+        == 350
+    )
 
 
 def test_a_factor_for_the_loss_is_refused(write):
-    assert "may give a factor for params, tokens" in refusal(write(TABLE), columns={"loss": "loss * 2"})
+    assert "may give a factor for params, tokens" in refusal(
+        write(TABLE), columns={"loss": "loss * 2"}
+    )
 
 
 def test_a_unit_in_a_name_that_makes_the_counts_impossible_is_refused(write):
     message = refusal(write("params (M),tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n"))
 
-    assert "'params (M)' says that its numbers are in units of 1e+06, which makes the middle row" in message
+    assert (
+        "'params (M)' says that its numbers are in units of 1e+06, which makes the middle row"
+        in message
+    )
     assert "columns={'params': 'params (M) * 1'}" in message
 
 
@@ -278,11 +316,15 @@ def test_all_missing_columns_are_named_at_once(write):
 
 
 def test_a_guess_may_come_from_a_part_of_the_name(write):
-    assert "columns={'loss': 'the held out loss of c4'}" in refusal(write("N,D,the held out loss of c4\n1,2,3\n"))
+    assert "columns={'loss': 'the held out loss of c4'}" in refusal(
+        write("N,D,the held out loss of c4\n1,2,3\n")
+    )
 
 
 def test_a_table_with_very_many_columns_is_listed_shortly(write):
-    assert "and 88 more" in refusal(write(",".join(f"x{i}" for i in range(100)) + "\n" + "1," * 99 + "1\n"))
+    assert "and 88 more" in refusal(
+        write(",".join(f"x{i}" for i in range(100)) + "\n" + "1," * 99 + "1\n")
+    )
 
 
 def test_two_columns_that_could_be_the_loss_are_asked_about(write):
@@ -293,16 +335,27 @@ def test_two_columns_that_could_be_the_loss_are_asked_about(write):
 
 
 def test_an_unknown_field_in_columns_is_refused_with_the_closest(write):
-    assert "but got 'param' (did you mean 'params'?)" in refusal(write(TABLE), columns={"param": "N"})
+    assert "but got 'param' (did you mean 'params'?)" in refusal(
+        write(TABLE), columns={"param": "N"}
+    )
 
 
 def test_a_column_that_is_not_there_is_refused_with_the_closest(write):
-    assert "no column 'Tokns' (did you mean 'tokens'?)" in refusal(write(TABLE), columns={"tokens": "Tokns"})
+    assert "no column 'Tokns' (did you mean 'tokens'?)" in refusal(
+        write(TABLE), columns={"tokens": "Tokns"}
+    )
 
 
 @pytest.mark.parametrize(
     ("cell", "params"),
-    [("1.3B", 1.3e9), ("350M", 3.5e8), ("350 m", 3.5e8), ("2.5e9 ", 2.5e9), ('"1,300,000"', 1.3e6), ("7k", 7e3)],
+    [
+        ("1.3B", 1.3e9),
+        ("350M", 3.5e8),
+        ("350 m", 3.5e8),
+        ("2.5e9 ", 2.5e9),
+        ('"1,300,000"', 1.3e6),
+        ("7k", 7e3),
+    ],
 )
 def test_counts_are_read_as_people_write_them(write, cell, params):
     assert read_runs(write(f"params,tokens,loss\n{cell},2T,4.5\n"))[0].num_params == params
@@ -315,19 +368,31 @@ def test_a_cell_with_a_unit_of_its_own_leaves_that_of_the_name(write):
 
 
 def test_a_loss_has_no_unit(write):
-    assert "loss must hold numbers, but row 2 of runs.csv has '4.5k'" in refusal(write("N,D,loss\n1e6,2e7,4.5k\n"))
+    assert "loss must hold numbers, but row 2 of runs.csv has '4.5k'" in refusal(
+        write("N,D,loss\n1e6,2e7,4.5k\n")
+    )
 
 
 def test_text_in_some_rows_sets_them_aside_with_the_reason(write):
-    runs = read_runs(write(TABLE + "big,2e7,1e14,4.5,\n3e6,2e7,1e14,diverged,\n5e6,2e7,1e14,2.9,\n"))
+    runs = read_runs(
+        write(TABLE + "big,2e7,1e14,4.5,\n3e6,2e7,1e14,diverged,\n5e6,2e7,1e14,2.9,\n")
+    )
 
-    assert [run.status for run in runs] == ["completed", "completed", "failed", "failed", "completed"]
+    assert [run.status for run in runs] == [
+        "completed",
+        "completed",
+        "failed",
+        "failed",
+        "completed",
+    ]
     assert runs[2].error == "the table has text for its params"
     assert runs[3].error == "the table has text for its loss"
 
 
 def test_a_column_of_text_is_refused_with_its_first_row_and_their_number(write):
-    message = refusal(write("params,tokens,loss\n1e6,2e7,4.5\ntiny,2e7,4.5\nsmall,1e7,4.6\nbase,1e7,4.2\n"))
+    message = refusal(
+        write("params,tokens,loss\n1e6,2e7,4.5\ntiny,2e7,4.5\nsmall,1e7,4.6\nbase,1e7,4.2\n")
+    )
 
     assert message == (
         "params must hold numbers, but row 3 of runs.csv has 'tiny' and 2 more rows have text; write numbers as in "
@@ -353,10 +418,16 @@ def test_a_column_in_two_units_is_refused_with_the_rows_that_differ(write, unit,
 
 
 def test_counted_flops_that_are_in_another_unit_in_some_rows_are_refused(write):
-    rows = [f"{N!r},{20 * N!r},{120 * N * N * (1e-15 if N > 2e8 else 1)!r},3.5" for N in (1e7, 1e8, 1.5e8, 3e8, 4e8)]
+    rows = [
+        f"{N!r},{20 * N!r},{120 * N * N * (1e-15 if N > 2e8 else 1)!r},3.5"
+        for N in (1e7, 1e8, 1.5e8, 3e8, 4e8)
+    ]
     message = refusal(write("params,tokens,flops,loss\n" + "\n".join(rows)))
 
-    assert "FLOPs are about 1e-15 times 6·N·D in rows 5 and 6 of runs.csv and 1 times in the others" in message
+    assert (
+        "FLOPs are about 1e-15 times 6·N·D in rows 5 and 6 of runs.csv and 1 times in the others"
+        in message
+    )
 
 
 def test_sizes_that_span_six_decades_are_in_one_unit(write):
@@ -368,7 +439,9 @@ def test_sizes_that_span_six_decades_are_in_one_unit(write):
 def test_a_budget_that_every_row_has_for_itself_is_no_budget(write):
     rows = [f"{1e6 * 1.1**k!r},2e9,{4 - k / 99},{1.2e16 * 1.1**k!r}" for k in range(90)]
 
-    assert {run.budget for run in read_runs(write("N,D,L,compute_budget\n" + "\n".join(rows)))} == {None}
+    assert {run.budget for run in read_runs(write("N,D,L,compute_budget\n" + "\n".join(rows)))} == {
+        None
+    }
 
 
 @pytest.mark.parametrize("cell", ["0", "-5", "inf"])
@@ -379,7 +452,9 @@ def test_counts_that_cannot_be_are_refused_with_their_row(write, cell):
 
 
 def test_a_column_that_is_empty_throughout_is_refused(write):
-    assert "tokens must hold numbers, but it is empty in every row" in refusal(write("N,tokens,loss\n1,,3\n2,,3\n"))
+    assert "tokens must hold numbers, but it is empty in every row" in refusal(
+        write("N,tokens,loss\n1,,3\n2,,3\n")
+    )
 
 
 def test_rows_of_a_frame_count_from_zero():
@@ -397,14 +472,19 @@ def test_two_columns_of_one_name_are_refused(write):
 
 
 def test_a_note_says_that_flops_are_six_n_d(write):
-    assert "FLOPs are 6·N·D in every row" in table_notes(read_runs(write("N,D,L\n1e6,2e7,4.5\n")))[0]
+    assert (
+        "FLOPs are 6·N·D in every row" in table_notes(read_runs(write("N,D,L\n1e6,2e7,4.5\n")))[0]
+    )
 
 
 def test_a_note_says_that_units_do_not_fit(write):
     in_millions = write("N,D,C,L\n1,20,1.2e14,4.5\n")
     plain = {"params": "N * 1", "tokens": "D * 1", "flops": "C * 1"}
 
-    assert "FLOPs are 1e+12 times 6·N·D at the median" in table_notes(read_runs(in_millions, columns=plain))[0]
+    assert (
+        "FLOPs are 1e+12 times 6·N·D at the median"
+        in table_notes(read_runs(in_millions, columns=plain))[0]
+    )
 
 
 def test_counted_flops_need_no_note(write):
@@ -414,7 +494,9 @@ def test_counted_flops_need_no_note(write):
 def test_a_hundred_thousand_rows_take_a_few_seconds(write):
     rng = np.random.default_rng(0)
     rows = rng.uniform(1e6, 1e9, size=(100_000, 2)).tolist()
-    path = write("params,tokens,loss,compute_budget\n" + "".join(f"{n!r},{d!r},3.5,1e18\n" for n, d in rows))
+    path = write(
+        "params,tokens,loss,compute_budget\n" + "".join(f"{n!r},{d!r},3.5,1e18\n" for n, d in rows)
+    )
     start = time.perf_counter()
 
     runs = read_runs(path)
@@ -425,7 +507,9 @@ def test_a_hundred_thousand_rows_take_a_few_seconds(write):
 
 def test_reading_a_csv_imports_neither_pandas_nor_torch(write):
     code = "import sys, isoflop; isoflop.read_runs(sys.argv[1]); print([m for m in ('pandas', 'torch') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code, str(write(TABLE))], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(write(TABLE))], capture_output=True, text=True, check=True
+    )
 
     assert done.stdout.strip() == "[]"
 

@@ -13,7 +13,9 @@ LAW = isoflop.ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 
 def table(budgets=(1e18, 3e18, 1e19)):
     rows = [(N, C / 6 / N) for C in budgets for N in LAW.optimum(C)[0] * np.geomspace(0.25, 4, 7)]
-    return pd.DataFrame([{"params": N, "tokens": D, "loss": float(LAW.loss(N, D))} for N, D in rows])
+    return pd.DataFrame(
+        [{"params": N, "tokens": D, "loss": float(LAW.loss(N, D))} for N, D in rows]
+    )
 
 
 def refusal(frame, **options):
@@ -51,7 +53,9 @@ def test_flops_in_petaflop_days_are_refused_with_their_factor():
 
 
 def test_millions_beside_billions_are_refused_without_a_factor_for_all():
-    frame = table().assign(params=lambda t: np.where(t.params < 3e8, t.params / 1e6, t.params / 1e9))
+    frame = table().assign(
+        params=lambda t: np.where(t.params < 3e8, t.params / 1e6, t.params / 1e9)
+    )
     assert "write each with its unit, as in 350M and 1.3B" in refusal(frame)
 
 
@@ -59,7 +63,9 @@ def test_what_the_user_says_of_a_unit_is_taken_at_its_word():
     scaled = table().assign(tokens=lambda t: t.tokens / 1e9)
     both = {"params": "params * 1", "tokens": "tokens * 1"}
     assert read_runs(scaled, columns=both)[0].num_tokens == pytest.approx(scaled.tokens[0])
-    written = scaled.assign(tokens=[f"{tokens:.2f}" for tokens in scaled.tokens]).rename(columns={"tokens": "tokens_B"})
+    written = scaled.assign(tokens=[f"{tokens:.2f}" for tokens in scaled.tokens]).rename(
+        columns={"tokens": "tokens_B"}
+    )
     assert read_runs(written)[0].num_tokens > 1e9
 
 
@@ -84,7 +90,9 @@ def test_odd_tables_that_are_in_plain_counts_are_read(params, per_param, per_6nd
 def test_a_hint_names_no_column_that_cannot_be_the_field():
     frame = table().rename(columns={"params": "weights"})
     assert "columns={'params': 'my_column'}" in refusal(frame.assign(d_params=256))
-    assert "columns={'params': 'param_total'}" in refusal(frame.assign(d_params=256, param_total=frame.weights))
+    assert "columns={'params': 'param_total'}" in refusal(
+        frame.assign(d_params=256, param_total=frame.weights)
+    )
     perplexity = table().assign(val_ppl=lambda t: np.exp(t.loss)).drop(columns="loss")
     assert "columns={'loss': 'log(val_ppl)'} (--column 'loss=log(val_ppl)')" in refusal(perplexity)
     read = read_runs(perplexity, columns={"loss": "log(val_ppl)"})
@@ -95,12 +103,19 @@ def test_a_hint_names_no_column_that_cannot_be_the_field():
 def test_the_names_that_trackers_put_before_a_name_are_looked_through():
     read = read_runs(table())
     mlflow = table().rename(
-        columns={"params": "params.n_params", "tokens": "params.train_tokens", "loss": "metrics.eval_loss"}
+        columns={
+            "params": "params.n_params",
+            "tokens": "params.train_tokens",
+            "loss": "metrics.eval_loss",
+        }
     )
     assert read_runs(mlflow.assign(**{"params.d_model": 256})) == read
-    wandb = table().rename(columns={"params": "config.n_params", "tokens": "train/tokens", "loss": "summary.eval/loss"})
+    wandb = table().rename(
+        columns={"params": "config.n_params", "tokens": "train/tokens", "loss": "summary.eval/loss"}
+    )
     assert read_runs(wandb) == read
     levels = table().set_axis(
-        pd.MultiIndex.from_tuples([("model", "params"), ("data", "tokens"), ("eval", "loss")]), axis=1
+        pd.MultiIndex.from_tuples([("model", "params"), ("data", "tokens"), ("eval", "loss")]),
+        axis=1,
     )
     assert read_runs(levels) == read

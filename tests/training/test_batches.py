@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import isoflop
-from isoflop.contract.data import open_data
-from isoflop.contract.randomness import seeded
 from isoflop.training.batches import epoch_and_index, held_out_batches, training_batches
+from isoflop.user_code.data import open_data
+from isoflop.user_code.randomness import seeded
 from tasks import examples
 
 
@@ -90,8 +90,12 @@ def test_augmentation_depends_on_seed_example_and_epoch_alone():
     torch.randn(3)
     later = take(training_batches(source, 5, 1, 6, None), 2)
     assert torch.equal(torch.stack([b[0] for b in whole[6:]]), torch.stack([b[0] for b in later]))
-    by_example = {int(i): x for inputs, indices in whole[:4] for x, i in zip(inputs, indices, strict=True)}
-    second = {int(i): x for inputs, indices in whole[4:] for x, i in zip(inputs, indices, strict=True)}
+    by_example = {
+        int(i): x for inputs, indices in whole[:4] for x, i in zip(inputs, indices, strict=True)
+    }
+    second = {
+        int(i): x for inputs, indices in whole[4:] for x, i in zip(inputs, indices, strict=True)
+    }
     assert by_example.keys() == second.keys() == set(range(20))
     assert not any(torch.equal(by_example[i], second[i]) for i in range(20))
 
@@ -121,7 +125,9 @@ def test_many_steps_permuted_at_once_are_those_permuted_one_by_one(share):
     batches = training_batches(data, 6, 3, 11, None, share)
     first, last = 6 * share[0] // share[1], 6 * (share[0] + 1) // share[1]
     for step in range(11, 1500):
-        expected = epoch_and_index(3, np.arange(step * 6 + first, step * 6 + last), 1000)[1].tolist()
+        expected = epoch_and_index(3, np.arange(step * 6 + first, step * 6 + last), 1000)[
+            1
+        ].tolist()
         batch = next(batches)
         assert (batch.tolist() if batch is not None else []) == expected
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import isoflop
-from isoflop.fitting.points import Points
+from isoflop.laws.points import Points
 from isoflop.training import loop
 from isoflop.training.branches import waves
 from isoflop.training.loop import train_model
@@ -26,7 +26,11 @@ def trained(tmp_path_factory):
     steps = []
     patch = pytest.MonkeyPatch()
     step = loop.train_step
-    patch.setattr(loop, "train_step", lambda setting, *rest: (steps.append(setting.spec), step(setting, *rest))[1])
+    patch.setattr(
+        loop,
+        "train_step",
+        lambda setting, *rest: (steps.append(setting.spec), step(setting, *rest))[1],
+    )
     store = tmp_path_factory.mktemp("store")
     runs = isoflop.train(task, sweep, store=store, progress=False)
     patch.undo()
@@ -43,7 +47,9 @@ def test_each_branch_equals_a_separate_run_bit_for_bit(trained):
 
 def test_each_trunk_is_trained_once_and_the_plan_counts_it_once(trained):
     _, sweep, runs, steps, _ = trained
-    trained_flops = sum(spec.flops_per_token * spec.batch * spec.tokens_per_example for spec in steps)
+    trained_flops = sum(
+        spec.flops_per_token * spec.batch * spec.tokens_per_example for spec in steps
+    )
     assert trained_flops == pytest.approx(sweep.flops, rel=0.03)
     assert sweep.flops < 0.85 * sum(run.flops for run in runs)
     assert any("branch off 4 trunks, which saves" in note for note in sweep.notes)
@@ -62,7 +68,9 @@ def test_ids_are_the_same_when_planned_again_and_sizes_recur(trained):
     again = isoflop.plan(branching_task(), budgets=[1e6, 3e6, 9e6])
     assert [spec.id for spec in again.specs] == [spec.id for spec in sweep.specs]
     free = isoflop.plan(mlp_task(recipe=RECIPE), budgets=[1e6, 3e6, 9e6])
-    sizes = [{spec.size for spec in free.specs if spec.budget == budget} for budget in (1e6, 3e6, 9e6)]
+    sizes = [
+        {spec.size for spec in free.specs if spec.budget == budget} for budget in (1e6, 3e6, 9e6)
+    ]
     assert len(sizes[0] & sizes[1]) >= 5
 
 
@@ -90,7 +98,8 @@ def test_a_sweep_that_was_stopped_in_its_trunk_goes_on_to_the_same_losses(traine
 
 def test_rules_that_depend_on_tokens_are_refused_with_the_remedy():
     with pytest.raises(
-        isoflop.PlanError, match=r"must have one batch, but Recipe\(batch_tokens=\) .* such as Recipe\("
+        isoflop.PlanError,
+        match=r"must have one batch, but Recipe\(batch_tokens=\) .* such as Recipe\(",
     ):
         isoflop.plan(branching_task(batch_tokens=lambda N, D: D**0.5), budgets=[1e6, 3e6, 9e6])
     with pytest.raises(isoflop.PlanError, match="must have one lr"):

@@ -6,10 +6,10 @@ import pytest
 from torch.utils.data import Dataset
 
 import isoflop
-from isoflop.contract.data import open_data
-from isoflop.fitting.points import Points
+from isoflop.laws.points import Points
 from isoflop.training.batches import part_of
 from isoflop.training.loop import train_model
+from isoflop.user_code.data import open_data
 from tasks import examples, mlp_task
 
 
@@ -58,7 +58,9 @@ def test_a_run_reads_its_part_as_often_as_was_planned():
 def test_the_fit_knows_the_unique_tokens():
     _, sweep = planned((1, 4))
     runs = [
-        isoflop.Run(spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops)
+        isoflop.Run(
+            spec=spec, status="completed", loss=1.0, num_tokens=spec.num_tokens, flops=spec.flops
+        )
         for spec in sweep.specs
     ]
     points = Points.of(runs)
@@ -67,7 +69,9 @@ def test_the_fit_knows_the_unique_tokens():
 
 def test_parts_are_nested_and_differ_by_seed():
     source = open_data(list(range(1000)), "train_data")
-    small, large, other = (part_of(source, size, seed) for size, seed in ((10, 1), (100, 1), (100, 2)))
+    small, large, other = (
+        part_of(source, size, seed) for size, seed in ((10, 1), (100, 1), (100, 2))
+    )
     read = [[part.data[k] for k in range(part.num_examples)] for part in (small, large, other)]
     assert set(read[0]) < set(read[1]) != set(read[2])
     assert large.gather([3, 4]).tolist() == read[1][3:5]
@@ -81,7 +85,8 @@ def test_more_than_four_passes_are_warned_of():
 
 def test_what_cannot_be_swept_is_refused_with_the_remedy():
     with pytest.raises(
-        isoflop.PlanError, match="different tokens, but the training data have 2.00k; sweep more epochs"
+        isoflop.PlanError,
+        match="different tokens, but the training data have 2.00k; sweep more epochs",
     ):
         planned((1, 4), num_examples=2000)
     with pytest.raises(isoflop.PlanError, match="must be numbers of passes of at least 1"):

@@ -40,7 +40,10 @@ class Stream:
 
 
 def batches(seed):
-    return (torch.utils.data.default_collate([Masking()[k + j] for j in range(50)]) for k in range(0, 500, 50))
+    return (
+        torch.utils.data.default_collate([Masking()[k + j] for j in range(50)])
+        for k in range(0, 500, 50)
+    )
 
 
 RANDOM = {
@@ -73,7 +76,8 @@ def test_every_pass_draws_anew_and_passes_make_the_error_smaller(changes):
         for parameter in model.parameters():
             parameter *= 3
     few = [
-        evaluated(mlp_task(**changes, recipe=isoflop.Recipe(eval_tokens=500, eval_passes=k)), model) for k in (1, 2, 20)
+        evaluated(mlp_task(**changes, recipe=isoflop.Recipe(eval_tokens=500, eval_passes=k)), model)
+        for k in (1, 2, 20)
     ]
     assert len({found.loss for found in few}) == 3
     assert few[2].loss_stderr < few[0].loss_stderr
@@ -81,14 +85,18 @@ def test_every_pass_draws_anew_and_passes_make_the_error_smaller(changes):
 
 def test_passes_over_a_loss_that_draws_nothing_change_nothing():
     model = MLP(5)
-    once, thrice = (evaluated(mlp_task(recipe=isoflop.Recipe(eval_passes=k)), model) for k in (1, 3))
+    once, thrice = (
+        evaluated(mlp_task(recipe=isoflop.Recipe(eval_passes=k)), model) for k in (1, 3)
+    )
     assert thrice.loss == pytest.approx(once.loss, rel=1e-12)
     assert thrice.loss_stderr == pytest.approx(once.loss_stderr, rel=1e-12)
 
 
 def test_passes_take_part_in_run_ids():
     one, two = (
-        isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, eval_passes=k)), budgets=[1e6]).specs[0].id
+        isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, eval_passes=k)), budgets=[1e6])
+        .specs[0]
+        .id
         for k in (1, 2)
     )
     assert one != two
@@ -106,7 +114,9 @@ def test_a_step_may_take_gradients_in_evaluation(tmp_path):
 
 
 def test_a_held_out_loss_of_its_own_is_what_is_recorded():
-    smoothed = mlp_task(loss=lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=0.3))
+    smoothed = mlp_task(
+        loss=lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=0.3)
+    )
     measured = replace(smoothed, val_loss=F.cross_entropy)
     model = MLP(5)
     assert evaluated(measured, model).loss == evaluated(mlp_task(), model).loss
@@ -122,16 +132,23 @@ def test_a_held_out_loss_of_its_own_serves_models_that_return_theirs():
     class Own(MLP):
         def forward(self, x, targets):
             outputs = super().forward(x)
-            return {"loss": F.cross_entropy(outputs, targets) + outputs.square().mean(), "logits": outputs}
+            return {
+                "loss": F.cross_entropy(outputs, targets) + outputs.square().mean(),
+                "logits": outputs,
+            }
 
     task = mlp_task(model=Own, loss=None)
-    measured = replace(task, val_loss=lambda outputs, targets: F.cross_entropy(outputs["logits"], targets))
+    measured = replace(
+        task, val_loss=lambda outputs, targets: F.cross_entropy(outputs["logits"], targets)
+    )
     model = Own(5)
     assert evaluated(measured, model).loss < evaluated(task, model).loss
 
 
 def test_a_held_out_loss_beside_a_step_is_refused():
-    with pytest.raises(isoflop.ContractError, match="val_loss .* let step look at model.training instead"):
+    with pytest.raises(
+        isoflop.ContractError, match="val_loss .* let step look at model.training instead"
+    ):
         mlp_task(step=noisy_step, val_loss=F.cross_entropy)
     with pytest.raises(isoflop.ContractError, match="val_loss must be a function .* but got 0.1"):
         mlp_task(val_loss=0.1)

@@ -7,7 +7,7 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.simulated import Simulated
-from isoflop.training.work import Work
+from isoflop.training.executors.work import Work
 from tasks import BUDGETS, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
@@ -63,10 +63,17 @@ def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
-    program = UNGUARDED.format(store=str(tmp_path / "store")).replace("[1e6]", "[1e11]").replace('print("started")', "")
+    program = (
+        UNGUARDED.format(store=str(tmp_path / "store"))
+        .replace("[1e6]", "[1e11]")
+        .replace('print("started")', "")
+    )
     program = program.replace("sweep = ", "import os\nprint(os.getpid(), flush=True)\nsweep = ")
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     pid = int(parent.stdout.readline())
     children = wait_for(lambda: (found := children_of(pid)) and len(found) >= 2 and found)
@@ -105,4 +112,7 @@ def test_a_simulated_run_is_the_law_with_noise_that_depends_on_seed_and_id():
     assert 0.005 < (sum(e * e for e in errors) / len(errors)) ** 0.5 < 0.02
     assert runs == list(Simulated(LAW.loss, noise=0.01, seed=3).map(None, list(sweep.specs)))
     assert runs[0].loss != Simulated(LAW.loss, noise=0.01, seed=4).run(sweep.specs[0]).loss
-    assert Simulated(LAW.loss).run(replace(sweep.specs[0], seed=9)).loss == Simulated(LAW.loss).run(sweep.specs[0]).loss
+    assert (
+        Simulated(LAW.loss).run(replace(sweep.specs[0], seed=9)).loss
+        == Simulated(LAW.loss).run(sweep.specs[0]).loss
+    )

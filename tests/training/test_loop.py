@@ -10,9 +10,9 @@ import isoflop
 from isoflop.errors import ContractError
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.evaluation import evaluate
+from isoflop.training.executors.work import Work
 from isoflop.training.loop import train_model
 from isoflop.training.ranks import current_ranks
-from isoflop.training.work import Work
 from tasks import MLP, examples, loss, mlp_task
 
 
@@ -64,7 +64,9 @@ def test_tokens_are_counted_from_the_targets_that_are_trained_on(store):
     task = mlp_task(
         train_data=Masked(),
         val_data=Masked(),
-        loss=lambda outputs, targets: nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten()),
+        loss=lambda outputs, targets: nn.functional.cross_entropy(
+            outputs.flatten(0, 1), targets.flatten()
+        ),
     )
     spec = spec_of(task)
     assert spec.tokens_per_example == pytest.approx(3.5, abs=0.4)
@@ -97,13 +99,22 @@ def right(outputs, targets):
 
 def test_metrics_are_means_over_the_same_targets_and_leave_the_loss_as_it_is():
     plain, model = mlp_task(), MLP(5)
-    task = mlp_task(metrics={"accuracy": right, "confidence": lambda outputs, _: outputs.softmax(1).amax(1).mean()})
+    task = mlp_task(
+        metrics={
+            "accuracy": right,
+            "confidence": lambda outputs, _: outputs.softmax(1).amax(1).mean(),
+        }
+    )
     inputs, targets = task.val_data.tensors
     with torch.no_grad():
         outputs = model(inputs)
     found = evaluate(task, model, current_ranks(), nullcontext())
-    assert found.metrics["accuracy"] == pytest.approx(right(outputs, targets).float().mean().item(), rel=1e-6)
-    assert found.metrics["confidence"] == pytest.approx(outputs.softmax(1).amax(1).mean().item(), rel=1e-6)
+    assert found.metrics["accuracy"] == pytest.approx(
+        right(outputs, targets).float().mean().item(), rel=1e-6
+    )
+    assert found.metrics["confidence"] == pytest.approx(
+        outputs.softmax(1).amax(1).mean().item(), rel=1e-6
+    )
     assert found.loss == evaluate(plain, model, current_ranks(), nullcontext()).loss
 
 
@@ -118,7 +129,9 @@ def test_a_run_records_its_metrics_and_trains_as_one_without(store):
 
 def test_a_metric_that_gives_no_tensor_is_refused(store):
     task = mlp_task(metrics={"accuracy": lambda outputs, targets: 0.5})
-    with pytest.raises(ContractError, match="The metric 'accuracy' must give a tensor, but gave float"):
+    with pytest.raises(
+        ContractError, match="The metric 'accuracy' must give a tensor, but gave float"
+    ):
         train_model(task, spec_of(task), store)
 
 
@@ -132,7 +145,9 @@ def test_the_same_spec_gives_the_same_loss_to_the_last_bit(store):
 def test_another_seed_gives_another_loss(store):
     task = mlp_task()
     spec = spec_of(task)
-    assert train_model(task, spec, store).loss != train_model(task, replace(spec, seed=1), store).loss
+    assert (
+        train_model(task, spec, store).loss != train_model(task, replace(spec, seed=1), store).loss
+    )
 
 
 class Dropping(MLP):
@@ -164,7 +179,9 @@ def test_a_curve_beyond_the_checkpoint_is_cut_back(store):
     with pytest.raises(Stop):
         train_model(task, spec, store, on_progress=stop_after(50), checkpoint_seconds=0.0)
     store.append_curve(spec.id, [(10**9, 0.0)])
-    assert train_model(task, spec, store).curve == train_model(task, spec, isoflop.MemoryStore()).curve
+    assert (
+        train_model(task, spec, store).curve == train_model(task, spec, isoflop.MemoryStore()).curve
+    )
 
 
 def test_a_loss_that_becomes_nan_ends_the_run_as_diverged(store):
@@ -173,9 +190,14 @@ def test_a_loss_that_becomes_nan_ends_the_run_as_diverged(store):
 
     def exploding(outputs, targets):
         value = loss(outputs, targets)
-        return value / 0 if value < 1.2 and torch.is_grad_enabled() else value  # not in the check of a plan
+        return (
+            value / 0 if value < 1.2 and torch.is_grad_enabled() else value
+        )  # not in the check of a plan
 
-    for bad, reason in ((poisoned, "the held-out loss was nan"), (exploding, "the training loss was inf at step")):
+    for bad, reason in (
+        (poisoned, "the held-out loss was nan"),
+        (exploding, "the training loss was inf at step"),
+    ):
         task = mlp_task(loss=exploding) if bad is exploding else mlp_task()
         spec = spec_of(task)
         run = train_model(replace(task, loss=bad), spec, store)
@@ -211,7 +233,11 @@ def test_biases_and_gains_are_not_decayed():
     seen = []
 
     def optimizer(groups, lr, betas):
-        seen.extend((parameter.ndim, group["weight_decay"]) for group in groups for parameter in group["params"])
+        seen.extend(
+            (parameter.ndim, group["weight_decay"])
+            for group in groups
+            for parameter in group["params"]
+        )
         return torch.optim.AdamW(groups, lr=lr, betas=betas)
 
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, optimizer=optimizer))

@@ -13,10 +13,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 import isoflop
-from isoflop.cli import main
+from isoflop.cli.app import main
 from isoflop.storage.atomic import write_text
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.standing import forget_failed
+from isoflop.storage.status import forget_failed
 from tasks import MLP, examples, mlp_task
 
 
@@ -24,7 +24,9 @@ class Troubled(MLP):
     """Raises at one of its training steps."""
 
     def forward(self, x):
-        if self.training and "TROUBLE_AFTER" in os.environ:  # a global of this module would be part of the fingerprint
+        if (
+            self.training and "TROUBLE_AFTER" in os.environ
+        ):  # a global of this module would be part of the fingerprint
             os.environ["TROUBLE_AFTER"] = str(int(os.environ["TROUBLE_AFTER"]) - 1)
             if int(os.environ["TROUBLE_AFTER"]) < 0:
                 raise OSError("the data server is down")
@@ -45,7 +47,9 @@ def test_failed_runs_end_in_a_summary_with_their_reasons(tmp_path, capsys, monke
     assert "isoflop: 3 runs: 3 failed.\n" in said
     assert "  3 failed with OSError: the data server is down (in forward, line " in said
     assert f"not tried again until they are forgotten: isoflop rerun {tmp_path}" in said
-    isoflop.train(task, sweep, store=tmp_path, progress=False)  # nothing is left to train, and that is said again
+    isoflop.train(
+        task, sweep, store=tmp_path, progress=False
+    )  # nothing is left to train, and that is said again
     assert "3 failed" in capsys.readouterr().err
 
 
@@ -55,7 +59,9 @@ def test_completed_runs_need_no_summary(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_tried_again(tmp_path, capsys, monkeypatch):
+def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_tried_again(
+    tmp_path, capsys, monkeypatch
+):
     task = mlp_task(model=Troubled)
     sweep = small_sweep(task, 1)
     (undisturbed,) = isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
@@ -76,7 +82,10 @@ def test_an_unreadable_checkpoint_is_set_aside_and_fails_its_run_alone(tmp_path,
     write_text(path, "half a check")
     first, second = isoflop.train(task, sweep, store=tmp_path, progress=False)
     assert (first.status, second.status) == ("failed", "completed")
-    assert "is now checkpoint.unreadable; isoflop rerun has the run trained from its start" in first.error
+    assert (
+        "is now checkpoint.unreadable; isoflop rerun has the run trained from its start"
+        in first.error
+    )
     forget_failed(DirectoryStore(tmp_path))
     assert isoflop.train(task, sweep, store=tmp_path, progress=False)[0].status == "completed"
 
@@ -111,9 +120,14 @@ def test_ctrl_c_says_what_is_saved_and_how_to_go_on(tmp_path, capsys):
     task = mlp_task()
     store = DirectoryStore(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        isoflop.train(task, small_sweep(task), store=store, executor=Interrupted(store), progress=False)
+        isoflop.train(
+            task, small_sweep(task), store=store, executor=Interrupted(store), progress=False
+        )
     said = capsys.readouterr().err
-    assert f"stopped with 1 of 3 runs recorded and 1 saved midway in {tmp_path}; make the same call" in said
+    assert (
+        f"stopped with 1 of 3 runs recorded and 1 saved midway in {tmp_path}; make the same call"
+        in said
+    )
 
 
 def test_workers_have_saved_before_a_stop_in_the_callers_code_is_told(tmp_path, capsys):
@@ -126,7 +140,12 @@ def test_workers_have_saved_before_a_stop_in_the_callers_code_is_told(tmp_path, 
     store = DirectoryStore(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         isoflop.train(
-            task, small_sweep(task), store=store, executor=Interrupted(store), progress=False, on_record=interrupt
+            task,
+            small_sweep(task),
+            store=store,
+            executor=Interrupted(store),
+            progress=False,
+            on_record=interrupt,
         )
     assert "stopped with 1 of 3 runs recorded and 1 saved midway" in capsys.readouterr().err
 
@@ -142,7 +161,8 @@ def test_a_stop_with_a_store_in_memory_promises_no_more_than_it_keeps(capsys):
             progress=False,
         )
     assert (
-        "stopped with 1 of 3 runs recorded in the MemoryStore; the same call with it goes on" in capsys.readouterr().err
+        "stopped with 1 of 3 runs recorded in the MemoryStore; the same call with it goes on"
+        in capsys.readouterr().err
     )
 
 
@@ -163,9 +183,13 @@ isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False)
 """
 
 
-@pytest.mark.parametrize("executor", ["None", pytest.param("isoflop.Processes(2)", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "executor", ["None", pytest.param("isoflop.Processes(2)", marks=pytest.mark.slow)]
+)
 def test_a_signal_in_a_program_is_answered_with_what_is_saved(executor, tmp_path):
-    text = PROGRAM.format(tests=str(Path(__file__).parents[1]), store=str(tmp_path), executor=executor)
+    text = PROGRAM.format(
+        tests=str(Path(__file__).parents[1]), store=str(tmp_path), executor=executor
+    )
     process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(tmp_path.glob("*/spec.json")):
         time.sleep(0.01)
@@ -175,7 +199,10 @@ def test_a_signal_in_a_program_is_answered_with_what_is_saved(executor, tmp_path
     assert process.returncode in (1, -signal.SIGINT), errors  # python -c ends with 1
     midway = len(list(tmp_path.glob("*/checkpoint")))
     assert midway >= 1
-    assert f"and {midway} saved midway in {tmp_path}; make the same call, or give the same command" in errors
+    assert (
+        f"and {midway} saved midway in {tmp_path}; make the same call, or give the same command"
+        in errors
+    )
 
 
 def test_the_command_line_tells_failed_runs_by_its_exit_code(tmp_path, monkeypatch, capsys):
@@ -206,7 +233,11 @@ def test_the_command_line_tells_failed_runs_by_its_exit_code(tmp_path, monkeypat
             32,
             r"The batch_size=32 of train_data is replaced by the recipe's, \d+ to \d+ examples per step; Recipe\(batch_tokens=32\) keeps it.",
         ),
-        ({"batch_tokens": 20}, 1, r"recipe's, 20 examples per step; Recipe\(batch_tokens=1, min_batch=1\) keeps it."),
+        (
+            {"batch_tokens": 20},
+            1,
+            r"recipe's, 20 examples per step; Recipe\(batch_tokens=1, min_batch=1\) keeps it.",
+        ),
         ({"batch_tokens": 32}, 32, None),
         ({}, None, None),
     ],
@@ -214,7 +245,9 @@ def test_the_command_line_tells_failed_runs_by_its_exit_code(tmp_path, monkeypat
 def test_a_plan_says_that_a_loaders_batch_size_is_replaced(recipe, batch_size, note):
     data = examples(4000)
     task = mlp_task(
-        train_data=data if batch_size is None else DataLoader(data, batch_size=batch_size, shuffle=True),
+        train_data=data
+        if batch_size is None
+        else DataLoader(data, batch_size=batch_size, shuffle=True),
         recipe=isoflop.Recipe(epochs=None, **recipe),
     )
     notes = [each for each in isoflop.plan(task, budgets=[1e6, 3e6]).notes if "batch_size" in each]

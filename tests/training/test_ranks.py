@@ -31,13 +31,25 @@ else:
 
 def run(tmp_path, store, num_processes, changes="", executor="None"):
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(tests=str(Path(__file__).parents[1]), changes=changes, executor=executor))
+    program.write_text(
+        PROGRAM.format(tests=str(Path(__file__).parents[1]), changes=changes, executor=executor)
+    )
     start = [sys.executable]
     if num_processes > 1:
-        start = [*start, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+        start = [
+            *start,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={num_processes}",
+        ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*start, str(program), str(store)], capture_output=True, text=True, env=environment, timeout=240
+        [*start, str(program), str(store)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,7 +65,9 @@ def two(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one():
     task = mlp_task()
-    runs = isoflop.train(task, isoflop.plan(task, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False)
+    runs = isoflop.train(
+        task, isoflop.plan(task, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False
+    )
     return {run.id: run for run in runs}
 
 
@@ -68,15 +82,21 @@ def test_two_processes_train_the_same_runs_on_the_same_tokens_to_the_same_loss(o
         assert run.loss == pytest.approx(one[run_id].loss, rel=1e-4)
         assert run.loss_stderr == pytest.approx(one[run_id].loss_stderr, rel=1e-3)
         assert [point[0] for point in run.curve] == [point[0] for point in one[run_id].curve]
-        assert [point[1] for point in run.curve] == pytest.approx([point[1] for point in one[run_id].curve], rel=1e-4)
+        assert [point[1] for point in run.curve] == pytest.approx(
+            [point[1] for point in one[run_id].curve], rel=1e-4
+        )
         assert run.device.startswith("2 x cpu")
 
 
 def test_a_schedule_that_steps_once_per_process_would_change_the_losses_by_far_more(one):
     """What the comparison above would catch: the learning rate falls to zero at half of the run."""
     halved = mlp_task(recipe=isoflop.Recipe(epochs=None, schedule="linear", warmup=0.05))
-    runs = isoflop.train(halved, isoflop.plan(halved, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False)
-    worst = max(abs(run.loss / other.loss - 1) for run, other in zip(runs, one.values(), strict=True))
+    runs = isoflop.train(
+        halved, isoflop.plan(halved, budgets=[1e6]), store=isoflop.MemoryStore(), progress=False
+    )
+    worst = max(
+        abs(run.loss / other.loss - 1) for run, other in zip(runs, one.values(), strict=True)
+    )
     assert worst > 1e-3
 
 

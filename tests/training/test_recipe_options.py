@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.contract.fingerprint import fingerprint
+from isoflop.counting.counting import count_size
+from isoflop.counting.tokens import token_supply
 from isoflop.errors import ContractError, PlanError
 from isoflop.planning.branches import branched
-from isoflop.planning.counting import count_size
 from isoflop.planning.specs import make_spec
-from isoflop.planning.tokens import token_supply
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.loop import train_model
+from isoflop.user_code.fingerprint import fingerprint
 from tasks import MLP, mlp_task
 
 
@@ -74,13 +74,17 @@ class Network(MLP):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x):
-        return self.out(nn.functional.dropout(torch.relu(self.norm(self.hidden(x))), 0.1, self.training))
+        return self.out(
+            nn.functional.dropout(torch.relu(self.norm(self.hidden(x))), 0.1, self.training)
+        )
 
 
 def spec_and_task(changes, num_tokens=900, **fields):
     task = mlp_task(model=Network, recipe=isoflop.Recipe(**{"epochs": None, **changes}), **fields)
     seed = task.recipe.seeds[-1]
-    spec = make_spec(task, token_supply(task), fingerprint(task), count_size(task, 8), num_tokens, seed=seed)
+    spec = make_spec(
+        task, token_supply(task), fingerprint(task), count_size(task, 8), num_tokens, seed=seed
+    )
     return (branched(task.recipe, [spec])[0] if task.recipe.branches else spec), task
 
 
@@ -111,7 +115,9 @@ def test_a_killed_run_resumes_bit_for_bit_and_keeps_no_more_in_memory(changes, t
     undisturbed = train_model(task, spec, isoflop.MemoryStore())
     assert undisturbed.status == "completed"
     with pytest.raises(Stop):
-        train_model(task, spec, DirectoryStore(tmp_path), on_progress=stop_at_third, checkpoint_seconds=0.0)
+        train_model(
+            task, spec, DirectoryStore(tmp_path), on_progress=stop_at_third, checkpoint_seconds=0.0
+        )
     assert DirectoryStore(tmp_path).checkpoint(spec.id).exists()
     resumed = train_model(task, spec, DirectoryStore(tmp_path), on_progress=count)
     assert (resumed.loss, resumed.curve) == (undisturbed.loss, undisturbed.curve)
@@ -144,13 +150,19 @@ def trained_with(changes):
     class Watched(torch.optim.AdamW):
         def step(self, closure=None):
             seen["lr"].append(self.param_groups[0]["lr"])
-            each = [parameter.grad.norm() for group in self.param_groups for parameter in group["params"]]
+            each = [
+                parameter.grad.norm()
+                for group in self.param_groups
+                for parameter in group["params"]
+            ]
             seen["norm"].append(torch.stack(each).norm().item())
             return super().step(closure)
 
     def watched(groups, lr, betas):
         optimizer = Watched(groups, lr=lr, betas=betas)
-        seen.update(peak=lr, betas=betas, decays=[group["weight_decay"] for group in optimizer.param_groups])
+        seen.update(
+            peak=lr, betas=betas, decays=[group["weight_decay"] for group in optimizer.param_groups]
+        )
         return optimizer
 
     spec, task = spec_and_task({"optimizer": watched, **changes})
@@ -174,16 +186,26 @@ BOUNDARIES = {
         ({"weight_decay": 0}, lambda seen: seen["decays"] == [0, 0]),
         ({"weight_decay": lambda params, tokens: 0}, lambda seen: seen["decays"] == [0, 0]),
     ],
-    "decay_timescale": [({"decay_timescale": TINY, "lr": 1e-3}, lambda seen: seen["decays"][0] > 1e9)],
+    "decay_timescale": [
+        ({"decay_timescale": TINY, "lr": 1e-3}, lambda seen: seen["decays"][0] > 1e9)
+    ],
     "warmup": [
         ({"warmup": 0}, lambda seen: seen["lr"][0] == seen["peak"]),
         ({"warmup": lambda params, tokens: 0}, lambda seen: seen["lr"][0] == seen["peak"]),
         ({"warmup": 1 - TINY}, lambda seen: seen["lr"] == sorted(seen["lr"])),
     ],
-    "schedule": [({"schedule": "constant", "warmup": 0}, lambda seen: set(seen["lr"]) == {seen["peak"]})],
+    "schedule": [
+        ({"schedule": "constant", "warmup": 0}, lambda seen: set(seen["lr"]) == {seen["peak"]})
+    ],
     "cooldown": [
-        ({"schedule": "wsd", "cooldown": 1, "warmup": 0}, lambda seen: seen["lr"][1] < seen["lr"][0]),
-        ({"schedule": "wsd", "cooldown": TINY, "warmup": 0}, lambda seen: set(seen["lr"]) == {seen["peak"]}),
+        (
+            {"schedule": "wsd", "cooldown": 1, "warmup": 0},
+            lambda seen: seen["lr"][1] < seen["lr"][0],
+        ),
+        (
+            {"schedule": "wsd", "cooldown": TINY, "warmup": 0},
+            lambda seen: set(seen["lr"]) == {seen["peak"]},
+        ),
     ],
     "clip": [
         ({"clip": TINY}, lambda seen: max(seen["norm"]) <= 1.01 * TINY),
@@ -194,7 +216,9 @@ BOUNDARIES = {
         ({"ema": 0.5}, lambda seen: seen["run"].loss != trained_with({})["run"].loss),
     ],
     "eval_tokens": [({"eval_tokens": 1}, lambda seen: seen["run"].loss_stderr is None)],
-    "eval_passes": [({"eval_passes": 1}, lambda seen: seen["run"].loss == trained_with({})["run"].loss)],
+    "eval_passes": [
+        ({"eval_passes": 1}, lambda seen: seen["run"].loss == trained_with({})["run"].loss)
+    ],
     "seeds": [({"seeds": (0,)}, lambda seen: seen["spec"].seed == 0)],
     "branches": [({"branches": False}, lambda seen: seen["spec"].trunk is None)],
     "precision": [({"precision": "fp32"}, lambda seen: seen["spec"].precision == "fp32")],
@@ -204,12 +228,18 @@ UNBOUNDED = {"optimizer", "groups", "compile"}
 
 
 def test_every_field_is_tried_at_its_boundary():
-    assert BOUNDARIES.keys() | UNBOUNDED == {field.name for field in dataclasses.fields(isoflop.Recipe)}
+    assert BOUNDARIES.keys() | UNBOUNDED == {
+        field.name for field in dataclasses.fields(isoflop.Recipe)
+    }
 
 
 @pytest.mark.parametrize(
     ("changes", "arrived"),
-    [pytest.param(*case, id=f"{name}-{k}") for name, cases in BOUNDARIES.items() for k, case in enumerate(cases)],
+    [
+        pytest.param(*case, id=f"{name}-{k}")
+        for name, cases in BOUNDARIES.items()
+        for k, case in enumerate(cases)
+    ],
 )
 def test_a_boundary_value_reaches_the_training(changes, arrived):
     assert arrived(trained_with(changes))
@@ -234,7 +264,10 @@ def test_a_boundary_value_reaches_the_training(changes, arrived):
         ({"cooldown": 0}, "cooldown must be a share above 0 and up to 1, but got 0"),
         ({"clip": 0.0}, "clip must be above 0 or None, but got 0.0"),
         ({"precision": "fp16"}, "precision must be one of"),
-        ({"ema": 0.999}, r"ema must be a share of the run .* \(it is no decay per step\), but got 0.999"),
+        (
+            {"ema": 0.999},
+            r"ema must be a share of the run .* \(it is no decay per step\), but got 0.999",
+        ),
         ({"ema": 0.05, "schedule": "wsd", "branches": True}, "branches share a trunk"),
         ({"eval_tokens": 0}, "eval_tokens must be a whole number from 1 on, but got 0"),
         ({"eval_passes": 0}, "eval_passes must be a whole number from 1 on, but got 0"),
@@ -252,7 +285,12 @@ def test_parameters_that_no_group_trains_do_not_count_when_gradients_are_clipped
     """Nor do their gradients add up from step to step."""
 
     def groups_without_bias(model, lr, weight_decay):
-        return [{"params": [p for p in model.parameters() if p is not model.out.bias], "weight_decay": weight_decay}]
+        return [
+            {
+                "params": [p for p in model.parameters() if p is not model.out.bias],
+                "weight_decay": weight_decay,
+            }
+        ]
 
     class Fixed(Network):
         def __init__(self, width):
@@ -275,7 +313,9 @@ def test_equal_settings_give_equal_ids():
 def test_a_spec_that_leaves_a_setting_open_is_not_trained():
     spec, task = spec_and_task({})
     sweep = isoflop.Sweep(specs=(dataclasses.replace(spec, lr=None),))
-    with pytest.raises(PlanError, match="must have its lr, but that of size .* leaves it open; make runs with plan"):
+    with pytest.raises(
+        PlanError, match="must have its lr, but that of size .* leaves it open; make runs with plan"
+    ):
         isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
 
 

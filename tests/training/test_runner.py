@@ -30,7 +30,9 @@ def sweep():
 
 
 def test_runs_come_in_the_order_of_the_sweep(sweep, tmp_path):
-    runs = isoflop.train(mlp_task(), sweep, store=tmp_path, executor=Simulated(LAW.loss), progress=False)
+    runs = isoflop.train(
+        mlp_task(), sweep, store=tmp_path, executor=Simulated(LAW.loss), progress=False
+    )
     assert [run.id for run in runs] == [spec.id for spec in sweep.specs]
 
 
@@ -61,12 +63,16 @@ def test_an_empty_sweep_is_refused():
 
 
 def test_a_sweep_of_another_task_is_refused(sweep):
-    with pytest.raises(isoflop.PlanError, match=f"planned for another task: {len(sweep)} of {len(sweep)} runs"):
+    with pytest.raises(
+        isoflop.PlanError, match=f"planned for another task: {len(sweep)} of {len(sweep)} runs"
+    ):
         isoflop.train(mlp_task(fingerprint="other"), sweep, store=isoflop.MemoryStore())
 
 
 def test_a_store_that_is_none_is_refused(sweep):
-    with pytest.raises(isoflop.IsoflopError, match="store must be a folder's path or a Store, but got dict"):
+    with pytest.raises(
+        isoflop.IsoflopError, match="store must be a folder's path or a Store, but got dict"
+    ):
         isoflop.train(mlp_task(), sweep, store={})
 
 
@@ -90,7 +96,9 @@ def test_the_display_knows_the_best_run_of_each_budget(sweep):
 
 
 def test_a_known_law_is_recovered_through_the_whole_loop(sweep):
-    runs = isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False)
+    runs = isoflop.train(
+        mlp_task(), sweep, store=isoflop.MemoryStore(), executor=Simulated(LAW.loss), progress=False
+    )
     law = isoflop.fit(runs, isoflop.Parametric()).law
     for name in ("E", "A", "B", "alpha", "beta"):
         assert getattr(law, name) == pytest.approx(getattr(LAW, name), rel=1e-3)
@@ -99,7 +107,10 @@ def test_a_known_law_is_recovered_through_the_whole_loop(sweep):
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        ({"optimizer": lambda params, learning_rate: None}, "raised TypeError.*unexpected keyword argument"),
+        (
+            {"optimizer": lambda params, learning_rate: None},
+            "raised TypeError.*unexpected keyword argument",
+        ),
         ({"optimizer": torch.optim.SGD}, "raised TypeError.*'betas'"),
         ({"optimizer": lambda groups, lr, betas: None}, "raised AttributeError"),
         ({"groups": lambda model: []}, "raised TypeError.*positional argument"),
@@ -109,6 +120,8 @@ def test_an_optimiser_that_cannot_be_made_is_refused_before_the_sweep(recipe, re
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, **recipe), fingerprint="optimiser")
     sweep = isoflop.plan(task, budgets=[1e6])
     store = isoflop.MemoryStore()
-    with pytest.raises(isoflop.ContractError, match=f"optimizer must be a factory called as .* {reason}"):
+    with pytest.raises(
+        isoflop.ContractError, match=f"optimizer must be a factory called as .* {reason}"
+    ):
         isoflop.train(task, sweep, store=store, progress=False)
     assert store.read_runs() == []

@@ -4,7 +4,9 @@ from isoflop.training.schedule import lr_factor
 
 
 def test_the_rate_rises_in_a_line_to_its_peak():
-    assert [lr_factor("cosine", 0.1, step, 100) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert [lr_factor("cosine", 0.1, step, 100) for step in (0, 4, 9)] == pytest.approx(
+        [0.1, 0.5, 1.0]
+    )
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])

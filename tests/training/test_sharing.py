@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 import isoflop
-from isoflop.training import sharing
+from isoflop.training import shared_store as sharing
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.work import Elsewhere, Work
 from isoflop.training.ranks import current_ranks
-from isoflop.training.work import Elsewhere, Work
 from tasks import mlp_task
 
 PROGRAM = """
 import sys, os
 sys.path.insert(0, {tests!r})
 import isoflop
-from isoflop.training import work
+from isoflop.training.executors import work
 from tasks import mlp_task
 
 real = work.train_model
@@ -49,7 +49,9 @@ def start(folder, executor="None", seconds=0.15):
         executor=executor,
         seconds=seconds,
     )
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def trained(folder):
@@ -59,7 +61,10 @@ def trained(folder):
 @pytest.fixture(scope="module")
 def expected():
     sweep = isoflop.plan(mlp_task(), budgets=[1e6, 3e6])
-    return {run.id: run.loss for run in isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), progress=False)}
+    return {
+        run.id: run.loss
+        for run in isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), progress=False)
+    }
 
 
 def test_two_programs_on_one_store_split_the_work_and_both_have_all_runs(expected, tmp_path):

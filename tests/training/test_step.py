@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.contract.data import num_examples_in
+from isoflop.training.executors.work import Work
 from isoflop.training.loop import train_model
 from isoflop.training.step import split
-from isoflop.training.work import Work
+from isoflop.user_code.data import num_examples_in
 from tasks import MLP, examples, loss, mlp_task
 
 
@@ -62,7 +62,12 @@ def test_one_example_that_does_not_fit_fails_the_run_with_its_reason():
 
 
 def test_pieces_of_a_batch_keep_its_structure():
-    batch = {"x": torch.arange(10), "pair": (torch.ones(10, 2), list(range(10))), "shared": torch.zeros(3), "k": 5}
+    batch = {
+        "x": torch.arange(10),
+        "pair": (torch.ones(10, 2), list(range(10))),
+        "shared": torch.zeros(3),
+        "k": 5,
+    }
     pieces = split(batch, 4)
     assert [num_examples_in(piece) for piece in pieces] == [4, 4, 2]
     assert pieces[1]["x"].tolist() == [4, 5, 6, 7]
@@ -86,7 +91,13 @@ def test_pieces_are_weighted_by_their_targets():
     spec = spec_of(task)
     whole = train_model(task, spec, isoflop.MemoryStore())
     pieces = train_model(
-        mlp_task(train_data=data, val_data=data[1:6], loss=token_loss, recipe=recipe, model=small_memory(2)),
+        mlp_task(
+            train_data=data,
+            val_data=data[1:6],
+            loss=token_loss,
+            recipe=recipe,
+            model=small_memory(2),
+        ),
         spec,
         isoflop.MemoryStore(),
     )
@@ -106,7 +117,9 @@ def test_a_batch_of_nan_diverges_with_its_step():
             x, y = self.data[index]
             return (x * math.nan if index == 1234 else x), y
 
-    run = train_model(mlp_task(train_data=Poisoned()), spec_of(mlp_task(), 0), isoflop.MemoryStore())
+    run = train_model(
+        mlp_task(train_data=Poisoned()), spec_of(mlp_task(), 0), isoflop.MemoryStore()
+    )
     assert run.status == "diverged"
     assert run.error.startswith("the training loss was nan at step ")
     assert run.num_tokens < run.spec.num_tokens
@@ -126,8 +139,8 @@ def test_a_stream_that_ends_early_fails_with_the_remedy():
 
 
 def test_a_rank_with_fewer_examples_than_processes_gets_none():
-    from isoflop.contract.data import open_data
     from isoflop.training.batches import training_batches
+    from isoflop.user_code.data import open_data
 
     source = open_data(examples(100), "train_data")
     whole = next(training_batches(source, 3, 0, 5, None))
@@ -151,13 +164,17 @@ def test_averaged_weights_are_what_is_evaluated():
     assert other.loss == pytest.approx(one.loss, rel=0.2)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it imports its compiler
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # of torch's own, while it imports its compiler
 def test_a_compiled_model_trains_to_the_same_loss():
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, compile=True))
     plain = train_model(mlp_task(), spec_of(mlp_task()), isoflop.MemoryStore())
     spec = spec_of(task)
     assert spec.id == plain.spec.id
-    assert train_model(task, spec, isoflop.MemoryStore()).loss == pytest.approx(plain.loss, rel=1e-4)
+    assert train_model(task, spec, isoflop.MemoryStore()).loss == pytest.approx(
+        plain.loss, rel=1e-4
+    )
 
 
 def test_groups_have_learning_rates_of_their_own():
@@ -165,7 +182,10 @@ def test_groups_have_learning_rates_of_their_own():
 
     def groups(model, lr, weight_decay):
         seen.append((lr, weight_decay))
-        return [{"params": model.hidden.parameters(), "lr": lr / 4}, {"params": model.out.parameters(), "lr": 0.0}]
+        return [
+            {"params": model.hidden.parameters(), "lr": lr / 4},
+            {"params": model.out.parameters(), "lr": 0.0},
+        ]
 
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, groups=groups))
     spec = spec_of(task)

@@ -43,7 +43,9 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("executor", ["None", "isoflop.Processes(2)"])
-def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(executor, undisturbed, tmp_path):
+def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(
+    executor, undisturbed, tmp_path
+):
     draw = random.Random(1)
     for _ in range(2):
         process = start(tmp_path, executor)
@@ -77,11 +79,17 @@ def test_a_checkpoint_is_saved_when_asked_to_stop(tmp_path):
 @pytest.mark.slow
 def test_twenty_random_kills_leave_a_sweep_bit_for_bit_undisturbed(tmp_path):
     """SIGKILL and SIGTERM by turns, at any moment from the start of the program on; checkpoints five times a second."""
-    text = PROGRAM.format(tests=str(Path(__file__).parents[1]), store="STORE", executor="isoflop.Processes(2)")
-    text = text.replace("[3e6]", "[1e10, 3e10]").replace("checkpoint_seconds=1000", "checkpoint_seconds=0.2")
+    text = PROGRAM.format(
+        tests=str(Path(__file__).parents[1]), store="STORE", executor="isoflop.Processes(2)"
+    )
+    text = text.replace("[3e6]", "[1e10, 3e10]").replace(
+        "checkpoint_seconds=1000", "checkpoint_seconds=0.2"
+    )
 
     def start_in(store):
-        return subprocess.Popen([sys.executable, "-c", text.replace("STORE", str(store))], stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [sys.executable, "-c", text.replace("STORE", str(store))], stderr=subprocess.DEVNULL
+        )
 
     assert start_in(tmp_path / "undisturbed").wait(timeout=600) == 0
     draw, num_hit = random.Random(7), 0

@@ -18,7 +18,9 @@ def sweep():
 
 def needs(name):
     there = importlib.util.find_spec(name) is not None
-    return pytest.mark.skipif(not there, reason=f"{name} is not installed; pip install 'isoflop[trackers]' or {name}")
+    return pytest.mark.skipif(
+        not there, reason=f"{name} is not installed; pip install 'isoflop[trackers]' or {name}"
+    )
 
 
 @needs("tensorboard")
@@ -73,7 +75,10 @@ def test_trackers_that_are_unknown_or_missing_are_refused_before_training(sweep,
     task, planned = sweep
     with pytest.raises(isoflop.ContractError, match="trackers must be among tensorboard"):
         train(task, planned, store=tmp_path, progress=False, trackers=["crayon"])
-    missing = next((name for name in ("wandb", "mlflow", "trackio") if importlib.util.find_spec(name) is None), None)
+    missing = next(
+        (name for name in ("wandb", "mlflow", "trackio") if importlib.util.find_spec(name) is None),
+        None,
+    )
     if missing is not None:
         with pytest.raises(isoflop.ContractError, match=f"Tracker '{missing}' must be installed"):
             train(task, planned, store=tmp_path, progress=False, trackers=[missing])

@@ -1,10 +1,10 @@
 import pytest
 
 import isoflop
-from isoflop.planning.asked import asked
+from isoflop.compute.budget import asked
+from isoflop.stages import MOST_EXTENSIONS, Question, train_stages
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.executors.simulated import Simulated
-from isoflop.training.stages import MOST_EXTENSIONS, Question, train_stages
 from tasks import MLP, examples, loss, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
@@ -87,7 +87,9 @@ def test_each_stage_is_told_before_it_is_trained():
         assert [run.id for run in runs] == executor.trained
         told.append((len(sweep), len(executor.trained)))
 
-    train_stages(mlp_task(), QUESTION, store=isoflop.MemoryStore(), executor=executor, on_stage=on_stage)
+    train_stages(
+        mlp_task(), QUESTION, store=isoflop.MemoryStore(), executor=executor, on_stage=on_stage
+    )
     before = 0
     for number, trained in told:
         assert trained == before
@@ -99,7 +101,13 @@ def test_a_stage_that_goes_on_is_told_the_runs_that_it_has(tmp_path):
     store, told = isoflop.DirectoryStore(tmp_path), []
     with pytest.raises(KeyboardInterrupt):
         stages(store, Counted(most=4))
-    train_stages(mlp_task(), QUESTION, store=store, executor=Counted(), on_stage=lambda _, runs: told.append(len(runs)))
+    train_stages(
+        mlp_task(),
+        QUESTION,
+        store=store,
+        executor=Counted(),
+        on_stage=lambda _, runs: told.append(len(runs)),
+    )
     assert told[:2] == [3, 4]
 
 
@@ -125,7 +133,10 @@ def test_a_grid_is_extended_at_its_edges_twice_at_most():
 
 
 def test_a_resumed_sweep_is_the_one_that_the_first_call_planned(tmp_path):
-    question, seen = Question(asked([1e7, 3e7], None, None), hardware="8xH100 at 40% MFU at $2.50/hour"), []
+    question, seen = (
+        Question(asked([1e7, 3e7], None, None), hardware="8xH100 at 40% MFU at $2.50/hour"),
+        [],
+    )
 
     def stopped(sweep, _):
         seen.append(sweep)

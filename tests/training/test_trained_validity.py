@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import isoflop
-from isoflop.fitting.validity import invalid
+from isoflop.fitting.screening.validity import invalid
 from isoflop.training import step
 from isoflop.training.loop import train_model
 from isoflop.training.schedule import lr_factor
@@ -27,7 +27,9 @@ def test_a_clean_sweep_raises_no_alarm(trained):
     assert invalid(trained[1]) == {}
 
 
-@pytest.mark.parametrize("index", [3, 19])  # the middle sizes of the cheapest and the dearest budget
+@pytest.mark.parametrize(
+    "index", [3, 19]
+)  # the middle sizes of the cheapest and the dearest budget
 def test_a_learning_rate_ten_times_too_high_is_found(trained, index):
     task, runs = trained
     spec = runs[index].spec

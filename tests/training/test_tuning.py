@@ -7,7 +7,7 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.simulated import Simulated
-from isoflop.training.rates import fit_rule, fit_vertex
+from isoflop.training.tuning_rule import fit_rule, fit_vertex
 from tasks import mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=0.3, A=5.0, B=40.0, alpha=0.4, beta=0.4)
@@ -19,7 +19,11 @@ def best_lr(num_params, num_tokens):
 
 def lr_cost(spec, curvature=0.03):
     away = math.log(spec.lr / best_lr(spec.num_params, spec.num_tokens))
-    return math.inf if away > math.log(12) else math.exp(0.5 * curvature * away**2 * (1.3 if away > 0 else 1))
+    return (
+        math.inf
+        if away > math.log(12)
+        else math.exp(0.5 * curvature * away**2 * (1.3 if away > 0 else 1))
+    )
 
 
 def simulated(noise=0.0, factor=lr_cost):
@@ -144,7 +148,9 @@ def test_a_vertex_needs_worse_values_on_both_sides():
 
 
 def test_noisy_cells_fall_back_on_the_recipes_own_exponents():
-    vertices = [replace(fit_vertex([1.0, 2.0, 4.0], [3.01, 3.0, 3.01]), spread=1e6) for _ in range(4)]
+    vertices = [
+        replace(fit_vertex([1.0, 2.0, 4.0], [3.01, 3.0, 3.01]), spread=1e6) for _ in range(4)
+    ]
     cells = [(1e3, 2e4), (1e3, 8e4), (4e3, 2e4), (4e3, 8e4)]
     fitted = fit_rule(cells, vertices, (-0.31, 0.05))
     assert fitted.rule.num_params == pytest.approx(-0.31, abs=0.05)

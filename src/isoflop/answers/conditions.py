@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from isoflop.answers.questions import require_positive
+from isoflop.answers.question import require_positive
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.kriged import for_search
-from isoflop.fitting.laws import CostPerToken, FrontierLaw
-from isoflop.fitting.limited import LimitedLaw
-from isoflop.fitting.repeated import repeated_law
-from isoflop.fitting.served import FORWARD_SHARE, ServedLaw
+from isoflop.fitting.kriging.law import for_search
+from isoflop.laws.additive import CostPerToken, FrontierLaw
+from isoflop.laws.limited import LimitedLaw
+from isoflop.laws.repeated import repeated_law
+from isoflop.laws.served import FORWARD_SHARE, ServedLaw
 
 __all__ = ["Conditions"]
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from isoflop import text
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.tables import optima_table
+from isoflop.answers.optimum_table import optima_table
+from isoflop.display.format import format_bullets, format_html, format_percent
+from isoflop.display.table import Table
+from isoflop.display.writers import Tabular, to_text
 from isoflop.fitting.metrics import MetricFit
-from isoflop.table import Table
-from isoflop.written import Tabular, to_text
 
 __all__ = ["Optima"]
 
@@ -44,15 +44,15 @@ class Optima(Tabular, Sequence[Optimum]):
         return optima_table(self.optima)
 
     def __str__(self) -> str:
-        parts = (to_text(self.table()), text.bullets(self.notes))
+        parts = (to_text(self.table()), format_bullets(self.notes))
         return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
         table = self.table()
-        return text.html(_heading(self), [[table.headings(), *table.cells()]], self.notes)
+        return format_html(_heading(self), [[table.headings(), *table.cells()]], self.notes)
 
 
 def _heading(optima: Optima) -> str:
     answers = f"{len(optima)} answer{'s' if len(optima) != 1 else ''}"
-    return f"{answers} ({text.percent(optima[0].level)} intervals)" if len(optima) else answers
+    return f"{answers} ({format_percent(optima[0].level)} intervals)" if len(optima) else answers

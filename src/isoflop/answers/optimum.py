@@ -4,16 +4,25 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from isoflop import text
+from isoflop.answers.optimum_table import optima_table
 from isoflop.answers.repetition import Repetition
 from isoflop.answers.serving import Serving
-from isoflop.answers.tables import optima_table
+from isoflop.display.format import (
+    align_columns,
+    format_bullets,
+    format_count,
+    format_flops,
+    format_html,
+    format_interval,
+    format_number,
+    format_percent,
+)
+from isoflop.display.table import Table
+from isoflop.display.writers import Tabular
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
 from isoflop.fitting.metrics import MetricFit
 from isoflop.runs import SizeValue
-from isoflop.table import Table
-from isoflop.written import Tabular
 
 __all__ = ["Optimum"]
 
@@ -73,7 +82,12 @@ class Optimum(Tabular):
 
     def __str__(self) -> str:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
-        parts = (_headline(self), text.columns(_rows(self), "  "), check, text.bullets(self.notes))
+        parts = (
+            _headline(self),
+            align_columns(_rows(self), "  "),
+            check,
+            format_bullets(self.notes),
+        )
         return "\n".join(part for part in parts if part)
 
     def table(self) -> Table:
@@ -83,15 +97,15 @@ class Optimum(Tabular):
     def _repr_html_(self) -> str:
         """The same in a notebook."""
         check = [] if self.holdout is None else [f"Held-out check: {self.holdout}"]
-        return text.html(_headline(self), [_rows(self)], [*check, *self.notes])
+        return format_html(_headline(self), [_rows(self)], [*check, *self.notes])
 
 
 def _headline(answer: Optimum) -> str:
     if (serving := answer.serving) is not None:
-        served = f"{text.count(serving.tokens)} {answer.unit}s"
-        total = text.flops(serving.total.value)
-        return f"Cheapest to train and to serve {served}: {total} FLOPs in all ({text.percent(answer.level)} intervals)"
-    return f"Compute-optimal at {text.flops(answer.flops)} FLOPs ({text.percent(answer.level)} intervals)"
+        served = f"{format_count(serving.tokens)} {answer.unit}s"
+        total = format_flops(serving.total.value)
+        return f"Cheapest to train and to serve {served}: {total} FLOPs in all ({format_percent(answer.level)} intervals)"
+    return f"Compute-optimal at {format_flops(answer.flops)} FLOPs ({format_percent(answer.level)} intervals)"
 
 
 def _rows(answer: Optimum) -> list[tuple[str, ...]]:
@@ -99,7 +113,7 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     needed = answer.flops_needed
     rows = [] if answer.serving is None else answer.serving.rows()
     if needed is not None and answer.serving is None:
-        rows.append(("FLOPs", *_cells(needed, text.flops)))
+        rows.append(("FLOPs", *_cells(needed, format_flops)))
     rows += [
         ("params", *_cells(answer.num_params)),
         (f"{answer.unit}s", *_cells(answer.num_tokens)),
@@ -110,27 +124,39 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
         rows.append((name, *_cells(answer.loss, _loss_text)))
     if answer.bits_per_byte is not None:
         rows.append(("bits/byte", *_cells(answer.bits_per_byte, _loss_text)))
-    rows += [(name, *_cells(found, text.number)) for name, found in answer.metrics.items()]
-    if answer.size is not None and answer.size_num_params is not None and answer.size_num_tokens is not None:
-        pays = f"{text.count(answer.size_num_params)} params, {text.count(answer.size_num_tokens)} {answer.unit}s"
+    rows += [(name, *_cells(found, format_number)) for name, found in answer.metrics.items()]
+    if (
+        answer.size is not None
+        and answer.size_num_params is not None
+        and answer.size_num_tokens is not None
+    ):
+        pays = f"{format_count(answer.size_num_params)} params, {format_count(answer.size_num_tokens)} {answer.unit}s"
         rows.append(("size to build", str(answer.size), pays))
     if answer.band is not None:
-        rows.append(("near-optimal", text.interval(*answer.band), "params within 1 % of the compute"))
+        rows.append(
+            ("near-optimal", format_interval(*answer.band), "params within 1 % of the compute")
+        )
     if math.isfinite(answer.regret.value):
-        rows.append(("expected waste", text.percent(answer.regret.value), "of the compute, over the doubt"))
+        rows.append(
+            (
+                "expected waste",
+                format_percent(answer.regret.value),
+                "of the compute, over the doubt",
+            )
+        )
     rows.append(("extrapolation", *_distance(answer.extrapolation)))
     return rows
 
 
-def _cells(found: Estimate, write: Callable[[float], str] = text.count) -> tuple[str, str]:
-    return write(found.value), text.interval(found.low, found.high, write)
+def _cells(found: Estimate, write: Callable[[float], str] = format_count) -> tuple[str, str]:
+    return write(found.value), format_interval(found.low, found.high, write)
 
 
 def _loss_text(value: float) -> str:
-    return text.number(value, 4)
+    return format_number(value, 4)
 
 
 def _distance(decades: float) -> tuple[str, str]:
     if decades == 0:
         return "none", "the target lies within the runs"
-    return f"{text.number(10**decades)}x", "the FLOPs of the largest run"
+    return f"{format_number(10**decades)}x", "the FLOPs of the largest run"

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-from isoflop import text
-from isoflop.answers.found import Found
+from isoflop.answers.search import Found
+from isoflop.display.format import (
+    format_count,
+    format_flops,
+    format_interval,
+    format_number,
+    format_percent,
+)
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.forms import DataConstrainedLaw
-from isoflop.fitting.inverses import flops_for
-from isoflop.fitting.repeated import RepeatedLaw
+from isoflop.laws.inverses import flops_for
+from isoflop.laws.other_laws import DataConstrainedLaw
+from isoflop.laws.repeated import RepeatedLaw
 
 __all__ = ["NEARLY_FREE", "Repetition", "repetition_notes", "repetition_of", "used_up_notes"]
 
@@ -32,11 +38,11 @@ class Repetition:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Rows of the printed answer: what, value, interval."""
-        epochs = text.interval(self.epochs.low, self.epochs.high, text.number)
-        worth = text.interval(self.worth.low, self.worth.high)
+        epochs = format_interval(self.epochs.low, self.epochs.high, format_number)
+        worth = format_interval(self.worth.low, self.worth.high)
         return [
-            ("epochs", text.number(self.epochs.value), epochs),
-            ("effective tokens", text.count(self.worth.value), worth),
+            ("epochs", format_number(self.epochs.value), epochs),
+            ("effective tokens", format_count(self.worth.value), worth),
         ]
 
 
@@ -54,7 +60,7 @@ def repetition_notes(found: Repetition, law: RepeatedLaw, fit: Fit) -> tuple[str
     notes = []
     if found.epochs.value > NEARLY_FREE:
         notes.append(
-            f"It passes {text.number(found.epochs.value)} times over the {text.count(found.unique_tokens)} distinct "
+            f"It passes {format_number(found.epochs.value)} times over the {format_count(found.unique_tokens)} distinct "
             f"tokens; beyond {NEARLY_FREE:.0f} epochs repeated tokens are worth much less than new ones, and models "
             f"may overfit."
         )
@@ -73,7 +79,7 @@ def used_up_notes(found: Found) -> tuple[str, ...]:
     if not enough < place.C / USED_UP:
         return ()
     return (
-        f"The data are used up: {text.flops(enough)} FLOPs reach the same loss to {text.percent(NOTHING, 1)}, so bring "
+        f"The data are used up: {format_flops(enough)} FLOPs reach the same loss to {format_percent(NOTHING, 1)}, so bring "
         f"more data or spend less; what is best here is hardly determined.",
     )
 

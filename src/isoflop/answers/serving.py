@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import format_flops, format_interval, format_number, format_percent
 from isoflop.fitting.estimates import Estimate, estimate
-from isoflop.fitting.inverses import flops_for
-from isoflop.fitting.laws import CostPerToken
+from isoflop.laws.additive import CostPerToken
+from isoflop.laws.inverses import flops_for
 
 __all__ = ["Serving", "prices", "serving_of"]
 
@@ -35,14 +35,17 @@ class Serving:
     def rows(self) -> list[tuple[str, ...]]:
         """Rows of the printed answer: what, value, interval."""
         shown: list[tuple[str, Estimate, Callable[[float], str]]] = [
-            ("FLOPs in all", self.total, text.flops),
-            ("of training", self.training, text.flops),
-            ("of serving", self.serving, text.flops),
+            ("FLOPs in all", self.total, format_flops),
+            ("of training", self.training, format_flops),
+            ("of serving", self.serving, format_flops),
             ("over-training", self.overtraining, _times),
-            ("extra training", self.extra_training, text.percent),
-            ("saved in all", self.saved, text.percent),
+            ("extra training", self.extra_training, format_percent),
+            ("saved in all", self.saved, format_percent),
         ]
-        return [(name, write(found.value), text.interval(found.low, found.high, write)) for name, found, write in shown]
+        return [
+            (name, write(found.value), format_interval(found.low, found.high, write))
+            for name, found, write in shown
+        ]
 
 
 def prices(
@@ -65,11 +68,15 @@ def prices(
     }
 
 
-def serving_of(tokens: float, values: dict[str, Any], draws: dict[str, Any], level: float) -> Serving:
+def serving_of(
+    tokens: float, values: dict[str, Any], draws: dict[str, Any], level: float
+) -> Serving:
     """The prices of the law with intervals from those of its draws."""
-    found = {name: estimate(float(values[name]), np.atleast_1d(draws[name]), level) for name in values}
+    found = {
+        name: estimate(float(values[name]), np.atleast_1d(draws[name]), level) for name in values
+    }
     return Serving(tokens=tokens, **found)
 
 
 def _times(factor: float) -> str:
-    return f"{text.number(factor)}x"
+    return f"{format_number(factor)}x"

@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import (
+    align_columns,
+    format_bullets,
+    format_flops,
+    format_interval,
+    format_number,
+    format_percent,
+)
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach, Solved
-from isoflop.fitting.costs import cost_for
+from isoflop.fitting.approaches.base import Approach, Solved
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.estimates import Estimate, estimate
-from isoflop.fitting.inverses import flops_for
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Array, Points
-from isoflop.fitting.thinning import sifted
+from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
+from isoflop.laws.cost import cost_for
+from isoflop.laws.inverses import flops_for
+from isoflop.laws.points import Array, Points
 from isoflop.runs import Run
 
 __all__ = ["Comparison", "compare"]
@@ -46,10 +53,16 @@ class Comparison:
             ("best size", *_cells(self.num_params), "times the first's"),
             ("tokens", *_cells(self.num_tokens), "times the first's"),
             ("loss", *_cells(self.loss), "minus the first's"),
-            ("gain", *_cells(self.gain), "times the compute, for the first to reach the second's loss"),
+            (
+                "gain",
+                *_cells(self.gain),
+                "times the compute, for the first to reach the second's loss",
+            ),
         ]
-        head = f"Second against first at {text.flops(self.flops)} FLOPs ({text.percent(self.level)} intervals)"
-        return "\n".join(part for part in (head, text.columns(rows, "  "), text.bullets(self.notes)) if part)
+        head = f"Second against first at {format_flops(self.flops)} FLOPs ({format_percent(self.level)} intervals)"
+        return "\n".join(
+            part for part in (head, align_columns(rows, "  "), format_bullets(self.notes)) if part
+        )
 
 
 @one_blas_thread
@@ -78,10 +91,16 @@ def compare(
     paired, weights = paired_weights(points, solved, resamples, seed)
     costs = [cost_for(one.law, each.runs) for one, each in zip(solved, points, strict=True)]
     now = _differences([one.law for one in solved], costs, flops)
-    drawn = _differences([one.refit(w) for one, w in zip(solved, weights, strict=True) if one.refit], costs, flops)
-    N, D, loss, gain = (estimate(value, draws, level) for value, draws in zip(now, drawn, strict=True))
+    drawn = _differences(
+        [one.refit(w) for one, w in zip(solved, weights, strict=True) if one.refit], costs, flops
+    )
+    N, D, loss, gain = (
+        estimate(value, draws, level) for value, draws in zip(now, drawn, strict=True)
+    )
     found = {"num_params": N, "num_tokens": D, "loss": loss, "gain": gain}
-    return Comparison(flops=flops, level=level, paired=paired, notes=_notes(points, paired, flops), **found)
+    return Comparison(
+        flops=flops, level=level, paired=paired, notes=_notes(points, paired, flops), **found
+    )
 
 
 def paired_weights(
@@ -90,7 +109,9 @@ def paired_weights(
     """Share of configurations in both sets, and bootstrap weights of each that are equal where configurations are."""
     random = np.random.default_rng(seed)
     keys = [set(each.keys) for each in points]
-    number = {key: index for index, key in enumerate(dict.fromkeys([*points[0].keys, *points[1].keys]))}
+    number = {
+        key: index for index, key in enumerate(dict.fromkeys([*points[0].keys, *points[1].keys]))
+    }
     fewest = min(len(each) for each in keys)
     shape = max(1 - max(one.num_parameters for one in solved) / fewest, 0.2)
     drawn = random.gamma(shape, 1 / shape, size=(num_resamples, len(number)))
@@ -120,12 +141,16 @@ def _require_loss_and_refit(solved: list[Solved]) -> None:
 def _notes(points: list[Points], paired: float, C: float) -> tuple[str, ...]:
     notes = []
     if paired == 0:
-        notes.append("No configuration was trained in both systems, so nothing is paired and the intervals are wider.")
+        notes.append(
+            "No configuration was trained in both systems, so nothing is paired and the intervals are wider."
+        )
     largest = min(float(each.C.max()) for each in points)
     if 30 * largest < C:
-        notes.append(f"The target is {text.number(C / largest, 2)} times the largest run of the smaller sweep.")
+        notes.append(
+            f"The target is {format_number(C / largest, 2)} times the largest run of the smaller sweep."
+        )
     return tuple(notes)
 
 
 def _cells(found: Estimate) -> tuple[str, str]:
-    return text.number(found.value), text.interval(found.low, found.high, text.number)
+    return format_number(found.value), format_interval(found.low, found.high, format_number)

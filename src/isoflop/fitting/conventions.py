@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from isoflop.errors import DataError
-from isoflop.fitting.isoflop import IsoFLOP
-from isoflop.fitting.points import Points
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["exponents_by_convention"]

@@ -7,30 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import (
+    align_columns,
+    format_bullets,
+    format_count,
+    format_flops,
+    format_html,
+    format_interval,
+    format_number,
+    format_percent,
+)
+from isoflop.display.table import Table
+from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach, Diagnostics, NoLawError, Solved
+from isoflop.fitting.approaches.base import Approach, Diagnostics, NoLawError, Solved
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import valleys
+from isoflop.fitting.approaches.parametric import Parametric, straight
+from isoflop.fitting.approaches.profile import LawRegion
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.prior import Prior
-from isoflop.fitting.checks import reasons_to_doubt
-from isoflop.fitting.envelope import Envelope
+from isoflop.fitting.doubt.checks import reasons_to_doubt
+from isoflop.fitting.doubt.influence import Influence, find_influence
+from isoflop.fitting.doubt.set_aside import Restored, find_restored
 from isoflop.fitting.holdout import Holdout, held_out
-from isoflop.fitting.influence import Influence, find_influence
-from isoflop.fitting.intervals import LawRegion
-from isoflop.fitting.isoflop import valleys
-from isoflop.fitting.laws import PowerLaw
-from isoflop.fitting.parametric import Parametric, straight
-from isoflop.fitting.points import Points
-from isoflop.fitting.repeats import seed_noise
-from isoflop.fitting.restored import Restored, find_restored
-from isoflop.fitting.screening import Keep, SetAside, screen
-from isoflop.fitting.tables import law_table
-from isoflop.fitting.thinning import sifted
+from isoflop.fitting.law_table import law_table
+from isoflop.fitting.screening.screen import Keep, SetAside, screen
+from isoflop.fitting.screening.seeds import seed_noise
+from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
+from isoflop.laws.additive import PowerLaw
+from isoflop.laws.points import Points
 from isoflop.runs import Run
-from isoflop.table import Table
-from isoflop.written import Tabular
 
 __all__ = ["Fit", "SetAside", "fit"]
 
@@ -71,7 +80,11 @@ class Fit(Tabular):
         return max(run.flops for run in self.runs)
 
     def __str__(self) -> str:
-        parts = (text.columns(_rows(self)), text.columns(_valley_rows(self.runs)), text.bullets(self.notes))
+        parts = (
+            align_columns(_rows(self)),
+            align_columns(_valley_rows(self.runs)),
+            format_bullets(self.notes),
+        )
         return "\n".join(part for part in parts if part)
 
     def table(self) -> Table:
@@ -80,7 +93,9 @@ class Fit(Tabular):
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
-        return text.html(f"Fit of {_runs_line(self)}", [_rows(self), _valley_rows(self.runs)], self.notes)
+        return format_html(
+            f"Fit of {_runs_line(self)}", [_rows(self), _valley_rows(self.runs)], self.notes
+        )
 
 
 @one_blas_thread
@@ -113,10 +128,14 @@ def fit(
     Raises DataError where the runs cannot answer: too few, one budget, impossible values.
     """
     if not 0 < level < 1:
-        raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
+        raise DataError(
+            f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals."
+        )
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    screened = screen(runs, keep) if isinstance(approach, Envelope) else sifted(runs, keep)  # a hull needs all
+    screened = (
+        screen(runs, keep) if isinstance(approach, Envelope) else sifted(runs, keep)
+    )  # a hull needs all
     points = screened.points
     chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
     largest = float(points.C.max())
@@ -133,7 +152,12 @@ def fit(
         resamples=drawn,
         level=level,
         objective=solved.objective,
-        notes=(*fallback, *told, *screened.notes, *reasons_to_doubt(points, solved, drawn, one_law)),
+        notes=(
+            *fallback,
+            *told,
+            *screened.notes,
+            *reasons_to_doubt(points, solved, drawn, one_law),
+        ),
         diagnostics=solved.diagnostics,
         influence=influence,
         restored=restored,
@@ -146,9 +170,13 @@ def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | No
     if prior is None:
         return approach
     if not isinstance(prior, Prior):
-        raise DataError(f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {prior!r}.")
+        raise DataError(
+            f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {prior!r}."
+        )
     if approach is not None:
-        raise DataError(f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out.")
+        raise DataError(
+            f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out."
+        )
     return Bayesian(prior)
 
 
@@ -161,7 +189,9 @@ def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved
         return default, default.solve(points), ()
     except NoLawError as error:
         reason = str(error).split(";")[0]
-        told = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
+        told = (
+            f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
+        )
         solved = law_alone.solve(points)
         if not 0 < float(solved.law.optimum(float(points.C.max()))[0]) < math.inf:
             raise
@@ -181,7 +211,7 @@ def _rows(fit: Fit) -> list[tuple[str, str]]:
     rows = [("approach", repr(fit.approach)), *_law_rows(fit.law), ("runs", _runs_line(fit))]
     noise = seed_noise(fit.runs)
     if noise is not None:
-        rows.append(("noise", f"{text.percent(noise)} of the loss from seed to seed"))
+        rows.append(("noise", f"{format_percent(noise)} of the loss from seed to seed"))
     return rows if fit.holdout is None else [*rows, ("held out", str(fit.holdout))]
 
 
@@ -192,20 +222,26 @@ def _law_rows(law: Any) -> list[tuple[str, str]]:
 
 def _law_text(value: Any) -> str:
     if isinstance(value, PowerLaw):
-        offset = f"{text.number(value.offset, 4)} + " if value.offset else ""
-        return f"{offset}{text.number(value.coefficient, 4)} C^{text.number(value.exponent, 4)}"
-    return text.number(float(value), 4) if np.ndim(value) == 0 else str(value)
+        offset = f"{format_number(value.offset, 4)} + " if value.offset else ""
+        return f"{offset}{format_number(value.coefficient, 4)} C^{format_number(value.exponent, 4)}"
+    return format_number(float(value), 4) if np.ndim(value) == 0 else str(value)
 
 
 def _valley_rows(runs: tuple[Run, ...]) -> list[tuple[str, ...]]:
     """The minimum of each budget, where the runs have budgets."""
     rows = [
         (
-            text.flops(valley.budget),
+            format_flops(valley.budget),
             str(len(valley.runs)),
-            text.interval(valley.runs[0].num_params, valley.runs[-1].num_params),
-            *((text.count(valley.num_params), text.count(valley.num_tokens)) if valley.interior else ("", "")),
-            text.number(valley.loss if valley.interior else min(run.loss for run in valley.runs), 4),
+            format_interval(valley.runs[0].num_params, valley.runs[-1].num_params),
+            *(
+                (format_count(valley.num_params), format_count(valley.num_tokens))
+                if valley.interior
+                else ("", "")
+            ),
+            format_number(
+                valley.loss if valley.interior else min(run.loss for run in valley.runs), 4
+            ),
             "interior" if valley.interior else "not bracketed",
         )
         for valley in valleys(runs)
@@ -216,4 +252,4 @@ def _valley_rows(runs: tuple[Run, ...]) -> list[tuple[str, ...]]:
 
 def _runs_line(fit: Fit) -> str:
     aside = f", {len(fit.set_aside)} set aside" if fit.set_aside else ""
-    return f"{len(fit.runs)}{aside}, up to {text.flops(fit.largest)} FLOPs"
+    return f"{len(fit.runs)}{aside}, up to {format_flops(fit.largest)} FLOPs"

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import format_change, format_flops, format_number, join_words
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach
+from isoflop.fitting.approaches.base import Approach
+from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.bayesian.approach import Bayesian
-from isoflop.fitting.costs import cost_for
-from isoflop.fitting.isoflop import Valley, valleys
-from isoflop.fitting.laws import CostPerToken
-from isoflop.fitting.points import Points
-from isoflop.fitting.thinning import sifted
+from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
+from isoflop.laws.additive import CostPerToken
+from isoflop.laws.cost import cost_for
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["HeldOut", "Holdout", "held_out", "holdout"]
@@ -51,9 +51,13 @@ class Holdout:
 
     def _line(self, held: HeldOut) -> str:
         errors = (("params", held.num_params), ("tokens", held.num_tokens), ("loss", held.loss))
-        told = [f"{what} off by {text.change(error)}" for what, error in errors if math.isfinite(error)]
-        distance = f"{text.number(held.budget / self.largest_used, 2)}x beyond the rest"
-        return f"budget {text.flops(held.budget)} ({distance}): {text.and_list(told) or 'no minimum to compare with'}"
+        told = [
+            f"{what} off by {format_change(error)}"
+            for what, error in errors
+            if math.isfinite(error)
+        ]
+        distance = f"{format_number(held.budget / self.largest_used, 2)}x beyond the rest"
+        return f"budget {format_flops(held.budget)} ({distance}): {join_words(told) or 'no minimum to compare with'}"
 
 
 @one_blas_thread

@@ -8,18 +8,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import (
+    align_columns,
+    format_bullets,
+    format_interval,
+    format_number,
+    format_percent,
+    join_words,
+)
+from isoflop.display.table import Table
+from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.points import Array, Points
-from isoflop.fitting.screening import screen
-from isoflop.fitting.sigmoid import Box, SigmoidLaw, fit_sigmoid
-from isoflop.fitting.tables import law_table
+from isoflop.fitting.law_table import law_table
+from isoflop.fitting.screening.screen import screen
+from isoflop.fitting.solve.sigmoid import Box, SigmoidLaw, fit_sigmoid
 from isoflop.fitting.uncertainty import bootstrap_weights
+from isoflop.laws.points import Array, Points
 from isoflop.runs import Run
-from isoflop.table import Table
-from isoflop.written import Tabular
 
 __all__ = ["MetricFit", "fit_metric"]
 
@@ -65,7 +72,9 @@ class MetricFit(Tabular):
         """
         given = loss if isinstance(loss, int | float | Estimate) else loss.loss
         if given is None:
-            raise DataError("fit_metric: the answer has no loss to follow; fit with Kriging() or Parametric().")
+            raise DataError(
+                "fit_metric: the answer has no loss to follow; fit with Kriging() or Parametric()."
+            )
         value = float(given)
         random = np.random.default_rng(self.seed + 1)
         number = len(self.resamples.worst)
@@ -78,11 +87,22 @@ class MetricFit(Tabular):
         return law_table(self.law, self.resamples, self.level)
 
     def __str__(self) -> str:
-        rows = [(row[0], text.number(row[1], 4), text.interval(row[2], row[3], _written)) for row in self.table().rows]
-        rows.append(("residual", text.number(self.residual, 2), f"around the law, over {len(self.runs)} runs"))
-        rows.append(("explained", text.percent(self.explained), "of the variance among the runs"))
-        heading = f"{self.name} as a sigmoid of the loss ({text.percent(self.level)} intervals)"
-        return "\n".join(filter(None, (heading, text.columns(rows, "  "), text.bullets(self.notes))))
+        rows = [
+            (row[0], format_number(row[1], 4), format_interval(row[2], row[3], _written))
+            for row in self.table().rows
+        ]
+        rows.append(
+            (
+                "residual",
+                format_number(self.residual, 2),
+                f"around the law, over {len(self.runs)} runs",
+            )
+        )
+        rows.append(("explained", format_percent(self.explained), "of the variance among the runs"))
+        heading = f"{self.name} as a sigmoid of the loss ({format_percent(self.level)} intervals)"
+        return "\n".join(
+            filter(None, (heading, align_columns(rows, "  "), format_bullets(self.notes)))
+        )
 
 
 def fit_metric(
@@ -125,7 +145,8 @@ def fit_metric(
         explained=explained,
         level=chosen_level,
         seed=seed,
-        notes=_notes(name, len(given) - len(runs), points.L, off, explained) + _middle_notes(name, law, points.L),
+        notes=_notes(name, len(given) - len(runs), points.L, off, explained)
+        + _middle_notes(name, law, points.L),
     )
 
 
@@ -133,7 +154,7 @@ def _require(given: Sequence[Run], runs: Sequence[Run], name: str) -> None:
     if len({run.loss for run in runs}) >= FEWEST:
         return
     known = sorted({metric for run in given for metric in run.metrics})
-    carried = f"; the runs carry {text.and_list(known)}" if known and name not in known else ""
+    carried = f"; the runs carry {join_words(known)}" if known and name not in known else ""
     raise DataError(
         f"fit_metric needs at least {FEWEST} runs of different loss with the metric {name!r}, but got "
         f"{len({run.loss for run in runs})}{carried}; record it with Task(metrics=...) or name its column in columns=."
@@ -146,18 +167,22 @@ def _box(metrics: Array, worst: float | None, best: float | None) -> Box:
     return (open_ if worst is None else (worst, worst), open_ if best is None else (best, best))
 
 
-def _notes(name: str, left_out: int, losses: Array, off: Array, explained: float) -> tuple[str, ...]:
+def _notes(
+    name: str, left_out: int, losses: Array, off: Array, explained: float
+) -> tuple[str, ...]:
     notes = [f"{left_out} runs without {name} were left out."] if left_out else []
     if explained < EXPLAINED:
         notes.append(
-            f"The loss explains {text.percent(explained)} of the variance of {name} among the runs: what is predicted "
+            f"The loss explains {format_percent(explained)} of the variance of {name} among the runs: what is predicted "
             f"from it is as uncertain as the rest."
         )
     ordered = off[np.argsort(losses)]
     together = float(ordered[1:] @ ordered[:-1]) / max(float(ordered @ ordered), 1e-300)
-    if explained < EXACT and together > 2 / math.sqrt(len(off)):  # twice the standard error of independent residuals
+    if explained < EXACT and together > 2 / math.sqrt(
+        len(off)
+    ):  # twice the standard error of independent residuals
         notes.append(
-            f"Neighbouring runs err alike around the sigmoid of {name} (correlation {text.number(together, 2)}): its "
+            f"Neighbouring runs err alike around the sigmoid of {name} (correlation {format_number(together, 2)}): its "
             f"shape is not theirs, and intervals are too narrow."
         )
     return tuple(notes)
@@ -168,7 +193,7 @@ def _middle_notes(name: str, law: SigmoidLaw, losses: Array) -> tuple[str, ...]:
         return ()
     where, end = ("below", "best") if law.middle < losses.min() else ("above", "worst")
     return (
-        f"The middle of the sigmoid of {name}, loss {text.number(law.middle)}, lies {where} every run's: how it goes "
+        f"The middle of the sigmoid of {name}, loss {format_number(law.middle)}, lies {where} every run's: how it goes "
         f"on there is a guess; give {end}= where it is known.",
     )
 
@@ -177,8 +202,11 @@ def _drawn(given: Estimate, level: float, number: int, random: np.random.Generat
     """Losses of an estimate: half a normal distribution on each side, as wide as its interval says."""
     reach = NormalDist().inv_cdf((1 + level) / 2)
     normal = random.standard_normal(number) / reach
-    return np.asarray(given.value + np.where(normal < 0, given.value - given.low, given.high - given.value) * normal)
+    return np.asarray(
+        given.value
+        + np.where(normal < 0, given.value - given.low, given.high - given.value) * normal
+    )
 
 
 def _written(value: Any) -> str:
-    return text.number(value, 4)
+    return format_number(value, 4)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Solved
+from isoflop.fitting.approaches.base import Solved
+from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.laws import ChinchillaLaw, Posed
-from isoflop.fitting.objective import Term
-from isoflop.fitting.parametric import Parametric
-from isoflop.fitting.points import Array, Points
-from isoflop.fitting.thinning import sifted
+from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.uncertainty import resampled_law
+from isoflop.laws.additive import ChinchillaLaw, Posed
+from isoflop.laws.objective import Term
+from isoflop.laws.points import Array, Points
 from isoflop.runs import Run
 
 __all__ = ["fit_systems"]
@@ -36,13 +36,19 @@ class _SharedExponents:
         middle_x, middle_y = x.mean(), y.mean()
         masks = [(self.system == number).astype(float) for number in range(self.count)]
         terms = [
-            term for mask in masks for term in (Term(mask), Term(mask, 0, x - middle_x), Term(mask, 1, y - middle_y))
+            term
+            for mask in masks
+            for term in (Term(mask), Term(mask, 0, x - middle_x), Term(mask, 1, y - middle_y))
         ]
-        names = [f"{letter} of system {number + 1}" for number in range(self.count) for letter in "EAB"]
+        names = [
+            f"{letter} of system {number + 1}" for number in range(self.count) for letter in "EAB"
+        ]
 
         def laws(parameters: Array) -> list[ChinchillaLaw]:
             alpha, beta = parameters[..., -2], parameters[..., -1]
-            amplitudes = np.moveaxis(parameters[..., :-2], -1, 0).reshape(self.count, 3, *alpha.shape)
+            amplitudes = np.moveaxis(parameters[..., :-2], -1, 0).reshape(
+                self.count, 3, *alpha.shape
+            )
             rise_x, rise_y = np.exp(alpha * middle_x), np.exp(beta * middle_y)
             return [ChinchillaLaw(E, a * rise_x, b * rise_y, alpha, beta) for E, a, b in amplitudes]
 
@@ -65,9 +71,13 @@ def fit_systems(
     Raises DataError with fewer than two systems, or where the runs of one cannot be fitted.
     """
     if len(systems) < 2:
-        raise DataError(f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one.")
+        raise DataError(
+            f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one."
+        )
     screened = {name: sifted(runs) for name, runs in systems.items()}
-    system = np.concatenate([np.full(len(each.points), number) for number, each in enumerate(screened.values())])
+    system = np.concatenate(
+        [np.full(len(each.points), number) for number, each in enumerate(screened.values())]
+    )
     together = Points.of([run for each in screened.values() for run in each.points.runs])
     approach = Parametric(law=_SharedExponents(system.astype(float), len(systems)), delta=delta)
     solved = approach.solve(together)
@@ -89,8 +99,11 @@ def fit_systems(
 
 
 def _notes(solved: Solved, names: list[str]) -> list[str]:
-    notes = [f"The exponents are shared by {len(names)} systems, and the objective is of all their runs."]
+    notes = [
+        f"The exponents are shared by {len(names)} systems, and the objective is of all their runs."
+    ]
     notes += [
-        f"{name} ended at the bound of its range: the runs do not determine it." for name in solved.diagnostics.at_bound
+        f"{name} ended at the bound of its range: the runs do not determine it."
+        for name in solved.diagnostics.at_bound
     ]
     return notes

@@ -25,4 +25,6 @@ def one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the loaded libraries takes milliseconds, so it is done once
+    return (
+        ThreadpoolController()
+    )  # finding the loaded libraries takes milliseconds, so it is done once

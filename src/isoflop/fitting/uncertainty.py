@@ -4,17 +4,19 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import join_words
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Solved
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.approaches.base import Solved
+from isoflop.laws.points import Array, Points
 
 __all__ = ["Intervals", "bootstrap_weights", "leave_one_out_weights", "resampled_law"]
 
 Intervals = Literal["auto", "bootstrap", "delta", "profile"]
 
 
-def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int, intervals: Intervals = "auto") -> Any:
+def resampled_law(
+    solved: Solved, points: Points, num_resamples: int, seed: int, intervals: Intervals = "auto"
+) -> Any:
     """The law with arrays of shape (num_resamples,), drawn as `intervals` says.
 
     auto: the approach's own draws where it has them, else a bootstrap; delta and profile: from the covariance.
@@ -22,7 +24,9 @@ def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int,
     Raises DataError where the approach has no such draws.
     """
     if intervals not in get_args(Intervals):
-        raise DataError(f"fit: intervals must be {text.and_list(get_args(Intervals))}, but got {intervals!r}.")
+        raise DataError(
+            f"fit: intervals must be {join_words(get_args(Intervals))}, but got {intervals!r}."
+        )
     random = np.random.default_rng(seed)
     if intervals == "auto" and solved.draw is not None:
         return solved.draw(num_resamples, random)
@@ -30,10 +34,14 @@ def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int,
         return solved.gaussian(num_resamples, random)
     if intervals in ("auto", "bootstrap") and solved.refit is not None:
         return solved.refit(bootstrap_weights(points, solved.num_parameters, num_resamples, random))
-    raise DataError(f"fit: this approach has no {intervals} intervals; leave intervals out, or use Parametric().")
+    raise DataError(
+        f"fit: this approach has no {intervals} intervals; leave intervals out, or use Parametric()."
+    )
 
 
-def bootstrap_weights(points: Points, num_parameters: int, num_resamples: int, random: np.random.Generator) -> Array:
+def bootstrap_weights(
+    points: Points, num_parameters: int, num_resamples: int, random: np.random.Generator
+) -> Array:
     """Weights of a Bayesian bootstrap by configuration, shape (num_resamples, n), mean 1.
 
     Rubin 1981: gamma weights instead of counts, so that no resample loses a size that a curve needs. Replicates and

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 
+from isoflop.display.format import format_number, format_percent
 from isoflop.errors import PlanError
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
-from isoflop.text import number, percent
 
 __all__ = ["branch_notes", "branched", "on_lattice", "shared"]
 
@@ -69,7 +69,7 @@ def _check_alike(members: Sequence[RunSpec]) -> None:
         if first != last:
             raise PlanError(
                 f"Branches of one trunk must have one {name}, but Recipe({rule}=) gives size {low.size} a {name} of "
-                f"{number(first, 3)} on {low.num_tokens:.3g} tokens and {number(last, 3)} on {high.num_tokens:.3g}; "
+                f"{format_number(first, 3)} on {low.num_tokens:.3g} tokens and {format_number(last, 3)} on {high.num_tokens:.3g}; "
                 f"give a number, or a rule of the params alone{_instead(rule, low)}."
             )
 
@@ -77,7 +77,9 @@ def _check_alike(members: Sequence[RunSpec]) -> None:
 def _instead(rule: str, spec: RunSpec) -> str:
     """A remedy that can be typed."""
     if rule == "batch_tokens":
-        return f", such as Recipe(batch_tokens={(spec.batch or 1) * (spec.tokens_per_example or 1):g})"
+        return (
+            f", such as Recipe(batch_tokens={(spec.batch or 1) * (spec.tokens_per_example or 1):g})"
+        )
     return ", and no decay_timescale" if rule == "weight_decay" else ""
 
 
@@ -90,7 +92,9 @@ def shared(specs: Iterable[RunSpec], cost: Callable[[RunSpec], float]) -> float:
     saved = 0.0
     for members in trunks.values():
         longest = max(members, key=lambda spec: spec.num_tokens)
-        saved += sum(cost(spec) * (1 - (spec.cooldown or 0.0)) for spec in members if spec is not longest)
+        saved += sum(
+            cost(spec) * (1 - (spec.cooldown or 0.0)) for spec in members if spec is not longest
+        )
     return saved
 
 
@@ -99,7 +103,7 @@ def branch_notes(specs: Sequence[RunSpec]) -> list[str]:
     total, saved = sum(spec.flops for spec in specs), shared(specs, lambda spec: spec.flops)
     trunks = len({spec.trunk for spec in specs})
     return [
-        f"{len(specs)} cooldowns branch off {trunks} trunks, which saves {percent(saved / total)} of the FLOPs; "
+        f"{len(specs)} cooldowns branch off {trunks} trunks, which saves {format_percent(saved / total)} of the FLOPs; "
         f"branches of a trunk share its noise, so fits count them as one trained model."
     ]
 

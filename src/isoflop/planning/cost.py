@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from isoflop.contract.data import to_device
-from isoflop.contract.loss import batch_loss
-from isoflop.contract.model import build
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.counting.counting import SizeCount, count_size
+from isoflop.counting.peak import is_bf16, peak_flops
+from isoflop.counting.sample import batch_of
 from isoflop.errors import IsoflopError
-from isoflop.planning.counting import SizeCount, count_size
-from isoflop.planning.memory import STATE_BYTES_PER_PARAM
-from isoflop.planning.peak import is_bf16, peak_flops
-from isoflop.planning.sample import batch_of
 from isoflop.runs import RunSpec
 from isoflop.task import Task
+from isoflop.user_code.data import to_device
+from isoflop.user_code.loss import batch_loss
+from isoflop.user_code.model import build
 
 __all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes"]
 
@@ -69,7 +69,9 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
             points = [_timed_step(task, spec, device) for spec in timed]
         except IsoflopError:
             raise
-        except Exception:  # the user's model may do at a real batch what it did not on the meta device
+        except (
+            Exception
+        ):  # the user's model may do at a real batch what it did not on the meta device
             return None
         return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
 

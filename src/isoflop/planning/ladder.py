@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.counting.counting import SizeCount, try_count
+from isoflop.counting.lattice import sizes_between
+from isoflop.counting.tokens import TokenSupply
+from isoflop.counting.trials import num_params_at
+from isoflop.display.format import format_count
 from isoflop.errors import PlanError
-from isoflop.fitting.costs import interpolated_cost
-from isoflop.planning.counting import SizeCount, try_count
-from isoflop.planning.design import ENDS, LARGEST_SHARE
-from isoflop.planning.lattice import sizes_between
+from isoflop.laws.cost import interpolated_cost
+from isoflop.planning.candidates import Ladder
 from isoflop.planning.limits import Room, least_bytes
-from isoflop.planning.memory import STATE_BYTES_PER_PARAM
-from isoflop.planning.places import Ladder
-from isoflop.planning.tokens import TokenSupply
-from isoflop.planning.trials import num_params_at
+from isoflop.planning.sequential import ENDS, LARGEST_SHARE
 from isoflop.runs import Run
 from isoflop.task import Task
-from isoflop.text import count
 
 __all__ = ["TOKENS_PER_PARAM", "ladder_of", "too_large"]
 
@@ -35,7 +35,9 @@ of a model that is thousands of layers deep takes a minute to count."""
 MIN_SIZES = 3
 
 
-def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[Run], room: Room) -> Ladder:
+def ladder_of(
+    task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[Run], room: Room
+) -> Ladder:
     """Sizes within reach of the runs that `spend` FLOPs pay for, those aside at which a run has failed.
 
     Raises PlanError where there are fewer than three that memory holds.
@@ -48,14 +50,18 @@ def ladder_of(task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[R
         held = f" that {room.device} has memory for" if len(sizes) < len(found) else ""
         raise PlanError(
             f"A sweep needs at least {MIN_SIZES} sizes that train, but {task.size_param!r} has only {len(sizes)}{held} "
-            f"from {count(low)} to {count(high)} params; allow more sizes{' or name larger hardware=' if held else ''}."
+            f"from {format_count(low)} to {format_count(high)} params; allow more sizes{' or name larger hardware=' if held else ''}."
         )
     N = np.array([found[size] for size in sizes], dtype=float)
-    cost = interpolated_cost([one.num_params for one in counted], [one.flops_per_token for one in counted])
+    cost = interpolated_cost(
+        [one.num_params for one in counted], [one.flops_per_token for one in counted]
+    )
     return Ladder(N, np.asarray(cost(N)), _most_tokens(task, supply), tuple(sizes))
 
 
-def too_large(task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], room: Room) -> list[str]:
+def too_large(
+    task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], room: Room
+) -> list[str]:
     """A note on the sizes within reach that memory keeps off the ladder; none where there are none."""
     if not room.binds:
         return []
@@ -70,7 +76,10 @@ def too_large(task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], 
 
 def _reach(spend: float) -> tuple[float, float]:
     """N of the smallest and the largest size that a sweep may choose."""
-    low, high = (math.sqrt(flops / (6 * TOKENS_PER_PARAM)) for flops in (ENDS[0] / 3 * spend, LARGEST_SHARE * spend))
+    low, high = (
+        math.sqrt(flops / (6 * TOKENS_PER_PARAM))
+        for flops in (ENDS[0] / 3 * spend, LARGEST_SHARE * spend)
+    )
     return low / REACH, high * REACH
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
+from isoflop.compute.accelerators import Accelerator
+from isoflop.compute.compute import Hardware
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.compute.phrases import parse_hardware
+from isoflop.counting.counting import SizeCount
+from isoflop.display.format import format_number
 from isoflop.errors import PlanError
-from isoflop.planning.compute import Hardware
 from isoflop.planning.cost import device_bytes
-from isoflop.planning.counting import SizeCount
-from isoflop.planning.hardware import Accelerator
-from isoflop.planning.memory import STATE_BYTES_PER_PARAM
-from isoflop.planning.phrases import parse_hardware
-from isoflop.text import number
 
 __all__ = ["Room", "named_hardware", "room_on", "within"]
 
@@ -39,8 +39,12 @@ class Room:
         needs = f"{most / 1e9:.1f} GB"
         if self.binds:
             in_parts = "its batches are taken in parts."
-            return [f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; {in_parts}"]
-        return [f"The largest run needs about {needs}, but this machine's device has {self._gigabytes}."]
+            return [
+                f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; {in_parts}"
+            ]
+        return [
+            f"The largest run needs about {needs}, but this machine's device has {self._gigabytes}."
+        ]
 
     @property
     def _gigabytes(self) -> str:
@@ -48,7 +52,7 @@ class Room:
 
     def left_out(self, counted: SizeCount) -> str:
         """Why a size is not planned."""
-        needs = number(least_bytes(counted) / 1e9)
+        needs = format_number(least_bytes(counted) / 1e9)
         return f"Size {counted.size} is left out: it needs {needs} GB, but {self.device} has {self._gigabytes}."
 
 
@@ -65,11 +69,15 @@ def room_on(hardware: str | None) -> Room:
     named = named_hardware(hardware)
     if named is not None:
         return Room(_one(named.accelerator), named.accelerator.die_bytes, True)
-    return Room("this machine's device", device_bytes(), hardware == HERE or torch.cuda.is_available())
+    return Room(
+        "this machine's device", device_bytes(), hardware == HERE or torch.cuda.is_available()
+    )
 
 
 def _one(accelerator: Accelerator) -> str:
-    return f"one {accelerator.name}" if accelerator.num_dies == 1 else f"one die of {accelerator.name}"
+    return (
+        f"one {accelerator.name}" if accelerator.num_dies == 1 else f"one die of {accelerator.name}"
+    )
 
 
 def least_bytes(counted: SizeCount) -> float:
@@ -77,7 +85,9 @@ def least_bytes(counted: SizeCount) -> float:
     return STATE_BYTES_PER_PARAM * counted.num_params + (counted.activation_bytes or 0.0)
 
 
-def within(room: Room, counts: Sequence[SizeCount], least: int) -> tuple[list[SizeCount], list[str]]:
+def within(
+    room: Room, counts: Sequence[SizeCount], least: int
+) -> tuple[list[SizeCount], list[str]]:
     """The sizes that fit, and a note for each of the others.
 
     Raises PlanError where fewer than `least` are left.

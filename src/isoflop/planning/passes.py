@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from isoflop.contract.data import open_data
+from isoflop.counting.tokens import TokenSupply
+from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
-from isoflop.planning.tokens import TokenSupply
 from isoflop.runs import RunSpec
 from isoflop.task import Task
-from isoflop.text import count, flops, number
+from isoflop.user_code.data import open_data
 
 __all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep"]
 
@@ -30,28 +30,36 @@ def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[floa
 
 def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
     """Raise PlanError where a run needs more data than there are, or more passes than the recipe allows."""
-    lacking = [spec for spec in specs if (spec.unique_tokens or 0) > (supply.unique_tokens or math.inf) * (1 + 1e-9)]
+    lacking = [
+        spec
+        for spec in specs
+        if (spec.unique_tokens or 0) > (supply.unique_tokens or math.inf) * (1 + 1e-9)
+    ]
     if lacking:
         worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
         raise PlanError(
-            f"{number(worst.epochs or 1, 2)} passes of size {worst.size} need {count(worst.unique_tokens or 0)} "
-            f"different {task.unit}s, but the training data have {count(supply.unique_tokens or 0)}; "
+            f"{format_number(worst.epochs or 1, 2)} passes of size {worst.size} need {format_count(worst.unique_tokens or 0)} "
+            f"different {task.unit}s, but the training data have {format_count(supply.unique_tokens or 0)}; "
             f"sweep more epochs, bring more data, or lower the budgets."
         )
-    specs = [spec for spec in specs if spec.unique_tokens is None]  # passes that were asked for are allowed
+    specs = [
+        spec for spec in specs if spec.unique_tokens is None
+    ]  # passes that were asked for are allowed
     allowed = task.recipe.epochs
     if allowed is None or supply.unique_tokens is None:
         return
-    over = [spec for spec in specs if spec.epochs is not None and spec.epochs > allowed * (1 + 1e-9)]
+    over = [
+        spec for spec in specs if spec.epochs is not None and spec.epochs > allowed * (1 + 1e-9)
+    ]
     if not over:
         return
     worst = max(over, key=lambda spec: spec.num_tokens)
-    named = ", ".join(f"size {spec.size} at {flops(spec.budget or 0)}" for spec in over[:5])
+    named = ", ".join(f"size {spec.size} at {format_flops(spec.budget or 0)}" for spec in over[:5])
     more = f" and {len(over) - 5} more" if len(over) > 5 else ""
     raise PlanError(
-        f"The recipe allows {number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {count(supply.unique_tokens)} "
+        f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {format_count(supply.unique_tokens)} "
         f"{task.unit}s, but {len(over)} run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
-        f"{count(worst.num_tokens)}, {number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
+        f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
         f"bring more data, or lower the budgets."
     )
 
@@ -64,7 +72,9 @@ def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
         return []
     planned = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
     tokens = own * (specs[0].tokens_per_example or 1)
-    kept = f"batch_tokens={tokens:g}" + (f", min_batch={own}" if own < task.recipe.min_batch else "")
+    kept = f"batch_tokens={tokens:g}" + (
+        f", min_batch={own}" if own < task.recipe.min_batch else ""
+    )
     return [
         f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per step; "
         f"Recipe({kept}) keeps it."
@@ -76,4 +86,6 @@ def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
     most = max((spec.epochs or 0 for spec in specs), default=0)
     if round(most, 1) <= 4:
         return []
-    return [f"Runs take up to {number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."]
+    return [
+        f"Runs take up to {format_number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."
+    ]

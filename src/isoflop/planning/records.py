@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.planning.compute import Hardware
-from isoflop.planning.hardware import find_accelerator
-from isoflop.planning.outlook import Outlook
-from isoflop.planning.places import Ladder
+from isoflop.compute.accelerators import find_accelerator
+from isoflop.compute.compute import Hardware
+from isoflop.planning.candidates import Ladder
+from isoflop.planning.forecast import Outlook
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 
@@ -48,7 +48,11 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence
 
 
 def _of_hardware(hardware: Hardware) -> dict[str, Any]:
-    return {**vars(hardware), "accelerator": hardware.accelerator.name, "notes": list(hardware.notes)}
+    return {
+        **vars(hardware),
+        "accelerator": hardware.accelerator.name,
+        "notes": list(hardware.notes),
+    }
 
 
 def _hardware(values: Mapping[str, Any]) -> Hardware:
@@ -70,7 +74,9 @@ def _of_outlook(outlook: Outlook) -> dict[str, Any]:
 
 
 def _outlook(values: Mapping[str, Any], runs: Sequence[Run]) -> Outlook:
-    ladder = Ladder(np.array(values["num_params"], float), np.array(values["flops_per_token"], float))
+    ladder = Ladder(
+        np.array(values["num_params"], float), np.array(values["flops_per_token"], float)
+    )
     if values["most_tokens"] is not None:
         ladder = replace(ladder, most_tokens=values["most_tokens"])
     found = {run.id: run for run in runs}

@@ -34,4 +34,6 @@ def _shrinks(first: SizeValue, second: SizeValue) -> bool:
     if not (isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second)):
         return False
     pairs = zip(first, second, strict=True)
-    return any(isinstance(a, int | float) and isinstance(b, int | float) and b < a for a, b in pairs)
+    return any(
+        isinstance(a, int | float) and isinstance(b, int | float) and b < a for a, b in pairs
+    )

@@ -1,7 +1,7 @@
 """make_spec(): one size and its tokens become a run that is asked for, with all that the recipe decides."""
 
-from isoflop.planning.counting import SizeCount, flops_per_token_at
-from isoflop.planning.tokens import TokenSupply, token_supply
+from isoflop.counting.counting import SizeCount, flops_per_token_at
+from isoflop.counting.tokens import TokenSupply, token_supply
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 from isoflop.task import Task
@@ -50,7 +50,10 @@ def make_spec(
     num_tokens = round(max(1, round(wanted_tokens / step_tokens)) * step_tokens)
     unique = supply.unique_tokens
     if epochs is not None:
-        unique = max(1, round(num_tokens / epochs / supply.tokens_per_example)) * supply.tokens_per_example
+        unique = (
+            max(1, round(num_tokens / epochs / supply.tokens_per_example))
+            * supply.tokens_per_example
+        )
     return RunSpec(
         size=sized.size,
         num_params=sized.num_params,

@@ -7,18 +7,32 @@ from functools import cached_property
 
 import numpy as np
 
-from isoflop.contract.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.contract.randomness import seeded
+from isoflop.compute.budget import Asked, asked
+from isoflop.compute.compute import Compute, Hardware
+from isoflop.counting.accounts import counting_notes
+from isoflop.counting.check import check_task
+from isoflop.counting.counting import count_size
+from isoflop.counting.tokens import token_supply
+from isoflop.display.format import (
+    format_bullets,
+    format_count,
+    format_duration,
+    format_flops,
+    format_html,
+    format_money,
+    format_number,
+    format_percent,
+    merge_budgets,
+)
+from isoflop.display.table import Table
+from isoflop.display.writers import Tabular, to_text
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
-from isoflop.fitting.foresight import design_condition
-from isoflop.planning.accounts import counting_notes
-from isoflop.planning.asked import Asked, asked
+from isoflop.fitting.kriging.run_value import design_condition
 from isoflop.planning.branches import branch_notes, branched, shared
-from isoflop.planning.check import check_task
-from isoflop.planning.compute import Compute, Hardware
+from isoflop.planning.candidates import Ladder
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
-from isoflop.planning.counting import count_size
+from isoflop.planning.forecast import Expected, Outlook
 from isoflop.planning.grid import (
     Centres,
     Grid,
@@ -29,18 +43,14 @@ from isoflop.planning.grid import (
     without_failed,
 )
 from isoflop.planning.limits import Room, named_hardware, room_on
-from isoflop.planning.outlook import Expected, Outlook
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
-from isoflop.planning.places import Ladder
 from isoflop.planning.shapes import shape_notes
-from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
-from isoflop.planning.tables import specs_table
-from isoflop.planning.tokens import token_supply
+from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
+from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import Run, RunSpec
-from isoflop.table import Table
 from isoflop.task import Task
-from isoflop.text import bullets, count, duration, flops, html, money, number, one_for_budgets, percent
-from isoflop.written import Tabular, to_text
+from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
+from isoflop.user_code.randomness import seeded
 
 __all__ = ["Sweep", "plan"]
 
@@ -79,7 +89,10 @@ class Sweep(Tabular):
     @property
     def condition(self) -> float:
         """Condition number of the design, `fitting.foresight.design_condition`; infinite with fewer than 5 runs."""
-        N, D = (np.array([getattr(spec, name) for spec in self.specs], float) for name in ("num_params", "num_tokens"))
+        N, D = (
+            np.array([getattr(spec, name) for spec in self.specs], float)
+            for name in ("num_params", "num_tokens")
+        )
         return design_condition(N, D)
 
     def makespan(self, num_workers: int) -> float | None:
@@ -109,13 +122,13 @@ class Sweep(Tabular):
         return len(self.specs)
 
     def __str__(self) -> str:
-        parts = (_headline(self), to_text(self.table()), bullets(_told(self)))
+        parts = (_headline(self), to_text(self.table()), format_bullets(_told(self)))
         return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
         table = self.table()
-        return html(_headline(self), [[table.headings(), *table.cells()]], _told(self))
+        return format_html(_headline(self), [[table.headings(), *table.cells()]], _told(self))
 
     def table(self) -> Table:
         """One row for each run, with what it costs."""
@@ -168,7 +181,9 @@ def plan(
         runs, apart = _of_task(runs, fingerprint(task))
         if question.budgets is not None:
             if question.target is not None and not allow_far:
-                require_near(question.target, max([*question.budgets, *(run.flops for run in runs)]))
+                require_near(
+                    question.target, max([*question.budgets, *(run.flops for run in runs)])
+                )
             sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room_on(hardware))
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
@@ -181,7 +196,7 @@ def plan(
         *_small_notes(sweep.specs),
         *shape_notes(sweep.specs),
     )
-    return replace(sweep, hardware=named, notes=one_for_budgets(told))
+    return replace(sweep, hardware=named, notes=merge_budgets(told))
 
 
 def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
@@ -190,7 +205,7 @@ def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
     if largest >= SMALL:
         return ()
     return (
-        f"The largest model has {count(largest)} params: models below {count(SMALL)} often do not follow a power law "
+        f"The largest model has {format_count(largest)} params: models below {format_count(SMALL)} often do not follow a power law "
         f"yet, so expect a wide interval of the loss.",
     )
 
@@ -201,11 +216,17 @@ def _check(question: Asked, design: str) -> None:
         if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
             raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
         if spend is not None:
-            raise PlanError("budgets and spend both say how much the sweep may cost; give one of them.")
+            raise PlanError(
+                "budgets and spend both say how much the sweep may cost; give one of them."
+            )
     elif target is None or spend is None:
-        raise PlanError("A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost.")
+        raise PlanError(
+            "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost."
+        )
     elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
-        raise PlanError(f"target and spend must be above 0, but got target={target!r} and spend={spend!r}.")
+        raise PlanError(
+            f"target and spend must be above 0, but got target={target!r} and spend={spend!r}."
+        )
     if design not in DESIGNS:
         raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
 
@@ -226,10 +247,14 @@ def _of_task(runs: list[Run], mark: str) -> tuple[list[Run], tuple[str, ...]]:
     """The runs of a task and of tables, and a note of those of other tasks: these show nothing of its optimum."""
     own = [run for run in runs if run.spec.fingerprint in ("", mark)]
     others = len(runs) - len(own)
-    return own, (f"{others} of the runs so far are of another task and are left out.",) if others else ()
+    return own, (
+        f"{others} of the runs so far are of another task and are left out.",
+    ) if others else ()
 
 
-def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room) -> Sweep:
+def _grid(
+    task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room
+) -> Sweep:
     supply = token_supply(task)
     grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
     specs: list[RunSpec] = []
@@ -237,7 +262,9 @@ def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[flo
     for budget in sorted(set(question.budgets or ())):
         kept = measured_runs(grid, budget) if epochs == [None] else []
         counts = [count_size(task, size) for size in dict.fromkeys(run.size for run in kept)]
-        counts = [*counts, *edge_sizes(grid, budget, kept, notes)] or budget_sizes(grid, budget, centres, notes)
+        counts = [*counts, *edge_sizes(grid, budget, kept, notes)] or budget_sizes(
+            grid, budget, centres, notes
+        )
         specs += [
             grid.spec(sized, budget, seed=seed, epochs=passes)
             for sized in counts
@@ -253,7 +280,9 @@ def _grid(task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[flo
         specs = with_repeats(specs, runs, notes)
     check_data(task, supply, specs)
     target = question.target or BEYOND * max(question.budgets or (math.nan,))
-    outlook = Outlook(target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs)))
+    outlook = Outlook(
+        target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
+    )
     return replace(_costed(task, specs, notes, room), outlook=outlook)
 
 
@@ -268,13 +297,20 @@ def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
     return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
 
 
-def _staged(task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool) -> Sweep:
+def _staged(
+    task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool
+) -> Sweep:
     target, spend = float(question.target or 0), float(question.spend or 0)
     spend = spend * target if spend <= 1 else spend
     if not allow_far:
-        require_near(target, max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]))
+        require_near(
+            target,
+            max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
+        )
     supply, mark = token_supply(task), fingerprint(task)
-    stage = planned_stage(task, supply, mark, room, target=target, spend=spend, runs=runs, design=design)
+    stage = planned_stage(
+        task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
+    )
     check_data(task, supply, stage.specs)
     outlook = Outlook(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
     notes = [*stage.notes, *([APART] if task.recipe.branches and stage.specs else [])]
@@ -306,10 +342,12 @@ def _headline(sweep: Sweep) -> str:
         return "No runs to make"
     budgets = len({spec.budget for spec in sweep.specs} - {None})
     total = sweep.total_seconds
-    when = "" if total is None else f", about {duration(total)} on one worker of this machine"
+    when = (
+        "" if total is None else f", about {format_duration(total)} on one worker of this machine"
+    )
     runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
     where = f" at {budgets} budget{'s' if budgets != 1 else ''}" if budgets else ""
-    told = f"{runs}{where}: {flops(sweep.flops)} FLOPs{when}"
+    told = f"{runs}{where}: {format_flops(sweep.flops)} FLOPs{when}"
     return told if sweep.hardware is None else f"{told}; {_elsewhere(sweep, sweep.hardware)}"
 
 
@@ -317,7 +355,7 @@ def _told(sweep: Sweep) -> tuple[str, ...]:
     """What the sweep would tell, before its notes."""
     if not sweep.specs:
         return sweep.notes
-    condition = f"Condition number of the design: {number(sweep.condition, 2)}."
+    condition = f"Condition number of the design: {format_number(sweep.condition, 2)}."
     nothing = "No law is expected to be found in these runs."
     expected = nothing if sweep.expected is None else f"This sweep is {sweep.expected}."
     return (expected, *([condition] if math.isfinite(sweep.condition) else []), *sweep.notes)
@@ -327,8 +365,10 @@ def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:
     """The sweep on the hardware that it was planned for."""
     compute = sweep.compute
     hours, paid_for = compute.device_hours or 0.0, compute.money
-    paid = "" if paid_for is None else f", {money(paid_for, hardware.currency)}"
-    longest = max(spec.flops for spec in sweep.specs) / hardware.flops_per_second  # a run is on one of them
-    least = duration(max(longest, compute.seconds or 0.0))
-    told = f"{number(hours)} {hardware.accelerator.name} hours at {percent(hardware.mfu)} MFU"
+    paid = "" if paid_for is None else f", {format_money(paid_for, hardware.currency)}"
+    longest = (
+        max(spec.flops for spec in sweep.specs) / hardware.flops_per_second
+    )  # a run is on one of them
+    least = format_duration(max(longest, compute.seconds or 0.0))
+    told = f"{format_number(hours)} {hardware.accelerator.name} hours at {format_percent(hardware.mfu)} MFU"
     return f"{told}, at least {least} on {hardware.number}{paid}"

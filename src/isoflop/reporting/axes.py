@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 
-from isoflop import text
+from isoflop.display.format import format_count, format_flops
 from isoflop.reporting.colours import GREY, INK, RULE
 
 __all__ = [
@@ -51,7 +51,7 @@ def tidy(ax: Axes, xlabel: str, ylabel: str) -> None:
 
 def counts(axis: Axis) -> None:
     """Ticks of a logarithmic axis as counts: 100M, 200M, 500M, 1B."""
-    _set_ticks(axis, _round_values, lambda value: text.count(value, 1))
+    _set_ticks(axis, _round_values, lambda value: format_count(value, 1))
 
 
 def powers_of_ten(axis: Axis) -> None:
@@ -66,12 +66,14 @@ def losses(axis: Axis) -> None:
 
 def percents(axis: Axis) -> None:
     """Ticks of a linear axis of shares as percent: −1 %, 0 %, 1 %."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %".replace("-", "−")))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.3g} %".replace("-", "−"))
+    )
 
 
 def scientific(value: float, digits: int = 3) -> str:
     """A number as 6×10¹⁸, or 10¹⁹ where its first factor is one."""
-    factor, power = text.flops(value, digits).split("e")
+    factor, power = format_flops(value, digits).split("e")
     raised = "10" + str(int(power)).translate(_SUPERSCRIPT)
     return raised if factor == "1" else f"{factor}×{raised}"
 
@@ -84,7 +86,10 @@ def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
 
 
 def end_key(
-    ax: Axes, labels: Iterable[tuple[float, str, str]], heading: str, ids: Mapping[str, str] | None = None
+    ax: Axes,
+    labels: Iterable[tuple[float, str, str]],
+    heading: str,
+    ids: Mapping[str, str] | None = None,
 ) -> None:
     """The same with a dash in the line's colour before each name, for colours too light to read, under a heading.
 
@@ -94,7 +99,9 @@ def end_key(
     places = _places(ax, ordered)
     for (_, name, colour), place in zip(ordered, places, strict=True):
         dash = ((1.016, 1.042), (place, place))
-        drawn = ax.plot(*dash, color=colour, linewidth=2.4, transform=ax.transAxes, clip_on=False)[0]
+        drawn = ax.plot(*dash, color=colour, linewidth=2.4, transform=ax.transAxes, clip_on=False)[
+            0
+        ]
         known = (ids or {}).get(name)
         drawn.set_gid(known and f"{known}-dash")
         _beside(ax, name, place, INK, distance=27).set_gid(known)
@@ -134,7 +141,9 @@ class _TickPlaces(Locator):
         self._places = places
 
     def __call__(self) -> list[float]:
-        assert self.axis is not None, "matplotlib calls a locator only after it was given to an axis"
+        assert self.axis is not None, (
+            "matplotlib calls a locator only after it was given to an axis"
+        )
         low, high = self.axis.get_view_interval()
         return self.tick_values(low, high)
 
@@ -142,7 +151,9 @@ class _TickPlaces(Locator):
         return self._places(min(vmin, vmax), max(vmin, vmax))
 
 
-def _set_ticks(axis: Axis, places: Callable[[float, float], list[float]], write: Callable[[float], str]) -> None:
+def _set_ticks(
+    axis: Axis, places: Callable[[float, float], list[float]], write: Callable[[float], str]
+) -> None:
     axis.set_major_locator(_TickPlaces(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
@@ -153,13 +164,27 @@ def _round_values(low: float, high: float) -> list[float]:
     decades = math.log10(high / low)
     parts = (1, 2, 5) if decades < 3 else (1, 3) if decades < 4.5 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [part * 10.0**power for power in powers for part in parts if low <= part * 10.0**power <= high]
+    return [
+        part * 10.0**power
+        for power in powers
+        for part in parts
+        if low <= part * 10.0**power <= high
+    ]
 
 
 def _loss_values(low: float, high: float) -> list[float]:
     """Round values between two numbers, so fine that there are four at least."""
-    for parts in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
-        found = [part * 10.0**power for power in range(-6, 7) for part in parts if low <= part * 10.0**power <= high]
+    for parts in (
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 5, 7),
+        (1, 1.2, 1.5, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
+    ):
+        found = [
+            part * 10.0**power
+            for power in range(-6, 7)
+            for part in parts
+            if low <= part * 10.0**power <= high
+        ]
         if len(found) >= 4:
             return found
     step = 10 ** math.floor(math.log10((high - low) / 2))

@@ -11,7 +11,14 @@ __all__ = ["BLUE", "DARK", "GREY", "INK", "PAPER", "RULE", "VERMILION", "ramp"]
 INK, GREY, RULE, PAPER = "#1b1a17", "#6a665d", "#dfdbd2", "#fdfcf9"
 BLUE, VERMILION = "#0072b2", "#d55e00"
 
-DARK = {INK: "#e8e5dd", GREY: "#a19c91", RULE: "#34353a", PAPER: "#16171a", BLUE: "#56b4e9", VERMILION: "#f0a06a"}
+DARK = {
+    INK: "#e8e5dd",
+    GREY: "#a19c91",
+    RULE: "#34353a",
+    PAPER: "#16171a",
+    BLUE: "#56b4e9",
+    VERMILION: "#f0a06a",
+}
 """What stands for each colour on dark paper."""
 
 # The ends of viridis that would vanish on the paper are left out.

@@ -5,7 +5,7 @@ const logs = known.flops.map(Math.log);
 const svgName = document.querySelector("svg")?.namespaceURI; // spelt out, it would look like an address
 const $ = (id) => document.getElementById(id);
 
-// Numbers as isoflop/text.py writes them.
+// Numbers as isoflop/display/format.py writes them.
 function number(value, digits = 3) {
   if (value === null || !Number.isFinite(value)) return "unknown";
   if (value === 0) return "0";

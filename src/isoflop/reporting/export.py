@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isoflop.answers.predict import Optimum
 from isoflop.errors import DataError
-from isoflop.optimum import Optimum
-from isoflop.reporting.machine import to_json
+from isoflop.reporting.json_output import to_json
 from isoflop.storage.atomic import write_text
 
 if TYPE_CHECKING:
@@ -23,16 +23,20 @@ def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
 
     Raises DataError for an answer that was asked without a task.
     """
-    from isoflop.contract.fingerprint import fingerprint
-    from isoflop.planning.counting import count_size
+    from isoflop.counting.counting import count_size
+    from isoflop.counting.tokens import token_supply
     from isoflop.planning.specs import make_spec
-    from isoflop.planning.tokens import token_supply
+    from isoflop.user_code.fingerprint import fingerprint
 
     if optimum.size is None or optimum.size_num_tokens is None:
-        raise DataError("A final run needs a size that can be built; ask with predict(..., task=task) (--task).")
+        raise DataError(
+            "A final run needs a size that can be built; ask with predict(..., task=task) (--task)."
+        )
     sized = count_size(task, optimum.size)
     supply = token_supply(task)
-    return make_spec(task, supply, fingerprint(task), sized, optimum.size_num_tokens, seed=task.recipe.seeds[0])
+    return make_spec(
+        task, supply, fingerprint(task), sized, optimum.size_num_tokens, seed=task.recipe.seeds[0]
+    )
 
 
 def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> Path:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoflop import text
+from isoflop.answers.predict import predict
+from isoflop.display.format import format_flops, format_percent
+from isoflop.display.html import Html, tag
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Approach
+from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.fit import fit
-from isoflop.optimum import predict
 from isoflop.reporting import sections
-from isoflop.reporting.html import Html, tag
 from isoflop.reporting.page import document, render
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_text
@@ -63,7 +63,10 @@ def live_report(
             try:
                 write_text(path, _page(tuple(known.values()), specs, target, task, approach))
             except Exception as error:  # a page is not worth a sweep
-                warnings.warn(f"The page {path} could not be drawn, and training goes on: {error}", stacklevel=2)
+                warnings.warn(
+                    f"The page {path} could not be drawn, and training goes on: {error}",
+                    stacklevel=2,
+                )
             pause = max(seconds, SHARE * (time.monotonic() - began)) if seconds else 0.0
             next_at = time.monotonic() + pause
         return Path(path)
@@ -73,7 +76,11 @@ def live_report(
 
 
 def _page(
-    runs: Sequence[Run], specs: Sequence[RunSpec], target: float, task: "Task | None", approach: Approach | None
+    runs: Sequence[Run],
+    specs: Sequence[RunSpec],
+    target: float,
+    task: "Task | None",
+    approach: Approach | None,
 ) -> str:
     left = [spec for spec in specs if spec.id not in {run.id for run in runs}]
     status = [_progress(runs, specs, left)] if left or not specs else []
@@ -90,17 +97,22 @@ def _progress(runs: Sequence[Run], specs: Sequence[RunSpec], left: Sequence[RunS
         return tag("p", f"Sweep under way: {_runs(len(runs))} so far.", class_="progress")
     total, to_do = sum(spec.flops for spec in specs), sum(spec.flops for spec in left)
     done = len(specs) - len(left)
-    words = f"Sweep under way: {done} of {_runs(len(specs))}, {text.percent(1 - to_do / total)} of the compute."
-    bar = tag("progress", value=f"{1 - to_do / total:.4f}", max="1", aria_label="Share of the compute that is done")
+    words = f"Sweep under way: {done} of {_runs(len(specs))}, {format_percent(1 - to_do / total)} of the compute."
+    bar = tag(
+        "progress",
+        value=f"{1 - to_do / total:.4f}",
+        max="1",
+        aria_label="Share of the compute that is done",
+    )
     return tag("div", words, bar, class_="progress")
 
 
 def _early_page(runs: Sequence[Run], target: float, status: Sequence[Html], why: str) -> str:
     """Runs and progress, before there is an answer."""
-    title = f"{text.flops(target)} FLOPs: no answer yet"
+    title = f"{format_flops(target)} FLOPs: no answer yet"
     head = tag(
         "header",
-        tag("p", f"Compute-optimal training with {text.flops(target)} FLOPs", class_="eyebrow"),
+        tag("p", f"Compute-optimal training with {format_flops(target)} FLOPs", class_="eyebrow"),
         tag("h1", "No answer yet."),
         tag("p", why if runs else "The first run has not ended.", class_="lede"),
         class_="answer",

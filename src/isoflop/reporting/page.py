@@ -8,26 +8,30 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoflop import text
+from isoflop.answers.by_approach import opinions
+from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
+from isoflop.answers.predict import Optimum
+from isoflop.display.format import format_count, format_flops
+from isoflop.display.html import Html, join, tag
 from isoflop.fitting.fit import Fit
-from isoflop.optimum import Optimum
-from isoflop.reporting import drawings, explore, sections
-from isoflop.reporting.frontier import Frontier, cost_of_sizes, frontier, sizes_between
-from isoflop.reporting.html import Html, join, tag
-from isoflop.reporting.method import method
-from isoflop.reporting.opinions import opinions
-from isoflop.reporting.plots.curves import valleys_of
+from isoflop.reporting import page_figures as drawings
+from isoflop.reporting import sections
+from isoflop.reporting import what_if as explore
+from isoflop.reporting.figures.curves import valleys_of
+from isoflop.reporting.reproduction import method
 from isoflop.reporting.svg import dark_colours
 from isoflop.storage.atomic import write_text
 
 if TYPE_CHECKING:
-    from isoflop.planning.counting import SizeCount
+    from isoflop.counting.counting import SizeCount
     from isoflop.task import Task
 
 __all__ = ["document", "render", "report"]
 
 
-def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None) -> Path:
+def report(
+    fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None
+) -> Path:
     """Write the answer, its doubt, figures, runs and method as one HTML file that needs no network; gives its path.
 
     The page answers for other computes too. With `task` those answers come in sizes that can be built, and their FLOPs
@@ -38,7 +42,9 @@ def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "T
     return write_text(path, render(fit, optimum, task=task))
 
 
-def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()) -> str:
+def render(
+    fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()
+) -> str:
     """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
     found = valleys_of(fit)
     known = _Known.of(fit, optimum, task)
@@ -59,9 +65,9 @@ def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Se
         sections.runs(fit),
         method(fit, optimum),
     )
-    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
+    params, tokens = format_count(optimum.num_params.value), format_count(optimum.num_tokens.value)
     return document(
-        f"{text.flops(optimum.flops)} FLOPs: {params} params, {tokens} {optimum.unit}s",
+        f"{format_flops(optimum.flops)} FLOPs: {params} params, {tokens} {optimum.unit}s",
         body,
         num_budgets=len(found),
         data=explore.numbers(fit, optimum, known.along, known.sizes, points),
@@ -70,10 +76,19 @@ def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Se
 
 
 def document(
-    title: str, body: Sequence[Html], *, num_budgets: int = 0, data: Html | None = None, under_way: bool = False
+    title: str,
+    body: Sequence[Html],
+    *,
+    num_budgets: int = 0,
+    data: Html | None = None,
+    under_way: bool = False,
 ) -> str:
     """A whole page around its sections; `data` is what the script that answers for other computes works with."""
-    scripts = [tag("script", _own("page.js"))] + [data or Html("")] + [tag("script", _own("explore.js"))] * bool(data)
+    scripts = (
+        [tag("script", _own("page.js"))]
+        + [data or Html("")]
+        + [tag("script", _own("explore.js"))] * bool(data)
+    )
     return "<!doctype html>\n" + tag(
         "html",
         _head(title, num_budgets, under_way),
@@ -107,7 +122,9 @@ def _head(title: str, num_budgets: int, under_way: bool) -> Html:
     dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark_colours(num_budgets)} }} }}"
     return tag(
         "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        ),
         _REFRESH if under_way else Html(""),
         tag("title", title),
         tag("style", _own("page.css"), Html(dark)),
@@ -115,7 +132,10 @@ def _head(title: str, num_budgets: int, under_way: bool) -> Html:
 
 
 def _footer() -> Html:
-    return tag("footer", f"Written by isoflop {version('isoflop')}. The page is one file and needs no network.")
+    return tag(
+        "footer",
+        f"Written by isoflop {version('isoflop')}. The page is one file and needs no network.",
+    )
 
 
 def _own(name: str) -> Html:

@@ -4,12 +4,18 @@ import base64
 import math
 from collections.abc import Callable, Sequence
 
-from isoflop import text
+from isoflop.answers.by_approach import Opinion, disagreements
+from isoflop.answers.predict import Estimate, Optimum
+from isoflop.display.format import (
+    format_count,
+    format_flops,
+    format_interval,
+    format_number,
+    format_percent,
+)
+from isoflop.display.html import Html, join, tag
+from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import Fit, SetAside
-from isoflop.fitting.isoflop import Valley
-from isoflop.optimum import Estimate, Optimum
-from isoflop.reporting.html import Html, join, tag
-from isoflop.reporting.opinions import Opinion, disagreements
 from isoflop.reporting.tables import Column, Table, runs_table, to_csv, valleys_table
 from isoflop.runs import Run
 
@@ -46,7 +52,9 @@ def answer(optimum: Optimum) -> Html:
     )
 
 
-def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence[Opinion] = ()) -> Html:
+def reasons(
+    fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence[Opinion] = ()
+) -> Html:
     """What speaks for the answer and what against it, side by side; asked: what every approach answers."""
     check, holds = _checked(fit)
     against = (*check * (not holds), *optimum.notes, *disagreements(asked))
@@ -59,9 +67,17 @@ def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence
             tag(
                 "div",
                 tag("h3", "For it"),
-                tag("ul", *[tag("li", word) for word in (*check * holds, *_grounds(fit, optimum, found))]),
+                tag(
+                    "ul",
+                    *[tag("li", word) for word in (*check * holds, *_grounds(fit, optimum, found))],
+                ),
             ),
-            tag("div", tag("h3", "Against it"), tag("ul", *[tag("li", word) for word in against]), class_="against"),
+            tag(
+                "div",
+                tag("h3", "Against it"),
+                tag("ul", *[tag("li", word) for word in against]),
+                class_="against",
+            ),
             class_="reasons",
         ),
     )
@@ -69,14 +85,23 @@ def reasons(fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence
 
 def figure(drawing: Html, caption: str, *controls: Html) -> Html:
     """A figure with its caption, and controls above it; on a narrow screen it scrolls and stays readable."""
-    scroll = tag("div", drawing, class_="scroll", tabindex="0", role="group", aria_label="Figure, scrolls sideways")
+    scroll = tag(
+        "div",
+        drawing,
+        class_="scroll",
+        tabindex="0",
+        role="group",
+        aria_label="Figure, scrolls sideways",
+    )
     return tag("figure", *controls, scroll, tag("figcaption", caption))
 
 
 def budgets(found: Sequence[Valley]) -> Html:
     """The table of the budgets' minima."""
     why = [tag("p", valley.reason, class_="after") for valley in found if not valley.interior]
-    return section("Budgets", _table(valleys_table(found), "Minimum of each budget", sortable=False), *why)
+    return section(
+        "Budgets", _table(valleys_table(found), "Minimum of each budget", sortable=False), *why
+    )
 
 
 def runs(fit: Fit) -> Html:
@@ -91,30 +116,50 @@ def runs_of(used: Sequence[Run], set_aside: Sequence[SetAside] = ()) -> Html:
     left_out = len(table.rows) - len(shown.rows)
     after = [f"{left_out} more runs are not shown. "] * bool(left_out)
     after += [_download(table)] * (len(table.rows) <= VERY_MANY_ROWS)
-    return section("Runs", _table(shown, "Runs of the sweep", sortable=True), tag("p", *after, class_="after"))
+    return section(
+        "Runs", _table(shown, "Runs of the sweep", sortable=True), tag("p", *after, class_="after")
+    )
 
 
 def _download(table: Table) -> Html:
     """A link to the table's unrounded values, carried by the page itself; `read_runs` reads the file back."""
     data = base64.b64encode(to_csv(table).encode()).decode()
-    return tag("a", "All runs as CSV", href=f"data:text/csv;base64,{data}", download="runs.csv", class_="screen")
+    return tag(
+        "a",
+        "All runs as CSV",
+        href=f"data:text/csv;base64,{data}",
+        download="runs.csv",
+        class_="screen",
+    )
 
 
 def _question(optimum: Optimum) -> Html:
     """What was asked for, in half a sentence."""
-    limit = "" if optimum.repetition is None else f", from {text.count(optimum.repetition.unique_tokens)} distinct ones"
+    limit = (
+        ""
+        if optimum.repetition is None
+        else f", from {format_count(optimum.repetition.unique_tokens)} distinct ones"
+    )
     if (serving := optimum.serving) is None:
         return join("Compute-optimal training with ", _power(optimum.flops), " FLOPs", limit)
-    served = f"{text.count(serving.tokens)} {optimum.unit}s"
-    return join(f"Training and serving {served} with ", _power(serving.total.value), " FLOPs in all", limit)
+    served = f"{format_count(serving.tokens)} {optimum.unit}s"
+    return join(
+        f"Training and serving {served} with ", _power(serving.total.value), " FLOPs in all", limit
+    )
 
 
 def _headline(optimum: Optimum) -> list[str]:
-    params, tokens = text.count(optimum.num_params.value), text.count(optimum.num_tokens.value)
+    params, tokens = format_count(optimum.num_params.value), format_count(optimum.num_tokens.value)
     if optimum.size is None or optimum.size_num_params is None:
-        return ["Train ", tag("b", f"{params} params"), " on ", tag("b", f"{tokens} {optimum.unit}s"), "."]
-    real = text.count(optimum.size_num_params)
-    tokens = text.count(optimum.size_num_tokens or optimum.num_tokens.value)
+        return [
+            "Train ",
+            tag("b", f"{params} params"),
+            " on ",
+            tag("b", f"{tokens} {optimum.unit}s"),
+            ".",
+        ]
+    real = format_count(optimum.size_num_params)
+    tokens = format_count(optimum.size_num_tokens or optimum.num_tokens.value)
     return [
         "Train size ",
         tag("b", str(optimum.size)),
@@ -126,17 +171,25 @@ def _headline(optimum: Optimum) -> list[str]:
 
 def _estimates(optimum: Optimum) -> list[Html]:
     def loss(value: float) -> str:
-        return text.number(value, 4)
+        return format_number(value, 4)
 
     level, needed = optimum.level, optimum.flops_needed
     return [
-        *([_estimate("FLOPs", needed, text.flops, level)] if needed else []),
-        _estimate("Params", optimum.num_params, text.count, level),
-        _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, text.count, level),
-        *([_estimate("Epochs", optimum.repetition.epochs, text.number, level)] if optimum.repetition else []),
+        *([_estimate("FLOPs", needed, format_flops, level)] if needed else []),
+        _estimate("Params", optimum.num_params, format_count, level),
+        _estimate(f"{optimum.unit.capitalize()}s", optimum.num_tokens, format_count, level),
+        *(
+            [_estimate("Epochs", optimum.repetition.epochs, format_number, level)]
+            if optimum.repetition
+            else []
+        ),
         *([_estimate(_loss_name(optimum), optimum.loss, loss, level)] if optimum.loss else []),
-        *([_estimate("Bits per byte", optimum.bits_per_byte, loss, level)] if optimum.bits_per_byte else []),
-        *(_estimate(name, found, text.number, level) for name, found in optimum.metrics.items()),
+        *(
+            [_estimate("Bits per byte", optimum.bits_per_byte, loss, level)]
+            if optimum.bits_per_byte
+            else []
+        ),
+        *(_estimate(name, found, format_number, level) for name, found in optimum.metrics.items()),
     ]
 
 
@@ -145,8 +198,13 @@ def _loss_name(optimum: Optimum) -> str:
 
 
 def _estimate(name: str, estimate: Estimate, write: Callable[[float], str], level: float) -> Html:
-    ends = join(text.interval(estimate.low, estimate.high, write), f", {text.percent(level)} interval")
-    value, range_ = tag("dd", write(estimate.value), class_="value"), tag("dd", ends, class_="range")
+    ends = join(
+        format_interval(estimate.low, estimate.high, write), f", {format_percent(level)} interval"
+    )
+    value, range_ = (
+        tag("dd", write(estimate.value), class_="value"),
+        tag("dd", ends, class_="range"),
+    )
     return tag("div", tag("dt", name), value, range_)
 
 
@@ -154,35 +212,47 @@ def _consequences(optimum: Optimum) -> list[str]:
     words: list[str] = []
     if (serving := optimum.serving) is not None:
         words.append(
-            f"It trains {text.number(serving.overtraining.value)} times the tokens per param of the compute-optimal "
-            f"run of the same loss, for {text.percent(serving.extra_training.value)} more compute, and saves "
-            f"{text.percent(serving.saved.value)} of that of training and serving together. "
+            f"It trains {format_number(serving.overtraining.value)} times the tokens per param of the compute-optimal "
+            f"run of the same loss, for {format_percent(serving.extra_training.value)} more compute, and saves "
+            f"{format_percent(serving.saved.value)} of that of training and serving together. "
         )
     if optimum.band is not None:
         words.append(
-            f"Any size from {text.interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
+            f"Any size from {format_interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
         )
     if math.isfinite(optimum.regret.value):
-        words.append(f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the compute. ")
+        words.append(
+            f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the compute. "
+        )
     if optimum.extrapolation > 0:
-        words.append(f"The target lies {text.number(10**optimum.extrapolation, 2)} times beyond the largest run.")
+        words.append(
+            f"The target lies {format_number(10**optimum.extrapolation, 2)} times beyond the largest run."
+        )
     else:
         words.append("The target lies within the compute of the runs.")
     return words
 
 
 def _share(value: float) -> str:
-    return text.percent(value) if value >= 1e-4 else "less than 0.01 %"
+    return format_percent(value) if value >= 1e-4 else "less than 0.01 %"
 
 
 def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
     spent = [run.flops for run in fit.runs]
     aside = f", {len(fit.set_aside)} more were set aside" if fit.set_aside else ""
-    grounds = [f"{len(fit.runs)} runs from {text.interval(min(spent), max(spent), text.flops)} FLOPs{aside}."]
+    grounds = [
+        f"{len(fit.runs)} runs from {format_interval(min(spent), max(spent), format_flops)} FLOPs{aside}."
+    ]
     inside = sum(valley.interior for valley in found)
     if inside:
-        grounds.append(f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets.")
-    if fit.diagnostics.converged and fit.diagnostics.agreement == 1 and not fit.diagnostics.at_bound:
+        grounds.append(
+            f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets."
+        )
+    if (
+        fit.diagnostics.converged
+        and fit.diagnostics.agreement == 1
+        and not fit.diagnostics.at_bound
+    ):
         grounds.append("The fit converged, with no parameter at a bound.")
     if 10**optimum.extrapolation <= NEAR:
         grounds.append("The target is no further than the runs themselves.")
@@ -191,10 +261,16 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
 
 def _checked(fit: Fit) -> tuple[tuple[str, ...], bool]:
     """What the largest budget said of a law that had not seen it, and whether the law held."""
-    errors = [held.num_params for held in fit.holdout.budgets if math.isfinite(held.num_params)] if fit.holdout else []
+    errors = (
+        [held.num_params for held in fit.holdout.budgets if math.isfinite(held.num_params)]
+        if fit.holdout
+        else []
+    )
     if not errors:
         return (), False
-    return (f"Predicted from the smaller budgets alone, {fit.holdout}.",), max(map(abs, errors)) <= WELL_PREDICTED
+    return (f"Predicted from the smaller budgets alone, {fit.holdout}.",), max(
+        map(abs, errors)
+    ) <= WELL_PREDICTED
 
 
 def _table(table: Table, caption: str, *, sortable: bool) -> Html:
@@ -219,6 +295,6 @@ def _cell(column: Column, written: str, value: object) -> Html:
 
 def _power(value: float) -> Html:
     """FLOPs as 5.76 × 10²³."""
-    factor, power = text.flops(value).split("e")
+    factor, power = format_flops(value).split("e")
     raised = join("10", tag("sup", str(int(power))))
     return tag("span", raised if factor == "1" else join(f"{factor} × ", raised), class_="nowrap")

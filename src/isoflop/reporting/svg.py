@@ -7,8 +7,8 @@ from io import StringIO
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
+from isoflop.display.html import Html
 from isoflop.reporting.colours import DARK, ramp
-from isoflop.reporting.html import Html
 
 __all__ = ["dark_colours", "inline_svg", "place"]
 
@@ -23,7 +23,9 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     its axes lie and what they span, for the page's script.
     """
     drawn, figure = StringIO(), ax.get_figure(root=True)
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # with all of them gone, the links go too
+    nothing = dict.fromkeys(
+        ("Creator", "Date", "Format", "Type")
+    )  # with all of them gone, the links go too
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)  # type: ignore[union-attr]
     body = drawn.getvalue()

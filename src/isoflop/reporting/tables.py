@@ -3,15 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from isoflop import text
-from isoflop.answers.tables import optima_table
+from isoflop.answers.optimum_table import optima_table
+from isoflop.display.format import (
+    format_count,
+    format_flops,
+    format_interval,
+    format_loss,
+    format_number,
+)
+from isoflop.display.rendering import to_html, to_rich
+from isoflop.display.table import Column, Table
+from isoflop.display.writers import to_csv, to_frame, to_latex, to_markdown, to_text
+from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import SetAside
-from isoflop.fitting.isoflop import Valley
-from isoflop.planning.tables import specs_table
-from isoflop.reporting.written import to_html, to_rich
+from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import Run
-from isoflop.table import Column, Table
-from isoflop.written import to_csv, to_frame, to_latex, to_markdown, to_text
 
 __all__ = [
     "Column",
@@ -35,17 +41,20 @@ def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table
 
     `read_runs` reads its data frame back. Runs that were set aside come last, with the reason.
     """
-    rows = [*((run, run.error) for run in runs), *((aside.run, aside.reason) for aside in set_aside)]
+    rows = [
+        *((run, run.error) for run in runs),
+        *((aside.run, aside.reason) for aside in set_aside),
+    ]
     metrics = list(dict.fromkeys(name for run, _ in rows for name in run.metrics))
     return Table.filled(
         (
             Column("run", "run", str, is_number=False),
             Column("size", "size", str),
-            Column("params", "params", text.count),
-            Column("tokens", "tokens", text.count),
-            Column("FLOPs", "flops", text.flops),
-            Column("budget", "compute_budget", text.flops),
-            Column("loss", "loss", text.loss),
+            Column("params", "params", format_count),
+            Column("tokens", "tokens", format_count),
+            Column("FLOPs", "flops", format_flops),
+            Column("budget", "compute_budget", format_flops),
+            Column("loss", "loss", format_loss),
             Column("± se", "loss_stderr", _two_digits),
             *(Column(name, name, _three_digits) for name in metrics),
             Column("status", "status", str, is_number=False),
@@ -59,14 +68,24 @@ def valleys_table(valleys: Iterable[Valley]) -> Table:
     """One row for each budget: where its lowest loss lies, and whether runs stand on both sides of it."""
     return Table(
         (
-            Column("budget", "compute_budget", text.flops),
+            Column("budget", "compute_budget", format_flops),
             Column("runs", "num_runs", str),
-            Column("sizes", ("smallest_params", "largest_params"), lambda ends: text.interval(*ends), is_number=False),
-            Column("best params", "params", text.count),
-            Column("best tokens", "tokens", text.count),
+            Column(
+                "sizes",
+                ("smallest_params", "largest_params"),
+                lambda ends: format_interval(*ends),
+                is_number=False,
+            ),
+            Column("best params", "params", format_count),
+            Column("best tokens", "tokens", format_count),
             Column("tokens/param", "tokens_per_param", _two_digits),
-            Column("lowest loss", "loss", text.loss),
-            Column("minimum", "interior", lambda inside: "bracketed" if inside else "not bracketed", is_number=False),
+            Column("lowest loss", "loss", format_loss),
+            Column(
+                "minimum",
+                "interior",
+                lambda inside: "bracketed" if inside else "not bracketed",
+                is_number=False,
+            ),
         ),
         tuple(_valley_row(valley) for valley in valleys),
     )
@@ -81,14 +100,19 @@ def _run_row(run: Run, reason: str | None, metrics: Sequence[str]) -> tuple[Any,
 
 def _valley_row(valley: Valley) -> tuple[Any, ...]:
     sizes = (valley.runs[0].num_params, valley.runs[-1].num_params)
-    found = (valley.num_params, valley.num_tokens, valley.num_tokens / valley.num_params, valley.loss)
+    found = (
+        valley.num_params,
+        valley.num_tokens,
+        valley.num_tokens / valley.num_params,
+        valley.loss,
+    )
     shown = found if valley.interior else (None,) * 4  # a minimum that no runs bracket is a guess
     return (valley.budget, len(valley.runs), sizes, *shown, valley.interior)
 
 
 def _three_digits(value: float) -> str:
-    return text.number(value)
+    return format_number(value)
 
 
 def _two_digits(value: float) -> str:
-    return text.number(value, 2)
+    return format_number(value, 2)

@@ -80,7 +80,11 @@ class Column:
     def note(self, field: str) -> str:
         """What was understood, where that is more than a usual name; empty where it is not."""
         as_what = field if self.unit == 1 else f"{field} in units of {self.unit:g}"
-        return f"{self.name!r} as {as_what}" if self.near or (self.unit != 1 and not self.stated) else ""
+        return (
+            f"{self.name!r} as {as_what}"
+            if self.near or (self.unit != 1 and not self.stated)
+            else ""
+        )
 
 
 def find_columns(table: Cells, columns: Mapping[str, str] | None, source: str) -> dict[str, Column]:
@@ -91,10 +95,17 @@ def find_columns(table: Cells, columns: Mapping[str, str] | None, source: str) -
     Raises DataError where a field has two candidates, a named column is missing, or what is there cannot make a run.
     """
     found = list(table)
-    named = {field: asked for name, asked in (columns or {}).items() if (field := _field(name)) is not None}
+    named = {
+        field: asked
+        for name, asked in (columns or {}).items()
+        if (field := _field(name)) is not None
+    }
     chosen = {field: _stated(field, asked, found, source) for field, asked in named.items()}
     for field in FIELDS:
-        if field not in chosen and (name := _usual_column(field, found, chosen, source)) is not None:
+        if (
+            field not in chosen
+            and (name := _usual_column(field, found, chosen, source)) is not None
+        ):
             chosen[field] = Column(name, _unit(field, name))
     for field in _NEEDED:
         name = None if field in chosen else _near_column(field, found, chosen)
@@ -104,7 +115,9 @@ def find_columns(table: Cells, columns: Mapping[str, str] | None, source: str) -
     return chosen
 
 
-def find_metrics(found: Sequence[str], columns: Mapping[str, str] | None, source: str) -> dict[str, str]:
+def find_metrics(
+    found: Sequence[str], columns: Mapping[str, str] | None, source: str
+) -> dict[str, str]:
     """The column of each metric that `columns` names beside the fields, such as accuracy."""
     named = {name: asked for name, asked in (columns or {}).items() if _field(name) is None}
     return {name: _stated(name, asked, found, source).name for name, asked in named.items()}
@@ -112,9 +125,13 @@ def find_metrics(found: Sequence[str], columns: Mapping[str, str] | None, source
 
 def _field(name: str) -> str | None:
     """The field of a usual name, such as num_params; None for a metric. Raises DataError for a slip of the pen."""
-    field = next((field for field, names in _NAMES.items() if name == field or _plain(name) in names), None)
+    field = next(
+        (field for field, names in _NAMES.items() if name == field or _plain(name) in names), None
+    )
     if field is None and (guess := _guess(name, FIELDS)):
-        raise DataError(f"columns= may name {_listed(FIELDS)} and metrics of your own, but got {name!r}{guess}.")
+        raise DataError(
+            f"columns= may name {_listed(FIELDS)} and metrics of your own, but got {name!r}{guess}."
+        )
     return field
 
 
@@ -123,7 +140,9 @@ def _stated(field: str, asked: str, found: Sequence[str], source: str) -> Column
         return replace(_stated(field, inside[1].strip(), found, source), is_log=True)
     name, unit = parted(asked, found)
     if name not in found:
-        raise DataError(f"{source} has no column {name!r}{_guess(name, found)}; it has {_listed(found)}.")
+        raise DataError(
+            f"{source} has no column {name!r}{_guess(name, found)}; it has {_listed(found)}."
+        )
     if unit is None:
         return Column(name, _unit(field, name))
     if field not in COUNTS:
@@ -142,9 +161,13 @@ def _bare(field: str, name: str) -> str:
     return _plain(unit_of_name(name)[0] if field in COUNTS else name)
 
 
-def _usual_column(field: str, found: Sequence[str], chosen: Mapping[str, Column], source: str) -> str | None:
+def _usual_column(
+    field: str, found: Sequence[str], chosen: Mapping[str, Column], source: str
+) -> str | None:
     free = _free(found, chosen)
-    words = [column for column in free if {_plain(column), _bare(field, column)} & set(_NAMES[field])]
+    words = [
+        column for column in free if {_plain(column), _bare(field, column)} & set(_NAMES[field])
+    ]
     candidates = words or [column for column in free if _bare(field, column) == _LETTERS.get(field)]
     if len(candidates) > 1:
         raise DataError(
@@ -165,7 +188,9 @@ def _near_column(field: str, found: Sequence[str], chosen: Mapping[str, Column])
 def _is_near(field: str, column: str) -> bool:
     plain = _bare(field, column)
     # A letter in front is a unit more often than a slip: gflops, mparams.
-    return plain[1:] not in _NAMES[field] and bool(get_close_matches(plain, _NAMES[field], n=1, cutoff=_NEAR))
+    return plain[1:] not in _NAMES[field] and bool(
+        get_close_matches(plain, _NAMES[field], n=1, cutoff=_NEAR)
+    )
 
 
 def _free(found: Sequence[str], chosen: Mapping[str, Column]) -> list[str]:
@@ -199,7 +224,11 @@ def _plain(name: str) -> str:
 
 def _likely(field: str, table: Cells) -> str:
     """The column whose name is closest to any name of the field, among those whose cells may be the field's."""
-    plain = {_plain(column): column for column, cells in table.items() if field == "loss" or _may_hold(column, cells)}
+    plain = {
+        _plain(column): column
+        for column, cells in table.items()
+        if field == "loss" or _may_hold(column, cells)
+    }
     if field == "loss":
         ratios = [column for name, column in plain.items() if _PERPLEXITY.search(name)]
         plain = {name: column for name, column in plain.items() if column not in ratios}
@@ -227,4 +256,8 @@ def _guess(name: str, known: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str], word: str = "and", most: int = 12) -> str:
     shown = list(names[:most]) + ([f"{len(names) - most} more"] if len(names) > most else [])
-    return f"{', '.join(shown[:-1])} {word} {shown[-1]}" if len(shown) > 1 else "".join(shown) or "no columns"
+    return (
+        f"{', '.join(shown[:-1])} {word} {shown[-1]}"
+        if len(shown) > 1
+        else "".join(shown) or "no columns"
+    )

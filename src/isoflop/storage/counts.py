@@ -51,7 +51,9 @@ def completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
     return {**numbers, "tokens": tokens, "flops": flops}
 
 
-def refuse_wrong_units(numbers: Mapping[str, Floats], plain: Mapping[str, str], source: str) -> None:
+def refuse_wrong_units(
+    numbers: Mapping[str, Floats], plain: Mapping[str, str], source: str
+) -> None:
     """Raise DataError where params, tokens and FLOPs cannot be counts, with the units that would explain them.
 
     plain: names of the columns whose unit nothing says, by field; the others are taken at their word.
@@ -60,7 +62,9 @@ def refuse_wrong_units(numbers: Mapping[str, Floats], plain: Mapping[str, str], 
     wrong = _wrong(numbers, free)
     if not wrong:
         return
-    units = min(_explanations(numbers, free), key=lambda units: _strangeness(numbers, units), default={})
+    units = min(
+        _explanations(numbers, free), key=lambda units: _strangeness(numbers, units), default={}
+    )
     raise DataError(f"{source} has {wrong}; {_remedy(units, plain)}.")
 
 
@@ -79,7 +83,9 @@ def _wrong(numbers: Mapping[str, Floats], free: list[str]) -> str:
         return f"{middle} in its middle, and params that are no whole numbers"
     low, high = _PER_6ND
     if not low <= C / (6 * N * D) <= high:
-        return f"FLOPs of {C / (6 * N * D):.2g} times 6·N·D ({_written(C)} for {middle} in its middle)"
+        return (
+            f"FLOPs of {C / (6 * N * D):.2g} times 6·N·D ({_written(C)} for {middle} in its middle)"
+        )
     return ""
 
 
@@ -121,19 +127,29 @@ def _is_mixed(numbers: Mapping[str, Floats]) -> bool:
     return len(known) > 3 and bool((known[2:-1] / known[1:-2]).max(initial=1) > _GAP)
 
 
-def _strangeness(numbers: Mapping[str, Floats], units: Mapping[str, float]) -> tuple[int, float, float]:
+def _strangeness(
+    numbers: Mapping[str, Floats], units: Mapping[str, float]
+) -> tuple[int, float, float]:
     """How many columns need a unit, how far that leaves the middle from 20 tokens per param at C = 6 N D, and from the
     usual size of a model.
     """
     N, D, C = _middles(_scaled(numbers, units))
     away = abs(math.log(D / N / _USUAL_PER_PARAM)) + abs(math.log(C / (6 * N * D)))
-    return sum(unit != 1 for unit in units.values()), round(away, 6), abs(math.log(N / _USUAL_PARAMS))
+    return (
+        sum(unit != 1 for unit in units.values()),
+        round(away, 6),
+        abs(math.log(N / _USUAL_PARAMS)),
+    )
 
 
 def _remedy(units: Mapping[str, float], plain: Mapping[str, str]) -> str:
-    given = {field: f"{plain[field]} * {_factor(unit)}" for field, unit in units.items() if unit != 1}
+    given = {
+        field: f"{plain[field]} * {_factor(unit)}" for field, unit in units.items() if unit != 1
+    }
     if given:
-        options = " ".join(f"--column {quote(f'{field}={column}')}" for field, column in given.items())
+        options = " ".join(
+            f"--column {quote(f'{field}={column}')}" for field, column in given.items()
+        )
         return f"if they are in other units, say columns={given} ({options})"
     as_they_are = {field: f"{column} * 1" for field, column in plain.items()}
     return f"write each with its unit, as in 350M and 1.3B, or take them as they are with columns={as_they_are}"

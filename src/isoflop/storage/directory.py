@@ -35,7 +35,9 @@ class DirectoryStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if self.path.is_file():
-            raise StoreError(f"A store is a folder, but {self.path} is a file; name another folder.")
+            raise StoreError(
+                f"A store is a folder, but {self.path} is a file; name another folder."
+            )
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
@@ -52,7 +54,9 @@ class DirectoryStore:
         if record is None:
             return None
         try:
-            return load_run(record, tuple(_points(_text(f"{self.path}/{run_id}/curve.jsonl") or "")))
+            return load_run(
+                record, tuple(_points(_text(f"{self.path}/{run_id}/curve.jsonl") or ""))
+            )
         except TornRecord as error:
             return self._torn(run_id, error)
         except StoreError as error:
@@ -87,7 +91,9 @@ class DirectoryStore:
         before = _text(str(path))
         known = [] if before is None else json.loads(before)["tasks"]
         others = [task for task in known if task.get("fingerprint") != facts.get("fingerprint")]
-        text = json.dumps({"schema": SCHEMA, "tasks": [*others, facts]}, indent=1, default=str) + "\n"
+        text = (
+            json.dumps({"schema": SCHEMA, "tasks": [*others, facts]}, indent=1, default=str) + "\n"
+        )
         if before != text:
             write_text(path, text)
 
@@ -100,14 +106,19 @@ class DirectoryStore:
 
     def read_stages(self) -> dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]]:
         """The specs and the plan of every stage, the one that was planned first at the front."""
-        paths = sorted((self.path / "stages").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        paths = sorted(
+            (self.path / "stages").glob("*.json"),
+            key=lambda path: (path.stat().st_mtime_ns, path.name),
+        )
         return {path.stem: load_specs(path.read_text()) for path in paths}
 
     def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
         """Every run that was begun, whether it has ended or not, but for those whose ids are known."""
         names = sorted(set(os.listdir(self.path)) - known)
         texts = (_text(f"{self.path}/{name}/spec.json") for name in names)
-        return [spec for text in texts if text is not None and (spec := _spec_or_none(text)) is not None]
+        return [
+            spec for text in texts if text is not None and (spec := _spec_or_none(text)) is not None
+        ]
 
     def remove_record(self, run_id: str) -> None:
         """Forget what happened to a run, so that it is trained again, from its checkpoint if it has one."""
@@ -157,7 +168,9 @@ def _curve_line(point: CurvePoint) -> str:
 def _text(path: str) -> str | None:
     """A file's text; None where there is no such file. Plain strings and one open: a store has thousands of files."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # a torn file may end within a letter
+        with open(
+            path, encoding="utf-8", errors="replace"
+        ) as file:  # a torn file may end within a letter
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -88,7 +88,9 @@ def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]
         # A lease that goes away while we look at it was given back: look again, for its number may be taken anew.
         with _offer(folder, _me(session)) as offer, suppress(FileNotFoundError):
             other = None if newest < 0 else _read(folder / f"lease-{newest}")
-            if other is not None and _is_held(other, folder / f"lease-{newest}", session, _touched(offer)):
+            if other is not None and _is_held(
+                other, folder / f"lease-{newest}", session, _touched(offer)
+            ):
                 return None, other
             if _link(offer, path):
                 if max(_numbers(folder), default=-1) == newest + 1:
@@ -144,7 +146,11 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 
 def _numbers(folder: Path) -> list[int]:
-    names = (entry.name.removeprefix("lease-") for entry in os.scandir(folder) if entry.name.startswith("lease-"))
+    names = (
+        entry.name.removeprefix("lease-")
+        for entry in os.scandir(folder)
+        if entry.name.startswith("lease-")
+    )
     return [int(name) for name in names if name.isdigit()]
 
 
@@ -165,7 +171,10 @@ def _me(session: str) -> Holder:
 def _machine() -> str:
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            os.readlink("/proc/self/ns/pid"),
+        ]
     return " ".join(parts)
 
 

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 from isoflop.errors import StoreError
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["SCHEMA", "TornRecord", "dump_run", "dump_spec", "dump_specs", "load_run", "load_spec", "load_specs"]
+__all__ = [
+    "SCHEMA",
+    "TornRecord",
+    "dump_run",
+    "dump_spec",
+    "dump_specs",
+    "load_run",
+    "load_spec",
+    "load_specs",
+]
 
 T = TypeVar("T", Run, RunSpec)
 
@@ -47,7 +56,11 @@ def load_specs(text: str) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
 
 def dump_run(run: Run) -> str:
     """A run as JSON text; numbers that are not finite become null. The curve is kept beside the record, not in it."""
-    data = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("spec", "curve")}
+    data = {
+        field.name: getattr(run, field.name)
+        for field in fields(run)
+        if field.name not in ("spec", "curve")
+    }
     if not run.metrics:  # a record without metrics is one that any isoflop of this schema reads
         del data["metrics"]
     return _dump({**data, "versions": dict(run.versions), "spec": asdict(run.spec)})
@@ -83,7 +96,9 @@ def _build(kind: type[T], data: Mapping[str, Any]) -> T:
     try:
         return kind(**data)
     except TypeError as error:
-        raise StoreError(f"A record does not have the fields of a {kind.__name__}: {error}.") from error
+        raise StoreError(
+            f"A record does not have the fields of a {kind.__name__}: {error}."
+        ) from error
 
 
 def _dump(data: Mapping[str, Any]) -> str:

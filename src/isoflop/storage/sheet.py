@@ -35,7 +35,9 @@ def read_sheet(path: Path) -> Sheet:
     Raises StoreError where there is no such file, DataError where it is no table.
     """
     if not path.exists():
-        raise StoreError(f"There is no file or store {path}; check the path, which is read from {Path.cwd()}.")
+        raise StoreError(
+            f"There is no file or store {path}; check the path, which is read from {Path.cwd()}."
+        )
     if path.suffix.lower() in (".parquet", ".pq"):
         return sheet_of_frame(_read_parquet(path), path.name)
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
@@ -66,7 +68,11 @@ def _names_of_frame(frame: Any) -> list[str]:
     if frame.columns.nlevels == 1:
         return [str(name) for name in frame.columns]
     last = [str(levels[-1]) for levels in frame.columns]
-    return last if len(set(last)) == len(last) else ["/".join(map(str, levels)) for levels in frame.columns]
+    return (
+        last
+        if len(set(last)) == len(last)
+        else ["/".join(map(str, levels)) for levels in frame.columns]
+    )
 
 
 def _read_parquet(path: Path) -> Any:
@@ -84,10 +90,14 @@ def _read_parquet(path: Path) -> Any:
 
 def _read_text(path: Path) -> Sheet:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
+        with open(
+            path, newline="", encoding="utf-8-sig"
+        ) as file:  # spreadsheets begin with a byte-order mark
             lines = list(enumerate(_split(file.read()), start=1))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} must be UTF-8 text, but byte {error.start} is not; save it as UTF-8.") from error
+        raise DataError(
+            f"{path.name} must be UTF-8 text, but byte {error.start} is not; save it as UTF-8."
+        ) from error
     header = lines[0][1] if lines else []
     rows = {number: line for number, line in lines[1:] if any(line)}
     _refuse_doubled(header, path.name)
@@ -99,13 +109,18 @@ def _read_text(path: Path) -> Sheet:
 def _split(text: str) -> list[list[str]]:
     """Rows of cells; the header tells which sign parts them."""
     delimiter = max(",\t;", key=text.partition("\n")[0].count)
-    return [[cell.strip() for cell in line] for line in csv.reader(StringIO(text, newline=""), delimiter=delimiter)]
+    return [
+        [cell.strip() for cell in line]
+        for line in csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    ]
 
 
 def _refuse_doubled(names: Sequence[str], source: str) -> None:
     if len(set(names)) < len(names):
         doubled = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"Columns of {source} must have different names, but {doubled!r} stands there twice.")
+        raise DataError(
+            f"Columns of {source} must have different names, but {doubled!r} stands there twice."
+        )
 
 
 def _refuse_ragged(rows: Mapping[int, Sequence[str]], width: int, source: str) -> None:

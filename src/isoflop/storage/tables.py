@@ -17,7 +17,13 @@ from isoflop.storage.counts import completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.sheet import Sheet, is_frame, read_sheet, sheet_of_frame
 from isoflop.storage.store import Store
-from isoflop.storage.units import COUNTS, number_of, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
+from isoflop.storage.units import (
+    COUNTS,
+    number_of,
+    refuse_mixed_flops,
+    refuse_mixed_units,
+    refuse_too_large,
+)
 
 __all__ = ["Readings", "read_runs", "read_table", "table_notes"]
 
@@ -74,17 +80,25 @@ def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
     own = [run for run in runs if run.spec.fingerprint == fingerprint]
     if not own:
         others = tasks_text(tasks_of(runs)) or "no runs with a fingerprint"
-        raise DataError(f"There must be runs of the task {fingerprint}, but there are {others}; train it first.")
+        raise DataError(
+            f"There must be runs of the task {fingerprint}, but there are {others}; train it first."
+        )
     return own
 
 
 def read_table(
-    source: str | os.PathLike[str] | Store | Sequence[Run] | Any, *, columns: Mapping[str, str] | None = None
+    source: str | os.PathLike[str] | Store | Sequence[Run] | Any,
+    *,
+    columns: Mapping[str, str] | None = None,
 ) -> Readings:
     """The same with what was understood of the table, as notes."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return Readings(_runs_of_store(path)) if path.is_dir() else _table_of_sheet(read_sheet(path), columns)
+        return (
+            Readings(_runs_of_store(path))
+            if path.is_dir()
+            else _table_of_sheet(read_sheet(path), columns)
+        )
     if isinstance(source, Store):
         return Readings(source.read_runs())
     if is_frame(source):
@@ -99,39 +113,65 @@ def read_table(
 
 def table_notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What to know about the numbers of a table before trusting a fit to them."""
-    ratios = [run.flops / (6 * run.num_params * run.num_tokens) for run in runs if run.status == "completed"]
+    ratios = [
+        run.flops / (6 * run.num_params * run.num_tokens)
+        for run in runs
+        if run.status == "completed"
+    ]
     if not ratios:
         return ()
     if np.allclose(ratios, 1, rtol=1e-9):
-        return ("FLOPs are 6·N·D in every row: attention and other work beyond the weights is not counted.",)
+        return (
+            "FLOPs are 6·N·D in every row: attention and other work beyond the weights is not counted.",
+        )
     middle = float(np.median(ratios))
     # Shared experts, and images that count as one token, stay well inside; millions for units do not.
     if not 1e-3 < middle < 1e5:
-        return (f"FLOPs are {middle:.2g} times 6·N·D at the median: check the units of params, tokens and FLOPs.",)
+        return (
+            f"FLOPs are {middle:.2g} times 6·N·D at the median: check the units of params, tokens and FLOPs.",
+        )
     return ()
 
 
 def _runs_of_store(path: Path) -> list[Run]:
     runs = DirectoryStore(path).read_runs()
     if not runs:
-        raise DataError(f"{path} holds no finished runs; name the folder that train(store=...) wrote, or a CSV file.")
+        raise DataError(
+            f"{path} holds no finished runs; name the folder that train(store=...) wrote, or a CSV file."
+        )
     return runs
 
 
 def _table_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> Readings:
     if len(sheet.rows) == 0:
-        raise DataError(f"A table must have at least one row of measurements, but {sheet.source} has none.")
+        raise DataError(
+            f"A table must have at least one row of measurements, but {sheet.source} has none."
+        )
     found = find_columns(sheet.columns, columns, sheet.source)
-    read = {field: _numbers(sheet, column, field) for field, column in found.items() if field in _NUMBERS}
+    read = {
+        field: _numbers(sheet, column, field)
+        for field, column in found.items()
+        if field in _NUMBERS
+    }
     given = {field: values for field, (values, _) in read.items()}
-    plain = {field: column.name for field, column in found.items() if field in COUNTS and _is_plain(sheet, column)}
+    plain = {
+        field: column.name
+        for field, column in found.items()
+        if field in COUNTS and _is_plain(sheet, column)
+    }
     refuse_wrong_units(given, plain, sheet.source)
     numbers = completed(given)
     refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
-    words = {field: sheet.columns[column.name] for field, column in found.items() if field in _WORDS}
-    cells: dict[str, Sequence[Any]] = {**{field: values.tolist() for field, values in numbers.items()}, **words}
+    words = {
+        field: sheet.columns[column.name] for field, column in found.items() if field in _WORDS
+    }
+    cells: dict[str, Sequence[Any]] = {
+        **{field: values.tolist() for field, values in numbers.items()},
+        **words,
+    }
     cells["text"] = _text_errors(
-        {field: text for field, (_, text) in read.items() if field != "loss_stderr"}, len(sheet.rows)
+        {field: text for field, (_, text) in read.items() if field != "loss_stderr"},
+        len(sheet.rows),
     )
     cells["metrics"] = _metrics(sheet, find_metrics(list(sheet.columns), columns, sheet.source))
     if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
@@ -142,9 +182,15 @@ def _table_of_sheet(sheet: Sheet, columns: Mapping[str, str] | None) -> Readings
 
 def _metrics(sheet: Sheet, columns: Mapping[str, str]) -> list[dict[str, float]]:
     """Metrics of each row, without those whose cell is empty or no number."""
-    read = {name: _cells(sheet.columns[column], Column(column), name)[0] for name, column in columns.items()}
+    read = {
+        name: _cells(sheet.columns[column], Column(column), name)[0]
+        for name, column in columns.items()
+    }
     rows = range(len(sheet.rows))
-    return [{name: float(values[row]) for name, values in read.items() if np.isfinite(values[row])} for row in rows]
+    return [
+        {name: float(values[row]) for name, values in read.items() if np.isfinite(values[row])}
+        for row in rows
+    ]
 
 
 def _column_notes(found: Mapping[str, Column]) -> tuple[str, ...]:
@@ -194,7 +240,9 @@ def _numbers(sheet: Sheet, column: Column, field: str) -> tuple[Floats, npt.NDAr
             f"correct that row or take it out."
         )
     if field != "compute_budget" and np.isnan(values).all():
-        raise DataError(f"{column.name} must hold numbers, but it is empty in every row of {sheet.source}.")
+        raise DataError(
+            f"{column.name} must hold numbers, but it is empty in every row of {sheet.source}."
+        )
     if not column.stated and column.unit != 1:
         refuse_too_large(values, field, column.name, column.unit)
     if field in ("params", "tokens"):
@@ -202,7 +250,9 @@ def _numbers(sheet: Sheet, column: Column, field: str) -> tuple[Floats, npt.NDAr
     return values, is_text
 
 
-def _cells(cells: Sequence[Any], column: Column, field: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _cells(
+    cells: Sequence[Any], column: Column, field: str
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Cells as numbers in units of one, and which of them are text."""
     values, is_text = np.full(len(cells), np.nan), np.zeros(len(cells), dtype=bool)
     for index, cell in enumerate(cells):
@@ -226,7 +276,11 @@ def _refuse_text(sheet: Sheet, name: str, is_text: npt.NDArray[np.bool_]) -> Non
 
 def _as_others(number: int) -> str:
     return (
-        f" and {number - 1} more rows have text" if number > 2 else " and another row has text" if number == 2 else ""
+        f" and {number - 1} more rows have text"
+        if number > 2
+        else " and another row has text"
+        if number == 2
+        else ""
     )
 
 
@@ -262,7 +316,11 @@ def _outcome(state: Any, text: str | None, incomplete: bool) -> tuple[Status, st
         return "failed", f"its state is {word!r}"
     if text is not None:
         return "failed", text
-    return ("failed", "the table leaves out its params, tokens or FLOPs") if incomplete else ("completed", None)
+    return (
+        ("failed", "the table leaves out its params, tokens or FLOPs")
+        if incomplete
+        else ("completed", None)
+    )
 
 
 def _given(value: float | None) -> float | None:

@@ -37,7 +37,8 @@ _WORD = "|".join(f"{word}s?" for word in _WORDS)
 _SHORT = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?) ?(k|m|bn|b|g|t|p|e|z)", re.IGNORECASE)
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _IN_BRACKETS = re.compile(
-    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d+))\s*[)\]]", re.IGNORECASE
+    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d+))\s*[)\]]",
+    re.IGNORECASE,
 )
 _LAST_WORD = re.compile(rf"(.*\S?)[\s_-]+(?:in[\s_-]+)?({_WORD})", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(.*[^\s_-])[\s_-]+(K|M|B|BN|G|T)")
@@ -47,7 +48,12 @@ _LEAST_COUNT = 1e5
 """Params and tokens in millions or billions lie below it, and plain counts of them above it."""
 _GAP, _FLOPS_GAP = 30.0, 300.0
 """Factor between two neighbouring values from which on two groups of rows may stand in two units."""
-_LARGEST: Mapping[str, float] = {"params": 1e13, "tokens": 1e16, "flops": 1e33, "compute_budget": 1e33}
+_LARGEST: Mapping[str, float] = {
+    "params": 1e13,
+    "tokens": 1e16,
+    "flops": 1e33,
+    "compute_budget": 1e33,
+}
 
 
 def number_of(cell: object, *, count: bool) -> tuple[float, bool] | None:

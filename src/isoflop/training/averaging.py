@@ -34,7 +34,9 @@ class Average:
         have passed it is the plain mean of them: the initial weights have no part in it.
         """
         weight = max(1 / (step + 1), min(1.0, 1 / (share * num_steps)))
-        current = [source.to(mean.dtype) for source, mean in zip(self.sources, self.means, strict=True)]
+        current = [
+            source.to(mean.dtype) for source, mean in zip(self.sources, self.means, strict=True)
+        ]
         torch._foreach_lerp_(self.means, current, weight)
 
 

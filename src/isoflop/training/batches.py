@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.contract.data import Source, num_examples_in, sliced
-from isoflop.contract.randomness import draws_random_numbers, mix, reseed
 from isoflop.errors import DataError
 from isoflop.training.reading import in_workers
+from isoflop.user_code.data import Source, num_examples_in, sliced
+from isoflop.user_code.randomness import draws_random_numbers, mix, reseed
 
 __all__ = ["epoch_and_index", "held_out_batches", "part_of", "training_batches"]
 
@@ -23,7 +23,9 @@ PERMUTED_AT_ONCE = 4096
 """Positions: a call costs half a millisecond for four of them, a tenth of a small model's step, and one for these."""
 
 
-def epoch_and_index(seed: int, positions: NDArray[np.int64], num_examples: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def epoch_and_index(
+    seed: int, positions: NDArray[np.int64], num_examples: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """The epoch and the example at each position of the endless training order; every epoch is a new permutation."""
     epochs, places = np.divmod(positions, num_examples)
     indices = np.empty_like(places)
@@ -117,7 +119,9 @@ class _Part:
         return [self.whole[index] for index in indices]
 
 
-def _from_examples(source: Source, batch: int, seed: int, step: int, share: tuple[int, int]) -> Iterator[Any]:
+def _from_examples(
+    source: Source, batch: int, seed: int, step: int, share: tuple[int, int]
+) -> Iterator[Any]:
     num_examples = source.num_examples or 0
     random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
     job = partial(_gathered, source, seed if random else None)
@@ -129,17 +133,25 @@ def _gathered(source: Source, seed: int | None, places: tuple[NDArray[Any], NDAr
     epochs, indices = places
     if len(indices) == 0:
         return None
-    return source.gather(indices.tolist()) if seed is None else _gather_seeded(source, seed, epochs, indices)
+    return (
+        source.gather(indices.tolist())
+        if seed is None
+        else _gather_seeded(source, seed, epochs, indices)
+    )
 
 
-def _order(seed: int, batch: int, num_examples: int, step: int, share: tuple[int, int]) -> Iterator[Any]:
+def _order(
+    seed: int, batch: int, num_examples: int, step: int, share: tuple[int, int]
+) -> Iterator[Any]:
     """Epochs and indices of a process's part of each step's batch, from a step on, many steps permuted at once."""
     first, last = _bounds(batch, share)
     num_steps = max(1, PERMUTED_AT_ONCE // max(1, last - first))
     while True:
         positions = np.arange(step, step + num_steps)[:, None] * batch + np.arange(first, last)
         epochs, indices = epoch_and_index(seed, positions.ravel(), num_examples)
-        yield from zip(epochs.reshape(positions.shape), indices.reshape(positions.shape), strict=True)
+        yield from zip(
+            epochs.reshape(positions.shape), indices.reshape(positions.shape), strict=True
+        )
         step += num_steps
 
 
@@ -176,14 +188,18 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
             )
 
 
-def _grouped(source: Source, items: Iterator[Any], batch: int, share: tuple[int, int]) -> Iterator[Any]:
+def _grouped(
+    source: Source, items: Iterator[Any], batch: int, share: tuple[int, int]
+) -> Iterator[Any]:
     first, last = _bounds(batch, share)
     while True:
         own = list(islice(items, batch))[first:last]
         yield source.batch_of(own) if own else None
 
 
-def held_out_batches(source: Source, num_examples: int, num_batches: int, key: int) -> Iterator[Any]:
+def held_out_batches(
+    source: Source, num_examples: int, num_batches: int, key: int
+) -> Iterator[Any]:
     """A fixed held-out set in about `num_batches` batches: examples spread evenly, or the first of a stream.
 
     Every run sees the same ones; none is repeated or padded. key: of what the data draw at random themselves.
@@ -194,7 +210,9 @@ def held_out_batches(source: Source, num_examples: int, num_batches: int, key: i
     if source.kind == "stream":
         return _collated(source, islice(_reseeded(source, key), num_examples), batch)
     total = source.num_examples or 0
-    chosen: list[int] = np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
+    chosen: list[int] = (
+        np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
+    )
     groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
     return in_workers(partial(_held_out_batch, source, key), groups, source.num_workers)
 

@@ -22,15 +22,25 @@ def waves(specs: Sequence[RunSpec]) -> tuple[list[RunSpec], list[RunSpec]]:
     return first, [spec for spec in specs if spec.id not in ids]
 
 
-def branches_of(trunks: Sequence[RunSpec], later: Sequence[RunSpec]) -> Mapping[str, tuple[RunSpec, ...]]:
+def branches_of(
+    trunks: Sequence[RunSpec], later: Sequence[RunSpec]
+) -> Mapping[str, tuple[RunSpec, ...]]:
     """By id of the run that trains a trunk: those that branch off it."""
-    found = {trunk.id: tuple(spec for spec in later if spec.trunk == trunk.trunk) for trunk in trunks if trunk.trunk}
+    found = {
+        trunk.id: tuple(spec for spec in later if spec.trunk == trunk.trunk)
+        for trunk in trunks
+        if trunk.trunk
+    }
     return {run_id: branches for run_id, branches in found.items() if branches}
 
 
 def waiting_branches(branches: Sequence[RunSpec], state: State, store: Store) -> list[RunSpec]:
     """The branches that a trunk has still to pass, the shortest first; those that have begun need it no longer."""
-    ahead = [spec for spec in branches if leaves_at(spec) >= state.num_tokens and not _has_begun(spec, store)]
+    ahead = [
+        spec
+        for spec in branches
+        if leaves_at(spec) >= state.num_tokens and not _has_begun(spec, store)
+    ]
     return sorted(ahead, key=leaves_at)
 
 

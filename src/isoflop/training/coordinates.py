@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.contract.data import first_batch, open_data
-from isoflop.contract.loss import batch_loss
-from isoflop.contract.model import build, count_params
-from isoflop.contract.randomness import reseed, seeded
+from isoflop.display.format import align_columns, format_bullets, format_number
 from isoflop.errors import ContractError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
-from isoflop.text import bullets, columns, number
 from isoflop.training.mup import scaled_parameters
 from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.user_code.data import first_batch, open_data
+from isoflop.user_code.loss import batch_loss
+from isoflop.user_code.model import build, count_params
+from isoflop.user_code.randomness import reseed, seeded
 
 __all__ = ["CoordinateCheck", "coordinate_check"]
 
@@ -45,7 +45,9 @@ class CoordinateCheck:
     @property
     def drifting(self) -> dict[str, float]:
         """Modules whose change grows or fades with width, and the slope."""
-        return {name: slope for name, slope in self.slopes.items() if not abs(slope) <= LARGEST_SLOPE}
+        return {
+            name: slope for name, slope in self.slopes.items() if not abs(slope) <= LARGEST_SLOPE
+        }
 
     @property
     def passed(self) -> bool:
@@ -54,7 +56,12 @@ class CoordinateCheck:
     def __str__(self) -> str:
         header = ("module", *(f"change at {size:g}" for size in self.sizes), "slope", "")
         rows = [
-            (name, *(number(value, 2) for value in self.change[name]), f"{slope:+.2f}", _word(slope))
+            (
+                name,
+                *(format_number(value, 2) for value in self.change[name]),
+                f"{slope:+.2f}",
+                _word(slope),
+            )
             for name, slope in self.slopes.items()
         ]
         verdict = (
@@ -63,7 +70,13 @@ class CoordinateCheck:
             else f"Failed: {len(self.drifting)} of {len(self.slopes)} modules change more or less as the model widens, "
             f"so that a learning rate found at one width is wrong at another."
         )
-        return "\n".join([columns([header, *rows]), verdict, *([bullets(self.notes)] if self.notes else [])])
+        return "\n".join(
+            [
+                align_columns([header, *rows]),
+                verdict,
+                *([format_bullets(self.notes)] if self.notes else []),
+            ]
+        )
 
 
 def _word(slope: float) -> str:
@@ -73,7 +86,12 @@ def _word(slope: float) -> str:
 
 
 def coordinate_check(
-    task: Task, sizes: Sequence[float], *, num_steps: int = 4, num_examples: int = 16, num_seeds: int = 3
+    task: Task,
+    sizes: Sequence[float],
+    *,
+    num_steps: int = 4,
+    num_examples: int = 16,
+    num_seeds: int = 3,
 ) -> CoordinateCheck:
     """Train a few steps at each of some widths and give how the activations' change scales with width.
 
@@ -83,25 +101,38 @@ def coordinate_check(
     Raises ContractError for fewer than three sizes, or sizes that are no numbers.
     """
     if len(set(sizes)) < 3 or not all(isinstance(size, int | float) for size in sizes):
-        raise ContractError(f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}.")
+        raise ContractError(
+            f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}."
+        )
     widths = tuple(sorted(set(sizes)))
     batch = first_batch(open_data(task.train_data, "train_data"), num_examples)
     with seeded(0):
-        measured = [[_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)] for size in widths]
+        measured = [
+            [_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)]
+            for size in widths
+        ]
     names = [name for name in measured[0][0] if all(name in one for row in measured for one in row)]
-    means = {name: np.array([np.mean([one[name] for one in row], axis=0) for row in measured]) for name in names}
+    means = {
+        name: np.array([np.mean([one[name] for one in row], axis=0) for row in measured])
+        for name in names
+    }
     moving = {name: values for name, values in means.items() if (values[:, 1] > 0).all()}
     x = np.log(widths)
     return CoordinateCheck(
         sizes=tuple(float(size) for size in widths),
         start={name: tuple(values[:, 0].tolist()) for name, values in moving.items()},
         change={name: tuple(values[:, 1].tolist()) for name, values in moving.items()},
-        slopes={name: float(np.polyfit(x, np.log(values[:, 1]), 1)[0]) for name, values in moving.items()},
+        slopes={
+            name: float(np.polyfit(x, np.log(values[:, 1]), 1)[0])
+            for name, values in moving.items()
+        },
         notes=tuple(_notes(task, widths[-1])),
     )
 
 
-def _measure(task: Task, size: Any, batch: Any, num_steps: int, seed: int) -> dict[str, tuple[float, float]]:
+def _measure(
+    task: Task, size: Any, batch: Any, num_steps: int, seed: int
+) -> dict[str, tuple[float, float]]:
     """Per module, the mean absolute output before training, and that of its change after some steps."""
     reseed(seed)
     model = new_model(task, size)
@@ -124,7 +155,9 @@ def _spec(task: Task, size: Any, model: nn.Module) -> RunSpec:
     num_tokens = TOKENS_PER_PARAM * num_params
     step_tokens = task.recipe.tokens_per_step(num_params, num_tokens)
     settings = dict(task.recipe.settings(num_params, num_tokens, step_tokens))
-    return RunSpec(size=size, num_params=num_params, num_tokens=num_tokens, flops=math.nan, **settings)
+    return RunSpec(
+        size=size, num_params=num_params, num_tokens=num_tokens, flops=math.nan, **settings
+    )
 
 
 @torch.no_grad()
@@ -147,7 +180,10 @@ def _watched(model: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name or "output")) for name, module in model.named_modules()]
+    hooks = [
+        module.register_forward_hook(keep(name or "output"))
+        for name, module in model.named_modules()
+    ]
     try:
         yield
     finally:
@@ -160,7 +196,11 @@ def _notes(task: Task, widest: Any) -> Iterator[str]:
         yield "The recipe has one learning rate for all layers; Recipe.mup(base_size=...) gives them rates by width."
         return
     model = build(task, widest, "meta")
-    tied = [scaled.name for scaled in scaled_parameters(task, model) if scaled.tied and scaled.kind != "fixed"]
+    tied = [
+        scaled.name
+        for scaled in scaled_parameters(task, model)
+        if scaled.tied and scaled.kind != "fixed"
+    ]
     if tied:
         yield (
             f"{', '.join(tied)} is used by two layers: it learns as an embedding, and the model has to divide its "

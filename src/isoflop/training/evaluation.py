@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from isoflop.contract.data import open_data, to_device
-from isoflop.contract.loss import batch_measures, count_tokens
-from isoflop.contract.randomness import reseed
-from isoflop.planning.tokens import token_supply
+from isoflop.counting.tokens import token_supply
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
 from isoflop.training.ranks import Ranks
+from isoflop.user_code.data import open_data, to_device
+from isoflop.user_code.loss import batch_measures, count_tokens
+from isoflop.user_code.randomness import reseed
 
 __all__ = ["HeldOut", "evaluate"]
 
@@ -38,7 +38,9 @@ class HeldOut:
     metrics: Mapping[str, float]
 
 
-def evaluate(task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any]) -> HeldOut:
+def evaluate(
+    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any]
+) -> HeldOut:
     """Mean loss and metrics per held-out target over the task's fixed evaluation set.
 
     What data, model and loss draw at random is fixed too, by batch and pass: it is the same for every run, so that it
@@ -46,15 +48,22 @@ def evaluate(task: Task, model: nn.Module, ranks: Ranks, precision: AbstractCont
     """
     model.eval()
     passes = range(int(task.recipe.eval_passes))
-    measured = [each for number in passes for each in _one_pass(task, model, ranks, precision, number)]
+    measured = [
+        each for number in passes for each in _one_pass(task, model, ranks, precision, number)
+    ]
     model.train()
     gathered = np.array(sorted(ranks.gathered(measured)))
     batches = [gathered[gathered[:, 0] == k] for k in np.unique(gathered[:, 0])]
     # the standard error is the spread of batches: passes over one of them share its examples
     weights = np.array([rows[:, 2].sum() for rows in batches])
-    losses, *metrics = np.array([np.average(rows[:, 3:], axis=0, weights=rows[:, 2]) for rows in batches]).T
+    losses, *metrics = np.array(
+        [np.average(rows[:, 3:], axis=0, weights=rows[:, 2]) for rows in batches]
+    ).T
     share = weights / weights.sum()
-    means = {name: float((share * values).sum()) for name, values in zip(task.metrics, metrics, strict=True)}
+    means = {
+        name: float((share * values).sum())
+        for name, values in zip(task.metrics, metrics, strict=True)
+    }
     return HeldOut(*_weighted_mean(losses, share), means)
 
 
@@ -64,7 +73,9 @@ def _one_pass(
     """Of each of this process's batches: its number, that of the pass, its targets, the loss and the metrics."""
     source = open_data(task.val_data, "val_data")
     wanted = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
-    batches = held_out_batches(source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number)
+    batches = held_out_batches(
+        source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number
+    )
     for k, batch in enumerate(batches):
         if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
             reseed(EVALUATION, number, k)

@@ -12,10 +12,8 @@ import torch
 from torch import nn
 
 from isoflop import __version__
-from isoflop.contract.data import Source, open_data
-from isoflop.contract.randomness import mix, reseed, seeded
-from isoflop.planning.counting import BatchCounter
-from isoflop.planning.peak import is_bf16, peak_flops
+from isoflop.counting.counting import BatchCounter
+from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
@@ -29,6 +27,8 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
 from isoflop.training.step import Setting, train_step
 from isoflop.training.trackers import open_trackers
+from isoflop.user_code.data import Source, open_data
+from isoflop.user_code.randomness import mix, reseed, seeded
 
 __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 
@@ -88,7 +88,9 @@ def train_model(
         # resume
         resume(state, spec, store, ranks.device)
         order = mix(DATA, spec.seed)
-        batches = training_batches(source, spec.given("batch"), order, state.step, task.recipe.epochs, share)
+        batches = training_batches(
+            source, spec.given("batch"), order, state.step, task.recipe.epochs, share
+        )
         waiting = waiting_branches(branches, state, store)
         saved = time.perf_counter()
         started = saved - state.seconds
@@ -146,13 +148,19 @@ def _data(task: Task, spec: RunSpec) -> Source:
     source = open_data(task.train_data, "train_data")
     if spec.unique_tokens is None:
         return source
-    return part_of(source, round(spec.unique_tokens / spec.given("tokens_per_example")), mix(PART, spec.seed))
+    return part_of(
+        source, round(spec.unique_tokens / spec.given("tokens_per_example")), mix(PART, spec.seed)
+    )
 
 
 def _next_point(state: State, spec: RunSpec) -> float:
     """Tokens at which the curve gets its next point; a branch goes on from fewer points, those of its trunk."""
     last = state.curve[-1][0] if state.curve else 0.0
-    return spec.num_tokens * (math.floor(CURVE_POINTS * last / spec.num_tokens + 1e-9) + 1) / CURVE_POINTS
+    return (
+        spec.num_tokens
+        * (math.floor(CURVE_POINTS * last / spec.num_tokens + 1e-9) + 1)
+        / CURVE_POINTS
+    )
 
 
 def _add_point(state: State) -> str | None:
@@ -172,11 +180,19 @@ def _evaluated(state: State) -> nn.Module:
 
 
 def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if is_bf16(spec.precision, device.type) else nullcontext()
+    return (
+        torch.autocast(device.type, torch.bfloat16)
+        if is_bf16(spec.precision, device.type)
+        else nullcontext()
+    )
 
 
 def _device_name(device: torch.device, num_ranks: int) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{device.type} ({platform.machine()})"
+    )
     return name if num_ranks == 1 else f"{num_ranks} x {name}"
 
 

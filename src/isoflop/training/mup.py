@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from isoflop.contract.model import build
 from isoflop.errors import ContractError
 from isoflop.task import Task
+from isoflop.user_code.model import build
 
 __all__ = ["Scaled", "mup_groups", "scale_init", "scaled_parameters"]
 
@@ -65,7 +65,10 @@ def scaled_parameters(task: Task, model: nn.Module) -> list[Scaled]:
         )
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     uses = _uses(model)
-    return [_scaled(name, own[name], base[name], id(own[name]) in tables, uses[id(own[name])] > 1) for name in own]
+    return [
+        _scaled(name, own[name], base[name], id(own[name]) in tables, uses[id(own[name])] > 1)
+        for name in own
+    ]
 
 
 def _uses(model: nn.Module) -> Mapping[int, int]:
@@ -93,7 +96,9 @@ def _scaled(name: str, own: nn.Parameter, base: nn.Parameter, is_table: bool, ti
     return Scaled(name, "output", fan_in, tied) if fan_in != 1 else Scaled(name, "input", 1.0, tied)
 
 
-def mup_groups(task: Task, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def mup_groups(
+    task: Task, model: nn.Module, lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
     """Parameter groups with each rate and decay by width; biases and gains are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     parameters = dict(model.named_parameters())
@@ -102,7 +107,10 @@ def mup_groups(task: Task, model: nn.Module, lr: float, weight_decay: float) -> 
         decay = weight_decay / scaled.lr_factor if parameter.ndim >= 2 else 0.0
         if parameter.requires_grad:
             groups.setdefault((lr * scaled.lr_factor, decay), []).append(parameter)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+    return [
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for (rate, decay), params in groups.items()
+    ]
 
 
 @torch.no_grad()

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoflop.contract.model import build
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.mup import mup_groups, scale_init
+from isoflop.user_code.model import build
 
 __all__ = ["make_optimizer", "new_model"]
 

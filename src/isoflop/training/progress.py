@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from isoflop.display.format import format_count, format_duration, format_flops, format_number
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
-from isoflop.text import count, duration, flops, number
 from isoflop.training.loop import Progress
 
 __all__ = ["Display", "show_progress"]
@@ -46,45 +46,62 @@ class Display:
 
     def tokens_per_second(self) -> float:
         """Tokens trained per second since the display began, over all workers."""
-        return (self._tokens_done() - self._tokens_before) / max(1e-9, time.perf_counter() - self.started)
+        return (self._tokens_done() - self._tokens_before) / max(
+            1e-9, time.perf_counter() - self.started
+        )
 
     def seconds_left(self) -> float | None:
         """Time to the end at the speed so far; None before there is one."""
         done = self.flops_done() - self._flops_before
         if done <= 0:
             return None
-        wanted = sum(spec.flops for spec in self.sweep.specs)  # branches count whole here, as in what is done
+        wanted = sum(
+            spec.flops for spec in self.sweep.specs
+        )  # branches count whole here, as in what is done
         return (wanted - self.flops_done()) * (time.perf_counter() - self.started) / done
 
     def best(self) -> dict[float | None, Run]:
         """The run with the lowest loss of each budget."""
         best: dict[float | None, Run] = {}
         for run in self.finished.values():
-            if run.status == "completed" and (run.budget not in best or run.loss < best[run.budget].loss):
+            if run.status == "completed" and (
+                run.budget not in best or run.loss < best[run.budget].loss
+            ):
                 best[run.budget] = run
         return best
 
     def summary(self) -> str:
         """One line: runs, speed, time left."""
         left = self.seconds_left()
-        eta = "" if left is None else f", {duration(left)} left"
+        eta = "" if left is None else f", {format_duration(left)} left"
         num_runs = len({spec.id for spec in self.sweep.specs})
-        return f"{len(self.finished)} of {num_runs} runs, {count(self.tokens_per_second())} {self.sweep.unit}s/s{eta}"
+        return f"{len(self.finished)} of {num_runs} runs, {format_count(self.tokens_per_second())} {self.sweep.unit}s/s{eta}"
 
     def _tokens_done(self) -> float:
-        return sum(r.num_tokens for r in self.finished.values()) + sum(p.num_tokens for p in self.running.values())
+        return sum(r.num_tokens for r in self.finished.values()) + sum(
+            p.num_tokens for p in self.running.values()
+        )
 
 
 @contextmanager
-def show_progress(sweep: Sweep, recorded: Iterable[Run], *, enabled: bool = True) -> Iterator[Display]:
+def show_progress(
+    sweep: Sweep, recorded: Iterable[Run], *, enabled: bool = True
+) -> Iterator[Display]:
     """A display that draws itself while the block runs: live on a terminal, a line per ended run elsewhere."""
     display = Display(sweep, recorded)
     if not enabled:
         yield display
         return
     console = Console(stderr=True)
-    if console.is_terminal and sys.stderr.isatty():  # FORCE_COLOR makes rich take a pipe for a terminal
-        with Live(get_renderable=lambda: _drawn(display), console=console, refresh_per_second=4, transient=True):
+    if (
+        console.is_terminal and sys.stderr.isatty()
+    ):  # FORCE_COLOR makes rich take a pipe for a terminal
+        with Live(
+            get_renderable=lambda: _drawn(display),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+        ):
             yield display
         return
     yield _Lines(sweep, display.finished.values())
@@ -99,12 +116,20 @@ class _Lines(Display):
 
 
 def _outcome(run: Run) -> str:
-    name = f"size {run.size} at {flops(run.budget)}" if run.budget else f"size {run.size}"
-    return f"{name}: loss {number(run.loss, 4)}" if run.status == "completed" else f"{name}: {run.status}, {run.error}"
+    name = f"size {run.size} at {format_flops(run.budget)}" if run.budget else f"size {run.size}"
+    return (
+        f"{name}: loss {format_number(run.loss, 4)}"
+        if run.status == "completed"
+        else f"{name}: {run.status}, {run.error}"
+    )
 
 
 def _drawn(display: Display) -> Group:
-    bar = ProgressBar(total=sum(spec.flops for spec in display.sweep.specs), completed=display.flops_done(), width=60)
+    bar = ProgressBar(
+        total=sum(spec.flops for spec in display.sweep.specs),
+        completed=display.flops_done(),
+        width=60,
+    )
     return Group(bar, Text(display.summary()), _running_table(display), _best_table(display))
 
 
@@ -112,9 +137,15 @@ def _running_table(display: Display) -> Table:
     table = Table("running", "size", "params", "tokens", "training loss", box=None, pad_edge=False)
     for progress in list(display.running.values()):
         spec = progress.spec
-        done = f"{count(progress.num_tokens)} of {count(spec.num_tokens)}"
-        budget = flops(spec.budget) if spec.budget else ""
-        table.add_row(budget, str(spec.size), count(spec.num_params), done, number(progress.loss, 4))
+        done = f"{format_count(progress.num_tokens)} of {format_count(spec.num_tokens)}"
+        budget = format_flops(spec.budget) if spec.budget else ""
+        table.add_row(
+            budget,
+            str(spec.size),
+            format_count(spec.num_params),
+            done,
+            format_number(progress.loss, 4),
+        )
     return table
 
 
@@ -123,6 +154,12 @@ def _best_table(display: Display) -> Table:
     for budget, run in sorted(display.best().items(), key=lambda item: item[0] or 0.0):
         ended = sum(other.budget == budget for other in display.finished.values())
         total = sum(spec.budget == budget for spec in display.sweep.specs)
-        name = flops(budget) if budget else ""
-        table.add_row(name, f"{ended}/{total}", str(run.size), count(run.num_params), number(run.loss, 4))
+        name = format_flops(budget) if budget else ""
+        table.add_row(
+            name,
+            f"{ended}/{total}",
+            str(run.size),
+            format_count(run.num_params),
+            format_number(run.loss, 4),
+        )
     return table

@@ -94,7 +94,9 @@ def _buckets(parameters: list[torch.nn.Parameter]) -> Iterable[list[torch.nn.Par
     bucket: list[torch.nn.Parameter] = []
     for parameter in parameters:
         same = not bucket or parameter.dtype == bucket[0].dtype
-        if bucket and (not same or sum(p.numel() for p in bucket) + parameter.numel() > BUCKET_ITEMS):
+        if bucket and (
+            not same or sum(p.numel() for p in bucket) + parameter.numel() > BUCKET_ITEMS
+        ):
             yield bucket
             bucket = []
         bucket.append(parameter)

@@ -6,8 +6,6 @@ from contextlib import closing
 from typing import Any, Literal
 
 from isoflop import __version__
-from isoflop.contract.fingerprint import fingerprint
-from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
@@ -18,19 +16,30 @@ from isoflop.training.branches import branches_of, waves
 from isoflop.training.executors.contract import Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.work import Work
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.optimiser import make_optimizer, new_model
-from isoflop.training.outcomes import tell_of_failures, telling_of_a_stop
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
-from isoflop.training.sharing import records
+from isoflop.training.shared_store import records
+from isoflop.training.summaries import tell_of_failures, telling_of_a_stop
 from isoflop.training.trackers import check_trackers
-from isoflop.training.work import Work
+from isoflop.user_code.fingerprint import fingerprint
+from isoflop.user_code.randomness import seeded
 
 __all__ = ["Executor", "open_store", "train"]
 
-_TRAINED_BY = ("batch", "tokens_per_example", "lr", "beta1", "beta2", "weight_decay", "warmup", "schedule")
+_TRAINED_BY = (
+    "batch",
+    "tokens_per_example",
+    "lr",
+    "beta1",
+    "beta2",
+    "weight_decay",
+    "warmup",
+    "schedule",
+)
 """What a spec must say to be trained."""
 
 
@@ -72,15 +81,25 @@ def train(
     _check(task, sweep, executor, ranks)
     check_trackers(trackers)
     recorded = ranks.told(lambda: _begun(task, sweep, store))
-    todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
+    todo = [
+        spec
+        for run_id, spec in {spec.id: spec for spec in sweep.specs}.items()
+        if run_id not in recorded
+    ]
     if todo:
         _check_optimizer(task, todo)
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
-        with telling_of_a_stop(sweep, store, enabled=ranks.is_first), shown as display, terminated_as_exit():
+        with (
+            telling_of_a_stop(sweep, store, enabled=ranks.is_first),
+            shown as display,
+            terminated_as_exit(),
+        ):
             waiting = waves(todo)
             offshoots = branches_of(*waiting)
-            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots)
+            work = Work(
+                task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots
+            )
             # closed before anything is said of what is saved: closing asks the workers to save, and waits for them
             with closing(_records_of(waiting, executor, work, ranks)) as done:
                 for run in done:
@@ -110,7 +129,9 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
     if isinstance(store, str | os.PathLike):
         return DirectoryStore(store)
     if not isinstance(store, Store):
-        raise IsoflopError(f"store must be a folder's path or a Store, but got {type(store).__name__}.")
+        raise IsoflopError(
+            f"store must be a folder's path or a Store, but got {type(store).__name__}."
+        )
     return store
 
 
@@ -121,14 +142,22 @@ def _begun(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
 
 
 def _demands(
-    sweep: Sweep, todo: Sequence[RunSpec], asked: int | Literal["auto"], executor: Executor, ranks: Ranks
+    sweep: Sweep,
+    todo: Sequence[RunSpec],
+    asked: int | Literal["auto"],
+    executor: Executor,
+    ranks: Ranks,
 ) -> dict[str, Demand]:
     """By run id: what the plan predicts, and how many devices the run gets."""
     devices = devices_of(executor, ranks.num_ranks)
     check_devices(executor, devices, asked, todo)
     known = {spec.id: sweep.memory_bytes.get(spec.id) for spec in todo}
     return {
-        spec.id: Demand(sweep.seconds.get(spec.id), known[spec.id], num_devices(spec, known[spec.id], devices, asked))
+        spec.id: Demand(
+            sweep.seconds.get(spec.id),
+            known[spec.id],
+            num_devices(spec, known[spec.id], devices, asked),
+        )
         for spec in todo
     }
 
@@ -171,7 +200,11 @@ def _check_optimizer(task: Task, todo: Sequence[RunSpec]) -> None:
 
 
 def _facts(task: Task, sweep: Sweep) -> dict[str, Any]:
-    size_param = task.size_param if isinstance(task.size_param, str) else getattr(task.size_param, "__name__", "joint")
+    size_param = (
+        task.size_param
+        if isinstance(task.size_param, str)
+        else getattr(task.size_param, "__name__", "joint")
+    )
     return {
         "model": getattr(task.model, "__qualname__", type(task.model).__name__),
         "size_param": size_param,

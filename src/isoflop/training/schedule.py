@@ -7,7 +7,9 @@ from isoflop.recipe import Schedule
 __all__ = ["lr_factor"]
 
 
-def lr_factor(schedule: Schedule, warmup: float, step: float, num_steps: float, cooldown: float = 0.2) -> float:
+def lr_factor(
+    schedule: Schedule, warmup: float, step: float, num_steps: float, cooldown: float = 0.2
+) -> float:
     """Share of the peak learning rate at a step (counted from 0) of a run of `num_steps`.
 
     Rises in a line over the first `warmup` share of the steps and reaches the peak at its last. Then "cosine" and
@@ -15,7 +17,9 @@ def lr_factor(schedule: Schedule, warmup: float, step: float, num_steps: float, 
     falls along 1 - sqrt; "constant" stays.
     """
     num_warm = warmup * num_steps
-    if abs(num_warm - round(num_warm)) < 1e-6:  # the same warm-up to the last bit in runs of other lengths
+    if (
+        abs(num_warm - round(num_warm)) < 1e-6
+    ):  # the same warm-up to the last bit in runs of other lengths
         num_warm = float(round(num_warm))
     if step + 1 <= num_warm:
         return (step + 1) / num_warm

@@ -41,7 +41,9 @@ class State:
 
     def __post_init__(self) -> None:
         self.parameters = list(self.model.parameters())
-        held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        held = {
+            id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]
+        }
         self.trained = [parameter for parameter in self.parameters if id(parameter) in held]
 
     def drop_gradients(self) -> None:

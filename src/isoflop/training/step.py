@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoflop.contract.data import num_examples_in, sliced, to_device
-from isoflop.contract.loss import batch_loss, count_tokens
-from isoflop.contract.randomness import reseed
+from isoflop.counting.counting import BatchCounter
 from isoflop.errors import IsoflopError
-from isoflop.planning.counting import BatchCounter
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
 from isoflop.training.schedule import lr_factor
 from isoflop.training.state import State
+from isoflop.user_code.data import num_examples_in, sliced, to_device
+from isoflop.user_code.loss import batch_loss, count_tokens
+from isoflop.user_code.randomness import reseed
 
 __all__ = ["Setting", "split", "train_step"]
 
@@ -43,7 +43,9 @@ class Setting:
     counter: BatchCounter
 
 
-def train_step(setting: Setting, state: State, batches: Iterator[Any], stop: int | None) -> int | None:
+def train_step(
+    setting: Setting, state: State, batches: Iterator[Any], stop: int | None
+) -> int | None:
     """Take one step; gives the signal that asked any process to stop, or None.
 
     A batch that does not fit into memory is taken in halves, from this step on. Raises what the user's code raises, on
@@ -86,7 +88,9 @@ def _all_gradients(
     """Leave the gradient of the batch's mean loss in the parameters; gives what was done, and the stop signal."""
     batch, error = _fetched(batches)
     while True:
-        attempt = _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
+        attempt = (
+            _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
+        )
         may_shrink = _is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
         if setting.ranks.num_ranks > 1:
             attempt, stop, may_shrink = _agreed(setting, state, attempt, stop, may_shrink)
@@ -114,7 +118,9 @@ def _try_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
     reseed(MODEL, setting.spec.seed, state.step, setting.ranks.rank)
     try:
         return _own_gradients(setting, state, batch)
-    except Exception as error:  # told to the other processes, then raised or answered with smaller pieces
+    except (
+        Exception
+    ) as error:  # told to the other processes, then raised or answered with smaller pieces
         return _Attempt(error=error)
 
 
@@ -124,10 +130,14 @@ def _agreed(
     """Attempt, stop signal and whether to try smaller pieces, the same on all processes; gradients are summed."""
     ranks, failed = setting.ranks, own.error is not None
     weight = own.num_tokens * own.loss.item()
-    sums = ranks.summed([failed, failed and may_shrink, own.num_tokens, own.flops, weight, stop or 0])
+    sums = ranks.summed(
+        [failed, failed and may_shrink, own.num_tokens, own.flops, weight, stop or 0]
+    )
     num_failed, num_shrinkable, tokens, flops, weighted, signal = sums
     if num_failed:
-        elsewhere = IsoflopError("Another process of this run failed at this step; its output says why.")
+        elsewhere = IsoflopError(
+            "Another process of this run failed at this step; its output says why."
+        )
         return _Attempt(error=own.error or elsewhere), stop, num_failed == num_shrinkable
     _weigh(state.model, own.num_tokens / max(1.0, tokens))
     ranks.sum_gradients(state.model.parameters())
@@ -149,7 +159,9 @@ def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
         return _Attempt(loss=torch.zeros((), device=setting.ranks.device))
     pieces = split(batch, state.micro_batch)
     if len(pieces) == 1:
-        return _Attempt(num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0))
+        return _Attempt(
+            num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0)
+        )
     counts = [count_tokens(setting.task, piece) for piece in pieces]
     # the mean over no target is not a number
     taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]

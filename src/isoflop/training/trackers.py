@@ -22,12 +22,17 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raise ContractError for a tracker that is not known or not installed, before anything is trained."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
-    available = {str(tracker.value if hasattr(tracker, "value") else tracker) for tracker in get_available_trackers()}
+    available = {
+        str(tracker.value if hasattr(tracker, "value") else tracker)
+        for tracker in get_available_trackers()
+    }
     for name in names:
         if name not in TRACKERS or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}:
             raise ContractError(f"trackers must be among {', '.join(TRACKERS)}, but got {name!r}.")
         if name not in available:
-            raise ContractError(f"Tracker {name!r} must be installed; run: pip install 'isoflop[trackers]'.")
+            raise ContractError(
+                f"Tracker {name!r} must be installed; run: pip install 'isoflop[trackers]'."
+            )
 
 
 @contextmanager
@@ -55,10 +60,20 @@ def _open(name: str, spec: RunSpec, store: Store) -> Any:
 
     checkpoint = store.checkpoint(spec.id)
     folder = Path("runs") if checkpoint is None else checkpoint.parent.parent
-    title = f"{spec.size} at {spec.budget:.3g}, seed {spec.seed}" if spec.budget else f"{spec.size}, seed {spec.seed}"
+    title = (
+        f"{spec.size} at {spec.budget:.3g}, seed {spec.seed}"
+        if spec.budget
+        else f"{spec.size}, seed {spec.seed}"
+    )
     known: dict[str, dict[str, Any]] = {
         "tensorboard": {"run_name": spec.id, "logging_dir": folder / "tracking"},
-        "wandb": {"run_name": PROJECT, "name": title, "id": spec.id, "resume": "allow", "dir": str(folder)},
+        "wandb": {
+            "run_name": PROJECT,
+            "name": title,
+            "id": spec.id,
+            "resume": "allow",
+            "dir": str(folder),
+        },
         "mlflow": {"experiment_name": PROJECT, "run_name": title},
         "trackio": {"run_name": PROJECT, "name": spec.id},
     }

@@ -9,17 +9,32 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from isoflop.display.format import (
+    align_columns,
+    format_bullets,
+    format_count,
+    format_flops,
+    format_number,
+    format_percent,
+)
 from isoflop.errors import PlanError
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
-from isoflop.text import bullets, columns, count, flops, number, percent
-from isoflop.training.cells import Cell, Make, Place, Search, Trained, choose_places, spec_maker
 from isoflop.training.executors.contract import Executor
-from isoflop.training.rates import Fitted, fit_rule
 from isoflop.training.runner import train
+from isoflop.training.tuning_rule import Fitted, fit_rule
+from isoflop.training.tuning_search import (
+    Cell,
+    Make,
+    Place,
+    Search,
+    Trained,
+    choose_places,
+    spec_maker,
+)
 
 __all__ = ["Tuning", "tune"]
 
@@ -45,15 +60,18 @@ class Tuning:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        head = f"Learning rate {self.recipe.lr}, found with {flops(self.flops)} of {flops(self.allowance)} FLOPs"
+        head = f"Learning rate {self.recipe.lr}, found with {format_flops(self.flops)} of {format_flops(self.allowance)} FLOPs"
         cost = (
-            f"It may still cost {percent(self.cost_inside)} of loss in these cells and "
-            f"{percent(self.cost_at_largest)} at the sweep's largest run."
+            f"It may still cost {format_percent(self.cost_inside)} of loss in these cells and "
+            f"{format_percent(self.cost_at_largest)} at the sweep's largest run."
         )
         parts = [head, _table(self.cells, "lr")]
         if self.batch is not None:
-            parts += [f"Tokens per step {self.batch.rule}", _table(self.batch_cells, "tokens per step")]
-        return "\n".join([*parts, bullets((cost, *self.notes))])
+            parts += [
+                f"Tokens per step {self.batch.rule}",
+                _table(self.batch_cells, "tokens per step"),
+            ]
+        return "\n".join([*parts, format_bullets((cost, *self.notes))])
 
 
 def tune(
@@ -101,7 +119,11 @@ def tune(
         cost_at_largest=_cost_at_largest(lr, sweep),
         notes=tuple(_notes(task, lr, cells, sweep)),
     )
-    return _with_batch(found, _batches(found.recipe, places, make, allowance), trained) if batch else found
+    return (
+        _with_batch(found, _batches(found.recipe, places, make, allowance), trained)
+        if batch
+        else found
+    )
 
 
 def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
@@ -140,7 +162,9 @@ def _with_batch(found: Tuning, search: Search, trained: Trained) -> Tuning:
     at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
     moved = [
         replace(
-            cell.vertex, value=recipe.peak_lr(*where) * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where))
+            cell.vertex,
+            value=recipe.peak_lr(*where)
+            * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where)),
         )
         for cell, where in zip(cells, at, strict=True)
     ]
@@ -170,7 +194,8 @@ def _exponents(rule: Rule, at: Sequence[tuple[float, float]]) -> tuple[float, fl
 def _cost_inside(lr: Fitted, cells: Sequence[Cell]) -> float:
     """Half the curvature times the squared distance from each cell's own best, at the worst cell."""
     away = [
-        math.log(lr.rule(cell.place.num_params, cell.place.num_tokens) / cell.vertex.value) ** 2 * cell.vertex.curvature
+        math.log(lr.rule(cell.place.num_params, cell.place.num_tokens) / cell.vertex.value) ** 2
+        * cell.vertex.curvature
         for cell in cells
     ]
     return max((0.5 * cost for cost in away if math.isfinite(cost)), default=math.nan)
@@ -190,15 +215,15 @@ def _notes(task: Task, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Itera
     )
     largest = max(sweep.specs, key=lambda spec: spec.num_params)
     beyond = largest.num_params / max(cell.place.num_params for cell in cells)
-    yield f"The sweep's largest size has {number(beyond, 2)} times the params of the largest one that was tuned."
+    yield f"The sweep's largest size has {format_number(beyond, 2)} times the params of the largest one that was tuned."
     costs = [_cost_of_own(task.recipe, cell) for cell in cells]
-    yield f"The recipe's own rule would have cost up to {percent(max(costs))} of loss in these cells."
+    yield f"The recipe's own rule would have cost up to {format_percent(max(costs))} of loss in these cells."
 
 
 def _edge_notes(cells: Sequence[Cell], what: str) -> list[str]:
     return [
-        f"The best {what} of size {cell.place.sized.size} on {count(cell.place.num_tokens)} tokens lies at the edge of "
-        f"what was tried ({number(cell.vertex.value, 2)}): allow a larger share, or start from a better rule."
+        f"The best {what} of size {cell.place.sized.size} on {format_count(cell.place.num_tokens)} tokens lies at the edge of "
+        f"what was tried ({format_number(cell.vertex.value, 2)}): allow a larger share, or start from a better rule."
         for cell in cells
         if not cell.vertex.inside
     ]
@@ -211,8 +236,16 @@ def _cost_of_own(recipe: Recipe, cell: Cell) -> float:
 
 
 def _table(cells: Sequence[Cell], what: str) -> str:
-    header = ("size", "params", "tokens", f"{what} tried", "best", "loss there", "twice as high costs")
-    return columns([header, *(_row(cell) for cell in cells)])
+    header = (
+        "size",
+        "params",
+        "tokens",
+        f"{what} tried",
+        "best",
+        "loss there",
+        "twice as high costs",
+    )
+    return align_columns([header, *(_row(cell) for cell in cells)])
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
@@ -220,10 +253,12 @@ def _row(cell: Cell) -> tuple[str, ...]:
     curvature = cell.vertex.curvature
     return (
         str(cell.place.sized.size),
-        count(cell.place.num_params),
-        count(cell.place.num_tokens),
-        f"{number(min(values), 2)} to {number(max(values), 2)}",
-        number(cell.vertex.value, 2) + ("" if cell.vertex.inside else " (edge)"),
-        number(min(loss for _, loss in cell.tried), 4),
-        percent(math.expm1(0.5 * curvature * math.log(2) ** 2)) if math.isfinite(curvature) else "unknown",
+        format_count(cell.place.num_params),
+        format_count(cell.place.num_tokens),
+        f"{format_number(min(values), 2)} to {format_number(max(values), 2)}",
+        format_number(cell.vertex.value, 2) + ("" if cell.vertex.inside else " (edge)"),
+        format_number(min(loss for _, loss in cell.tried), 4),
+        format_percent(math.expm1(0.5 * curvature * math.log(2) ** 2))
+        if math.isfinite(curvature)
+        else "unknown",
     )

@@ -11,8 +11,8 @@ from functools import cache
 
 import isoflop
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.work import Work
 from isoflop.training.loop import Progress
-from isoflop.training.work import Work
 from tasks import MLP, mlp_task
 
 NUM_RUNS = 3
@@ -25,7 +25,10 @@ def specs():
 
 @cache
 def expected_losses():
-    return {run.id: run.loss for run in InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), list(specs()))}
+    return {
+        run.id: run.loss
+        for run in InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), list(specs()))
+    }
 
 
 def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(executor, folder):
@@ -42,16 +45,24 @@ def a_run_is_recorded_before_it_is_reported(executor, folder):
 
 def progress_comes_in_one_form_to_the_caller(executor, folder):
     seen = []
-    for _ in executor.map(Work(mlp_task(), isoflop.DirectoryStore(folder), seen.append), list(specs())):
+    for _ in executor.map(
+        Work(mlp_task(), isoflop.DirectoryStore(folder), seen.append), list(specs())
+    ):
         pass
     assert {type(progress) for progress in seen} == {Progress}
     assert {progress.spec.id for progress in seen} <= {spec.id for spec in specs()}
-    assert all(0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch for progress in seen)
+    assert all(
+        0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch
+        for progress in seen
+    )
 
 
 def a_run_that_raises_is_a_record_and_the_others_go_on(executor, folder):
     failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
-    runs = {run.id: run for run in executor.map(Work(failing, isoflop.DirectoryStore(folder)), list(specs()))}
+    runs = {
+        run.id: run
+        for run in executor.map(Work(failing, isoflop.DirectoryStore(folder)), list(specs()))
+    }
     assert [runs[spec.id].status for spec in specs()] == ["completed", "failed", "completed"]
     assert "not this size" in runs[specs()[1].id].error
 
@@ -73,7 +84,11 @@ def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     runs = iter(executor.map(Work(mlp_task(model=Slow), store), asked))
     first = next(runs)
     end = time.monotonic() + 1
-    while first.id != slow.id and not (folder / slow.id / "spec.json").exists() and time.monotonic() < end:
+    while (
+        first.id != slow.id
+        and not (folder / slow.id / "spec.json").exists()
+        and time.monotonic() < end
+    ):
         time.sleep(0.01)  # until it is under way, where it begins beside the first one
     if hasattr(runs, "close"):
         runs.close()
@@ -107,9 +122,15 @@ def long_losses():
 
 def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):
     once, always, fine = specs()
-    work = Deadly(Work(mlp_task(), isoflop.DirectoryStore(folder)), str(folder), once.size, always.size)
+    work = Deadly(
+        Work(mlp_task(), isoflop.DirectoryStore(folder)), str(folder), once.size, always.size
+    )
     runs = {run.id: run for run in executor.map(work, list(specs()))}
-    assert [runs[spec.id].status for spec in (once, always, fine)] == ["completed", "failed", "completed"]
+    assert [runs[spec.id].status for spec in (once, always, fine)] == [
+        "completed",
+        "failed",
+        "completed",
+    ]
     assert "worker died 2 times" in runs[always.id].error
     assert len(os.listdir(folder / "deaths")) == 3
     assert all(runs[spec.id].loss == expected_losses()[spec.id] for spec in (once, fine))

@@ -16,7 +16,10 @@ EXECUTORS = ("in process", "processes", "ray", "slurm")
 @pytest.mark.parametrize("promise", promises.PROMISES, ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_every_executor_keeps_every_promise(name, promise, make_executor, tmp_path):
-    if name == "in process" and promise is promises.a_run_whose_worker_dies_is_tried_again_and_then_failed:
+    if (
+        name == "in process"
+        and promise is promises.a_run_whose_worker_dies_is_tried_again_and_then_failed
+    ):
         pytest.skip("its worker is the caller")
     promise(make_executor(name), tmp_path / "store")
 
@@ -61,7 +64,10 @@ class Unstoppable:
 
     def map(self, work, specs):
         runs = []
-        threads = [threading.Thread(target=lambda spec=spec: runs.append(work(spec)), daemon=True) for spec in specs]
+        threads = [
+            threading.Thread(target=lambda spec=spec: runs.append(work(spec)), daemon=True)
+            for spec in specs
+        ]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads) or runs:

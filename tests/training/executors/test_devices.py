@@ -41,7 +41,9 @@ def sweep():
 
 
 def trained(sweep, executor, **options):
-    return isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False, **options)
+    return isoflop.train(
+        mlp_task(), sweep, store=isoflop.MemoryStore(), executor=executor, progress=False, **options
+    )
 
 
 def test_a_run_that_fits_one_device_has_one():
@@ -88,7 +90,12 @@ def test_a_number_is_taken_as_it_is(sweep):
 
 def test_states_that_exceed_a_device_are_one_sentence_with_size_memory_and_remedy():
     with pytest.raises(isoflop.PlanError) as told:
-        check_devices(isoflop.InProcess(), Devices(num_bytes=10 * GB), "auto", [replace(SPEC, num_params=1e8), SPEC])
+        check_devices(
+            isoflop.InProcess(),
+            Devices(num_bytes=10 * GB),
+            "auto",
+            [replace(SPEC, num_params=1e8), SPEC],
+        )
     assert str(told.value) == (
         "Size 32 (1.00B params) needs 16.0 GB for weights, gradients and optimiser states, which each device of a run "
         "holds whole, but a device has 10.0 GB; plan with hardware= to leave such sizes out, or train on devices with "
@@ -105,14 +112,18 @@ def test_a_sweep_with_such_a_run_is_refused_before_anything_is_trained(sweep, mo
     assert (noting.given, store.read_runs()) == ([], [])
 
 
-def test_an_executor_that_trains_nothing_or_elsewhere_is_not_held_to_the_memory_of_this_machine(sweep, monkeypatch):
+def test_an_executor_that_trains_nothing_or_elsewhere_is_not_held_to_the_memory_of_this_machine(
+    sweep, monkeypatch
+):
     monkeypatch.setattr(cost, "device_bytes", lambda: 1e3)
     assert len(trained(sweep, Simulated(lambda N, D: 2.0))) == len(sweep.specs)
     assert isoflop.Slurm(nodes=2, ntasks_per_node=4).run_devices() == Devices(per_run=8)
     assert isoflop.Slurm(nodes="2-4").run_devices() == Devices(per_run=2)
 
 
-@pytest.mark.parametrize("executor", [isoflop.InProcess(), isoflop.Processes(2), isoflop.Slurm(partition="gpu")])
+@pytest.mark.parametrize(
+    "executor", [isoflop.InProcess(), isoflop.Processes(2), isoflop.Slurm(partition="gpu")]
+)
 def test_an_executor_that_cannot_spread_a_run_says_what_can(sweep, executor):
     with pytest.raises(
         isoflop.PlanError, match=r"devices_per_run=4 needs Ray\(\).*torchrun --nproc_per_node=4"
@@ -123,7 +134,9 @@ def test_an_executor_that_cannot_spread_a_run_says_what_can(sweep, executor):
 
 @pytest.mark.parametrize("asked", [0, 1.5, "all"])
 def test_a_number_of_devices_that_is_none_is_refused(sweep, asked):
-    with pytest.raises(isoflop.PlanError, match=f'must be "auto" or a whole number from 1, but got {asked!r}'):
+    with pytest.raises(
+        isoflop.PlanError, match=f'must be "auto" or a whole number from 1, but got {asked!r}'
+    ):
         trained(sweep, Noting(1e12), devices_per_run=asked)
 
 
@@ -131,7 +144,9 @@ def test_under_torchrun_a_run_has_the_ranks_there_are():
     devices = devices_of(isoflop.InProcess(), 4)
     assert num_devices(SPEC, 9000 * GB, devices, "auto") == 4
     check_devices(isoflop.InProcess(), devices, 4, [SPEC])
-    with pytest.raises(isoflop.PlanError, match="devices_per_run=2 needs .* InProcess here gives each run 4"):
+    with pytest.raises(
+        isoflop.PlanError, match="devices_per_run=2 needs .* InProcess here gives each run 4"
+    ):
         check_devices(isoflop.InProcess(), devices, 2, [SPEC])
 
 

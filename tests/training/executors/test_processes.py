@@ -16,7 +16,9 @@ from isoflop.training.executors.devices import GPU_VARIABLE, num_cores, visible_
 
 
 def record(spec, device):
-    return isoflop.Run(spec=spec, status="completed", loss=1.0, num_tokens=1, flops=1.0, device=device)
+    return isoflop.Run(
+        spec=spec, status="completed", loss=1.0, num_tokens=1, flops=1.0, device=device
+    )
 
 
 def named(spec):
@@ -33,7 +35,10 @@ def two_gpus(monkeypatch):
 
 def test_what_a_worker_imports_first_does_not_load_torch():
     code = "import sys, isoflop.training.executors.worker; print('torch' in sys.modules, 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False False\n"
+    )
 
 
 def test_each_worker_is_told_its_gpu_and_its_threads(two_gpus):
@@ -108,7 +113,9 @@ def test_a_task_that_kills_every_worker_that_loads_it_is_an_error_not_sixty_fail
         def __reduce__(self):
             return eval, ("__import__('os').kill(__import__('os').getpid(), 9)",)
 
-    with pytest.raises(isoflop.PlanError, match="3 worker processes in a row died while they loaded the task.*-9"):
+    with pytest.raises(
+        isoflop.PlanError, match="3 worker processes in a row died while they loaded the task.*-9"
+    ):
         list(isoflop.Processes(1).map(Deadly(), list(promises.specs())))
 
 

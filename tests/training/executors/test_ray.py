@@ -14,7 +14,7 @@ import isoflop
 from isoflop.training.executors.contract import Demand
 from isoflop.training.executors.placement import GIBIBYTE, gpu_share, memory_class
 from isoflop.training.executors.ray import Ray
-from isoflop.training.work import Work
+from isoflop.training.executors.work import Work
 from tasks import mlp_task
 
 
@@ -35,14 +35,17 @@ def test_runs_ask_for_memory_in_few_sizes_and_never_for_more_than_a_node_has():
 
 @pytest.mark.parametrize("devices", [0, -1, 1.5])
 def test_a_number_of_devices_that_makes_no_sense_is_refused(devices):
-    with pytest.raises(isoflop.PlanError, match="devices_per_run must be a share up to 1 or a whole number"):
+    with pytest.raises(
+        isoflop.PlanError, match="devices_per_run must be a share up to 1 or a whole number"
+    ):
         Ray(devices_per_run=devices)
 
 
 def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        isoflop.IsoflopError, match=r"needs the package ray; install it with: pip install 'isoflop\[ray\]'"
+        isoflop.IsoflopError,
+        match=r"needs the package ray; install it with: pip install 'isoflop\[ray\]'",
     ):
         list(Ray().map(lambda spec: None, [promises.specs()[0]]))
 
@@ -51,15 +54,24 @@ def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch):
     def init(*arguments, **options):
         raise ConnectionError("timeout")
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
-    with pytest.raises(isoflop.IsoflopError, match="no Ray cluster to connect to at ray://nowhere:10001 .timeout."):
+    monkeypatch.setitem(
+        sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init)
+    )
+    with pytest.raises(
+        isoflop.IsoflopError, match="no Ray cluster to connect to at ray://nowhere:10001 .timeout."
+    ):
         list(Ray("ray://nowhere:10001").map(lambda spec: None, [promises.specs()[0]]))
 
 
 def test_naming_an_executor_loads_neither_ray_nor_submitit_nor_torch():
     code = "import sys, isoflop; isoflop.Ray(), isoflop.Slurm(), isoflop.Processes(2); "
     code += "print(*[m for m in ('ray', 'submitit', 'torch') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "\n"
+    )
 
 
 def test_processes_of_one_run_find_each_other_and_train_it_together(ray_cluster, tmp_path):
@@ -106,7 +118,9 @@ def three_nodes(monkeypatch):
 
     ray.shutdown()
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})  # the caller is on the head
+    cluster = Cluster(
+        initialize_head=True, connect=True, head_node_args={"num_cpus": 1}
+    )  # the caller is on the head
     nodes = [cluster.add_node(num_cpus=1, env_vars={"RAY_NODE": str(k)}) for k in (1, 2)]
     cluster.wait_for_nodes()
     yield cluster, nodes
@@ -114,16 +128,23 @@ def three_nodes(monkeypatch):
     cluster.shutdown()
 
 
-def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothing_but_time(three_nodes, tmp_path):
+def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothing_but_time(
+    three_nodes, tmp_path
+):
     cluster, nodes = three_nodes
     specs = list(isoflop.plan(mlp_task(), budgets=[1e6, 3e6]).specs)
-    expected = {run.id: run.loss for run in isoflop.InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), specs)}
+    expected = {
+        run.id: run.loss
+        for run in isoflop.InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), specs)
+    }
     store = isoflop.DirectoryStore(tmp_path / "store")
     work = Noted(Work(mlp_task(), store), str(tmp_path), 0.5)
     runs = []
     for run in Ray(retries=2).map(work, specs):
         runs.append(run)
-        under_way = [line for line in notes(tmp_path, "begun") if line[0] not in {r.id for r in runs}]
+        under_way = [
+            line for line in notes(tmp_path, "begun") if line[0] not in {r.id for r in runs}
+        ]
         if len(runs) == 3:
             os.kill(int(under_way[-1][1]), signal.SIGKILL)
         if len(runs) == 6:
@@ -132,7 +153,9 @@ def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothin
     assert {run.id: run.loss for run in runs} == expected
     assert {run.id: run.loss for run in store.read_runs()} == expected
     ended = [line[0] for line in notes(tmp_path, "ended")]
-    assert len(ended) - len(set(ended)) <= 2, "only what died after it was recorded is looked up again"
+    assert len(ended) - len(set(ended)) <= 2, (
+        "only what died after it was recorded is looked up again"
+    )
     assert len(notes(tmp_path, "begun")) <= len(specs) + 2
     assert not list((tmp_path / "store").glob("*/lease-*"))
 

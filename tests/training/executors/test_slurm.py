@@ -12,7 +12,7 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.slurm import Slurm, _minutes
-from isoflop.training.work import Work
+from isoflop.training.executors.work import Work
 from tasks import mlp_task
 
 FAKE = {
@@ -60,7 +60,15 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
     runs = list(executor.map(Work(mlp_task(), store), list(promises.specs())))
     assert {run.id: run.loss for run in runs} == promises.expected_losses()
     script = (fake_slurm / "submitted.sh").read_text()
-    for option in ("partition=gpu", "gres=gpu:1", "time=240", "cpus-per-task=8", "mem=64G", "account=lab", "requeue"):
+    for option in (
+        "partition=gpu",
+        "gres=gpu:1",
+        "time=240",
+        "cpus-per-task=8",
+        "mem=64G",
+        "account=lab",
+        "requeue",
+    ):
         assert f"#SBATCH --{option}\n" in script
     assert "#SBATCH --array=0-2%2\n" in script
     assert "export READY=1\n" in script
@@ -94,7 +102,8 @@ def wait_for(condition, seconds=60):
 
 
 @pytest.mark.parametrize(
-    ("limit", "minutes"), [(90, 90), ("90", 90), ("04:00:00", 240), ("1-12", 2160), ("1-00:30", 1470), ("10:30", 11)]
+    ("limit", "minutes"),
+    [(90, 90), ("90", 90), ("04:00:00", 240), ("1-12", 2160), ("1-00:30", 1470), ("10:30", 11)],
 )
 def test_a_time_limit_is_what_sbatch_takes(limit, minutes):
     assert _minutes(limit) == minutes

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoflop import text
+from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError
-from isoflop.fitting.approach import Solved
+from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.bayesian.evidence import Evidence, gather
 from isoflop.fitting.bayesian.law import PathLaw
 from isoflop.fitting.bayesian.path import OptimalPath
 from isoflop.fitting.bayesian.prior import SMALL, Prior
-from isoflop.fitting.kriging import Kriging, Posterior, misfit_notes
-from isoflop.fitting.points import Points
-from isoflop.fitting.screening import describe
+from isoflop.fitting.kriging.approach import Kriging, Posterior, misfit_notes
+from isoflop.fitting.screening.screen import describe
+from isoflop.laws.points import Points
 
 __all__ = ["Bayesian"]
 
@@ -86,12 +86,14 @@ def _outlier_notes(points: Points, evidence: Evidence) -> tuple[str, ...]:
     """Runs that count nothing because they lie far off the curve of their budget."""
     if evidence.minima is None or not evidence.minima.outliers.any():
         return ()
-    runs = [run for run, is_off in zip(points.runs, evidence.minima.outliers, strict=True) if is_off]
+    runs = [
+        run for run, is_off in zip(points.runs, evidence.minima.outliers, strict=True) if is_off
+    ]
     one = len(runs) == 1
     who, lie, count = ("1 run", "lies", "counts") if one else (f"{len(runs)} runs", "lie", "count")
     return (
         f"{who} {lie} far off the curve of {'its' if one else 'their'} budget and {count} nothing there: "
-        f"{text.and_list([describe(run) for run in runs])}.",
+        f"{join_words([describe(run) for run in runs])}.",
     )
 
 
@@ -100,25 +102,27 @@ def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[str, ...]:
     if evidence.minima is None:
         return ()
     found = []
-    for c, log_N, variance in zip(evidence.c, evidence.log_N, np.diag(evidence.covariance), strict=True):
+    for c, log_N, variance in zip(
+        evidence.c, evidence.log_N, np.diag(evidence.covariance), strict=True
+    ):
         there = float(np.log(law.optimum(6 * np.exp(c))[0]))
         if abs(there - log_N) > max(OFF_PATH, OFF_ERRORS * float(variance) ** 0.5):
             found.append(
-                f"{text.count(float(np.exp(there)))} instead of {text.count(float(np.exp(log_N)))} at "
-                f"{text.flops(float(6 * np.exp(c)))} FLOPs"
+                f"{format_count(float(np.exp(there)))} instead of {format_count(float(np.exp(log_N)))} at "
+                f"{format_flops(float(6 * np.exp(c)))} FLOPs"
             )
     if not found:
         return ()
-    return (f"The path of the optimum misses minima of budgets: {text.and_list(found, most=3)}.",)
+    return (f"The path of the optimum misses minima of budgets: {join_words(found, most=3)}.",)
 
 
 def _small_notes(path: OptimalPath, law: PathLaw) -> tuple[str, ...]:
     """That the loss of small models may not fall as that of larger ones."""
     if not path.share_unsettled:
         return ()
-    size = text.count(float(law.optimum(6 * np.exp(path.top))[0]))
+    size = format_count(float(law.optimum(6 * np.exp(path.top))[0]))
     return (
-        f"The best models in these runs have {size} params at most: the loss of models below {text.count(SMALL)} often "
+        f"The best models in these runs have {size} params at most: the loss of models below {format_count(SMALL)} often "
         f"does not follow a power law yet, so its interval is wide.",
     )
 

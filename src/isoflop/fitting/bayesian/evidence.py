@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.fitting.bayesian.minima import Minima, find_minima
-from isoflop.fitting.costs import measured_cost
-from isoflop.fitting.kriging import Posterior
-from isoflop.fitting.points import Array, Points
+from isoflop.fitting.kriging.approach import Posterior
+from isoflop.laws.cost import measured_cost
+from isoflop.laws.points import Array, Points
 
 __all__ = ["Evidence", "gather"]
 

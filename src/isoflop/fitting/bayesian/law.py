@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from isoflop import text
-from isoflop.fitting.points import Array
-from isoflop.fitting.valley import Valley, ValleyLaw, looked_up
+from isoflop.display.format import format_number
+from isoflop.laws.points import Array
+from isoflop.laws.valley import Valley, ValleyLaw, looked_up
 
 __all__ = ["PathLaw"]
 
@@ -40,7 +40,7 @@ class PathLaw(ValleyLaw):
 
     def __str__(self) -> str:
         numbers = (self.E, self.A, self.B, self.alpha, self.beta)
-        E, A, B, alpha, beta = (text.number(float(np.median(value)), 3) for value in numbers)
+        E, A, B, alpha, beta = (format_number(float(np.median(value)), 3) for value in numbers)
         law = f"L = {E} + {A} / N^{alpha} + {B} / D^{beta}"
         return f"{law} around the largest runs, and a path that may bend"
 

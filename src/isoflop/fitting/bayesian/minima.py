@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.fitting.points import Array, Points
+from isoflop.laws.points import Array, Points
 
 __all__ = ["Minima", "find_minima"]
 
@@ -164,7 +164,10 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
             bisquare = np.maximum(1 - (residual / (ROBUST * max(noise, LEAST_NOISE))) ** 2, 0) ** 2
             weights = bisquare if np.sum(bisquare > 0) >= LEAST_KEPT else np.ones_like(u)
     freedom = max(len(u) - float(np.trace(np.linalg.solve(precision, own))), 0.0)
-    alone = float(np.linalg.solve(own, columns.T @ (weights * y))[2]), float(np.linalg.inv(own)[2, 2])
+    alone = (
+        float(np.linalg.solve(own, columns.T @ (weights * y))[2]),
+        float(np.linalg.inv(own)[2, 2]),
+    )
     return _Parabola(coefficients, precision, rows, weights, residual, freedom, alone)
 
 

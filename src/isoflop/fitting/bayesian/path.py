@@ -17,10 +17,10 @@ from isoflop.fitting.bayesian.evidence import Evidence
 from isoflop.fitting.bayesian.law import PathLaw
 from isoflop.fitting.bayesian.prior import Hypotheses, Prior
 from isoflop.fitting.bayesian.regression import Regression, regress, weighted_median
-from isoflop.fitting.kriged import KrigedLaw
-from isoflop.fitting.kriging import Posterior
-from isoflop.fitting.points import Array
-from isoflop.fitting.valley import plain
+from isoflop.fitting.kriging.approach import Posterior
+from isoflop.fitting.kriging.law import KrigedLaw
+from isoflop.laws.points import Array
+from isoflop.laws.valley import plain
 
 __all__ = ["OptimalPath"]
 
@@ -136,7 +136,9 @@ class OptimalPath:
 
     def _of_law(self, law: KrigedLaw) -> tuple[Array, ...]:
         """The same of additive laws."""
-        E, A, B, alpha, beta = (value[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta))
+        E, A, B, alpha, beta = (
+            value[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta)
+        )
         c = self.top + self.t
         log_N = (np.log(alpha * A) - np.log(beta * B) + beta * c) / (alpha + beta)
         R = A * np.exp(-alpha * log_N) + B * np.exp(-beta * (c - log_N))
@@ -179,7 +181,9 @@ class OptimalPath:
         return PathLaw(E, A, B, alpha, beta, self.top + self.t, values)
 
 
-def _loss_line(given: Hypotheses, t: Array, log_loss: Array, covariance: Array, at: Array) -> Regression:
+def _loss_line(
+    given: Hypotheses, t: Array, log_loss: Array, covariance: Array, at: Array
+) -> Regression:
     """The line of log [(L / L_0 - floor) / (1 - floor)] over t."""
     ratio = np.exp(log_loss)
     above = ratio - given.floor[:, None]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from isoflop.errors import DataError
-from isoflop.fitting.points import Array
+from isoflop.laws.points import Array
 
 __all__ = ["SMALL", "Hypotheses", "Prior"]
 
@@ -157,7 +157,9 @@ class Prior:
             "rate at which the rest falls with log C": _written(self.decay),
             "units of log C over which that is forgotten": f"{self.decay_reach:g}",
             "scatter of log loss": scale.format(*self.loss_scatter),
-            "losses of small models that go on as they are": "{:.0%} below {:g} params".format(*self.unsettled),
+            "losses of small models that go on as they are": "{:.0%} below {:g} params".format(
+                *self.unsettled
+            ),
             "alpha + beta": scale.format(*self.sharpness),
         }
 
@@ -174,7 +176,9 @@ class Prior:
 
     def of_loss(self, num_params: float = math.inf) -> Hypotheses:
         """Settings of the path of the loss, for sweeps whose largest optimum has so many params."""
-        falls = [(share, -mean, width, self.decay_reach) for share, mean, width in _mixture(self.decay)]
+        falls = [
+            (share, -mean, width, self.decay_reach) for share, mean, width in _mixture(self.decay)
+        ]
         settled = _hypotheses(falls, self.loss_scatter, _floors(_mixture(self.floor)))
         share = self.share_unsettled(num_params)
         if share == 0:
@@ -185,7 +189,11 @@ class Prior:
     def share_unsettled(self, num_params: float) -> float:
         """Probability that the loss of models of so many params does not fall towards a floor yet."""
         share, small = self.unsettled
-        fade = math.log10(FADED * small / num_params) / math.log10(FADED) if math.isfinite(num_params) else 0.0
+        fade = (
+            math.log10(FADED * small / num_params) / math.log10(FADED)
+            if math.isfinite(num_params)
+            else 0.0
+        )
         return share * min(max(fade, 0.0), 1.0)
 
 
@@ -198,9 +206,13 @@ def _written(value: Normal | tuple[Share, ...]) -> str:
 
 def _mixed(most: Hypotheses, rest: Hypotheses, share: float) -> Hypotheses:
     """Both, the rest with a probability of `share` in all."""
-    logs = [math.log(1 - share) + _normalised(most.log_prior), math.log(share) + _normalised(rest.log_prior)]
+    logs = [
+        math.log(1 - share) + _normalised(most.log_prior),
+        math.log(share) + _normalised(rest.log_prior),
+    ]
     both = {
-        part.name: np.concatenate([getattr(most, part.name), getattr(rest, part.name)]) for part in fields(Hypotheses)
+        part.name: np.concatenate([getattr(most, part.name), getattr(rest, part.name)])
+        for part in fields(Hypotheses)
     }
     return Hypotheses(**{**both, "log_prior": np.concatenate(logs)})
 
@@ -232,7 +244,10 @@ def _spread(scale: Normal) -> tuple[tuple[float, float], ...]:
 
 
 def _floors(parts: tuple[Share, ...]) -> tuple[tuple[float, float], ...]:
-    density = sum(share / width * np.exp(-0.5 * ((FLOOR_GRID - mean) / width) ** 2) for share, mean, width in parts)
+    density = sum(
+        share / width * np.exp(-0.5 * ((FLOOR_GRID - mean) / width) ** 2)
+        for share, mean, width in parts
+    )
     mass = density * np.gradient(FLOOR_GRID)
     return tuple(zip(FLOOR_GRID.tolist(), np.log(mass + 1e-300).tolist(), strict=True))
 
@@ -245,8 +260,9 @@ def _hypotheses(
     """Every combination of the settings; slopes: probability, mean, deviation and reach."""
     rows = [
         (mean, width, reach, scattered, floor, math.log(share) + log_scatter + log_floor)
-        for (share, mean, width, reach), (scattered, log_scatter), (floor, log_floor) in itertools.product(
-            slopes, _spread(scatter), floors
-        )
+        for (share, mean, width, reach), (scattered, log_scatter), (
+            floor,
+            log_floor,
+        ) in itertools.product(slopes, _spread(scatter), floors)
     ]
     return Hypotheses(*np.array(rows).T)

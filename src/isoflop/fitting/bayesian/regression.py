@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from isoflop.fitting.bayesian.prior import Hypotheses
-from isoflop.fitting.points import Array
+from isoflop.laws.points import Array
 
 __all__ = ["Regression", "integrated", "regress", "weighted_median"]
 
@@ -66,12 +66,19 @@ class Regression:
 def integrated(s: Array, t: Array, reach: Array) -> Array:
     """Covariance of the integral of the slope from 0 to s and to t, for a deviation of 1."""
     length = (np.abs(s) + np.abs(t) - np.abs(s - t)) / reach - 1
-    fading = np.exp(-np.abs(s) / reach) + np.exp(-np.abs(t) / reach) - np.exp(-np.abs(s - t) / reach)
+    fading = (
+        np.exp(-np.abs(s) / reach) + np.exp(-np.abs(t) / reach) - np.exp(-np.abs(s - t) / reach)
+    )
     return np.asarray(reach**2 * (length + fading))
 
 
 def regress(
-    given: Hypotheses, t: Array, z: Array, noise: Array, at: Array, log_likelihood: Array | float = 0.0
+    given: Hypotheses,
+    t: Array,
+    z: Array,
+    noise: Array,
+    at: Array,
+    log_likelihood: Array | float = 0.0,
 ) -> Regression:
     """The values at places `at`.
 
@@ -81,7 +88,9 @@ def regress(
     covariance = _kernel(given, t, t) + noise
     residual = z - given.slope[:, None] * t
     factor = np.linalg.cholesky(covariance)
-    white = np.linalg.solve(factor, np.broadcast_to(residual, (len(given.slope), len(t)))[..., None])
+    white = np.linalg.solve(
+        factor, np.broadcast_to(residual, (len(given.slope), len(t)))[..., None]
+    )
     determinant = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     log_mass = given.log_prior + log_likelihood - determinant - 0.5 * np.sum(white**2, axis=(1, 2))
     top = float(log_mass.max())
@@ -106,4 +115,6 @@ def weighted_median(values: Array, weights: Array) -> Array:
     ordered = np.take_along_axis(values, order, axis=0)
     shares = np.cumsum(weights[order], axis=0) - 0.5 * weights[order]
     shares = shares / weights.sum()
-    return np.array([np.interp(0.5, share, value) for share, value in zip(shares.T, ordered.T, strict=True)])
+    return np.array(
+        [np.interp(0.5, share, value) for share, value in zip(shares.T, ordered.T, strict=True)]
+    )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.display.format import format_count, format_number
 from isoflop.errors import PlanError
-from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.runs import RunSpec
-from isoflop.text import count, number
 
 __all__ = [
     "GPU_VARIABLE",
@@ -51,7 +51,9 @@ def devices_of(executor: Any, num_ranks: int) -> Devices:
     return told
 
 
-def check_devices(executor: Any, devices: Devices, asked: int | Literal["auto"], specs: Iterable[RunSpec]) -> None:
+def check_devices(
+    executor: Any, devices: Devices, asked: int | Literal["auto"], specs: Iterable[RunSpec]
+) -> None:
     """Raises PlanError for a number of devices that cannot be given, and for runs that no number of them holds.
 
     A number that is asked for is taken as it is: the user may know more of a run's memory than what is predicted.
@@ -59,7 +61,9 @@ def check_devices(executor: Any, devices: Devices, asked: int | Literal["auto"],
     if asked == "auto":
         _check_states(devices, specs)
     elif not isinstance(asked, int) or asked < 1:
-        raise PlanError(f'devices_per_run must be "auto" or a whole number from 1, but got {asked!r}.')
+        raise PlanError(
+            f'devices_per_run must be "auto" or a whole number from 1, but got {asked!r}.'
+        )
     elif devices.most is None and asked != devices.per_run:
         raise PlanError(
             f"devices_per_run={asked} needs Ray() with no number of its own, Slurm(ntasks_per_node={asked}) or a start "
@@ -68,7 +72,9 @@ def check_devices(executor: Any, devices: Devices, asked: int | Literal["auto"],
         )
 
 
-def num_devices(spec: RunSpec, run_bytes: float | None, devices: Devices, asked: int | Literal["auto"]) -> int:
+def num_devices(
+    spec: RunSpec, run_bytes: float | None, devices: Devices, asked: int | Literal["auto"]
+) -> int:
     """How many devices a run gets.
 
     run_bytes: predicted memory of the run on one device; None where it could not be told.
@@ -90,7 +96,9 @@ def num_devices(spec: RunSpec, run_bytes: float | None, devices: Devices, asked:
 
 def bytes_here() -> float:
     """Memory of the device that a run has in this process, or in one like it."""
-    from isoflop.planning.cost import device_bytes  # a worker reads this module before it may load torch
+    from isoflop.planning.cost import (
+        device_bytes,  # a worker reads this module before it may load torch
+    )
 
     return device_bytes()
 
@@ -104,12 +112,18 @@ def visible_gpus() -> list[str]:
 
     # Asked of the driver, not of CUDA, where the driver can tell: no context is made in this process.
     count = torch.cuda.device_count()
-    return [name.strip() for name in named.split(",")][:count] if named else [str(k) for k in range(count)]
+    return (
+        [name.strip() for name in named.split(",")][:count]
+        if named
+        else [str(k) for k in range(count)]
+    )
 
 
 def num_cores() -> int:
     """CPU cores that this process may keep busy: its affinity, and the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, min(cores, _quota(Path("/sys/fs/cgroup/cpu.max")) or cores))
 
 
@@ -122,9 +136,9 @@ def _check_states(devices: Devices, specs: Iterable[RunSpec]) -> None:
     needs = _state_bytes(largest)
     if devices.num_bytes is not None and needs > devices.num_bytes:
         raise PlanError(
-            f"Size {largest.size} ({count(largest.num_params)} params) needs {number(needs / 1e9)} GB for weights, "
+            f"Size {largest.size} ({format_count(largest.num_params)} params) needs {format_number(needs / 1e9)} GB for weights, "
             f"gradients and optimiser states, which each device of a run holds whole, but a device has "
-            f"{number(devices.num_bytes / 1e9)} GB; plan with hardware= to leave such sizes out, or train on devices "
+            f"{format_number(devices.num_bytes / 1e9)} GB; plan with hardware= to leave such sizes out, or train on devices "
             f"with more memory."
         )
 

@@ -14,7 +14,7 @@ from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices, bytes_here, num_cores, visible_gpus
-from isoflop.training.executors.shipping import dump_work
+from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.worker import Message, serve
 
 __all__ = ["Processes"]
@@ -46,7 +46,12 @@ class Processes:
     runs_per_device: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("num_workers", 1), ("num_threads", 1), ("runs_per_device", 1), ("retries", 0)):
+        for name, least in (
+            ("num_workers", 1),
+            ("num_threads", 1),
+            ("runs_per_device", 1),
+            ("retries", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 noun = "worker" if name == "num_workers" else name
@@ -59,10 +64,22 @@ class Processes:
         if not specs:
             return
         gpus = visible_gpus()
-        num_workers = self.num_workers or len(gpus) * self.runs_per_device or max(1, num_cores() // self.num_threads)
-        slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))]
+        num_workers = (
+            self.num_workers
+            or len(gpus) * self.runs_per_device
+            or max(1, num_cores() // self.num_threads)
+        )
+        slots: list[str | None] = [
+            gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))
+        ]
         payload = dump_work(reporting_to(work, None), with_modules=False)
-        pool = _Pool(payload, slots, self.num_threads, Deaths(self.retries), getattr(work, "on_progress", None))
+        pool = _Pool(
+            payload,
+            slots,
+            self.num_threads,
+            Deaths(self.retries),
+            getattr(work, "on_progress", None),
+        )
         try:
             yield from pool.run(longest_first(work, specs))
         finally:
@@ -138,7 +155,9 @@ class _Pool:
         ours, theirs = context.Pipe()
         arguments = (theirs, self.slots[slot], self.num_threads, list(sys.path))
         with _without_main():
-            process = context.Process(target=serve, args=arguments, daemon=True, name=f"isoflop-{slot}")
+            process = context.Process(
+                target=serve, args=arguments, daemon=True, name=f"isoflop-{slot}"
+            )
             process.start()
         theirs.close()
         with suppress(OSError):
@@ -147,7 +166,9 @@ class _Pool:
         return self.workers[slot]
 
     def _ready(self) -> list[int]:
-        pipes = {worker.pipe: slot for slot, worker in self.workers.items() if worker.spec is not None}
+        pipes = {
+            worker.pipe: slot for slot, worker in self.workers.items() if worker.spec is not None
+        }
         return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
 
     def _hear(self, slot: int, todo: list[RunSpec]) -> Run | None:

@@ -10,10 +10,10 @@ from isoflop.errors import IsoflopError, PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, demand_of, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.extras import load_extra
+from isoflop.training.executors.optional_imports import load_extra
 from isoflop.training.executors.placement import gpu_share, memory_class
 from isoflop.training.executors.ray_worker import Mailbox, do_part, do_run
-from isoflop.training.executors.shipping import dump_work
+from isoflop.training.executors.serialization import dump_work
 
 __all__ = ["Ray"]
 
@@ -51,9 +51,13 @@ class Ray:
     def __post_init__(self) -> None:
         devices = self.devices_per_run
         if devices is not None and (devices <= 0 or (devices > 1 and devices != int(devices))):
-            raise PlanError(f"devices_per_run must be a share up to 1 or a whole number, but got {devices}.")
+            raise PlanError(
+                f"devices_per_run must be a share up to 1 or a whole number, but got {devices}."
+            )
         if self.retries < 0 or self.num_threads < 1:
-            raise PlanError(f"Ray needs retries >= 0 and num_threads >= 1, but got {self.retries}, {self.num_threads}.")
+            raise PlanError(
+                f"Ray needs retries >= 0 and num_threads >= 1, but got {self.retries}, {self.num_threads}."
+            )
 
     def run_devices(self) -> Devices:
         """The GPUs of the cluster, or its CPUs where it has none."""
@@ -77,10 +81,17 @@ class Ray:
     def _connected(self) -> Any:
         ray = load_extra("ray", "ray")
         if not ray.is_initialized():
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns in every process
+            os.environ.setdefault(
+                "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+            )  # else Ray warns in every process
             environment = None if self.runtime_env is None else dict(self.runtime_env)
             try:
-                ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+                ray.init(
+                    self.address,
+                    runtime_env=environment,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
             except ConnectionError as error:
                 raise IsoflopError(
                     f"There is no Ray cluster to connect to at {self.address or 'RAY_ADDRESS'} ({error}); check that "
@@ -108,9 +119,13 @@ class _Jobs:
         self.waiting: dict[Any, _Attempt] = {}
         """By task."""
         self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        self.node_memory = max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"])
+        self.node_memory = max(
+            node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]
+        )
         self.payload = ray.put(dump_work(reporting_to(work, None), with_modules=True))
-        self.mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=_here(ray)).remote()
+        self.mailbox = (
+            ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=_here(ray)).remote()
+        )
         self.do_run = ray.remote(max_retries=0)(do_run)  # deaths are counted here, as everywhere
         self.do_part = ray.remote(max_retries=0, max_calls=1)(do_part)
 
@@ -150,7 +165,9 @@ class _Jobs:
         errors = self.ray.exceptions
         try:
             run: Run = self.ray.get(task)
-        except errors.RayTaskError as error:  # raised by our own code or the store: every run would meet it
+        except (
+            errors.RayTaskError
+        ) as error:  # raised by our own code or the store: every run would meet it
             raise error.cause if isinstance(error.cause, IsoflopError) else error from None
         except errors.RayError as error:
             self._forget(attempt)
@@ -176,7 +193,9 @@ class _Jobs:
         memory = memory_class(demand, self.node_memory)
         asked = {"num_gpus": gpus} if self.has_gpus else {"memory": memory} if memory else {}
         task = self.do_run.options(num_cpus=options.num_threads, **asked)
-        return _Attempt(spec, [task.remote([self.payload], spec, self.mailbox, options.num_threads)])
+        return _Attempt(
+            spec, [task.remote([self.payload], spec, self.mailbox, options.num_threads)]
+        )
 
     def _together(self, spec: RunSpec, num_ranks: int) -> _Attempt:
         """One process per device, close to each other, each fresh: torch.distributed is set up once per process."""
@@ -185,7 +204,9 @@ class _Jobs:
         group = self.ray.util.placement_group([bundle] * num_ranks, strategy="PACK")
         arguments = ([self.payload], spec, self.mailbox, options.num_threads)
         parts = [self._part(group, rank, bundle) for rank in range(num_ranks)]
-        tasks = [part.remote(*arguments, (name, rank, num_ranks)) for rank, part in enumerate(parts)]
+        tasks = [
+            part.remote(*arguments, (name, rank, num_ranks)) for rank, part in enumerate(parts)
+        ]
         return _Attempt(spec, tasks, group)
 
     def _part(self, group: Any, rank: int, bundle: Mapping[str, int]) -> Any:
@@ -194,7 +215,9 @@ class _Jobs:
         return self.do_part.options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=rank
+            ),
             # An environment of its own keeps these processes apart from those that train runs alone.
             runtime_env={"env_vars": {"ISOFLOP_RANK": str(rank)}},
         )

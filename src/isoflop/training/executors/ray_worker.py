@@ -56,7 +56,9 @@ def do_run(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int) ->
     return run
 
 
-def do_part(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int, part: tuple[str, int, int]) -> Run:
+def do_part(
+    payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int, part: tuple[str, int, int]
+) -> Run:
     """The same for one of several processes that train the run together, found by torch.distributed.
 
     part: a name for the meeting, this process' rank, and how many there are.
@@ -64,7 +66,9 @@ def do_part(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int, p
     name, rank, num_ranks = part
     host, port = _meeting(mailbox, name, rank)
     # Each worker sees its own device only, so it is number 0 on what it sees.
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(num_ranks), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(num_ranks), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1"
+    )
     os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))
     return do_run(payload, spec, mailbox, num_threads)
 

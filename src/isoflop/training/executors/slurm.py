@@ -14,8 +14,8 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.extras import load_extra
-from isoflop.training.executors.shipping import dump_work
+from isoflop.training.executors.optional_imports import load_extra
+from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.slurm_job import Job
 
 __all__ = ["Slurm"]
@@ -71,7 +71,9 @@ class Slurm:
 
     def run_devices(self) -> Devices:
         """The tasks of a job; what its nodes have is not known here."""
-        num_nodes = int(str(self.sbatch.get("nodes", 1)).partition("-")[0])  # sbatch takes 2-4, and grants at least 2
+        num_nodes = int(
+            str(self.sbatch.get("nodes", 1)).partition("-")[0]
+        )  # sbatch takes 2-4, and grants at least 2
         return Devices(per_run=num_nodes * int(self.sbatch.get("ntasks_per_node", 1)))
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
@@ -93,14 +95,23 @@ class Slurm:
         submitit = load_extra("submitit", "slurm")
         if self.cluster == "local":
             executor = submitit.LocalExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
-            executor.update_parameters(timeout_min=self._minutes, tasks_per_node=self.sbatch.get("ntasks_per_node", 1))
+            executor.update_parameters(
+                timeout_min=self._minutes, tasks_per_node=self.sbatch.get("ntasks_per_node", 1)
+            )
             return executor
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise IsoflopError("Slurm() needs the commands sbatch and srun; call it on a node that may submit jobs.")
+            raise IsoflopError(
+                "Slurm() needs the commands sbatch and srun; call it on a node that may submit jobs."
+            )
         executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
         own = {key: value for key, value in self.sbatch.items() if key in _SUBMITIT}
         others = {key: value for key, value in self.sbatch.items() if key not in _SUBMITIT}
-        asked = {"job_name": "isoflop", "requeue": True, "cpus_per_task": self.num_threads, **others}
+        asked = {
+            "job_name": "isoflop",
+            "requeue": True,
+            "cpus_per_task": self.num_threads,
+            **others,
+        }
         executor.update_parameters(**{**own, "time": self._minutes}, additional_parameters=asked)
         return executor
 
@@ -111,9 +122,13 @@ class _Jobs:
     def __init__(self, executor: Any, job: Job, deaths: Deaths, specs: list[RunSpec]) -> None:
         self.executor, self.job, self.deaths = executor, job, deaths
         self.told: dict[str, float] = {}
-        self.waiting: list[tuple[Any, RunSpec]] = list(zip(executor.map_array(job, specs), specs, strict=True))
+        self.waiting: list[tuple[Any, RunSpec]] = list(
+            zip(executor.map_array(job, specs), specs, strict=True)
+        )
 
-    def records(self, on_progress: Callable[[Any], None] | None, look_seconds: float) -> Iterator[Run]:
+    def records(
+        self, on_progress: Callable[[Any], None] | None, look_seconds: float
+    ) -> Iterator[Run]:
         while self.waiting:
             for entry in list(self.waiting):
                 if on_progress is not None:
@@ -143,8 +158,12 @@ class _Jobs:
             run: Run = job.results()[0]
         except UncompletedJobError as error:
             reason = str(error).strip().splitlines()[-1]
-            if isinstance(error, FailedJobError) and "not requeued" not in reason:  # every run would meet it
-                raise PlanError(f"A job could not do its work: {reason}; its log is {job.paths.stderr}.") from error
+            if (
+                isinstance(error, FailedJobError) and "not requeued" not in reason
+            ):  # every run would meet it
+                raise PlanError(
+                    f"A job could not do its work: {reason}; its log is {job.paths.stderr}."
+                ) from error
             if not self.deaths.again(spec):
                 return self.deaths.failed(spec, f"{reason}; its log is {job.paths.stderr}")
             self.waiting.append((self.executor.submit(self.job, spec), spec))
@@ -164,7 +183,9 @@ class _Jobs:
 def _folder_of(work: Any) -> Path:
     path = getattr(getattr(work, "store", None), "path", None)
     if path is None:
-        raise PlanError("Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...).")
+        raise PlanError(
+            "Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...)."
+        )
     return Path(path) / "slurm"
 
 
@@ -181,4 +202,6 @@ def _minutes(time_limit: int | str) -> int:
             hours, minutes, seconds = 0, *(*parts, 0)[:2]
         return int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0)
     except ValueError as error:
-        raise PlanError(f'time must be minutes or as in "1-12:00:00", but got {time_limit!r}.') from error
+        raise PlanError(
+            f'time must be minutes or as in "1-12:00:00", but got {time_limit!r}.'
+        ) from error

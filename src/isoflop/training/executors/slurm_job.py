@@ -55,7 +55,9 @@ class Job:
         try:
             return cloudpickle.loads(self.payload.read_bytes())
         except Exception as error:
-            raise PlanError(f"a Slurm job cannot load the task ({type(error).__name__}: {error})") from error
+            raise PlanError(
+                f"a Slurm job cannot load the task ({type(error).__name__}: {error})"
+            ) from error
 
 
 class _Teller:

@@ -24,7 +24,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 def serve(pipe: Connection, gpu: str | None, num_threads: int, path: list[str]) -> None:
     """A worker's life. The first message in is the work, every other one a spec."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent says when to stop
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))
     if gpu is not None:
         os.environ[GPU_VARIABLE] = gpu
@@ -38,7 +40,9 @@ def serve(pipe: Connection, gpu: str | None, num_threads: int, path: list[str]) 
     while True:
         try:
             pipe.send(("done", work(inbox.get())))
-        except KeyboardInterrupt:  # asked to stop; the checkpoint is saved. SystemExit ends the process by itself
+        except (
+            KeyboardInterrupt
+        ):  # asked to stop; the checkpoint is saved. SystemExit ends the process by itself
             return
 
 

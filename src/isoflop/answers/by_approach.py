@@ -1,0 +1,76 @@
+"""opinions(): the same question put to every approach that can answer it from the same runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoflop.answers.predict import Optimum, predict
+from isoflop.display.format import format_count, format_interval
+from isoflop.errors import DataError
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.fitting.approaches.parametric import Parametric
+from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.fit import Fit, fit
+from isoflop.fitting.kriging.approach import Kriging
+
+__all__ = ["Opinion", "disagreements", "opinions"]
+
+RESAMPLES = 200
+MOST_RUNS = 2000
+"""Runs up to which other approaches are asked; a page must not take minutes."""
+APPROACHES: tuple[Any, ...] = (Bayesian(), Kriging(), Parametric(), IsoFLOP(), Envelope())
+NAMES = {
+    "Bayesian": "Bayesian: path of the minima",
+    "Kriging": "Kriging: law and discrepancy",
+    "Parametric": "Approach 3: law through all runs",
+    "IsoFLOP": "Approach 2: a parabola per budget",
+    "Envelope": "Approach 1: hull of the curves",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """What one approach answers, or why it does not."""
+
+    name: str
+    optimum: Optimum | None
+    reason: str = ""
+    is_the_answer: bool = False
+
+
+def disagreements(asked: Sequence[Opinion]) -> tuple[str, ...]:
+    """The approaches whose interval and that of the answer do not overlap, one sentence each."""
+    answers = [one.optimum for one in asked if one.is_the_answer and one.optimum is not None]
+    if not answers:
+        return ()
+    own = answers[0].num_params
+    return tuple(
+        f"{one.name.partition(':')[0]} puts the best size at {format_count(theirs.value)} params "
+        f"({format_interval(theirs.low, theirs.high)}), outside of this answer's interval."
+        for one in asked
+        if not one.is_the_answer and one.optimum is not None
+        for theirs in (one.optimum.num_params,)
+        if theirs.low > own.high or theirs.high < own.low
+    )
+
+
+def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:
+    """The answer and what the other approaches say to it, at the same compute and level."""
+    asked = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
+    own = Opinion(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
+    if len(fitted.runs) > MOST_RUNS:
+        return (own,)
+    return (own, *(_asked(approach, fitted, optimum.flops) for approach in asked))
+
+
+def _asked(approach: Any, fitted: Fit, flops: float) -> Opinion:
+    try:
+        other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level, keep="all")
+        return Opinion(name=_name(approach), optimum=predict(other, flops=flops))
+    except DataError as error:
+        return Opinion(name=_name(approach), optimum=None, reason=str(error))
+
+
+def _name(approach: Any) -> str:
+    return NAMES.get(type(approach).__name__, type(approach).__name__)

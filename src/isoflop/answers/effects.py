@@ -1,0 +1,71 @@
+"""What the conditions of a question add to its answer: serving, repetition, and the doubt that they bring."""
+
+from dataclasses import replace
+from typing import Any
+
+from isoflop.answers.conditions import Conditions
+from isoflop.answers.memory_limit import limit_notes
+from isoflop.answers.optimum import Optimum
+from isoflop.answers.repetition import Repetition, repetition_notes, repetition_of, used_up_notes
+from isoflop.answers.search import Found, Place
+from isoflop.answers.serving import Serving, prices, serving_of
+from isoflop.display.format import format_interval, format_number
+from isoflop.fitting.fit import Fit
+from isoflop.laws.limited import LimitedLaw
+from isoflop.laws.repeated import RepeatedLaw
+from isoflop.laws.served import ServedLaw
+
+__all__ = ["with_conditions"]
+
+OUTSIDE = 1.05
+"""Factor beyond the runs' tokens per param from which an answer is called outside of them."""
+
+
+def with_conditions(answer: Optimum, fit: Fit, found: Found, conditions: Conditions) -> Optimum:
+    """The answer with what serving and repeating its tokens take; itself where it has no conditions."""
+    if conditions == Conditions():
+        return answer
+    repetition = _repetition(found)
+    told = (
+        ()
+        if repetition is None
+        else (*repetition_notes(repetition, _training(found.middle), fit), *used_up_notes(found))
+    )
+    notes = (*answer.notes, *limit_notes(found), *_ratio_notes(fit, found.middle), *told)
+    return replace(answer, serving=_serving(found, conditions), repetition=repetition, notes=notes)
+
+
+def _serving(found: Found, conditions: Conditions) -> Serving | None:
+    if conditions.served_tokens is None:
+        return None
+    values, draws = (
+        prices(_training(place), place.C, place.N, place.paid, place.loss, place.offset, found.cost)
+        for place in (found.middle, found.draws)
+    )
+    return serving_of(conditions.served_tokens, values, draws, found.level)
+
+
+def _repetition(found: Found) -> Repetition | None:
+    law = _training(found.middle)
+    if not isinstance(law, RepeatedLaw):
+        return None
+    return repetition_of(law, float(found.middle.num_tokens), found.draws.num_tokens, found.level)
+
+
+def _training(place: Place) -> Any:
+    """The law where compute pays for training alone."""
+    law = place.law.law if isinstance(place.law, LimitedLaw) else place.law
+    return law.law if isinstance(law, ServedLaw) else law
+
+
+def _ratio_notes(fit: Fit, place: Place) -> tuple[str, ...]:
+    """A note where the answer's tokens per param are not among those of the runs."""
+    measured = [run.num_tokens / run.num_params for run in fit.runs]
+    ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)
+    if least / OUTSIDE <= ratio <= most * OUTSIDE:
+        return ()
+    among = format_interval(least, most, lambda value: format_number(value, 2))
+    return (
+        f"The answer trains {format_number(ratio, 2)} tokens per param, the runs {among}: how the loss goes on outside "
+        f"of that is the law's form alone.",
+    )

@@ -1,0 +1,174 @@
+"""What is written on the command line, as values: a task by its address, columns, approaches, executors, forms."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoflop.errors import ContractError, DataError, IsoflopError, first_line
+
+if TYPE_CHECKING:
+    from isoflop.task import Task
+    from isoflop.training.executors.contract import Executor
+
+__all__ = [
+    "APPROACHES",
+    "FORMS",
+    "approach_of",
+    "columns_of",
+    "executor_of",
+    "load_task",
+    "prior_of",
+    "writer_of",
+]
+
+APPROACHES = {
+    "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
+    "kriging": ("isoflop.fitting.kriging.approach", "Kriging"),
+    "parametric": ("isoflop.fitting.approaches.parametric", "Parametric"),
+    "isoflop": ("isoflop.fitting.approaches.isoflop", "IsoFLOP"),
+    "envelope": ("isoflop.fitting.approaches.envelope", "Envelope"),
+}
+
+FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}
+
+
+def writer_of(name: str) -> str:
+    """The function of written.py for a form."""
+    if name not in FORMS:
+        raise DataError(f"--format must be {' or '.join(FORMS)}, but got {name!r}.")
+    return FORMS[name]
+
+
+def columns_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Field -> column's name, from field=name."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise DataError(
+                f"--column must be written as field=name, as in params=my_col, but got {pair!r}."
+            )
+    return {field: name for field, _, name in (pair.partition("=") for pair in pairs)}
+
+
+def approach_of(name: str | None) -> Any:
+    """The approach of a name; None for the default."""
+    if name is None:
+        return None
+    if name.lower() not in APPROACHES:
+        raise DataError(f"--approach must be {' or '.join(APPROACHES)}, but got {name!r}.")
+    module, public = APPROACHES[name.lower()]
+    return getattr(importlib.import_module(module), public)()
+
+
+def prior_of(words: str | None) -> Any:
+    """The prior of "flat" or of a slope as "0.5±0.05"; None for the default's own."""
+    from isoflop.fitting.bayesian.prior import Prior
+
+    if words is None:
+        return None
+    if words.strip().lower() == "flat":
+        return Prior.flat()
+    mean, _, width = words.replace("+-", "±").partition("±")
+    try:
+        return Prior(slope=(float(mean), float(width)))
+    except ValueError:
+        raise DataError(
+            f"--prior must be flat, or a slope such as 0.5±0.05, but got {words!r}."
+        ) from None
+
+
+def executor_of(name: str | None, processes: int | None) -> "Executor":
+    """The executor of --executor, or of --processes, which is short for the commonest one."""
+    from isoflop.training.executors.from_string import executor_from
+
+    if name is not None and processes is not None:
+        raise DataError(
+            f"--processes {processes} is short for --executor processes:{processes}; give one of them."
+        )
+    return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
+
+
+def load_task(address: str) -> "Task":
+    """The task at module:name or file.py:name; a function without arguments is called for it.
+
+    Raises ContractError where there is none of that name, or the code that makes it fails.
+    """
+    from isoflop.task import Task
+
+    module_name, _, name = address.rpartition(":")
+    if not module_name or not name:
+        raise ContractError(f"A task is named as module:task or file.py:task, but got {address!r}.")
+    module = _load_module(module_name)
+    if not hasattr(module, name):
+        raise ContractError(
+            f"{module_name} has nothing of the name {name!r}{_nearest(name, module)}."
+        )
+    value = getattr(module, name)
+    task = _ran(value, address) if callable(value) else value
+    if not isinstance(task, Task):
+        raise ContractError(
+            f"{address} must be an isoflop.Task or a function that gives one, but is {value!r:.80}."
+        )
+    return task
+
+
+def _nearest(name: str, module: Any) -> str:
+    """What may have been meant: names like it, or the tasks that there are."""
+    from isoflop.task import Task
+
+    tasks = [other for other, value in vars(module).items() if isinstance(value, Task)]
+    public = [other for other in vars(module) if not other.startswith("_")]
+    likely = list(dict.fromkeys([*get_close_matches(name, public, n=2), *tasks]))[:3]
+    return f"; did you mean {' or '.join(likely)}?" if likely else ""
+
+
+def _load_module(name: str) -> Any:
+    """A module by name or by file, as Python would find it from the current folder."""
+    path = Path(name)
+    folder, module = (
+        (str(path.resolve().parent), path.stem) if path.suffix == ".py" else (str(Path.cwd()), name)
+    )
+    sys.path.insert(0, folder)
+    try:
+        missing = importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:  # of the package that it would lie in
+        missing = True
+    if missing:
+        raise ContractError(
+            f"There is no module {name!r} in {folder} or among the installed packages."
+        )
+    return _ran(lambda: importlib.import_module(module), name)
+
+
+def _ran(call: Callable[[], Any], name: str) -> Any:
+    """What the user's code gives. Raises ContractError where it fails, with the line where."""
+    try:
+        return call()
+    except IsoflopError:
+        raise
+    except SyntaxError as error:
+        raise ContractError(
+            f"{name} cannot be read: {error.msg} ({error.filename}, line {error.lineno})."
+        ) from error
+    except Exception as error:
+        own = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if _is_the_users(frame.filename)
+        ]
+        where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise ContractError(
+            f"{name} must give a task, but its code raises {told}{where}."
+        ) from error
+
+
+def _is_the_users(file: str) -> bool:
+    return not (
+        "site-packages" in file
+        or file.startswith(("<", sys.base_prefix, str(Path(__file__).parent)))
+    )

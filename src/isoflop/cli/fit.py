@@ -1,0 +1,57 @@
+"""From what is named on the command line to a fit and its answer."""
+
+# What is needed is imported inside the functions, as in cli/app.py.
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from isoflop.cli.arguments import approach_of, columns_of, prior_of
+
+if TYPE_CHECKING:
+    from isoflop.fitting.fit import Fit
+    from isoflop.runs import Run
+    from isoflop.task import Task
+
+__all__ = ["answer_of", "fit_runs_of"]
+
+
+def fit_runs_of(
+    source: str,
+    task: "Task | None",
+    approach: str | None,
+    prior: str | None,
+    level: float,
+    keep: str,
+    column: Sequence[str] | None,
+) -> "Fit":
+    """The fit of a store's or a table's runs, with the notes of its reading."""
+    from isoflop.fitting.fit import fit as fit_runs
+    from isoflop.storage.tables import read_table, table_notes
+
+    table = read_table(source, columns=columns_of(column or ()))
+    given = _runs_of(table.runs, task)
+    chosen, believed = approach_of(approach), prior_of(prior)
+    fitted = fit_runs(given, chosen, prior=believed, level=level, keep=cast(Any, keep))
+    told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
+    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
+
+
+def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":
+    """The runs of the task that is named, where there are those of several."""
+    from isoflop.runs import tasks_of
+    from isoflop.storage.tables import read_runs
+
+    if task is None or len(tasks_of(runs)) < 2:
+        return runs
+    from isoflop.user_code.fingerprint import fingerprint  # needs torch
+
+    return read_runs(runs, fingerprint=fingerprint(task))
+
+
+def answer_of(fitted: "Fit", task: "Task | None", **question: Any) -> Any:
+    """An Optimum, or Optima where the question has several values."""
+    from isoflop.answers.predict import predict as predict_optimum
+
+    return predict_optimum(fitted, task=task, **question)

@@ -1,0 +1,104 @@
+"""Arguments and options that several commands share, with their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isoflop.cli.arguments import APPROACHES
+
+__all__ = [
+    "AllowFar",
+    "Approach",
+    "Budget",
+    "Column",
+    "Design",
+    "Executor",
+    "Hardware",
+    "Json",
+    "Keep",
+    "Level",
+    "Prior",
+    "Processes",
+    "SourceArgument",
+    "Spend",
+    "StoreArgument",
+    "Target",
+    "TaskArgument",
+    "TaskOption",
+]
+
+SourceArgument = Annotated[
+    str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")
+]
+StoreArgument = Annotated[
+    Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")
+]
+TaskArgument = Annotated[
+    str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated.",
+    ),
+]
+Approach = Annotated[
+    str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")
+]
+Prior = Annotated[
+    str | None,
+    typer.Option(help="What is believed of the slope of log N over log C, as 0.5±0.05; or flat."),
+]
+Keep = Annotated[
+    str,
+    typer.Option(
+        help="Which completed runs count: sound, or all, those that look badly trained among them."
+    ),
+]
+Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="FLOPs of the run that is wanted, e.g. 1e21 or '8xH100 for 3 days at 40% MFU'."
+    ),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(help="module:task: which to fit in a store of several, and sizes that build."),
+]
+Budget = Annotated[
+    list[str] | None,
+    typer.Option(help="FLOPs of one IsoFLOP curve, or '10 H100-hours'; repeat it for each curve."),
+]
+Spend = Annotated[
+    str | None,
+    typer.Option(
+        help="What the sweep may cost: 1% of the target, FLOPs, or '$500 at $2.50/H100-hour'."
+    ),
+]
+Hardware = Annotated[
+    str | None,
+    typer.Option(
+        help="What the runs are for, as '8xH100 at 40% MFU'; its memory limits the sizes."
+    ),
+]
+Design = Annotated[
+    str,
+    typer.Option(
+        help="How a target's runs are chosen: sequential, or lean (four IsoFLOP curves of five sizes)."
+    ),
+]
+AllowFar = Annotated[
+    bool,
+    typer.Option(
+        "--allow-far",
+        help="Plan for a target more than 1,000 times the largest run that is paid for.",
+    ),
+]
+Processes = Annotated[int | None, typer.Option(help="Runs trained at the same time here.", min=1)]
+Executor = Annotated[
+    str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
+]

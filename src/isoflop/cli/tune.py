@@ -1,0 +1,83 @@
+"""isoflop tune: the learning rate's rule for a task, from short runs."""
+
+# Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isoflop.cli.arguments import executor_of, load_task
+from isoflop.cli.options import Executor, Json, Processes, TaskArgument
+
+if TYPE_CHECKING:
+    from isoflop.training.tuning import Tuning
+    from isoflop.training.tuning_rule import Fitted
+
+__all__ = ["tune"]
+
+
+def tune(
+    task: TaskArgument,
+    store: Annotated[
+        Path, typer.Option(help="Folder for the runs; the same command goes on where it stopped.")
+    ],
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            help="FLOPs of one IsoFLOP curve of the sweep to come; repeat it for each curve."
+        ),
+    ],
+    share: Annotated[
+        float, typer.Option(help="Share of the sweep's FLOPs that tuning may spend.")
+    ] = 0.1,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Look for the tokens per step too.")
+    ] = False,
+    processes: Processes = None,
+    executor: Executor = None,
+    as_json: Json = False,
+) -> None:
+    """Find the learning rate as a power law of params and tokens, from short runs at two sizes and two lengths."""
+    from isoflop.planning.sweep import plan
+    from isoflop.reporting.json_output import to_json
+    from isoflop.training.tuning import tune as tune_rates
+
+    loaded = load_task(task)
+    where = executor_of(executor, processes)
+    found = tune_rates(
+        loaded, plan(loaded, budgets=budget), store=store, executor=where, share=share, batch=batch
+    )
+    typer.echo(to_json(tuning_values(found)) if as_json else f"{found}\n\n{recipe_line(found)}")
+
+
+def recipe_line(found: "Tuning") -> str:
+    """The line of Python that puts the rules into the task."""
+    rules = [
+        ("lr", found.lr),
+        *([("batch_tokens", found.batch)] if found.batch is not None else []),
+    ]
+    return f"recipe=isoflop.Recipe({', '.join(f'{name}={_call(one)}' for name, one in rules)})"
+
+
+def _call(found: "Fitted") -> str:
+    rule = found.rule
+    return f"isoflop.PowerRule({rule.coefficient!r}, num_params={rule.num_params!r}, num_tokens={rule.num_tokens!r})"
+
+
+def tuning_values(found: "Tuning") -> dict[str, Any]:
+    """What was found, for other programs."""
+    return {
+        "lr": _rule_values(found.lr),
+        "batch_tokens": None if found.batch is None else _rule_values(found.batch),
+        "flops": found.flops,
+        "allowance": found.allowance,
+        "cost_inside": found.cost_inside,
+        "cost_at_largest": found.cost_at_largest,
+        "notes": found.notes,
+    }
+
+
+def _rule_values(found: "Fitted") -> dict[str, Any]:
+    by_size, by_tokens = found.exponent_deviations
+    return {"rule": found.rule, "num_params_deviation": by_size, "num_tokens_deviation": by_tokens}

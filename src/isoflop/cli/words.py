@@ -1,0 +1,34 @@
+"""Sentences written for a Python user, in the words of the command line."""
+
+import re
+
+__all__ = ["with_options"]
+
+_OPTIONS = (
+    (r"columns=\{[^}]*\} \((--column [^)]*)\)", r"\1"),  # both are named: the option is enough
+    (r"predict\(\.\.\., task=task\) \(--task\)", "--task"),
+    (r"train\(store=\.\.\.\)", "`isoflop train --store`"),
+    (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
+    (r"\ballow_far=True", "--allow-far"),
+    (r"\bbudgets=\[\.\.\.\]", "--budget"),
+    (r"\bcolumns=(?=[\s,;.)])", "--column"),
+    (
+        r"\b(target|spend|hardware|design|runs|task|approach|prior|level|store|executor|share)=(?=[\s,;.)])",
+        r"--\1",
+    ),
+    (r"\b(target|spend|share)=(?=['\d])", r"--\1 "),
+)
+"""Arguments that sentences tell a Python user to give, and the options that they are here."""
+
+_APPROACH = r"(?:Bayesian|Kriging|Parametric|IsoFLOP|Envelope)\(\)"
+
+
+def with_options(sentence: str) -> str:
+    """The sentence with options in place of Python arguments."""
+    for argument, option in _OPTIONS:
+        sentence = re.sub(argument, option, sentence)
+    return re.sub(rf"(?<=with |.use ){_APPROACH}(?:(?:, | or ){_APPROACH})*", _approaches, sentence)
+
+
+def _approaches(found: re.Match[str]) -> str:
+    return re.sub(_APPROACH, lambda one: f"--approach {one[0][:-2].lower()}", found[0])

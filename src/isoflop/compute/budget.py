@@ -1,0 +1,88 @@
+"""Budgets, target and spend of a question as FLOPs, whichever way they were written."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Real
+
+from isoflop.compute.phrases import parse_compute
+from isoflop.errors import PlanError
+
+__all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep is to cost and to answer, in FLOPs; `spend` up to 1 is a share of the target.
+
+    notes: what was assumed to read it.
+    """
+
+    budgets: tuple[float, ...] | None
+    target: float | None
+    spend: float | None
+    notes: tuple[str, ...] = ()
+
+
+def asked(
+    budgets: Iterable[float | str] | float | str | None,
+    target: float | str | None,
+    spend: float | str | None,
+) -> Asked:
+    """The question in FLOPs; numbers stay as they are.
+
+    Raises PlanError where a phrase cannot be read, or is neither phrase nor number.
+    """
+    listed = None if budgets is None else _listed(budgets)
+    return Asked(
+        budgets=None if listed is None else tuple(flops_of(budget, "budgets") for budget in listed),
+        target=None if target is None else flops_of(target, "target"),
+        spend=None if spend is None else spend_of(spend),
+        notes=tuple(
+            dict.fromkeys(
+                note for value in [*(listed or ()), target, spend] for note in told_of(value)
+            )
+        ),
+    )
+
+
+def _listed(budgets: Iterable[float | str] | float | str) -> list[float | str]:
+    """The budgets one by one; a single one needs no list."""
+    if isinstance(budgets, str) or not isinstance(budgets, Iterable):
+        return [budgets]
+    try:
+        return list(budgets)
+    except TypeError:  # an array without dimensions
+        return [budgets]  # type: ignore[list-item]
+
+
+def flops_of(value: float | str, name: str = "target") -> float:
+    """FLOPs of a number, which is taken as it is, or of a phrase; name: of the argument, for the error."""
+    if isinstance(value, str):
+        return parse_compute(value).flops
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise PlanError(
+            f"{name} must be FLOPs, as a number or a phrase such as '1e21', but got {value!r}."
+        )
+    return (
+        value if type(value) in (int, float) else float(value)
+    )  # what is stored takes no NumPy numbers
+
+
+def spend_of(value: float | str) -> float:
+    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
+    share = _share(value)
+    if share is not None and not 0 < share <= 1:
+        raise PlanError(f"spend may be a share of the target up to 100%, but got {value!r}.")
+    return flops_of(value, "spend") if share is None else share
+
+
+def told_of(value: float | str | None) -> tuple[str, ...]:
+    """What was assumed to read a phrase, as notes."""
+    return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
+
+
+def _share(value: float | str) -> float | None:
+    """The share that a phrase such as 1% is."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return None if found is None else float(found[1]) / 100

@@ -1,0 +1,109 @@
+"""Clauses of a budget in words: what kind each of them is, and the parts that it says.
+
+A phrase is a row of clauses in any order, parted by commas or by words (for, at, on, in, with); each is one of FLOPs,
+devices, time, device-hours, money, price per hour, MFU and precision, and each may be said once; devices may be said
+by halves, as in 8 GPUs for 3 days on H100.
+"""
+
+import re
+from collections.abc import Mapping
+
+from isoflop.compute.accelerators import resembles
+from isoflop.errors import PlanError
+
+__all__ = ["ANY_DEVICE", "EXAMPLES", "Said", "clauses_of", "mfu_parts", "number_of"]
+
+EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
+
+Said = Mapping[str, Mapping[str, str]]
+"""Kind of clause -> the parts of it that were given."""
+
+_NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
+_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
+_NAME = r"(?P<name>[a-z0-9][\w .+-]*?)"
+_CURRENCY = r"(?P<currency>[$€£¥]|usd|eur|gbp|dollars?|euros?)"
+_CURRENCY_AFTER = _CURRENCY.replace("currency", "after")
+_SCALE = r"(?P<scale>k|m|b|thousand|million|billion)"
+_SUM = rf"(?:{_CURRENCY}\s*)?{_NUMBER}\s*{_SCALE}?\s*(?:{_CURRENCY_AFTER})?"
+_PREFIX = r"(?P<prefix>kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])?"
+
+_KINDS = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        "petaflop/s-days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?)(?:/s)?[\s-]*days?",
+        "FLOPs": rf"{_NUMBER}(?:\s*{_PREFIX}[\s-]?(?P<word>flops?))?",
+        "MFU": rf"(?:mfu\s*(?:of|=|:)?\s*)?{_NUMBER}\s*(?P<percent>%)?\s*(?:mfu|of (?:the )?peak|utili[sz]ation)?",
+        "precision": r"(?P<name>bf16|bfloat16|fp16|float16|tf32|fp32|float32|fp8|float8)(?: precision)?",
+        "time": rf"{_NUMBER}\s*{_UNIT}",
+        "price": rf"{_SUM}\s*(?:/|per|an|a)\s*(?:{_NAME}[\s-]+)?(?:hour|hr|h)(?: each)?",
+        "money": _SUM,
+        "device-hours": rf"{_NUMBER}\s*(?:{_SCALE}\s+)?{_NAME}[\s-]+{_UNIT}",
+        "devices": rf"(?:(?P<number>\d[\d,]*)\s*(?:[x×*]\s*|\s))?{_NAME}",
+    }.items()
+}
+_BETWEEN = re.compile(r"\s*,\s+|\s*;\s*|\s*@\s*|\s+(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"^(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
+
+ANY_DEVICE = ("gpu", "gpus", "accelerator", "accelerators", "device", "devices", "chip", "chips")
+"""Names that leave open which accelerator is meant."""
+
+
+def clauses_of(phrase: str) -> Said:
+    """Kinds of the clauses with their parts.
+
+    Raises PlanError where one cannot be read, or is said twice.
+    """
+    said: dict[str, Mapping[str, str]] = {}
+    for clause in _BETWEEN.split(phrase.strip()):
+        kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
+        said[kind] = _joined(said[kind], parts, kind, phrase) if kind in said else parts
+    return said
+
+
+def _joined(
+    first: Mapping[str, str], second: Mapping[str, str], kind: str, phrase: str
+) -> Mapping[str, str]:
+    """One clause of two that say the devices by halves: how many there are of any, and which they are."""
+    if kind == "devices":
+        for many, named in ((first, second), (second, first)):
+            if _is_any(many["name"]) and not _is_any(named["name"]) and "number" not in named:
+                return {**many, "name": named["name"]}
+    raise PlanError(
+        f"A budget says its {kind} once, but {phrase!r} says it twice; leave one of them out."
+    )
+
+
+def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
+    for kind, pattern in _KINDS.items():
+        match = pattern.fullmatch(clause)
+        if match and _is_meant(kind, match):
+            return kind, {name: part for name, part in match.groupdict().items() if part}
+    raise PlanError(
+        f"A budget is written as {EXAMPLES}, but in {phrase!r} {clause!r} is none of these."
+    )
+
+
+def _is_meant(kind: str, match: re.Match[str]) -> bool:
+    """Almost any word could name a device; one that no name of the table resembles is a clause that cannot be read."""
+    return (
+        kind not in ("devices", "device-hours")
+        or _is_any(match["name"])
+        or resembles(match["name"])
+    )
+
+
+def _is_any(name: str) -> bool:
+    return name.lower() in ANY_DEVICE
+
+
+def number_of(written: str) -> float:
+    """A number as people write it: 50,000 or 1e21."""
+    return float(written.replace(",", "").replace("_", ""))
+
+
+def mfu_parts(written: str) -> Mapping[str, str] | None:
+    """The parts of an MFU that is written by itself; None where it is none."""
+    found = _KINDS["MFU"].fullmatch(written.strip())
+    return (
+        None if found is None else {name: part for name, part in found.groupdict().items() if part}
+    )

@@ -1,0 +1,274 @@
+"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
+
+import math
+from collections.abc import Mapping
+
+from isoflop.compute.accelerators import PRECISIONS, Accelerator, find_accelerator, is_accelerator
+from isoflop.compute.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_parts, number_of
+from isoflop.compute.compute import HOUR, Compute, Hardware, compute_of, default_mfu
+from isoflop.display.format import format_percent, join_words
+from isoflop.errors import PlanError
+
+__all__ = ["parse_compute", "parse_hardware", "parse_precision", "parse_share"]
+
+_PREFIXES = dict(zip("kmgtpezy", (10.0 ** (3 * k) for k in range(1, 9)), strict=True))
+_SECONDS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR, "w": 168 * HOUR}
+_FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8": "fp8"}
+_SCALES = {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9}  # by the first letter; t is thousand
+_SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "dollar": "$", "euro": "€"}
+
+
+def parse_compute(
+    value: float | str,
+    *,
+    mfu: float | None = None,
+    price: float | None = None,
+    precision: str | None = None,
+) -> Compute:
+    """The FLOPs that are meant by a number or a phrase, with the hardware, hours and money that it tells.
+
+    mfu, price, precision: taken where the phrase does not say them. An MFU that nobody says is a cautious one, with a
+        note of its source.
+
+    Raises PlanError where the phrase cannot be read, says too little or too much, or names an unknown accelerator.
+
+    >>> budget = parse_compute("8xH100 for 3 days at 40% MFU")
+    >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
+    '8.21e+20 FLOPs, 576 H100-hours'
+    """
+    _require_sensible(mfu, price, precision, value)
+    if not isinstance(value, str):
+        return Compute(flops=_positive(float(value), value))
+    said = clauses_of(value)
+    if said.keys() & {"time", "device-hours", "money"}:
+        said = _numbers_named(said)
+    if not set(said) - {"FLOPs", "petaflop/s-days"}:
+        return Compute(flops=_positive(_plain_flops(said), value))
+    hardware = _hardware(said, value, mfu, price, precision)
+    flops = _plain_flops(said)
+    if flops is not None:
+        _only_one(said, value, ("FLOPs", "petaflop/s-days", "time", "device-hours", "money"))
+        return Compute(flops=_positive(flops, value)).on(hardware)
+    return compute_of(hardware, _device_seconds(said, hardware, value))
+
+
+def parse_hardware(
+    value: str,
+    *,
+    mfu: float | None = None,
+    price: float | None = None,
+    precision: str | None = None,
+) -> Hardware:
+    """The accelerators that are meant by a phrase such as 64xH100 at 40% MFU; one where no number is said.
+
+    Raises PlanError where it cannot be read or says a time, money or FLOPs.
+    """
+    said = _numbers_named(clauses_of(value))
+    if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
+        raise PlanError(
+            f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}."
+        )
+    return _hardware(said, value, mfu, price, precision, number=1)
+
+
+def parse_share(value: str) -> float:
+    """An MFU as a share, from 40% or 0.4.
+
+    Raises PlanError where it is not one.
+    """
+    parts = mfu_parts(value)
+    if parts is None:
+        raise PlanError(f"MFU is written as 40% or 0.4, but got {value!r}.")
+    return _share_of(parts, value)
+
+
+def parse_precision(value: str) -> str:
+    """A format that peaks are known in, from its name in any case: fp8, FP8 or float8.
+
+    Raises PlanError where it is none.
+    """
+    written = value.strip().lower()
+    form = _FORMATS.get(written, written)
+    if form not in PRECISIONS:
+        raise PlanError(
+            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {value!r}; take one of them."
+        )
+    return form
+
+
+def _require_sensible(
+    mfu: float | None, price: float | None, precision: str | None, phrase: float | str
+) -> None:
+    """Refuse wrong values even where plain FLOPs have no use for them."""
+    if mfu is not None:
+        _checked_share(mfu, mfu)
+    if precision is not None:
+        parse_precision(precision)
+    _checked_price(price, phrase)
+
+
+# -- FLOPs ---------------------------------------------------------------------------------------------------------
+
+
+def _positive(flops: float | None, value: float | str) -> float:
+    if flops is None or not (flops > 0 and math.isfinite(flops)):
+        raise PlanError(
+            f"A budget must be FLOPs above 0, but got {value!r}; write it as {EXAMPLES}."
+        )
+    return flops
+
+
+def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
+    given = [kind for kind in kinds if kind in said]
+    if len(given) > 1:
+        raise PlanError(
+            f"A budget is said in one way, but {phrase!r} says {' and '.join(given)}; leave one of them out."
+        )
+
+
+def _plain_flops(said: Said) -> float | None:
+    if "petaflop/s-days" in said:
+        return 1e15 * 24 * HOUR * number_of(said["petaflop/s-days"]["number"])
+    if "FLOPs" not in said:
+        return None
+    prefix = said["FLOPs"].get("prefix", "")[:1].lower()
+    return number_of(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
+
+
+# -- hardware ------------------------------------------------------------------------------------------------------
+
+
+def _hardware(
+    said: Said,
+    phrase: str,
+    mfu: float | None,
+    price: float | None,
+    precision: str | None,
+    number: int | None = None,
+) -> Hardware:
+    accelerator = _accelerator(said, phrase)
+    spoken = said.get("precision", {}).get("name", precision)
+    form = accelerator.usual_precision if spoken is None else parse_precision(spoken)
+    accelerator.peak(form)  # refuses a format that it lacks
+    share, notes = _mfu(said, phrase, mfu, form)
+    many = said.get("devices", {}).get("number")
+    return Hardware(
+        accelerator=accelerator,
+        number=number if many is None else _whole(many, phrase),
+        mfu=share,
+        precision=form,
+        price=_checked_price(_amount(said["price"]) if "price" in said else price, phrase),
+        currency=_currency(said, phrase),
+        notes=notes,
+    )
+
+
+def _numbers_named(said: Said) -> Said:
+    """The clauses where a device is to be named: a bare number that is the name of one, as 4090, is no FLOPs."""
+    plain, many = said.get("FLOPs", {}), said.get("devices", {})
+    is_named = "name" in many and many["name"].lower() not in ANY_DEVICE
+    if is_named or set(plain) != {"number"} or not is_accelerator(plain["number"]):
+        return said
+    others = {kind: parts for kind, parts in said.items() if kind != "FLOPs"}
+    return {**others, "devices": {**many, "name": plain["number"]}}
+
+
+def _accelerator(said: Said, phrase: str) -> Accelerator:
+    """The one that the clauses name; a short name beside a full one means the same."""
+    names = [
+        said[kind]["name"]
+        for kind in ("devices", "device-hours", "price")
+        if "name" in said.get(kind, {})
+    ]
+    names = [name for name in names if name.lower() not in ANY_DEVICE]
+    if not names:
+        raise PlanError(
+            f"Hours and money become FLOPs on an accelerator, but {phrase!r} names none; add 'on 8xH100'."
+        )
+    first = find_accelerator(names[0])
+    for name in names[1:]:
+        if find_accelerator(name) != first and name.lower() not in first.name.lower():
+            raise PlanError(
+                f"A budget is for one accelerator, but {phrase!r} names {first.name} and {name}."
+            )
+    return first
+
+
+def _mfu(
+    said: Said, phrase: str, given: float | None, precision: str
+) -> tuple[float, tuple[str, ...]]:
+    if "MFU" in said:
+        return _share_of(said["MFU"], phrase), ()
+    if given is not None:
+        return _checked_share(given, given), ()
+    share, source = default_mfu(precision)
+    return share, (
+        f"No MFU was given, so {format_percent(share)} is assumed: {source}; say yours, as in 'at 40% MFU'.",
+    )
+
+
+def _share_of(parts: Mapping[str, str], phrase: str) -> float:
+    return _checked_share(number_of(parts["number"]) / (100 if parts.get("percent") else 1), phrase)
+
+
+def _checked_share(share: float, value: float | str) -> float:
+    if not 0 < share <= 1:
+        raise PlanError(f"MFU is a share of the peak, above 0 and at most 100%, but got {value!r}.")
+    return share
+
+
+def _whole(number: str, phrase: str) -> int:
+    many = number_of(number)
+    if not 1 <= many < math.inf:
+        raise PlanError(f"A number of accelerators must be 1 or more, but got {phrase!r}.")
+    return int(many)
+
+
+# -- hours and money -----------------------------------------------------------------------------------------------
+
+
+def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
+    _only_one(said, phrase, ("time", "device-hours", "money"))
+    if "device-hours" in said:
+        return _seconds(said["device-hours"])
+    if "time" in said:
+        return _seconds(said["time"]) * (hardware.number or 1)
+    if "money" not in said:
+        raise PlanError(
+            f"A budget needs a time, hours, money or FLOPs, but {phrase!r} says none; add 'for 3 days'."
+        )
+    if hardware.price is None:
+        raise PlanError(
+            f"Money becomes hours by a price, but {phrase!r} has none; add 'at $2.50/H100-hour'."
+        )
+    return _amount(said["money"]) / hardware.price * HOUR
+
+
+def _seconds(parts: Mapping[str, str]) -> float:
+    return _amount(parts) * _SECONDS[parts["unit"][0].lower()]
+
+
+def _checked_price(price: float | None, phrase: float | str) -> float | None:
+    if price is not None and not 0 < price < math.inf:
+        raise PlanError(
+            f"A price per hour must be above 0 and finite, but got {price:g} for {phrase!r}."
+        )
+    return price
+
+
+def _amount(parts: Mapping[str, str]) -> float:
+    return number_of(parts["number"]) * _SCALES.get(parts.get("scale", " ")[0].lower(), 1.0)
+
+
+def _currency(said: Said, phrase: str) -> str:
+    used = {
+        _SYMBOLS.get(word.lower().rstrip("s"), word)
+        for kind in ("money", "price")
+        for word in (said.get(kind, {}).get(side) for side in ("currency", "after"))
+        if word
+    }
+    if len(used) > 1:
+        raise PlanError(
+            f"Money and price are in one currency, but {phrase!r} has {' and '.join(sorted(used))}."
+        )
+    return used.pop() if used else "$"

@@ -1,0 +1,104 @@
+"""check_task(): a real example of the data goes through the smallest model, before anything is planned."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+
+from isoflop.counting.counting import count_size
+from isoflop.counting.lattice import smallest_size
+from isoflop.counting.means import check_means
+from isoflop.counting.tokens import token_supply
+from isoflop.counting.trials import FIRST, trial
+from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
+from isoflop.task import Task
+from isoflop.user_code.data import first_batch, open_data, to_device
+from isoflop.user_code.examples import check_examples, why_not
+from isoflop.user_code.loss import batch_loss, token_rule
+from isoflop.user_code.model import build, check_size_param
+
+__all__ = ["check_task"]
+
+MAX_CHECKED_FLOPS = 5e10
+"""Of a step that is made on the CPU only to see that it works: a few seconds."""
+NUM_CHECKED = 2
+
+
+def check_task(task: Task) -> None:
+    """Raise ContractError where the task cannot be trained: a real example of both data through the smallest size.
+
+    Raises PlanError where the model fails and nothing is seen to be wrong with the data.
+    """
+    check_size_param(task)
+    check_examples(task)
+    try:
+        _try_smallest(task)
+    except Exception as error:
+        size = task.sizes[0] if task.sizes is not None else 64
+        cause = _cause(task, size, error)
+        reason = (
+            None
+            if isinstance(cause, IsoflopError)
+            else why_not(task, cause, partial(_loss_at, task, size))
+        )
+        if reason is not None:
+            raise ContractError(reason) from error
+        if isinstance(error, IsoflopError):
+            raise
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise PlanError(
+            f"A model of the smallest size must take a batch, but it raises {told}."
+        ) from error
+
+
+def _try_smallest(task: Task) -> None:
+    batches = {
+        name: first_batch(open_data(data, name), 1)
+        for name, data in (("train_data", task.train_data), ("val_data", task.val_data))
+    }
+    for name, batch in batches.items():
+        token_rule(task, batch, name)
+    counted = count_size(task, smallest_size(task))
+    per_example = counted.flops_per_token * token_supply(task).tokens_per_example
+    # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
+    device = "cpu" if NUM_CHECKED * per_example <= MAX_CHECKED_FLOPS else "meta"
+    model = build(task, counted.size, device).eval()  # one example is no batch to normalise over
+    for name, batch in batches.items():
+        batch = to_device(batch, device)
+        with torch.set_grad_enabled(
+            task.step is not None
+        ):  # a step of the user's may need gradients
+            loss = batch_loss(task, model, batch)
+        if device == "cpu":
+            _check_start(loss.item(), name)
+    if device == "cpu":
+        with torch.set_grad_enabled(task.step is not None):
+            check_means(task, model, per_example, MAX_CHECKED_FLOPS)
+
+
+def _loss_at(task: Task, size: Any, batch: Any) -> torch.Tensor:
+    return batch_loss(task, build(task, size), batch)
+
+
+def _cause(task: Task, size: Any, error: Exception) -> Exception:
+    """What the user's code raised, where an error of ours tells of it."""
+    if not isinstance(error, PlanError):
+        return error.__cause__ if isinstance(error.__cause__, Exception) else error
+    try:  # no size works
+        trial(task, size, FIRST)
+    except Exception as found:
+        return found.__cause__ if isinstance(found.__cause__, Exception) else found
+    return error
+
+
+def _check_start(loss: float, name: str) -> None:
+    if not math.isfinite(loss):
+        raise ContractError(
+            f"The loss of an untrained model must be finite, but on {name} it is {loss}."
+        )
+    if loss < 0:
+        raise ContractError(
+            f"A loss must be above 0, as laws of it fall towards a floor, but on {name} that of an untrained model is "
+            f"{loss:.4g}; give one that is lower for a better model (its negative, or 1 minus an accuracy)."
+        )

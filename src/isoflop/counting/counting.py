@@ -1,0 +1,323 @@
+"""What one size of a task's model costs: params, FLOPs of a batch and of a token in the batches that train it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.counting.batch_cost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
+from isoflop.counting.flops import StepCost
+from isoflop.counting.lattice import smallest_size
+from isoflop.counting.sample import Sample, sample_of
+from isoflop.counting.tokens import token_supply
+from isoflop.counting.trials import (
+    FIRST,
+    MAX_CPU_PARAMS,
+    cached,
+    count_on,
+    counting_batches,
+    is_large,
+    params_at,
+    trial,
+    trial_of,
+)
+from isoflop.display.format import format_percent, join_words
+from isoflop.errors import IsoflopError, first_line
+from isoflop.task import Task
+from isoflop.user_code.data import dimensions
+from isoflop.user_code.loss import count_tokens
+from isoflop.user_code.model import build
+from isoflop.user_code.randomness import seeded
+
+__all__ = [
+    "BatchCounter",
+    "SizeCount",
+    "batch_sample",
+    "count_or_reason",
+    "count_size",
+    "flops_per_token_at",
+    "try_count",
+]
+
+SAME = 1e-3
+"""Counts this close to each other, in ratio, are the same."""
+TOKENS_PER_PARAM = 20.0
+"""Of the run whose batch `SizeCount.flops_per_token` is told for."""
+EVERY_BATCH = 8
+"""Up to so many examples, each batch has its own sample; beyond, FLOPs per token are interpolated over half octaves."""
+VISIBLE = 0.01
+"""Error of a count, as a share, from which on it is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCount:
+    """What one size of the user's model costs.
+
+    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of counting/flops.py, in the
+        batches of a run on 20 tokens per param; `flops_per_token_at` tells those of others.
+    params: params by convention (contract/model.py): total, non_embedding, matmul, and active where the model tells.
+    activation_bytes: kept for the backward pass, per example; None where the meta device could not tell.
+    cost: FLOPs of a batch; None where they are taken by the token.
+    """
+
+    size: Any
+    num_params: int
+    flops_per_token: float
+    params: Mapping[str, int]
+    activation_bytes: float | None = None
+    cost: BatchCost | None = None
+    notes: tuple[str, ...] = ()
+
+
+@cached
+def count_size(task: Task, size: Any) -> SizeCount:
+    """Params and FLOPs of a size.
+
+    Counted on the meta device, which takes no memory; a model that needs values is counted on the CPU, and above
+    MAX_CPU_PARAMS with values assumed, where that is right at the smallest size.
+
+    Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
+    it does not support.
+    """
+    num_params, params = params_at(task, size)
+    counted = SizeCount(size=size, num_params=num_params, flops_per_token=0.0, params=params)
+    batches = counting_batches(task)
+    own = task.flops_per_token
+    terms = None if own is not None else terms_of(task)
+    rows = (
+        FIRST
+        if terms is None
+        else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
+    )
+    costs = _costs(task, size, rows)
+    if costs is not None:
+        per_example = [
+            _bytes_per_example(cost, batches.variables[row])
+            for row, cost in zip(rows, costs, strict=True)
+        ]
+        most = (
+            None
+            if None in per_example
+            else max(value for value in per_example if value is not None)
+        )
+        counted = replace(counted, activation_bytes=most)
+    if own is not None:
+        return replace(counted, flops_per_token=float(own(build(task, size, "meta"))))
+    if costs is None or terms is None:
+        return _by_six_n(
+            counted,
+            f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params",
+        )
+    flops = np.array([cost.flops for cost in costs], dtype=float)
+    notes = _uncounted_notes(costs)
+    if not flops.all():
+        return _by_six_n(
+            replace(counted, notes=notes), "no operation of this model reports its own"
+        )
+    cost = fitted_cost(batches.reading, terms, batches.variables[list(rows)], flops)
+    counted = replace(counted, cost=cost, notes=notes)
+    supply = token_supply(task)
+    usual = supply.batch(task.recipe, num_params, TOKENS_PER_PARAM * num_params)
+    return _checked_count(
+        replace(counted, flops_per_token=flops_per_token_at(task, counted, usual))
+    )
+
+
+def _costs(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
+    """What steps of a size cost; None where they can neither run nor be counted with values assumed."""
+    found = trial(task, size, rows)
+    if found is None and task.flops_per_token is None and _values_can_be_assumed(task):
+        chosen = [counting_batches(task).batches[row] for row in rows]
+        return count_on(task, size, "meta", chosen, assume_values=True)
+    return found
+
+
+def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float | None:
+    return None if cost.activation_bytes is None else cost.activation_bytes / float(variables[0])
+
+
+@cached
+def terms_of(task: Task) -> Terms | None:
+    """Of what the FLOPs of a batch consist, found at the smallest size; None where no step can be counted there."""
+    batches, size = counting_batches(task), smallest_size(task)
+    variables = batches.variables
+    by_example = Terms(((1, *(0 for _ in range(variables.shape[1] - 1))),))
+    if variables.shape[1] == 1 and _grows_with_examples(task, size, variables):
+        return by_example
+    costs = trial(task, size, tuple(range(len(variables))))
+    if costs is None:
+        return None
+    flops = np.array([cost.flops for cost in costs], dtype=float)
+    return exact_terms(variables, flops) if flops.all() else by_example
+
+
+def _grows_with_examples(task: Task, size: Any, variables: NDArray[np.float64]) -> bool:
+    """True where batches of one shape cost as much as they have examples: the usual case, told by one more count."""
+    first, second = (
+        trial(task, size, FIRST),
+        trial(task, size, (1,)) if len(variables) > 1 else None,
+    )
+    if first is None or second is None:
+        return len(variables) == 1
+    return bool(
+        np.isclose(second[0].flops * variables[0, 0], first[0].flops * variables[1, 0], rtol=EXACT)
+    )
+
+
+# -- FLOPs per token -------------------------------------------------------------------------------------------------
+
+
+def flops_per_token_at(task: Task, counted: SizeCount, batch: int) -> float:
+    """FLOPs of forward and backward for one loss target, in batches of so many examples, padding included."""
+    if counted.cost is None:
+        return counted.flops_per_token
+    if (
+        sample_of(task).in_batches
+        or counted.cost.reading.num_variables == 1
+        or batch <= EVERY_BATCH
+    ):
+        return _per_token(task, counted.cost, batch)
+    half_octave = math.floor(2 * math.log2(batch / EVERY_BATCH))
+    below, above = (round(EVERY_BATCH * 2 ** ((half_octave + k) / 2)) for k in (0, 1))
+    ends = [_per_token(task, counted.cost, node) for node in (below, above)]
+    return float(np.interp(math.log(batch), np.log([below, above]), ends))
+
+
+def _per_token(task: Task, cost: BatchCost, batch: int) -> float:
+    flops = float(cost.of(batch_sample(task, batch).variables).mean())
+    supply = token_supply(task)
+    per_token = flops / ((supply.fixed_batch or batch) * supply.tokens_per_example)
+    return float(
+        f"{per_token:.12g}"
+    )  # the same on all machines, whose sums may differ in the last bits
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSample:
+    """Batches that a sample of the data makes: the variables of each, shape (batches, variables), and its tokens."""
+
+    sample: Sample
+    variables: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+    def error(self, cost: BatchCost) -> float:
+        """Standard error of FLOPs per token, as a share; large batches are few, and say less than their examples."""
+        flops = cost.of(self.variables)
+        apart = np.std(flops / flops.mean() - self.tokens / self.tokens.mean()) / math.sqrt(
+            len(flops)
+        )
+        return max(float(apart) * math.sqrt(self.sample.unseen), self.sample.error) + cost.error
+
+
+@cached
+def batch_sample(task: Task, batch: int) -> BatchSample:
+    """The batches of so many examples that the sample of the data makes; one stands for all that are alike."""
+    sample, reading = sample_of(task), counting_batches(task).reading
+    if reading.num_variables == 1 and not sample.in_batches:
+        return BatchSample(
+            sample, np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())])
+        )
+    with seeded(0):
+        read = [(reading(one), float(count_tokens(task, one))) for one in sample.batches(batch)]
+    return BatchSample(
+        sample,
+        np.array([variables for variables, _ in read]),
+        np.array([num_tokens for _, num_tokens in read]),
+    )
+
+
+class BatchCounter:
+    """Counts the FLOPs of a size's batches one after the other, those too that are like none in the sample."""
+
+    def __init__(self, task: Task, size: Any, flops_per_token: float) -> None:
+        self._task, self._size, self._flops_per_token = task, size, flops_per_token
+        self._cost = count_size(task, size).cost
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def flops(self, batch: Any, num_tokens: int) -> float:
+        """FLOPs of a step on a batch; by its tokens where they are not counted by the batch."""
+        if self._cost is None:
+            return self._flops_per_token * num_tokens
+        shape = dimensions(batch)
+        if shape not in self._known:
+            self._known[shape] = self._counted(self._cost, batch, num_tokens)
+        return self._known[shape]
+
+    def _counted(self, cost: BatchCost, batch: Any, num_tokens: int) -> float:
+        if cost.reading.fits(batch):
+            return cost.of_batch(batch)
+        counted = trial_of(self._task, self._size, batch)
+        return self._flops_per_token * num_tokens if counted is None else float(counted.flops)
+
+
+# -- counts that may be wrong ------------------------------------------------------------------------------------------
+
+
+def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[str, ...]:
+    """A note on what may multiply tensors and has no formula; none where there is no such operation."""
+    names = sorted({name for cost in costs for name in cost.uncounted})
+    if not names:
+        return ()
+    return (
+        f"FLOPs of {join_words(names)} are not counted, for lack of a formula; give Task(flops_per_token=), or a formula "
+        f"to torch.utils.flop_counter.register_flop_formula.",
+    )
+
+
+def _checked_count(counted: SizeCount) -> SizeCount:
+    """The count, with a note where it looks too small or is not exact."""
+    notes = list(counted.notes)
+    if counted.cost is not None and counted.cost.error > VISIBLE:
+        notes.append(
+            f"FLOPs of a batch of size {counted.size} are known to {format_percent(counted.cost.error)} only: they are no "
+            f"polynomial in its dimensions."
+        )
+    idle = counted.params["total"] - counted.params.get("active", counted.params["total"])
+    share = counted.flops_per_token / (6 * max(1, counted.params["matmul"] - idle))
+    if share < 0.5 and not counted.notes:
+        notes.append(
+            f"Counted FLOPs per token are only {share:.2f} of 6 x the params in matrix products: a fused layer was "
+            f"missed and Task(flops_per_token=) should say, or experts idle and the model has no num_active_params() "
+            f"to tell."
+        )
+    return replace(counted, notes=tuple(notes))
+
+
+def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
+    which = "6 x active params x D" if "active" in counted.params else "6 N D"
+    note = f"FLOPs of this model are taken as {which}, since {reason}; give Task(flops_per_token=)."
+    per_token = 6.0 * counted.params.get("active", counted.num_params)
+    return replace(counted, flops_per_token=per_token, notes=(note, *counted.notes))
+
+
+@cached
+def _values_can_be_assumed(task: Task) -> bool:
+    """True where a count on the meta device with assumed values equals the real one at the smallest size."""
+    size = smallest_size(task)
+    if is_large(task, size):
+        return False
+    first = counting_batches(task).batches[:1]
+    try:
+        assumed = count_on(task, size, "meta", first, assume_values=True)[0].flops
+    except Exception:  # not a value is what the model lacks there
+        return False
+    return math.isclose(assumed, count_on(task, size, "cpu", first)[0].flops, rel_tol=SAME)
+
+
+def try_count(task: Task, size: Any) -> SizeCount | None:
+    """The count of a size, or None where the model does not support it. A broken contract is raised."""
+    counted = count_or_reason(task, size)
+    return counted if isinstance(counted, SizeCount) else None
+
+
+def count_or_reason(task: Task, size: Any) -> SizeCount | str:
+    """The count of a size, or what the model raises at it. A broken contract is raised."""
+    try:
+        return count_size(task, size)
+    except IsoflopError:
+        raise
+    except Exception as error:  # any error of the user's class at this size means: not a size
+        return f"{type(error).__name__}: {first_line(error) or 'no reason'}"

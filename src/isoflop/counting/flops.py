@@ -1,0 +1,242 @@
+"""FLOPs of one training step, counted operation by operation while the real model runs it.
+
+The convention, here and nowhere else:
+
+- A multiply-add is two FLOPs. Matrix products, convolutions and attention count; element-wise work, normalisation,
+  look-ups and Fourier transforms count none.
+- A weight costs 2 per use forward and 4 backward, but 2 backward where its input needs no gradient (a first layer).
+- Attention counts in full, 2 x 2 T d forward per token and layer of width d over T positions, three times that in
+  all: a causal mask or another sparse pattern saves nothing, and scores that a kernel computes again cost nothing.
+- What activation checkpointing computes again does not count: it buys memory, it is no part of the model.
+- Experts count as they run: all of them under dense dispatch, the chosen ones where tokens are routed.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    conv_flop_count,
+    flop_registry,
+    sdpa_flop_count,
+)
+
+from isoflop.counting.uncounted import Suspects
+
+__all__ = ["StepCost", "count_step"]
+
+aten = torch.ops.aten
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """FLOPs of a step forward and backward, and the bytes that are kept in between.
+
+    activation_bytes: None where they were not measured.
+    uncounted: names of operations that may multiply tensors and have no formula (counting/uncounted.py).
+    """
+
+    flops: int
+    activation_bytes: int | None
+    uncounted: tuple[str, ...] = ()
+
+
+def count_step(
+    model: nn.Module, loss_of_batch: Callable[[], torch.Tensor], *, assume_values: bool = False
+) -> StepCost:
+    """What one step costs, forward and backward.
+
+    assume_values: on the meta device, where tensors hold no values, take those that the model reads (`.item()`,
+        `if tensor:`) as true or one.
+    """
+    kept: dict[int, int] = {}
+    owned = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in owned:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    phase = _Phase()
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    model.train()
+    with ExitStack() as stack:
+        if not on_meta:
+            stack.enter_context(_countable_kernels())
+        if assume_values:
+            stack.enter_context(_AssumedValues())  # type: ignore[no-untyped-call]
+        counter = stack.enter_context(
+            _Counter(phase)
+        )  # the last to enter is the first to see an operation
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = loss_of_batch()
+        with phase.backward():
+            loss.backward()  # type: ignore[no-untyped-call]
+    flops = counter.get_total_flops()
+    return StepCost(flops, sum(kept.values()), counter.suspects.that_matter(flops))
+
+
+class _Phase:
+    """Tells what is computed again for a backward pass: there, only that runs with gradients enabled."""
+
+    def __init__(self) -> None:
+        self.is_backward = False
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        self.is_backward = True
+        yield
+
+    def recomputes(self) -> bool:
+        return self.is_backward and torch.is_grad_enabled()
+
+
+class _Counter(FlopCounterMode):
+    """Counts by torch's formulas and those below, and keeps what has none."""
+
+    def __init__(self, phase: _Phase) -> None:
+        formulas = {**flop_registry, **_FORMULAS}
+        super().__init__(
+            display=False,
+            custom_mapping={
+                operation: _once(formula, phase) for operation, formula in formulas.items()
+            },
+        )
+        self.mod_tracker = _OneModule()  # type: ignore[assignment]
+        self.suspects = Suspects()
+        self._phase = phase
+
+    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        if func_packet not in self.flop_registry and not self._phase.is_backward:
+            self.suspects.see(func_packet, out, (args, kwargs))
+        return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+
+
+def _once(formula: Callable[..., int], phase: _Phase) -> Callable[..., int]:
+    """The formula, giving none for what is computed again."""
+
+    def counted(*args: Any, **kwargs: Any) -> int:
+        return 0 if phase.recomputes() else formula(*args, **kwargs)
+
+    counted._get_raw = True  # type: ignore[attr-defined]  # torch: called with tensors, not their shapes
+    return counted
+
+
+class _OneModule:
+    """In place of torch's tracker of modules, which takes half of the time of a count and is not asked here."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@contextmanager
+def _countable_kernels() -> Iterator[None]:
+    """CPU kernels that consist of operations with a formula, in place of fused ones without."""
+    mkldnn: Any = torch.backends.mkldnn
+    enabled = mkldnn.enabled
+    mkldnn.enabled = (
+        False  # its recurrent layers are one operation; mkldnn.flags() would warn of a missing GPU
+    )
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        mkldnn.enabled = enabled
+
+
+class _AssumedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers what the meta device refuses: values, and grouped products of fp32 tensors."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is aten._local_scalar_dense.default and args[0].is_meta:
+            return args[0].new_ones((), device="cpu").item()
+        if func is aten._grouped_mm.default and args[0].is_meta:
+            return args[0].new_empty(_grouped_shape(*args, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+
+# -- formulas that torch lacks, or has wrong -----------------------------------------------------------------------
+
+
+def _convolution_backward(
+    grad: Any, x: Any, weight: Any, *args: Any, out_val: Any = None, **kwargs: Any
+) -> int:
+    """Each gradient costs as much as forward; torch's formula multiplies the weights' by the groups."""
+    transposed, output_mask = args[4], args[7]
+    forward = conv_flop_count(
+        list(x.shape), list(weight.shape), list(grad.shape), transposed=transposed
+    )
+    return forward * sum(map(bool, output_mask[:2]))
+
+
+def _matrix_vector(matrix: Any, vector: Any, *args: Any, **kwargs: Any) -> int:
+    return 2 * int(matrix.numel())
+
+
+def _add_matrix_vector(bias: Any, matrix: Any, vector: Any, *args: Any, **kwargs: Any) -> int:
+    return 2 * int(matrix.numel())
+
+
+def _trilinear(
+    a: Any, b: Any, c: Any, expand_a: Any, expand_b: Any, expand_c: Any, *args: Any, **kwargs: Any
+) -> int:
+    """One multiply-add for each place of the product of all three."""
+    shapes = []
+    for tensor, expanded in ((a, expand_a), (b, expand_b), (c, expand_c)):
+        shape = list(tensor.shape)
+        for dimension in sorted(expanded):
+            shape.insert(dimension, 1)
+        shapes.append(shape)
+    return 2 * int(math.prod(map(max, *shapes)))  # dimensions are equal, or one
+
+
+def _grouped_product(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
+    """A row, a column or a term of the inner sum that groups share out costs once; a dimension of groups, each time."""
+    rows = int(a.numel()) if b.ndim >= a.ndim else int(a.shape[-2] * a.shape[-1])
+    return 2 * rows * int(b.shape[-1])
+
+
+def _grouped_shape(a: Any, b: Any, offs: Any = None, *args: Any, **kwargs: Any) -> Shape:
+    rows, columns = a.shape[-2], b.shape[-1]
+    if a.ndim == b.ndim:  # groups in both, or in the inner sum alone
+        groups = a.shape[0] if a.ndim == 3 else offs.shape[0]
+        return (groups, rows, columns)
+    return (rows, columns)
+
+
+def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(
+    grad: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any
+) -> int:
+    return 2 * _attention(query, key, value)
+
+
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    aten.convolution_backward: _convolution_backward,
+    aten.mv: _matrix_vector,
+    aten.addmv: _add_matrix_vector,
+    aten._trilinear: _trilinear,
+    aten._grouped_mm: _grouped_product,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    aten._scaled_dot_product_flash_attention_backward: _attention_backward,
+    aten._scaled_dot_product_efficient_attention_backward: _attention_backward,
+    aten._scaled_dot_product_cudnn_attention_backward: _attention_backward,
+}

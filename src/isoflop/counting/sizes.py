@@ -1,0 +1,61 @@
+"""Sizes of a task near a number of params, with what each costs."""
+
+from dataclasses import replace
+from typing import Any
+
+from isoflop.counting.counting import SizeCount, count_or_reason, try_count
+from isoflop.counting.lattice import builds, by_distance
+from isoflop.counting.trials import num_params_at
+from isoflop.errors import PlanError
+from isoflop.task import Task
+
+__all__ = ["size_near", "sizes_near"]
+
+
+def size_near(task: Task, num_params: float, *, most: float | None = None) -> SizeCount:
+    """The real size whose N is nearest to `num_params` (in ratio), and at most `most`.
+
+    Raises PlanError where no size builds, or none is so small.
+    """
+    near = sizes_near(task, [num_params])[0]
+    if most is None or near.num_params <= most:
+        return near
+    for size in by_distance(task, most, keep=8):
+        if num_params_at(task, size) <= most and (counted := try_count(task, size)) is not None:
+            return counted
+    raise PlanError(
+        f"No size of {task.size_param!r} has at most {most:.3g} params; allow smaller sizes."
+    )
+
+
+def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
+    """One real size per wanted N, each used once, in the order of `wanted`; fewer where there are not as many sizes.
+
+    The first of them notes the sizes that are left out: named ones that do not build, others that cannot be counted.
+
+    Raises PlanError where none can be counted.
+    """
+    chosen: dict[Any, SizeCount] = {}
+    unbuilt = [size for size in task.sizes or () if not builds(task, size)]
+    failed = {
+        size: f"Size {size} is left out: it raised {count_or_reason(task, size)}."
+        for size in unbuilt
+    }
+    for num_params in wanted:
+        for size in by_distance(task, num_params, keep=len(wanted)):
+            if size in chosen or size in failed:
+                continue
+            counted = count_or_reason(task, size)
+            if isinstance(counted, SizeCount):
+                chosen[size] = counted
+                break
+            failed[size] = f"Size {size} is left out: a training step of it raised {counted}."
+    found = list(chosen.values())
+    if failed and not found:
+        raise PlanError(
+            f"No size of {task.size_param!r} can be trained. {next(iter(failed.values()))}"
+        )
+    return [
+        *(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]),
+        *found[1:],
+    ]

@@ -1,0 +1,198 @@
+"""Foresight: what runs that are not made yet would tell of the best size at a target, under kriging's model.
+
+N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y. The model is that of `discrepancy` and
+`posterior`, made linear around a few laws drawn from what is known: the five numbers of the law have a normal prior,
+the discrepancy g a Gaussian one, so that the losses of any runs and q = log N_opt at the target,
+
+    q = [log(alpha A / beta B) + beta c] / (alpha + beta) - g' / (alpha beta),
+
+are jointly normal. A run's worth is the variance of q that its loss would remove: a c-optimal design.
+K laws, n runs made, J candidates.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from isoflop.fitting.kriging.discrepancy import FAR_LOSS, LONG, LONG_RATIO
+from isoflop.fitting.kriging.exponents import PRIOR_WIDTH
+from isoflop.fitting.kriging.posterior import DRIFT
+from isoflop.laws.points import Array
+
+__all__ = ["Foresight", "Laws", "design_condition", "foresee"]
+
+NOISE, MISFIT, LENGTH = 0.002, 0.004, 1.8
+"""Of a run and of the law, as shares of the loss, and log params or tokens over which the misfit changes: what public
+sweeps have around their laws (.0015 to .0045, .0024 to .006). Only their ratio decides which run is best; with the
+larger one of `planning/forecast.py` (.0035, .010) the replay of public sweeps errs by .305 instead of .281 at p90."""
+VAGUE = 10.0
+"""Prior standard deviation of E, A and B at the centre, in times their values: as good as none."""
+USUAL_ALPHA, USUAL_BETA = 0.35, 0.37
+"""Of Chinchilla's runs (2404.10102)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Laws:
+    """K laws L = E + A / N^alpha + B / D^beta that the runs made so far leave possible; fields of shape (K,)."""
+
+    E: Array
+    A: Array
+    B: Array
+    alpha: Array
+    beta: Array
+
+    @classmethod
+    def of(cls, resamples: Any, number: int) -> "Laws":
+        """So many of a fit's resamples, evenly spaced."""
+        fields = [
+            np.atleast_1d(np.asarray(getattr(resamples, name), float))
+            for name in ("E", "A", "B", "alpha")
+        ]
+        fields.append(np.atleast_1d(np.asarray(resamples.beta, float)))
+        good = np.flatnonzero(
+            np.all([np.isfinite(values) & (values >= 0) for values in fields], axis=0)
+        )
+        rows = good[np.linspace(0, len(good) - 1, min(number, len(good))).round().astype(int)]
+        return cls(*(np.maximum(values[rows], 1e-12) for values in fields))
+
+
+@dataclass(frozen=True, eq=False)
+class Foresight:
+    """Joint covariance of q and the candidates' losses under each law, given the runs made."""
+
+    joint: Array
+    """Shape (K, 1 + J, 1 + J); q first."""
+    noise: Array
+    """Variance of the noise of each candidate's loss, shape (K, J)."""
+    log_flops: Array
+    """log N D of each candidate, shape (J,)."""
+    drift: Array
+    """Variance of q per unit of log FLOPs between the largest run and the target, shape (K,)."""
+    reach: float
+    """log N D of the target."""
+    largest: float
+    """log N D of the largest run made."""
+
+    @property
+    def variance(self) -> Array:
+        """Of log N_opt at the target, shape (K,)."""
+        return np.asarray(self.joint[:, 0, 0] + self._drifted(self.largest))
+
+    @property
+    def variance_after(self) -> Array:
+        """Of log N_opt once one candidate is made, shape (K, J)."""
+        known = self.joint[:, 0, 1:] ** 2 / (
+            np.diagonal(self.joint, axis1=1, axis2=2)[:, 1:] + self.noise
+        )
+        return np.asarray(
+            self.joint[:, :1, 0]
+            - known
+            + self._drifted(np.maximum(self.log_flops, self.largest)[:, None]).T
+        )
+
+    def made(self, candidate: int) -> "Foresight":
+        """The same once a candidate is made."""
+        column = self.joint[:, :, candidate + 1]
+        total = column[:, candidate + 1] + self.noise[:, candidate]
+        joint = self.joint - column[:, :, None] * column[:, None, :] / total[:, None, None]
+        return replace(
+            self, joint=joint, largest=max(self.largest, float(self.log_flops[candidate]))
+        )
+
+    def _drifted(self, largest: Any) -> Array:
+        """Shape (K,), or (J, K) for largest of shape (J, 1)."""
+        return np.asarray(self.drift * np.maximum(self.reach - largest, 0))
+
+
+def foresee(
+    laws: Laws, made: tuple[Array, Array], candidates: tuple[Array, Array], target_ND: float
+) -> Foresight:
+    """What candidates (N, D) would tell of the optimum with N D = target_ND, given the runs made (N, D)."""
+    log_N, log_D = (np.log(np.concatenate(pair)) for pair in zip(made, candidates, strict=True))
+    n = len(made[0])
+    middle = (float(log_N.mean()), float(log_D.mean()))
+    rows = [
+        _joint(law, log_N - middle[0], log_D - middle[1], np.log(target_ND) - sum(middle), n)
+        for law in _centred(laws, middle)
+    ]
+    joint, noise, drift = (np.stack(column) for column in zip(*rows, strict=True))
+    log_ND = log_N + log_D
+    return Foresight(
+        joint, noise, log_ND[n:], drift, float(np.log(target_ND)), float(log_ND[:n].max())
+    )
+
+
+def design_condition(N: Array, D: Array) -> float:
+    """Condition number of the law's Jacobian at runs (N, D) with centred logs and columns of unit length.
+
+    Taken at usual exponents. Below 100 where size and data vary apart; it grows without bound as D / N becomes one
+    number and both exponents alike (2605.08541). Infinite with fewer than 5 runs.
+    """
+    if len(N) < 5:
+        return float("inf")
+    x, y = (np.log(values) - np.log(values).mean() for values in (N, D))
+    size, data = np.exp(-USUAL_ALPHA * x), np.exp(-USUAL_BETA * y)
+    columns = np.stack([np.ones_like(x), size, data, x * size, y * data], axis=1)
+    return float(np.linalg.cond(columns / np.linalg.norm(columns, axis=0)))
+
+
+def _centred(laws: Laws, middle: tuple[float, float]) -> Array:
+    """Rows (E, A, B, alpha, beta) in centred logs, shape (K, 5)."""
+    A, B = laws.A * np.exp(-laws.alpha * middle[0]), laws.B * np.exp(-laws.beta * middle[1])
+    return np.stack([laws.E, A, B, laws.alpha, laws.beta], axis=1)
+
+
+def _joint(law: Array, x: Array, y: Array, c: float, n: int) -> tuple[Array, Array, Array]:
+    """Covariance of q and the last losses given the first n, their noise, and the drift of q, under one law."""
+    E, A, B, alpha, beta = law
+    total = alpha + beta
+    best = float((np.log(alpha * A / (beta * B)) + beta * c) / total)
+    size, data = A * np.exp(-alpha * x), B * np.exp(-beta * y)
+    slopes = np.stack(
+        [np.ones_like(x), size / A, data / B, -alpha * x * size, -beta * y * data],
+        axis=1,
+    )
+    of_q = np.array([0, 1 / A, -1 / B, 1 - alpha * best, beta * (c - best) - 1]) / total
+    prior = np.array([VAGUE * (E + A + B), VAGUE * A, VAGUE * B, PRIOR_WIDTH, PRIOR_WIDTH]) ** 2
+    loss, multiplier = E + size + data, _multiplier(law, x, y)
+    unit = (MISFIT / np.median((size + data) / loss)) ** 2
+    scale = multiplier * (size + data)
+    dx, dy = x[:, None] - x, y[:, None] - y
+    smooth = np.exp(-0.5 * (dx**2 + dy**2) / LENGTH**2) + LONG_RATIO**2 * np.exp(
+        -0.5 * ((dx + dy) / LONG) ** 2
+    )
+    away_x, away_y = best - x, (c - best) - y
+    toward = np.exp(-0.5 * (away_x**2 + away_y**2) / LENGTH**2) * (away_y - away_x) / LENGTH**2
+    steep = 2 * unit / LENGTH**2 / (alpha * beta) ** 2  # variance of g' / (alpha beta)
+    columns = np.concatenate([of_q[None], slopes])
+    joint = (columns * prior) @ columns.T
+    joint[0, 0] += steep
+    joint[1:, 1:] += unit * np.outer(scale, scale) * smooth
+    joint[0, 1:] -= unit * scale * toward / (alpha * beta)
+    joint[1:, 0] = joint[0, 1:]
+    noise = (NOISE * multiplier * loss) ** 2
+    return _given(joint, noise[:n]), noise[n:], steep * DRIFT
+
+
+def _multiplier(law: Array, x: Array, y: Array) -> Array:
+    """How much less a run counts for its excess over the best loss at its compute; see `discrepancy.Weighting`."""
+    E, A, B, alpha, beta = law
+    best = (np.log(alpha * A / (beta * B)) + beta * (x + y)) / (alpha + beta)
+    least = E + A * np.exp(-alpha * best) + B * np.exp(-beta * (x + y - best))
+    excess = np.log((E + A * np.exp(-alpha * x) + B * np.exp(-beta * y)) / least)
+    return np.asarray(1 + (excess / FAR_LOSS) ** 2)
+
+
+def _given(joint: Array, noise: Array) -> Array:
+    """Covariance of q and the candidates given the n losses after q, which have some noise."""
+    n = len(noise)
+    keep = np.r_[0, n + 1 : len(joint)]
+    measured = joint[1 : n + 1, 1 : n + 1] + np.diag(noise)
+    across = joint[1 : n + 1][:, keep]
+    # Scaled to a unit diagonal: the vague prior makes the matrix ill-conditioned otherwise.
+    unit = 1 / np.sqrt(np.diag(measured))
+    white = np.linalg.solve(
+        np.linalg.cholesky(measured * np.outer(unit, unit)), across * unit[:, None]
+    )
+    return np.asarray(joint[np.ix_(keep, keep)] - white.T @ white)

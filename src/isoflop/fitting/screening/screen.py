@@ -1,0 +1,208 @@
+"""Which runs a fit may use: refusals, runs set aside, copies and replicates."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.display.format import format_count, format_flops, join_words
+from isoflop.errors import DataError
+from isoflop.fitting.screening.seeds import are_seeds
+from isoflop.fitting.screening.validity import invalid
+from isoflop.laws.points import Points
+from isoflop.runs import Run, tasks_of, tasks_text
+
+__all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
+
+Keep = Literal["sound", "all"]
+
+SAME_BUDGET = 1.5
+"""Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
+
+
+RISING = 0.5
+"""Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A run that the fit did not use, and why."""
+
+    run: Run
+    reason: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the run has a loss, so that `keep="all"` would use it."""
+        return not _reason(self.run)
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """Runs that a fit may use, as points, and what is to be said about the others."""
+
+    points: Points
+    set_aside: tuple[SetAside, ...]
+    told: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was set aside, and which of the points are not independent."""
+        return (*self.told, *_shared_notes(self.points))
+
+
+def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
+    """Sort runs into usable and set aside.
+
+    keep: "sound" sets completed runs aside that look badly trained; "all" does not.
+
+    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
+    them have one budget.
+    """
+    if keep not in get_args(Keep):
+        raise DataError(f"keep must be {' or '.join(map(repr, get_args(Keep)))}, but got {keep!r}.")
+    given = _as_runs(runs)
+    _refuse_several_tasks(given)
+    doubted = invalid(given) if keep == "sound" else {}
+    reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
+    kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
+    for run in kept:
+        _refuse_impossible(run)
+    first: dict[tuple[object, ...], Run] = {}
+    for run in kept:
+        first.setdefault(_content(run), run)
+    unique = [*first.values()]
+    _refuse_one_budget(unique)
+    _refuse_rising(unique)
+    aside = tuple(
+        SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason
+    )
+    points = Points.of(unique)
+    return Screened(
+        points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique))])
+    )
+
+
+def describe(run: Run) -> str:
+    """A run in words: 1.20B params on 24.0B tokens."""
+    size = f" (size {run.size})" if run.size is not None else ""
+    return f"{format_count(run.num_params)} params on {format_count(run.num_tokens)} tokens{size}"
+
+
+def _as_runs(runs: Iterable[Run]) -> list[Run]:
+    given = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
+    for run in given:
+        if not isinstance(run, Run):
+            raise DataError(
+                f"fit needs runs, but got {type(run).__name__}; read a table or a store with isoflop.read_runs() first."
+            )
+    if not given:
+        raise DataError("fit needs at least 6 runs, but got none.")
+    return given
+
+
+def _refuse_several_tasks(runs: Sequence[Run]) -> None:
+    tasks = tasks_of(runs)
+    if len(tasks) > 1:
+        raise DataError(
+            f"fit needs runs of one task, as no law holds for several, but got {tasks_text(tasks)}; take those of one "
+            f"with read_runs(store, fingerprint=isoflop.fingerprint(task)), or with --task on the command line."
+        )
+
+
+def _reason(run: Run) -> str:
+    """Why a run cannot be used; empty where it can."""
+    if run.status != "completed":
+        return f"{run.status}: {run.error}" if run.error else run.status
+    return "" if math.isfinite(run.loss) else "its loss is not finite"
+
+
+def _refuse_impossible(run: Run) -> None:
+    for name, value in (
+        ("loss", run.loss),
+        ("params", run.num_params),
+        ("tokens", run.num_tokens),
+        ("FLOPs", run.flops),
+    ):
+        if not (value > 0 and math.isfinite(value)):
+            are = "A run's loss must be" if name == "loss" else f"A run's {name} must be"
+            raise DataError(
+                f"{are} above 0 and finite, but the run with {describe(run)} has {value:g}; "
+                f"correct it or leave the run out."
+            )
+
+
+def _refuse_one_budget(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise DataError(
+            "fit needs at least 6 runs, but none of those given completed with a finite loss."
+        )
+    low, high = min(run.flops for run in runs), max(run.flops for run in runs)
+    budgets = {run.budget for run in runs}
+    if (len(budgets) == 1 and None not in budgets) or high < SAME_BUDGET * low:
+        raise DataError(
+            f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(runs)} runs "
+            f"have one budget ({format_flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
+        )
+
+
+def _refuse_rising(runs: Sequence[Run]) -> None:
+    """Raise DataError for a measure that is higher for better models, such as an accuracy."""
+    flops, losses = _ranks([run.flops for run in runs]), _ranks([run.loss for run in runs])
+    spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
+    rank = float((flops * losses).sum()) / spread if spread else 0.0
+    if rank > RISING:
+        raise DataError(
+            f"fit needs a loss, which falls with compute, but that of these {len(runs)} runs rises (rank correlation "
+            f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
+        )
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks of values, equal ones alike, about their mean."""
+    ranks: NDArray[np.float64] = np.unique(values, return_inverse=True)[1].astype(float)
+    return np.asarray(ranks - ranks.mean())
+
+
+def _content(run: Run) -> tuple[object, ...]:
+    return run.num_params, run.num_tokens, run.spec.epochs, run.flops, run.budget, run.loss
+
+
+def _aside_notes(aside: Sequence[SetAside]) -> list[str]:
+    by_reason: dict[str, list[Run]] = {}
+    for item in aside:
+        by_reason.setdefault(item.reason, []).append(item.run)
+    return [
+        f"{_runs(len(group))} set aside ({reason}): {join_words([describe(run) for run in group], most=3)}."
+        for reason, group in by_reason.items()
+    ]
+
+
+def _copy_notes(num_copies: int) -> list[str]:
+    return (
+        [f"{_runs(num_copies)} repeat another row in every number and count once."]
+        if num_copies
+        else []
+    )
+
+
+def _shared_notes(points: Points) -> list[str]:
+    configurations = len(set(points.cluster.tolist()))
+    if configurations == len(points) or are_seeds(points.runs):
+        return []
+    shared = (
+        "rows of one trained model"
+        if any(run.group for run in points.runs)
+        else "replicates of one configuration"
+    )
+    return [
+        f"{len(points)} rows are {configurations} independent configurations: {shared} count as separate points "
+        f"and move together in the resamples."
+    ]
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'s' if number > 1 else ''}"

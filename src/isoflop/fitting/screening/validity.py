@@ -1,0 +1,133 @@
+"""Which runs cannot be trusted as points of a law: cut short, mistuned, or with a curve unlike all the others'."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from isoflop.display.format import format_count, format_percent
+from isoflop.fitting.screening.collapse import curve_distance
+from isoflop.runs import Run
+
+__all__ = ["invalid"]
+
+FAR = 4.1
+"""Robust standard deviations of a curve from the common shape, 5.6 plain ones among 21 runs. Of 504 good runs of 24
+sweeps of perceptrons the farthest lay at 4.9 plain ones, of 35 byte-level transformers at 3.0. Ten times the learning
+rate: 17 of 23 perceptrons beyond 5.5 (median of all 6.6), the others 1.2 to 5.1; spoilt in the last twentieth: above
+35."""
+BEST = 1 / 3
+"""Share of a budget's runs, those of lowest loss, that are not badly trained whatever the shape of their curves."""
+AT_MOST = 0.2
+"""Share of the runs that may be told apart by their curves; beyond it there is no common shape."""
+ENDED = 0.9
+"""Share of its tokens that a run's curve must reach."""
+MISTUNED = 0.01
+"""Relative loss by which a learning rate must be worse than the best at the same size and tokens; the noise between
+seeds is .002 to .008."""
+
+
+def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
+    """Why each run that cannot be trusted should not enter a fit, by run id; empty where all can be.
+
+    Looked at: whether the planned tokens were trained and the curve reaches the schedule's end, whether all of it is
+    finite, whether another learning rate did better at the same size and tokens, and whether the curve has the shape of
+    the others', as far as seeds, sizes and tokens tell one shape from another. A shape of its own speaks against no run
+    whose loss is among the best of its budget, and neither does what a record does not hold (a curve, a learning rate).
+
+    >>> from isoflop import Run, RunSpec
+    >>> spec = RunSpec(num_params=1e6, num_tokens=2e7, flops=1.2e14)
+    >>> short = Run(spec=spec, status="completed", loss=3.0, num_tokens=1.2e7, flops=7.2e13)
+    >>> list(invalid([short]).values())
+    ['it trained 12.0M of its 20.0M planned tokens']
+    """
+    completed = [run for run in runs if run.status == "completed" and _is_possible(run)]
+    found: dict[str, str] = {}
+    for run in completed:
+        reason = _unfinished(run)
+        if reason:
+            found[run.id] = reason
+    for check in (_mistuned, _unlike):
+        for run, reason in check([run for run in completed if not found or run.id not in found]):
+            found[run.id] = reason
+    return found
+
+
+def _is_possible(run: Run) -> bool:
+    return all(0 < value < math.inf for value in (run.loss, run.num_params, run.num_tokens))
+
+
+def _unfinished(run: Run) -> str:
+    """Why a run is not what was planned; empty where it is."""
+    spec = run.spec
+    batch = (spec.batch or 0) * (spec.tokens_per_example or 0)
+    if run.num_tokens < spec.num_tokens - max(batch, 0.005 * spec.num_tokens):
+        return f"it trained {format_count(run.num_tokens)} of its {format_count(spec.num_tokens)} planned tokens"
+    if len(run.curve) < 3:
+        return ""
+    tokens, losses = np.array(run.curve).T
+    if not np.isfinite(losses).all():
+        return "its training curve is not finite"
+    last = float(tokens.max())
+    if last < ENDED * run.num_tokens and run.num_tokens - last > 3 * float(
+        np.median(np.diff(np.sort(tokens)))
+    ):
+        return (
+            f"its training curve ends at {format_percent(last / run.num_tokens)} of its tokens, "
+            f"so its schedule did not end"
+        )
+    return ""
+
+
+def _mistuned(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
+    """Runs at a learning rate that was beaten at the same size, tokens and batch."""
+    tuned = sorted(
+        (run for run in runs if run.spec.lr is not None), key=lambda run: repr(_cell(run))
+    )
+    for _, members in groupby(tuned, key=_cell):
+        cell = list(members)
+        rates = sorted({run.spec.lr or 0.0 for run in cell})
+        losses = {
+            rate: float(np.mean([run.loss for run in cell if run.spec.lr == rate]))
+            for rate in rates
+        }
+        best = min(losses.values())
+        for run in cell:
+            if losses[run.spec.lr or 0.0] > (1 + MISTUNED) * best:
+                yield run, "another learning rate did better at the same size and tokens"
+
+
+def _cell(run: Run) -> tuple[Any, ...]:
+    spec = run.spec
+    return (
+        run.budget,
+        spec.fingerprint,
+        run.num_params,
+        spec.num_tokens,
+        spec.unique_tokens,
+        spec.batch,
+        spec.schedule,
+        spec.weight_decay,
+    )
+
+
+def _unlike(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
+    """Runs whose training curve has a shape of its own, and whose loss is not among the best."""
+    distance = curve_distance(runs)
+    if (distance > FAR).sum() <= max(1.0, AT_MOST * (distance > 0).sum()):
+        for run, away in zip(runs, distance.tolist(), strict=True):
+            if away > FAR and not _is_among_best(run, runs):
+                yield (
+                    run,
+                    f"its training curve lies {away:.0f} standard deviations from the others' shape",
+                )
+
+
+def _is_among_best(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether the run is in the best third of its budget; without one, whether no run did better with as few FLOPs."""
+    if run.budget is None:
+        return not any(other.flops <= run.flops and other.loss < run.loss for other in runs)
+    losses = [other.loss for other in runs if other.budget == run.budget]
+    return sum(loss < run.loss for loss in losses) < BEST * len(losses)

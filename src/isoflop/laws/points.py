@@ -1,0 +1,130 @@
+"""Runs as columns of numbers, which is how every approach reads them.
+
+N params, D tokens, C FLOPs, L loss.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoflop.display.format import format_count, format_number
+from isoflop.errors import DataError
+from isoflop.runs import Run
+
+__all__ = ["Array", "Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
+
+Array = NDArray[np.float64]
+
+
+LEAST_SPREAD = 1.25
+"""Factor between the most and the fewest tokens per param, counted across the line on which runs lie. Less is what
+rounding to layers and batches gives; every published sweep whose authors fitted a surface has 100 and more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Columns of n runs, each of shape (n,)."""
+
+    runs: tuple[Run, ...]
+    N: Array
+    D: Array
+    C: Array
+    L: Array
+    budget: Array
+    """NaN where a run belongs to no budget."""
+    unique: Array
+    """Distinct training tokens; equal to D where no token was repeated or nothing is known."""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "Points":
+        """Columns of some runs."""
+        rows = [
+            (
+                run.num_params,
+                run.num_tokens,
+                run.flops,
+                run.loss,
+                run.budget or np.nan,
+                _unique_tokens(run),
+            )
+            for run in runs
+        ]
+        N, D, C, L, budget, unique = np.array(rows, dtype=np.float64).reshape(-1, 6).T
+        return cls(tuple(runs), N, D, C, L, budget, unique)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @cached_property
+    def budgets(self) -> Array:
+        """Budgets that the runs have, rising."""
+        return np.unique(self.budget[np.isfinite(self.budget)])
+
+    @cached_property
+    def keys(self) -> tuple[Hashable, ...]:
+        """Name of each run's configuration: replicates and rows of one trained model share theirs."""
+        return tuple(
+            run.group or (run.num_params, run.num_tokens, run.budget, unique)
+            for run, unique in zip(self.runs, self.unique.tolist(), strict=True)
+        )
+
+    @cached_property
+    def cluster(self) -> NDArray[np.intp]:
+        """Number of each run's configuration, from 0."""
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(self.keys))}
+        return np.array([numbers[key] for key in self.keys], dtype=np.intp)
+
+    def pick(self, keep: NDArray[np.bool_]) -> "Points":
+        """The runs where `keep` is true."""
+        return Points.of([run for run, kept in zip(self.runs, keep, strict=True) if kept])
+
+
+def _unique_tokens(run: Run) -> float:
+    epochs = run.spec.epochs
+    return run.num_tokens / epochs if epochs is not None and epochs > 1 else run.num_tokens
+
+
+def require_enough(points: Points, approach: str, needed: int, purpose: str = "") -> None:
+    """Raise DataError where an approach has fewer configurations, sizes or token counts than it needs."""
+    configurations = len(set(zip(points.N, points.D, strict=True)))
+    if configurations < needed:
+        raise DataError(
+            f"{approach} needs at least {needed} runs of different size or tokens{purpose}, but got {configurations}; "
+            f"add runs at other sizes and budgets."
+        )
+    for values, what in ((points.N, "sizes"), (points.D, "numbers of tokens")):
+        if len(np.unique(values)) < 3:
+            raise DataError(
+                f"{approach} needs at least 3 different {what}, but got {len(np.unique(values))}; "
+                f"add runs at other {what}."
+            )
+
+
+def lies_on_a_line(points: Points) -> bool:
+    """Whether tokens follow from params, as in a ladder of 20 tokens per param, so that one cannot be told from the
+    other: the singular case of the design (log N, log D).
+    """
+    place = np.stack([np.log(points.N), np.log(points.D)], axis=1)
+    across = np.linalg.svd(place - place.mean(axis=0), full_matrices=False)[2][1]
+    width = float(
+        np.ptp(place @ across) * np.abs(across).sum()
+    )  # range of log D / N where the line is D = k N
+    return bool(width < np.log(LEAST_SPREAD))
+
+
+def require_off_a_line(points: Points, approach: str) -> None:
+    """Raise DataError where tokens follow from params in all runs, with the runs that would part them."""
+    if not lies_on_a_line(points):
+        return
+    ratio, order = points.D / points.N, np.argsort(points.N)
+    ends = dict.fromkeys([format_number(float(ratio.min())), format_number(float(ratio.max()))])
+    middle = points.runs[int(order[len(order) // 2])]
+    few, many = format_count(middle.num_tokens / 4), format_count(middle.num_tokens * 4)
+    raise DataError(
+        f"{approach} needs sizes that were trained on different numbers of tokens to tell size from data, but in all "
+        f"{len(points)} runs the tokens follow from the params ({' to '.join(ends)} tokens per param); add runs at "
+        f"three sizes or more, such as {format_count(middle.num_params)} params on {few} and on {many} tokens."
+    )

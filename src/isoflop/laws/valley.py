@@ -1,0 +1,132 @@
+"""ValleyLaw: a law that knows the best size and loss at every compute, and how the loss rises on either side.
+
+N params, D tokens, C FLOPs, L loss; c = log N D. Along an isoFLOP the loss rises from the valley as that of an additive
+law does, R [(beta exp(-alpha u) + alpha exp(beta u)) / (alpha + beta) - 1] at a log N that is u away from the best.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from isoflop.laws.additive import CostPerToken, cheapest_size
+from isoflop.laws.points import Array
+
+__all__ = ["Valley", "ValleyLaw", "looked_up", "plain"]
+
+
+@dataclass(frozen=True, eq=False)
+class Valley:
+    """Log N of the best size at some compute, the loss there, and R, which sets how fast the loss rises around it."""
+
+    x: Array
+    loss: Array
+    reducible: Array
+
+
+class ValleyLaw(ABC):
+    """Optimum and loss from a valley; alpha and beta are numbers, or arrays of shape (B,) for draws."""
+
+    alpha: Any
+    beta: Any
+
+    @abstractmethod
+    def _computed_valley(self, log_ND: Array) -> Valley:
+        """The valley at some log N D: a number, an array of shape (B,), or one of shape (P, 1)."""
+
+    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+        """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default."""
+        if flops_per_token is None:
+            N = np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x)
+            return plain(N), plain(C / (6 * N))
+        first = self._guess(C)
+        near = self._near(
+            np.log(C) + np.log(first) - np.log(flops_per_token(first))
+        )  # of N and what C pays for at N
+        N = cheapest_size(
+            near.loss_at, C, flops_per_token, around=np.exp(near.valley.x), reach=10.0
+        )
+        return plain(N), plain(C / flops_per_token(N))
+
+    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+        """Loss of the optimum at C FLOPs."""
+        if flops_per_token is None:
+            return plain(self._valley(np.log(np.asarray(C, dtype=float) / 6)).loss)
+        return self.loss(*self.optimum(C, flops_per_token))
+
+    def loss(self, N: Any, D: Any) -> Any:
+        """Loss of N params trained on D tokens: that of the valley at N D, and the rise on either side of it."""
+        log_N = np.log(np.asarray(N, dtype=float))
+        valley = self._valley(log_N + np.log(np.asarray(D, dtype=float)))
+        return plain(valley.loss + valley.reducible * self._rise(log_N - valley.x))
+
+    def _guess(self, C: Any) -> Array:
+        """About the best N at C FLOPs, at 6N FLOPs per token."""
+        return np.asarray(np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x))
+
+    def _rise(self, away: Array) -> Array:
+        """Of the loss along an isoFLOP, in units of R, `away` log N from the best."""
+        total = self.alpha + self.beta
+        return np.asarray(
+            (self.beta * np.exp(-self.alpha * away) + self.alpha * np.exp(self.beta * away)) / total
+            - 1
+        )
+
+    def _valley(self, log_ND: Array) -> Valley:
+        last: tuple[Array, Valley] | None = self.__dict__.get("_last")
+        if last is None or not np.array_equal(
+            last[0], log_ND
+        ):  # size and loss are asked for one after the other
+            last = (np.array(log_ND), self._computed_valley(log_ND))
+            self.__dict__["_last"] = last
+        return last[1]
+
+    def _near(self, log_ND: Array) -> "_Near":
+        step = 0.01
+        here, above = self._valley(log_ND), self._computed_valley(log_ND + step)
+        rate, fall = (above.x - here.x) / step, (above.loss - here.loss) / step
+        return _Near(self, log_ND, here, rate, fall)
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """A valley law to first order in log N D around one place, so that a search computes the valley once."""
+
+    law: ValleyLaw
+    place: Array
+    valley: Valley
+    rate: Array
+    fall: Array
+
+    def loss_at(self, N: Any, D: Any) -> Any:
+        log_N = np.log(N)
+        step = log_N + np.log(D) - self.place
+        rise = self.law._rise(log_N - self.valley.x - self.rate * step)
+        return self.valley.loss + self.fall * step + self.valley.reducible * rise
+
+
+def looked_up(table: PchipInterpolator, c: Array) -> Array:
+    """Values of a table at places c, its ends beyond them; the values' axis first.
+
+    A table of shape (places, values) takes any c; one of shape (places, values, B) takes c of shape (B,), (P, 1) or a
+    number, and looks each of the B up at its own place.
+    """
+    c = np.clip(c, table.x[0], table.x[-1])
+    if table.c.ndim == 3:
+        return np.moveaxis(table(c), -1, 0)
+    B = table.c.shape[-1]
+    c, rows = np.broadcast_arrays(c, np.arange(B))
+    piece = np.clip(np.searchsorted(table.x, c) - 1, 0, len(table.x) - 2)
+    cubic = table.c[:, piece, :, rows]  # shape (..., B, 4, values)
+    step = (c - table.x[piece])[..., None]
+    values = cubic[..., 0, :]
+    for power in (1, 2, 3):
+        values = values * step + cubic[..., power, :]
+    return np.moveaxis(values, -1, 0)
+
+
+def plain(value: Any) -> Any:
+    """A number for an array of none."""
+    return float(value) if np.ndim(value) == 0 else value

@@ -1,0 +1,76 @@
+"""Where runs may be and where they are wanted: real sizes with their cost, places (N, D), and their stages."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from isoflop.laws.additive import CostPerToken
+from isoflop.laws.cost import interpolated_cost
+from isoflop.laws.points import Array
+
+__all__ = ["Ladder", "Place", "Stage"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """The real sizes that may be trained, with what a token costs at each: arrays of shape (sizes,), rising."""
+
+    num_params: Array
+    flops_per_token: Array
+    most_tokens: float = math.inf
+    """Tokens that the data and the recipe's passes allow."""
+    sizes: tuple[Any, ...] = ()
+    """Value of the size parameter at each; empty where only the counts matter."""
+
+    def size(self, place: "Place") -> Any:
+        """Value of the size parameter at a place of this ladder."""
+        return self.sizes[int(np.searchsorted(self.num_params, place.num_params))]
+
+    def without(self, size: Any) -> "Ladder":
+        """The same but for one size."""
+        keep = np.array([other != size for other in self.sizes])
+        kept = tuple(other for other in self.sizes if other != size)
+        return replace(
+            self,
+            num_params=self.num_params[keep],
+            flops_per_token=self.flops_per_token[keep],
+            sizes=kept,
+        )
+
+    @property
+    def cost(self) -> CostPerToken:
+        return interpolated_cost(self.num_params.tolist(), self.flops_per_token.tolist())
+
+    def near(self, num_params: float, flops: float) -> "Place":
+        """The real size nearest to an N, trained for so many FLOPs."""
+        row = int(np.argmin(np.abs(np.log(self.num_params / num_params))))
+        return Place(float(self.num_params[row]), flops / float(self.flops_per_token[row]), flops)
+
+    def guess(self, flops: float, tokens_per_param: float) -> float:
+        """N of the size whose tokens per param are nearest to a guess at so many FLOPs."""
+        ratio = flops / self.flops_per_token / self.num_params
+        return float(self.num_params[np.argmin(np.abs(np.log(ratio / tokens_per_param)))])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is wanted: N, D and what they cost together."""
+
+    num_params: float
+    num_tokens: float
+    flops: float
+    budget: float | None = None
+    """FLOPs shared by the runs of a pilot's budget; None for a run chosen alone."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The runs to make next; none where the sweep is finished, and then why."""
+
+    places: tuple[Place, ...]
+    name: str
+    finished: bool = False
+    lacking: int = 0
+    """Places left out because the data have too few tokens for them."""

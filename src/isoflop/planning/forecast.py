@@ -1,0 +1,180 @@
+"""What a sweep is expected to tell of its target, from simulating it before anything is trained.
+
+Worlds are drawn from the laws that the runs so far leave possible, or from those of public sweeps where there are none;
+each gets a smooth misfit and noise of the usual size, or of the runs' own as far as they show it, its losses are
+simulated at the planned runs, and fitted as the real ones will be. N params, D tokens, L loss.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.display.format import format_flops, format_number, format_percent
+from isoflop.errors import DataError
+from isoflop.fitting.kriging.approach import FEWEST, Kriging
+from isoflop.fitting.kriging.run_value import Laws
+from isoflop.fitting.screening.screen import screen
+from isoflop.fitting.threads import one_blas_thread
+from isoflop.laws.points import Array
+from isoflop.planning.candidates import Ladder, Place
+from isoflop.planning.lean import lean_stage
+from isoflop.planning.sequential import NUM_DRAWS, known_of, next_stage
+from isoflop.runs import Run, RunSpec
+
+__all__ = ["Expected", "Outlook"]
+
+LEVEL = 0.9
+NUM_WORLDS, NUM_WAVES = 12, 128
+EXPONENT, EXPONENT_WIDTH, CENTRE_WIDTH = 0.5, 0.3, math.log(2)
+"""Where no run is known: median of alpha and beta (.15 to .58 and .27 to .80 in nine public sweeps), standard deviation
+of their logs, and that of log N_opt around 20 tokens per param."""
+NOISE, MISFIT, REDUCIBLE, LENGTH = 0.0035, 0.010, 0.3, 1.2
+"""Noise of a run, misfit of the law, and what falls with size and data, as shares of the loss; log params or tokens
+over which the misfit changes. Medians of what kriging finds in nine public sweeps: .0026 to .0052, .005 to .014, .18 to
+.52 and 1.2 to 1.9 (benchmarks/design/promised.py)."""
+USUAL_RUNS = 10
+"""What is usual counts as much as this many runs beyond the fewest that give a law."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """How narrow the answer is expected to be: N_opt at `target` FLOPs within x/÷ `factor`, the interval's half-width.
+
+    waste: share of the target's compute that the recommendation is expected to waste.
+    """
+
+    target: float
+    factor: float
+    waste: float
+    level: float = LEVEL
+
+    def __str__(self) -> str:
+        return (
+            f"expected to tell N at {format_flops(self.target)} FLOPs within x/÷{format_number(self.factor, 2)} "
+            f"({format_percent(self.level)} interval) and to waste {format_percent(self.waste)} of its compute"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What a sweep's expectation is simulated from.
+
+    known: runs so far. spend: FLOPs of the whole sweep where it goes on in stages, None where the specs are all of it.
+    lean: whether those are the budgets of a lean sweep.
+    """
+
+    target: float
+    ladder: Ladder
+    known: tuple[Run, ...] = ()
+    spend: float | None = None
+    lean: bool = False
+
+    @one_blas_thread
+    @np.errstate(all="ignore")  # draws without an answer are NaN or infinite
+    def expected(self, specs: Sequence[RunSpec]) -> Expected | None:
+        """Of the specs, and of the stages after them; None where no law could be found in the simulated runs."""
+        random = np.random.default_rng(0)
+        made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
+        known = known_of(made, self.ladder, self.target) if made else None
+        laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
+        errors = _errors(made)
+        planned = [Place(s.num_params, s.num_tokens, s.flops, s.budget) for s in specs]
+        earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in made]
+        places = [*earlier, *planned]
+        outcomes = [
+            self._outcome(_World.drawn(laws, k, errors, random), places) for k in range(len(laws.E))
+        ]
+        found = [outcome for outcome in outcomes if outcome is not None]
+        if len(found) < NUM_WORLDS / 2:
+            return None
+        factor, waste = np.median([one[0] for one in found]), np.mean([one[1] for one in found])
+        return Expected(target=self.target, factor=float(factor), waste=float(waste))
+
+    def _outcome(self, world: "_World", places: Sequence[Place]) -> tuple[float, float] | None:
+        """Half-width of the interval and expected waste in one world."""
+        runs = [world.run(place) for place in places]
+        while self.spend is not None:
+            if self.lean:
+                stage = lean_stage(runs, self.ladder, spend=self.spend)
+            else:
+                stage = next_stage(runs, self.ladder, target=self.target, spend=self.spend)
+            if not stage.places:  # finished, or the data allows none of them
+                break
+            runs += [world.run(place) for place in stage.places]
+        known = known_of(runs, self.ladder, self.target)
+        if known is None or not math.isfinite(known.factor(LEVEL)):
+            return None
+        return known.factor(LEVEL), known.waste
+
+
+@dataclass(frozen=True, eq=False)
+class _World:
+    """A law with a smooth misfit of log(L - E), a sum of random waves (Rahimi and Recht 2007), and noise."""
+
+    law: tuple[float, ...]
+    noise: float
+    misfit: float
+    waves: Array
+    phases: Array
+    random: np.random.Generator
+
+    @classmethod
+    def drawn(
+        cls, laws: Laws, row: int, errors: tuple[float, float], random: np.random.Generator
+    ) -> "_World":
+        law = tuple(
+            float(values[row]) for values in (laws.E, laws.A, laws.B, laws.alpha, laws.beta)
+        )
+        waves, phases = (
+            random.normal(0, 1 / LENGTH, (2, NUM_WAVES)),
+            random.uniform(0, 2 * math.pi, NUM_WAVES),
+        )
+        return cls(law, *errors, waves, phases, random)
+
+    def run(self, place: Place) -> Run:
+        E, A, B, alpha, beta = self.law
+        x, y = math.log(place.num_params), math.log(place.num_tokens)
+        process = math.sqrt(2 / NUM_WAVES) * float(
+            np.cos(x * self.waves[0] + y * self.waves[1] + self.phases).sum()
+        )
+        falling = A * math.exp(-alpha * x) + B * math.exp(-beta * y)
+        size = self.misfit * (1 + E / falling)
+        loss = (E + falling * math.exp(size * process)) * math.exp(
+            self.noise * self.random.standard_normal()
+        )
+        spec = RunSpec(
+            num_params=place.num_params,
+            num_tokens=place.num_tokens,
+            flops=place.flops,
+            budget=place.budget,
+        )
+        return Run(
+            spec=spec, status="completed", loss=loss, num_tokens=place.num_tokens, flops=place.flops
+        )
+
+
+def _errors(made: Sequence[Run]) -> tuple[float, float]:
+    """Noise and misfit: the usual ones, and more and more those that the runs show by kriging."""
+    try:
+        posterior = Kriging().posterior(screen(made).points)
+    except DataError:
+        return NOISE, MISFIT
+    noise, misfit = posterior.draw(NUM_DRAWS, np.random.default_rng(0)).errors
+    free = max(len(made) - FEWEST, 0)
+    share = free / (free + USUAL_RUNS)
+    return NOISE * (noise / NOISE) ** share, MISFIT * (misfit / MISFIT) ** share
+
+
+def _prior(target: float, random: np.random.Generator) -> Laws:
+    """Laws as different as those of public sweeps, with their reducible loss a hundredth of the way there."""
+    alpha, beta = (
+        EXPONENT * np.exp(random.normal(0, EXPONENT_WIDTH, NUM_WORLDS)) for _ in range(2)
+    )
+    there = target / 100
+    N = np.sqrt(there / 6 / 20) * np.exp(random.normal(0, CENTRE_WIDTH, NUM_WORLDS))
+    falling = REDUCIBLE / (1 - REDUCIBLE)
+    A = falling * beta / (alpha + beta) * N**alpha
+    B = falling * alpha / (alpha + beta) * (there / 6 / N) ** beta
+    return Laws(np.full(NUM_WORLDS, 1.0), A, B, alpha, beta)

@@ -1,0 +1,188 @@
+"""A stage of a sweep as specs: the places that the design wants, counted exactly and within what may be spent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from isoflop.counting.counting import SizeCount, count_or_reason
+from isoflop.counting.tokens import TokenSupply
+from isoflop.display.format import format_count, format_flops, format_number
+from isoflop.errors import PlanError
+from isoflop.planning.candidates import Ladder, Place, Stage
+from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of, too_large
+from isoflop.planning.lean import lean_stage
+from isoflop.planning.limits import Room
+from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid
+from isoflop.planning.specs import make_spec, paid_tokens
+from isoflop.runs import Run, RunSpec
+from isoflop.task import Task
+
+__all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
+
+Design = Literal["sequential", "lean"]
+DESIGNS = {"sequential": LARGEST_SHARE, "lean": 3**3 / (5 * (1 + 3 + 9 + 27))}
+"""How runs are chosen for a target, and the share of the spend that the largest run takes."""
+FAR = 1000.0
+"""Times the largest run beyond which a target is planned for only on request: 300 is the farthest that a law has been
+seen to hold (Delphi, Marin 2026)."""
+OVER = 1.02
+"""Batches are whole, so that a stage may cost a little more than planned."""
+LEAST_STEPS = 20
+"""Of the smallest size at the smallest budget; fewer train nothing."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """Specs of the next stage, none where the sweep is finished, and what is to be said of it."""
+
+    specs: tuple[RunSpec, ...]
+    notes: tuple[str, ...]
+    ladder: Ladder
+
+
+def require_near(target: float, largest: float) -> None:
+    """Raise PlanError where a target lies too far beyond the largest run that can be paid for."""
+    if target > FAR * largest:
+        raise PlanError(
+            f"The target is {format_number(target / largest, 2)} times the largest run that the sweep can pay for "
+            f"({format_flops(largest)} FLOPs), and no law can be trusted beyond {FAR:,.0f} times; spend more, or say "
+            f"allow_far=True."
+        )
+
+
+def planned_stage(
+    task: Task,
+    supply: TokenSupply,
+    mark: str,
+    room: Room,
+    *,
+    target: float,
+    spend: float,
+    runs: Sequence[Run],
+    design: Design,
+) -> PlannedStage:
+    """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, runs so far included.
+
+    mark: the task's fingerprint.
+
+    Raises PlanError where the spend pays for no training.
+    """
+    ladder = ladder_of(task, supply, spend=spend, runs=runs, room=room)
+    notes = too_large(task, ladder, spend=spend, runs=runs, room=room)
+    seeds = task.recipe.seeds
+    while True:
+        # The design sees one run where the recipe makes one for each seed, and its share of the spend.
+        stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend, len(seeds))
+        counts = {place: count_or_reason(task, ladder.size(place)) for place in stage.places}
+        failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
+        if not failed:
+            break
+        for place in failed:
+            size = ladder.size(place)
+            notes.append(f"Size {size} is left out: a training step of it raised {counts[place]}.")
+            ladder = ladder.without(size)
+    sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
+    specs = [
+        _spec(task, supply, mark, place, one, seed)
+        for place, one in sized.items()
+        for seed in seeds
+    ]
+    if not runs:
+        _require_steps(specs, spend, _too_few(task, stage, ladder) if stage.lacking else "")
+    specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
+    if stage.finished or not specs:
+        return PlannedStage(
+            (), (*notes, f"The sweep is finished: {_why_finished(task, stage, ladder)}."), ladder
+        )
+    if stage.lacking:
+        lack = "lacks" if stage.lacking == 1 else "lack"
+        of_all = (
+            f"{stage.lacking} of the stage's {stage.lacking + len(stage.places)} sizes {lack} data"
+        )
+        notes.append(f"{of_all}: {_too_few(task, stage, ladder)}.")
+    notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
+    return PlannedStage(tuple(specs), (_told(stage, runs, specs, spend), *notes), ladder)
+
+
+def _stage(
+    design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float, seeds: int
+) -> Stage:
+    share, guess = spend / seeds, TOKENS_PER_PARAM
+    if design == "lean":
+        return lean_stage(runs, ladder, spend=share, tokens_per_param=guess)
+    return next_stage(runs, ladder, target=target, spend=share, tokens_per_param=guess, seeds=seeds)
+
+
+def _spec(
+    task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int
+) -> RunSpec:
+    wanted = paid_tokens(task, counted, place.flops)
+    return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=place.budget)
+
+
+def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
+    """Of each place only the runs of one of the recipe's seeds, the first with which one completed there."""
+    best: dict[Any, tuple[bool, int]] = {}
+    for run in runs:
+        if run.spec.seed in seeds:
+            rank = (run.status != "completed", seeds.index(run.spec.seed))
+            best[_place(run)] = min(rank, best.get(_place(run), rank))
+    return [
+        run
+        for run in runs
+        if run.spec.seed not in seeds or run.spec.seed == seeds[best[_place(run)][1]]
+    ]
+
+
+def _place(run: Run) -> tuple[Any, float, float]:
+    return run.size, run.spec.num_params, run.spec.num_tokens
+
+
+def _why_finished(task: Task, stage: Stage, ladder: Ladder) -> str:
+    if stage.finished:
+        return stage.name
+    if stage.lacking and not stage.places:
+        return _too_few(task, stage, ladder)
+    return "what is left to spend pays for no further run"
+
+
+def _too_few(task: Task, stage: Stage, ladder: Ladder) -> str:
+    unit = f"{task.unit}s"
+    return f"the recipe's passes over the data allow {format_count(ladder.most_tokens)} {unit}, and {stage.name} wants more"
+
+
+def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None:
+    """Raise PlanError where no run of a sweep's first stage trains; too_few: why, where the data are to blame."""
+    most = max(
+        (spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs),
+        default=0.0,
+    )
+    if most >= LEAST_STEPS:
+        return
+    if too_few:
+        raise PlanError(
+            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; "
+            f"bring more data, allow more passes with Recipe(epochs=...), or spend less."
+        )
+    raise PlanError(
+        f"A sweep of {format_flops(spend)} FLOPs begins with runs of {format_number(most, 2)} steps at most, and fewer than "
+        f"{LEAST_STEPS} teach nothing; spend about {format_number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, "
+        f"or allow smaller sizes or batches."
+    )
+
+
+def _within(specs: Sequence[RunSpec], left: float, made: set[str]) -> list[RunSpec]:
+    """Specs that are new, without the most expensive ones where all of them would cost more than is left."""
+    kept = sorted((spec for spec in specs if spec.id not in made), key=lambda spec: spec.flops)
+    while kept and sum(spec.flops for spec in kept) > OVER * left:
+        kept.pop()
+    return kept
+
+
+def _told(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float) -> str:
+    spent = sum(paid(run) for run in runs)
+    after = spent + sum(spec.flops for spec in specs)
+    return (
+        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs are spent; the next one is chosen "
+        f"from what it shows."
+    )

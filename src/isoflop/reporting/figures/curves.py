@@ -1,0 +1,130 @@
+"""IsoFLOP curves: loss against params for each budget."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from isoflop.answers.frontier import frontier
+from isoflop.errors import DataError
+from isoflop.fitting.approaches.isoflop import IsoFLOP, Valley, valleys
+from isoflop.fitting.fit import Fit
+from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, new_axes, scientific, tidy
+from isoflop.reporting.colours import GREY, INK, PAPER, ramp
+from isoflop.runs import Run
+
+__all__ = ["isoflop_curves", "valleys_of"]
+
+MANY_RUNS = 200
+"""Points of a budget that would hide its curve at their usual size."""
+
+VERY_MANY_RUNS = 1000
+"""Points of a budget that are drawn as one picture inside the vector figure, which stays small."""
+
+STEPS_OF_PATH = 15
+
+
+def valleys_of(fit: Fit) -> tuple[Valley, ...]:
+    """The curve of each budget that the fit used, drawn as its approach drew it, or as Approach 2 does by default."""
+    approach = fit.approach if isinstance(fit.approach, IsoFLOP) else IsoFLOP()
+    return valleys(fit.runs, window=approach.window, curve=approach.curve)
+
+
+def isoflop_curves(fit: Fit, ax: Axes | None = None) -> Axes:
+    """Loss against params: the runs and the fitted curve of each budget, the minima, and the law's optimum over them.
+
+    A filled mark is a minimum between the runs; a hollow one is the lowest run of a budget whose minimum is not
+    bracketed. Raises DataError without budgets.
+    """
+    found = valleys_of(fit)
+    if not found:
+        raise DataError(
+            "IsoFLOP curves need runs that share a compute budget, but no run of the fit has one."
+        )
+    ax = ax or new_axes(7.6, 4.9)
+    ax.set_xscale("log")
+    colours = ramp(len(found))
+    for number, (valley, colour) in enumerate(zip(found, colours, strict=True)):
+        before = set(ax.lines)
+        _draw_valley(ax, valley, colour)
+        for line in set(ax.lines) - before:
+            line.set_gid(f"budget-{number}-{line.get_marker()}")  # the page shows and hides budgets
+    _draw_path(ax, fit, found)
+    _leave_out_far_runs(ax, found)
+    tidy(ax, "params", "loss")
+    counts(ax.xaxis)
+    floors = [
+        (_lowest(valley).loss, scientific(valley.budget), colour)
+        for valley, colour in zip(found, colours, strict=True)
+    ]
+    end_key(
+        ax,
+        floors,
+        "FLOPs",
+        {scientific(valley.budget): f"budget-{i}-key" for i, valley in enumerate(found)},
+    )
+    return ax
+
+
+def _draw_valley(ax: Axes, valley: Valley, colour: str) -> None:
+    num_runs = len(valley.runs)
+    ax.plot(
+        [run.num_params for run in valley.runs], [run.loss for run in valley.runs], "o", color=colour,
+        alpha=0.75 if num_runs < MANY_RUNS else 0.3, markersize=3.8 if num_runs < MANY_RUNS else 1.6,
+        markeredgewidth=0, rasterized=num_runs > VERY_MANY_RUNS,
+    )  # fmt: skip
+    sizes = np.geomspace(*valley.window, 100)
+    ax.plot(sizes, valley.loss_at(sizes), color=colour, linewidth=1.4)
+    if valley.interior:
+        _mark(ax, valley.num_params, valley.loss, face=colour, edge=PAPER)
+    else:  # where such a curve would have its minimum says nothing, and may lie far outside the figure
+        _mark(ax, _lowest(valley).num_params, _lowest(valley).loss, face=PAPER, edge=colour)
+
+
+def _lowest(valley: Valley) -> Run:
+    return min(valley.runs, key=lambda run: run.loss)
+
+
+def _mark(ax: Axes, x: float, y: float, *, face: str, edge: str) -> None:
+    ax.plot(
+        x,
+        y,
+        "D",
+        markersize=6,
+        markerfacecolor=face,
+        markeredgecolor=edge,
+        markeredgewidth=1.1,
+        zorder=5,
+    )
+
+
+def _leave_out_far_runs(ax: Axes, found: Sequence[Valley]) -> None:
+    """End the figure above the curves where runs far from them would flatten all, and say how many it leaves out."""
+    losses = np.array([run.loss for valley in found for run in valley.runs])
+    low = float(losses.min())
+    curves = max(float(np.nanmax(valley.loss_at(valley.window), initial=low)) for valley in found)
+    top = max(low + 1.35 * (curves - low), float(np.quantile(losses, 0.9)))
+    above = int(np.sum(losses > top))
+    if not above or curves == low or ax.get_ylim()[1] - low < 1.5 * (top - low):
+        return
+    ax.set_ylim(top=top)
+    ax.annotate(
+        f"{above} runs lie above" if above > 1 else "1 run lies above", (1, 1), (0, 10), xycoords="axes fraction",
+        textcoords="offset points", ha="right", va="baseline", color=GREY, fontsize=TEXT_SIZE,
+    )  # fmt: skip
+
+
+def _draw_path(ax: Axes, fit: Fit, found: Sequence[Valley]) -> None:
+    """Where the answers of the fit run over the budgets, where it says what the loss is there."""
+    if len(found) < 2:
+        return
+    path = frontier(fit, np.geomspace(found[0].flops, found[-1].flops, STEPS_OF_PATH))
+    if path.loss is not None:
+        ax.plot(
+            path.num_params[:, 0],
+            path.loss[:, 0],
+            color=INK,
+            linewidth=1.1,
+            linestyle=(0, (5, 3)),
+            zorder=4,
+        )

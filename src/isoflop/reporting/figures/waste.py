@@ -1,0 +1,115 @@
+"""What every size would waste at one compute."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.interpolate import Akima1DInterpolator
+
+from isoflop.display.format import format_flops, format_interval
+from isoflop.errors import DataError
+from isoflop.fitting.fit import Fit
+from isoflop.laws.additive import CostPerToken
+from isoflop.laws.cost import cost_for
+from isoflop.laws.waste import band, expected_waste, wasted_share
+from isoflop.reporting.axes import TEXT_SIZE, counts, new_axes, percents, tidy
+from isoflop.reporting.colours import BLUE, INK, PAPER
+
+__all__ = ["regret_curve", "wastes"]
+
+REACH = 4.0
+"""Factor on the best size on either side."""
+STEPS, STEPS_DRAWN = 17, 97
+MOST_SHOWN = 0.4
+
+
+def wastes(
+    fit: Fit, flops: float, sizes: NDArray[np.float64], cost: CostPerToken | None = None
+) -> NDArray[np.float64]:
+    """Share of the compute wasted at each size: if the law is true, expected, and its draws' quartiles; (k, 4).
+
+    Raises DataError where the approach says nothing about the loss.
+    """
+    cost = cost if cost is not None else cost_for(fit.law, fit.runs)
+    sure = wasted_share(fit.law, sizes, flops, cost)
+    if sure is None:
+        raise DataError(
+            "This approach has no law for the loss; fit with Kriging(), Parametric() or IsoFLOP()."
+        )
+    with np.errstate(all="ignore"):
+        drawn = wasted_share(fit.resamples, sizes[:, None], flops, cost)
+    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+    low, high = np.quantile(drawn, [0.25, 0.75], axis=1)
+    return np.stack(
+        [sure, expected_waste(fit.law, fit.resamples, sizes, flops, cost), low, high], axis=1
+    )
+
+
+def regret_curve(
+    fit: Fit, flops: float, ax: Axes | None = None, *, cost: CostPerToken | None = None
+) -> Axes:
+    """Compute that each size would waste at `flops`, with the sizes that waste less than 1 % shaded.
+
+    The line is the law's; the dashed one is expected over all the laws that the runs allow, half of which lie in the
+    pale area. Raises DataError where the approach says nothing about the loss.
+    """
+    cost = cost if cost is not None else cost_for(fit.law, fit.runs)
+    best = float(fit.law.optimum(flops, cost)[0])
+    sizes = np.geomspace(best / REACH, best * REACH, STEPS)
+    found = _smooth(sizes, wastes(fit, flops, sizes, cost))
+    sizes = np.geomspace(sizes[0], sizes[-1], STEPS_DRAWN)
+    ax = ax or new_axes(7.6, 4.0)
+    ax.set_xscale("log")
+    ax.fill_between(sizes, found[:, 2], found[:, 3], color=BLUE, alpha=0.15, linewidth=0)
+    ax.plot(sizes, found[:, 1], color=BLUE, linewidth=1.4, linestyle=(0, (5, 3)))
+    ax.plot(sizes, found[:, 0], color=BLUE, linewidth=1.8)
+    top = min(MOST_SHOWN, 1.15 * float(found[:, :2].max()))
+    _draw_near(ax, band(fit.law, flops, cost), top)
+    ax.plot(
+        best,
+        0,
+        "o",
+        markersize=9,
+        color=BLUE,
+        markeredgecolor=PAPER,
+        markeredgewidth=1.4,
+        zorder=6,
+        clip_on=False,
+    )
+    ax.set_xlim(sizes[0], sizes[-1])
+    ax.set_ylim(0, top)
+    tidy(ax, "params", f"compute wasted at {format_flops(flops)} FLOPs")
+    counts(ax.xaxis)
+    percents(ax.yaxis)
+    for height, style, name in (
+        (0.95, "-", "if the law is right"),
+        (0.87, (0, (5, 3)), "expected, over the doubt"),
+    ):
+        ax.plot(
+            (1.016, 1.065),
+            (height, height),
+            color=BLUE,
+            linewidth=1.6,
+            linestyle=style,
+            transform=ax.transAxes,
+            clip_on=False,
+        )
+        ax.text(
+            1.08, height, name, color=INK, fontsize=TEXT_SIZE, va="center", transform=ax.transAxes
+        )
+    return ax
+
+
+def _smooth(sizes: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same on a finer grid, for lines without corners."""
+    log = np.log(sizes)
+    return np.asarray(
+        np.maximum(Akima1DInterpolator(log, found)(np.linspace(log[0], log[-1], STEPS_DRAWN)), 0)
+    )
+
+
+def _draw_near(ax: Axes, ends: tuple[float, float], top: float) -> None:
+    ax.axvspan(*ends, color=INK, alpha=0.07, linewidth=0, zorder=0)
+    ax.annotate(
+        f"{format_interval(*ends)}\nwaste less than 1 %", (float(np.sqrt(ends[0] * ends[1])), top), (0, -4),
+        textcoords="offset points", ha="center", va="top", color=INK, fontsize=TEXT_SIZE, linespacing=1.4,
+    )  # fmt: skip

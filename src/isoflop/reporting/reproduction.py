@@ -1,0 +1,202 @@
+"""How the answer was made, for somebody who must be able to make it again: law, counts, versions, hashes."""
+
+import hashlib
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+
+from isoflop.answers.predict import Optimum
+from isoflop.display.format import format_interval, format_number, format_percent, join_words
+from isoflop.display.html import Html, join, tag
+from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.bayesian.law import PathLaw
+from isoflop.fitting.bayesian.prior import Prior
+from isoflop.fitting.conventions import exponents_by_convention
+from isoflop.fitting.fit import Fit
+from isoflop.fitting.kriging.approach import KrigedLaw
+from isoflop.fitting.screening.seeds import seed_noise
+from isoflop.laws.additive import ChinchillaLaw, FrontierLaw, PowerLaw
+from isoflop.reporting.sections import section
+from isoflop.runs import Run
+
+__all__ = ["facts", "formula", "method"]
+
+# What papers on scaling laws leave out most often (Li et al. 2025, "(Mis)Fitting"): named here when it is not known.
+_DISCLOSED = {
+    "batch": "batch size",
+    "lr": "learning rate",
+    "schedule": "schedule",
+    "epochs": "epochs",
+}
+_BESIDE: dict[type, str] = {
+    KrigedLaw: ", with a smooth discrepancy",
+    PathLaw: " around the largest runs, and a path that may bend",
+}
+"""What a law is besides its formula."""
+_PACKAGES = ("isoflop", "numpy", "scipy")
+
+
+def method(fit: Fit, optimum: Optimum) -> Html:
+    """The section on method and reproduction."""
+    rows = [
+        part
+        for name, value in facts(fit, optimum).items()
+        for part in (tag("dt", name), tag("dd", value))
+    ]
+    approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
+    call = f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\nisoflop.predict(fit, {_asked(optimum)})"
+    return section("Method", tag("dl", *rows, class_="facts"), tag("pre", tag("code", call)))
+
+
+def _asked(optimum: Optimum) -> str:
+    """Arguments of predict that give the answer again."""
+    serving, repetition = optimum.serving, optimum.repetition
+    asked = {"flops": optimum.flops if serving is None else serving.total.value}
+    asked |= {} if serving is None else {"served_tokens": serving.tokens}
+    asked |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
+    return ", ".join(f"{name}={value!r}" for name, value in asked.items())
+
+
+def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
+    """What has to be disclosed, by name."""
+    runs = fit.runs
+    return {
+        "Approach": repr(fit.approach),
+        **_prior(fit.approach),
+        "Law": formula(fit.law),
+        "Its numbers": tag("code", _numbers(fit.law)),
+        "Objective": format_number(fit.objective, 6),
+        "Intervals": f"{format_percent(fit.level)}, over the laws that the runs allow",
+        "Runs": f"{len(runs)} used, {len(fit.set_aside)} set aside",
+        "Params": _span(run.num_params for run in runs),
+        "Tokens": _span(run.num_tokens for run in runs),
+        "Tokens per param": _span(run.num_tokens / run.num_params for run in runs),
+        "FLOPs": _flops_convention(runs),
+        "Exponent by what is counted": _exponents(runs),
+        "Training": _training(runs),
+        "Seeds": _seeds(runs),
+        "Trained with": _trained_with(runs),
+        "Fitted with": _fitted_with(),
+        "Hash of the runs": _digest(runs),
+    }
+
+
+def _prior(approach: object) -> dict[str, str]:
+    """The numbers that the answer believed before it saw a run."""
+    if not isinstance(approach, Bayesian):
+        return {}
+    lines = "; ".join(f"{name} {value}" for name, value in approach.prior.lines().items())
+    source = "learned from public sweeps" if approach.prior == Prior() else "given"
+    return {
+        "Prior": f"{lines} ({source}; mean ± standard deviation, with probabilities where there are several)"
+    }
+
+
+def _exponents(runs: Sequence[Run]) -> str:
+    """The exponent of N_opt in C under each convention of counting params, by Approach 2."""
+    found = exponents_by_convention(runs)
+    told = [
+        f"{format_number(exponent)} ({name.replace('_', '-')} params)"
+        for name, exponent in found.items()
+    ]
+    return join_words(told) if told else "not known: the runs carry one count of params"
+
+
+def formula(law: object) -> Html:
+    """The law as people write it, its numbers rounded."""
+    if isinstance(law, ChinchillaLaw | KrigedLaw | PathLaw):
+        size, data = _term(law.A, "N", law.alpha), _term(law.B, "D", law.beta)
+        rest = _BESIDE.get(type(law), "")
+        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data, rest)
+    if isinstance(law, FrontierLaw):
+        lines = {"N": law.num_params, "D": law.num_tokens, "L": law.loss}
+        return join(*[_power(name, power) for name, power in lines.items() if power is not None])
+    return join(str(law))
+
+
+def _term(coefficient: float, symbol: str, exponent: float) -> Html:
+    return join(f"{_short(coefficient)} / ", tag("i", symbol), tag("sup", _short(exponent)))
+
+
+def _power(symbol: str, law: PowerLaw) -> Html:
+    offset = f"{_short(law.offset)} + " if law.offset else ""
+    return _line(
+        tag("i", symbol),
+        f" = {offset}{_short(law.coefficient)} ",
+        tag("i", "C"),
+        tag("sup", _short(law.exponent)),
+    )
+
+
+def _line(*parts: str) -> Html:
+    return tag("div", *parts, class_="formula")
+
+
+def _short(value: float) -> str:
+    return format_number(float(value), 4).replace("-", "−")
+
+
+def _numbers(law: object) -> str:
+    """The law's numbers in full, by name: rounded exponents would move the answer."""
+    if not is_dataclass(law):
+        return str(law)
+    values = {part.name: getattr(law, part.name) for part in fields(law)}
+    shown = {
+        name: _numbers(value) if is_dataclass(value) else f"{value}"
+        for name, value in values.items()
+    }
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value != "None")
+
+
+def _seeds(runs: Iterable[Run]) -> str:
+    """Seeds of the runs that were trained here, and what they change; a table's rows do not tell theirs."""
+    trained = [run for run in runs if run.spec.fingerprint]
+    seeds = join_words([str(seed) for seed in sorted({run.spec.seed for run in trained})])
+    noise = seed_noise(trained)
+    differs = (
+        f", between which a run differs by {format_percent(noise)} of its loss" if noise else ""
+    )
+    return seeds + differs or "not recorded"
+
+
+def _span(values: Iterable[float]) -> str:
+    values = list(values)
+    return format_interval(min(values), max(values))
+
+
+def _flops_convention(runs: Iterable[Run]) -> str:
+    ratios = [run.flops / (6 * run.num_params * run.num_tokens) for run in runs]
+    if max(abs(ratio - 1) for ratio in ratios) < 1e-6:
+        return "6·N·D, forward and backward"
+    return f"counted, {format_interval(min(ratios), max(ratios), lambda r: format_number(r, 3))} times 6·N·D"
+
+
+def _training(runs: Iterable[Run]) -> str:
+    unknown = [
+        word
+        for name, word in _DISCLOSED.items()
+        if all(getattr(run.spec, name) is None for run in runs)
+    ]
+    known = [word for word in _DISCLOSED.values() if word not in unknown]
+    parts = [f"{join_words(known)} recorded with each run"] * bool(known)
+    return "; ".join(parts + [f"{join_words(unknown)} not recorded"] * bool(unknown))
+
+
+def _trained_with(runs: Iterable[Run]) -> str:
+    found = sorted({f"{name} {number}" for run in runs for name, number in run.versions.items()})
+    devices = sorted({run.device for run in runs if run.device})
+    return join_words([*found, *devices], most=12) or "not recorded"
+
+
+def _fitted_with() -> str:
+    return join_words(
+        [f"{name} {version(name)}" for name in _PACKAGES] + [f"Python {platform.python_version()}"]
+    )
+
+
+def _digest(runs: Iterable[Run]) -> str:
+    """Hash of what was asked for and what was measured, whatever the order of the runs."""
+    lines = sorted(f"{run.id} {run.num_tokens!r} {run.flops!r} {run.loss!r}" for run in runs)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

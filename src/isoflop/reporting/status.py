@@ -1,0 +1,64 @@
+"""How far a store is, as text."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from isoflop.display.format import format_count, format_flops
+from isoflop.runs import RunSpec, tasks_of, tasks_text
+from isoflop.storage.status import Standing
+
+__all__ = ["standing_text"]
+
+
+def standing_text(stages: Sequence[Standing]) -> str:
+    """A line per stage, then each run that failed or is being trained, and how many wait at each budget."""
+    if not stages:
+        return "The store is empty: nothing was planned or trained there."
+    return "\n\n".join([*(_stage_text(stage) for stage in stages), *_several_tasks(stages)])
+
+
+def _several_tasks(stages: Sequence[Standing]) -> list[str]:
+    """That the store's runs are of several tasks, where they are."""
+    tasks = tasks_of(
+        {run.id: run for stage in stages for run in (*stage.ended, *stage.failed)}.values()
+    )
+    if len(tasks) < 2:
+        return []
+    return [
+        f"The runs are of {len(tasks)} tasks ({tasks_text(tasks)}); --task names the one that is to be fitted."
+    ]
+
+
+def _stage_text(stage: Standing) -> str:
+    counts = {
+        "completed": sum(run.status == "completed" for run in stage.ended),
+        "diverged": sum(run.status == "diverged" for run in stage.ended),
+        "failed": len(stage.failed),
+        "running": len(stage.running),
+        "waiting": len(stage.waiting),
+    }
+    told = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
+    lines = [f"{stage.purpose or stage.stage}: {_runs(stage.num_runs)}: {told}"]
+    lines += [
+        f"  diverged  {_name(run.spec)}: {run.error}"
+        for run in stage.ended
+        if run.status == "diverged"
+    ]
+    lines += [f"  failed    {_name(run.spec)}: {run.error}" for run in stage.failed]
+    lines += [f"  running   {_name(spec)}: {holder}" for spec, holder in stage.running]
+    waiting = Counter(spec.budget for spec in stage.waiting)
+    for budget, num_runs in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
+        lines.append(f"  waiting   {_runs(num_runs)}{_budget(budget)}")
+    return "\n".join(lines)
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'s' if number != 1 else ''}"
+
+
+def _name(spec: RunSpec) -> str:
+    return f"{spec.id} size {spec.size}{_budget(spec.budget)}, {format_count(spec.num_params)} params, seed {spec.seed}"
+
+
+def _budget(budget: float | None) -> str:
+    return "" if budget is None else f" at {format_flops(budget)}"

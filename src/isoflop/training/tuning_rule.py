@@ -1,0 +1,124 @@
+"""Where a setting is best: a parabola through each cell's losses, and a power law of N and D through the cells.
+
+x log of the setting (a learning rate, a batch); y log loss; N params, D tokens.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoflop.recipe import PowerRule
+
+__all__ = ["Fitted", "Vertex", "fit_rule", "fit_vertex"]
+
+WINDOW, DEEP = math.log(4.01), 0.2
+"""A parabola is laid through settings within a factor of four of the best whose loss is at most a fifth higher: beyond,
+curves rise like walls on one side."""
+USUAL_NOISE = 0.004
+"""Standard deviation of log loss between seeds, where the parabolas leave nothing over to measure it."""
+LEAST_DEVIATION = 0.05
+"""Of a log setting: no valley is a parabola to better than that."""
+PRIOR_DEVIATION = 0.3
+"""Of the exponents about those of the recipe's own rule; published ones lie within."""
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """The best setting of one cell.
+
+    inside: settings on both sides of it did worse.
+    curvature: second derivative of log loss in log setting; NaN where it could not be told.
+    spread: variance of log `value` per unit variance of log loss.
+    misfit, freedom: sum of squares that the parabola leaves, and its degrees of freedom.
+    """
+
+    value: float
+    inside: bool
+    curvature: float = math.nan
+    spread: float = math.nan
+    misfit: float = 0.0
+    freedom: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A rule and its doubt: `deviation(N, D)` is the standard deviation of the log setting that it gives."""
+
+    rule: PowerRule
+    noise: float
+    curvature: float
+    exponent_deviations: tuple[float, float]
+    deviation: Callable[[float, float], float]
+
+
+def fit_vertex(values: Sequence[float], losses: Sequence[float]) -> Vertex:
+    """The best of some settings; an infinite loss is a run that diverged, and bounds the range as a worse one does."""
+    order = np.argsort(values)
+    x, y = (
+        np.log(np.asarray(values, dtype=float)[order]),
+        np.log(np.asarray(losses, dtype=float)[order]),
+    )
+    best = int(np.argmin(y))
+    inside = 0 < best < len(x) - 1
+    near = np.isfinite(y) & (np.abs(x - x[best]) < WINDOW) & (y - y[best] < DEEP)
+    if not inside or near.sum() < 3:
+        return Vertex(math.exp(x[best]), inside)
+    design = np.vander(x[near] - x[best], 3)
+    (a, b, c), *_ = np.linalg.lstsq(design, y[near], rcond=None)
+    if a <= 0:
+        return Vertex(math.exp(x[best]), inside)
+    at = float(np.clip(-b / (2 * a), x[best - 1] - x[best], x[best + 1] - x[best]))
+    gradient = np.array([b / (2 * a**2), -1 / (2 * a), 0.0])
+    spread = float(gradient @ np.linalg.pinv(design.T @ design) @ gradient)
+    misfit = float(np.sum((design @ [a, b, c] - y[near]) ** 2))
+    return Vertex(math.exp(x[best] + at), inside, 2 * float(a), spread, misfit, int(near.sum()) - 3)
+
+
+def fit_rule(
+    cells: Sequence[tuple[float, float]], found: Sequence[Vertex], prior: tuple[float, float]
+) -> Fitted:
+    """The power law through the best settings of cells (N, D).
+
+    prior: exponents of N and D of the recipe's own rule, which few and noisy cells fall back on.
+    """
+    N, D = np.log(np.array(cells, dtype=float)).T
+    noise = _noise(found)
+    curvatures = [vertex.curvature for vertex in found if math.isfinite(vertex.curvature)]
+    spread = np.array(
+        [vertex.spread if math.isfinite(vertex.spread) else 1 / noise**2 for vertex in found]
+    )
+    weights = 1 / (noise**2 * spread + LEAST_DEVIATION**2)
+    middle = np.array([np.average(N, weights=weights), np.average(D, weights=weights)])
+    design = np.stack([np.ones(len(N)), N - middle[0], D - middle[1]], axis=1)
+    believed = np.array([0.0, 1, 1]) / PRIOR_DEVIATION**2
+    covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(believed))
+    y = np.log([vertex.value for vertex in found])
+    level, b, c = covariance @ (design.T @ (weights * y) + believed * np.array([0.0, *prior]))
+    rule = PowerRule(
+        _rounded(math.exp(level - b * middle[0] - c * middle[1])),
+        num_params=_rounded(b),
+        num_tokens=_rounded(c),
+    )
+
+    def deviation(num_params: float, num_tokens: float) -> float:
+        at = np.array([1.0, math.log(num_params) - middle[0], math.log(num_tokens) - middle[1]])
+        return math.sqrt(float(at @ covariance @ at))
+
+    _, b_variance, c_variance = np.diag(covariance)
+    typical = float(np.median(curvatures)) if curvatures else math.nan
+    return Fitted(rule, noise, typical, (math.sqrt(b_variance), math.sqrt(c_variance)), deviation)
+
+
+def _noise(found: Sequence[Vertex]) -> float:
+    """Standard deviation of log loss, pooled over what the parabolas leave."""
+    freedom = sum(vertex.freedom for vertex in found)
+    if freedom < 3:
+        return USUAL_NOISE
+    return max(math.sqrt(sum(vertex.misfit for vertex in found) / freedom), 1e-6)
+
+
+def _rounded(value: float) -> float:
+    """Four digits: the same run ids on machines that differ in the last bit."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,199 @@
+"""Cells of a search for a setting: which sizes and token counts, and the runs that find the best value in each."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isoflop.counting.counting import SizeCount
+from isoflop.counting.sizes import size_near
+from isoflop.counting.tokens import token_supply
+from isoflop.display.format import format_flops, format_percent
+from isoflop.errors import PlanError
+from isoflop.planning.specs import make_spec
+from isoflop.planning.sweep import Sweep
+from isoflop.recipe import Recipe
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+from isoflop.training.tuning_rule import Vertex, fit_vertex
+from isoflop.user_code.fingerprint import fingerprint
+
+__all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
+
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Of the recipe's own value, tried in each cell first; the range is then extended by factors of two."""
+FIRST = 0.6
+"""Share of the allowance for the first round; the rest is for cells whose best value is at the edge of their range."""
+MAX_ROUNDS = 5
+SIZE_RATIO, LEAST_RATIO = 4.0, 1.5
+"""Wanted and least ratio of the two sizes, and so of the two token counts."""
+STEP = 1.15
+"""Ratio of the sizes tried, from the sweep's largest downwards, until four cells fit into the allowance."""
+LEAST_STEPS = 20
+"""Optimiser steps below which a run says nothing about its learning rate."""
+
+Make = Callable[["Place", Recipe], RunSpec]
+Trained = Callable[[Sequence[RunSpec]], dict[str, float]]
+"""Specs -> final loss by run id, infinite where a run did not complete."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One size on one number of tokens."""
+
+    sized: SizeCount
+    num_tokens: float
+
+    @property
+    def num_params(self) -> float:
+        return self.sized.num_params
+
+    @property
+    def flops(self) -> float:
+        return self.sized.flops_per_token * self.num_tokens
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A place, what was tried there as (value, loss), and where it was best."""
+
+    place: Place
+    tried: tuple[tuple[float, float], ...]
+    vertex: Vertex
+
+
+def spec_maker(task: Task) -> Make:
+    """(place, recipe) -> the run of that place, with the task's first seed."""
+    supply, mark = token_supply(task), fingerprint(task)
+
+    def make(place: Place, recipe: Recipe) -> RunSpec:
+        seed = recipe.seeds[0]
+        return make_spec(
+            task, supply, mark, place.sized, place.num_tokens, seed=seed, recipe=recipe
+        )
+
+    return make
+
+
+def choose_places(task: Task, sweep: Sweep, share: float, allowance: float) -> tuple[Place, ...]:
+    """Two sizes on two token counts, as large as the first round's part of the allowance permits.
+
+    Tokens are those of the sweep per param: the middle of the sweep, not one of its corners.
+
+    Raises PlanError where not even the smallest four fit.
+    """
+    per_param = math.exp(
+        np.mean([math.log(spec.num_tokens / spec.num_params) for spec in sweep.specs])
+    )
+    largest = max(spec.num_params for spec in sweep.specs)
+    limit, cheapest = FIRST * allowance, math.inf
+    for num_params in largest / STEP ** np.arange(200):
+        places = _square(task, float(num_params), per_param)
+        if places is None:
+            continue
+        cost = len(FACTORS) * sum(place.flops for place in places)
+        if not _is_long_enough(task, places):
+            break
+        if cost <= limit and _has_data(task, places):
+            return places
+        cheapest = min(cheapest, cost)
+    raise PlanError(
+        f"Tuning needs runs at 2 sizes x 2 token counts x {len(FACTORS)} values, but {format_percent(share)} of the sweep's "
+        f"{format_flops(sweep.flops)} FLOPs does not pay for them{_remedy(cheapest, limit, share)}."
+    )
+
+
+def _remedy(cheapest: float, limit: float, share: float) -> str:
+    if not math.isfinite(cheapest):
+        return ", and no two sizes lie far enough apart; allow smaller sizes"
+    return f"; allow share={share * cheapest / limit:.2g} or more, or smaller sizes"
+
+
+def _square(task: Task, num_params: float, per_param: float) -> tuple[Place, ...] | None:
+    """Four places with the sizes nearest to N and N / 4; None where these are too close to each other."""
+    large, small = size_near(task, num_params), size_near(task, num_params / SIZE_RATIO)
+    if large.num_params < LEAST_RATIO * small.num_params:
+        return None
+    tokens = [per_param * sized.num_params for sized in (small, large)]
+    return tuple(Place(sized, num_tokens) for sized in (small, large) for num_tokens in tokens)
+
+
+def _is_long_enough(task: Task, places: Sequence[Place]) -> bool:
+    return all(
+        place.num_tokens
+        >= LEAST_STEPS * task.recipe.tokens_per_step(place.num_params, place.num_tokens)
+        for place in places
+    )
+
+
+def _has_data(task: Task, places: Sequence[Place]) -> bool:
+    unique, allowed = token_supply(task).unique_tokens, task.recipe.epochs
+    return (
+        unique is None
+        or allowed is None
+        or max(place.num_tokens for place in places) <= unique * allowed
+    )
+
+
+@dataclass
+class Search:
+    """Looks for the best value of one setting in every place.
+
+    base: the recipe's own value there. recipe_with: the recipe with a value of the setting at a place.
+    value_of: the value that a spec really has, after rounding.
+    """
+
+    places: tuple[Place, ...]
+    base: Callable[[Place], float]
+    recipe_with: Callable[[Place, float], Recipe]
+    value_of: Callable[[RunSpec], float]
+    make: Make
+    allowance: float
+    spent: float = 0.0
+    _tried: list[dict[float, float]] = field(default_factory=list)
+
+    def run(self, trained: Trained) -> tuple[Cell, ...]:
+        """Try values until the best one of each place has worse ones on both sides, or the allowance is spent."""
+        self._tried = [{} for _ in self.places]
+        wanted = [[factor * self.base(place) for factor in FACTORS] for place in self.places]
+        for _ in range(MAX_ROUNDS):
+            specs = self._affordable(wanted)
+            if not specs:
+                break
+            losses = trained([spec for _, spec in specs])
+            for k, spec in specs:
+                self._tried[k][self.value_of(spec)] = losses[spec.id]
+            wanted = [_outward(tried) for tried in self._tried]
+        return tuple(
+            _cell(place, tried) for place, tried in zip(self.places, self._tried, strict=True)
+        )
+
+    def _affordable(self, wanted: Sequence[Sequence[float]]) -> list[tuple[int, RunSpec]]:
+        """The specs of wanted values, place by place, that the allowance still pays for."""
+        chosen: list[tuple[int, RunSpec]] = []
+        for k, (place, values) in enumerate(zip(self.places, wanted, strict=True)):
+            for spec in (self.make(place, self.recipe_with(place, value)) for value in values):
+                known = self.value_of(spec) in self._tried[k] or any(
+                    spec.id == other.id for _, other in chosen
+                )
+                if not known and self.spent + spec.flops <= self.allowance:
+                    chosen.append((k, spec))
+                    self.spent += spec.flops
+        return chosen
+
+
+def _outward(tried: dict[float, float]) -> list[float]:
+    """Two more values beyond the edge that is best; none where the best is inside."""
+    values = sorted(tried)
+    best = min(values, key=lambda value: tried[value])
+    if best == values[0]:
+        return [values[0] / 2, values[0] / 4]
+    return [values[-1] * 2, values[-1] * 4] if best == values[-1] else []
+
+
+def _cell(place: Place, tried: dict[float, float]) -> Cell:
+    pairs = tuple(sorted(tried.items()))
+    return Cell(
+        place, pairs, fit_vertex([value for value, _ in pairs], [loss for _, loss in pairs])
+    )

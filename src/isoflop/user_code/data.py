@@ -1,0 +1,213 @@
+"""What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
+
+from isoflop.errors import ContractError, first_line
+from isoflop.user_code.loaders import Drawn, data_of_loader, gathered
+from isoflop.user_code.randomness import seeded
+
+__all__ = [
+    "Source",
+    "dimensions",
+    "first_batch",
+    "num_examples_in",
+    "open_data",
+    "sliced",
+    "tensors_in",
+    "to_device",
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A user's data behind one interface.
+
+    kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches" (callable seed ->
+    iterable of batches).
+    num_examples: length; None where it is unknown.
+    batch_size: of the user's own loader, which the recipe's takes the place of; None where there is none.
+    """
+
+    kind: Literal["examples", "stream", "batches"]
+    data: Any
+    collate: Callable[[list[Any]], Any]
+    num_examples: int | None
+    name: str
+    num_workers: int = 0
+    """Processes that the user's DataLoader reads examples in; 0 for this one."""
+    batch_size: int | None = None
+
+    def gather(self, indices: Sequence[int]) -> Any:
+        """The batch of the examples at these indices; only for kind "examples"."""
+        if type(self.data) is TensorDataset and self.collate is default_collate:
+            chosen = torch.as_tensor(
+                indices
+            )  # what collating the examples would give, without taking them apart
+            return [tensor[chosen] for tensor in self.data.tensors]
+        return self.batch_of(gathered(self.data, indices))
+
+    def batch_of(self, examples: list[Any]) -> Any:
+        """The batch that some examples make. Raises ContractError where they cannot be put into one."""
+        try:
+            return self.collate(examples)
+        except Exception as error:
+            if self.collate is default_collate:
+                remedy = "give examples of tensors of one shape, or a DataLoader whose collate_fn pads them"
+            else:
+                remedy = "its collate_fn must take any number of examples"
+            raise ContractError(
+                f"{self.name}: {len(examples)} examples do not make a batch ({first_line(error)}); {remedy}."
+            ) from error
+
+    def iterate(self, seed: int) -> Iterator[Any]:
+        """Examples in order ("examples", "stream") or batches ("batches")."""
+        if self.kind == "batches":
+            return iter(self.data(seed))
+        if self.kind == "examples":
+            return (self.data[index] for index in range(self.num_examples or 0))
+        return iter(self.data)
+
+
+def open_data(data: Any, name: str) -> Source:
+    """The source behind what the user gave as `name` ("train_data" or "val_data").
+
+    A DataLoader's examples are ordered and batched here, from (seed, step), unless its sampler or its batches are its
+    own. Raises ContractError for data of no known form, empty data, and loaders that split the data among processes.
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, DataLoader):
+        source = _open(data_of_loader(data, name), data.collate_fn, name)
+        num_workers = data.num_workers if source.kind == "examples" else 0
+        batch_size = None if source.kind == "batches" else data.batch_size
+        return replace(source, num_workers=num_workers, batch_size=batch_size)
+    return _open(data, default_collate, name)
+
+
+def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
+    if isinstance(data, tuple) and any(
+        isinstance(part, torch.Tensor | np.ndarray) for part in data
+    ):
+        raise ContractError(
+            f"{name} must be a dataset of (input, target) examples, but got a tuple of arrays; "
+            f"wrap it as torch.utils.data.TensorDataset(inputs, targets)."
+        )
+    length = _length(data)
+    if length == 0:
+        raise ContractError(f"{name} must hold at least one example, but it is empty.")
+    is_stream = isinstance(data, IterableDataset | Drawn)  # of which some have a length
+    if (
+        hasattr(data, "__getitem__")
+        and length is not None
+        and not isinstance(data, Mapping | str)
+        and not is_stream
+    ):
+        return Source("examples", data, collate, length, name)
+    if hasattr(data, "__iter__") and not isinstance(data, Mapping | str | Iterator):
+        return Source("stream", data, collate, length, name)
+    if callable(data):
+        return Source("batches", data, collate, None, name)
+    parts = (
+        f"; name one of its parts, such as [{next(iter(data))!r}]"
+        if isinstance(data, Mapping) and data
+        else ""
+    )
+    raise ContractError(
+        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable "
+        f"seed -> batches, but got {type(data).__name__}{parts}."
+    )
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # iterable data sets and callables have none
+        return None
+
+
+def first_batch(source: Source, num_examples: int) -> Any:
+    """A real batch: the first examples of the data, or the first batch that a callable yields (seed 0).
+
+    Raises ContractError where there are not as many.
+    """
+    with seeded(0):
+        items = list(islice(source.iterate(0), 1 if source.kind == "batches" else num_examples))
+        if not items:
+            raise ContractError(
+                f"{source.name} must hold at least one example, but it yields none."
+            )
+        if source.kind == "batches":
+            return items[0]
+        return source.batch_of(items)
+
+
+def num_examples_in(batch: Any) -> int:
+    """Examples in a batch: the first dimension of its first tensor.
+
+    Raises ContractError for a batch without a tensor.
+    """
+    for tensor in tensors_in(batch):
+        if tensor.ndim > 0:
+            return int(tensor.shape[0])
+    raise ContractError(
+        f"A batch must hold tensors whose first dimension counts examples, but got {type(batch).__name__}."
+    )
+
+
+def dimensions(batch: Any) -> tuple[int, ...]:
+    """Examples of a batch, then every dimension of every tensor in it: what the FLOPs of a step on it depend on."""
+    return (
+        num_examples_in(batch),
+        *(int(size) for tensor in tensors_in(batch) for size in tensor.shape),
+    )
+
+
+def to_device(batch: Any, device: torch.device | str) -> Any:
+    """The batch with its tensors on a device; "meta" keeps shapes and types only."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def sliced(value: Any, part: slice, num_examples: int) -> Any:
+    """The part of everything in a batch that has an entry per example; the rest is left as it is."""
+    if isinstance(value, torch.Tensor):
+        return value[part] if value.ndim and len(value) == num_examples else value
+    if isinstance(value, Mapping):
+        return {key: sliced(item, part, num_examples) for key, item in value.items()}
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and not isinstance(value[0], torch.Tensor | Mapping | list | tuple)
+    ):
+        return value[part] if len(value) == num_examples else value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(sliced(item, part, num_examples) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(sliced(item, part, num_examples) for item in value)
+    return value
+
+
+def tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    """All tensors of a batch, in the order in which they lie in it."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)

@@ -1,0 +1,388 @@
+"""The fingerprint of a task: equal for tasks that train alike, different when code, values or data change.
+
+Code counts by its source text (its bytecode and constants where there is none) together with the user's functions,
+classes and constants that it refers to; libraries count by name. Data count by length and sampled items. Paths, line
+numbers, addresses, reprs and pickles never enter, so the fingerprint is the same on every machine and in every folder.
+"""
+
+import dis
+import hashlib
+import inspect
+import logging
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from isoflop.errors import ContractError
+from isoflop.task import Task
+from isoflop.user_code.data import Source, open_data
+from isoflop.user_code.randomness import seeded
+
+__all__ = ["check_unchanged", "digest_of", "fingerprint", "named_values"]
+
+NUM_SAMPLED_ITEMS = 16
+MAX_ARRAY_ITEMS = 2**22
+"""Arrays with more items are hashed at evenly spaced ones."""
+
+
+def fingerprint(task: Task) -> str:
+    """16 hexadecimal digits that stand for the task in run ids; `Task.fingerprint` where the user gave one.
+
+    Of the recipe only what no spec spells out takes part (optimiser, groups, evaluation tokens), so that more seeds
+    or another rule that gives the same learning rate leave finished runs valid.
+
+    Raises ContractError for data that differ each time they are read.
+    """
+    if task.fingerprint is not None:
+        return task.fingerprint
+    _check_repeatable(task)
+    return _digest_of_task(task).hexdigest()[:16]
+
+
+def check_unchanged(task: Task, before: Mapping[str, str]) -> None:
+    """Raise ContractError where the task's values are others than those of `before`, `named_values` of it earlier."""
+    after = named_values(task)
+    changed = next((name for name in after if after[name] != before.get(name)), None)
+    if changed is not None:
+        raise ContractError(
+            f"What the task uses must stay the same while its model runs, or no run of it could be found again, but "
+            f"{changed} has changed; pass it as an argument, keep it in the model or the data set itself, or give "
+            f"Task(fingerprint='a name of your own')."
+        )
+
+
+def named_values(task: Task) -> Mapping[str, str]:
+    """A hash by the name of each global and class attribute in use; none where `Task.fingerprint` is given."""
+    return {} if task.fingerprint is not None else _digest_of_code(task).marks
+
+
+def digest_of(*values: Any) -> str:
+    """16 hexadecimal digits that stand for some values, by the same rules."""
+    digest = _Digest()
+    for value in values:
+        digest.add(value)
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_task(task: Task) -> "_Digest":
+    digest = _digest_of_code(task)
+    for source in _sources(task):
+        _add_data(digest, source)
+    return digest
+
+
+def _digest_of_code(task: Task) -> "_Digest":
+    digest = _Digest()
+    code = (
+        task.model,
+        task.size_param,
+        task.model_kwargs,
+        task.loss,
+        task.step,
+        task.val_loss,
+        task.count_tokens,
+    )
+    for part in code:
+        digest.add(part)
+    for setting in task.recipe.unspelled():
+        digest.add(setting)
+    for source in _sources(task):
+        if not _is_library(
+            getattr(source.collate, "__module__", None) or type(source.collate).__module__
+        ):
+            digest.add(source.collate)
+    return digest
+
+
+def _sources(task: Task) -> tuple[Source, Source]:
+    return open_data(task.train_data, "train_data"), open_data(task.val_data, "val_data")
+
+
+def _add_data(digest: "_Digest", source: Source) -> None:
+    """Add the length, some items, and for examples the batch that they make: a collate function may mask or cut."""
+    digest.add(source.num_examples)
+    with seeded(0):
+        items = list(_sampled(source))
+        for item in items:
+            digest.add(item)
+        if source.kind != "batches" and items:
+            digest.add(source.batch_of(items))
+
+
+@lru_cache(maxsize=64)  # per task, compared by identity
+def _check_repeatable(task: Task) -> None:
+    """Raise ContractError for data that differ each time they are read, from which no run could be found again."""
+    for source in _sources(task):
+        first, second = _Digest(), _Digest()
+        _add_data(first, source)
+        _add_data(second, source)
+        if first.hexdigest() != second.hexdigest():
+            raise ContractError(
+                f"{source.name} must give the same values each time that it is read, but read twice it gave others: "
+                f"draw random numbers from the global generators of torch, NumPy or random, which isoflop seeds for "
+                f"each example, or from one made anew of the index (or of the seed that a callable gets), and start "
+                f"each iteration anew. With Task(fingerprint='a name of your own') it is taken as it is, but then no "
+                f"run can be repeated, one that goes on after a stop sees other data, each run is measured on other "
+                f"held-out values, and a change of model, loss or data goes unnoticed."
+            )
+
+
+def _sampled(source: Source) -> Iterator[Any]:
+    """Items spread over indexable data; the first ones of a stream; the first two batches of a callable."""
+    if source.kind == "examples":
+        last = (source.num_examples or 1) - 1
+        indices = sorted(
+            {round(last * k / (NUM_SAMPLED_ITEMS - 1)) for k in range(NUM_SAMPLED_ITEMS)}
+        )
+        return (source.data[index] for index in indices)
+    return islice(source.iterate(0), NUM_SAMPLED_ITEMS if source.kind == "stream" else 2)
+
+
+class _Digest:
+    """A hash that values are added to, whatever their type."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._seen: dict[int, Any] = {}  # id -> object, kept alive so that no id is used twice
+        self.marks: dict[str, str] = {}
+        """What the hash was after each named value: tells which one differs from another hash."""
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def add(self, value: Any) -> None:
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            self._text(type(value).__name__, repr(value))
+        elif isinstance(value, torch.Tensor | np.ndarray | np.generic):
+            self._array(value)
+        elif id(value) in self._seen:
+            self._text("seen")
+        else:
+            self._seen[id(value)] = value
+            self._composite(value)
+
+    def _composite(self, value: Any) -> None:
+        if isinstance(value, FunctionType):
+            self._function(value)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, MethodType):
+            self.add(value.__func__)
+            self.add(value.__self__)
+        elif isinstance(value, partial):
+            self._all("partial", (value.func, value.args, value.keywords))
+        elif isinstance(value, Mapping):
+            self._all("mapping", value.items())
+        elif isinstance(value, set | frozenset):
+            self._all("set", sorted(value, key=repr))
+        elif isinstance(value, list | tuple):
+            self._all("sequence", value)
+        elif isinstance(value, ModuleType | BuiltinFunctionType):
+            self._text("library", getattr(value, "__name__", ""))
+        elif isinstance(
+            value, logging.Logger | logging.LoggerAdapter
+        ):  # leads to all loggers of the process
+            self._text("logger")
+        else:
+            self._object(value)
+
+    def _object(self, value: Any) -> None:
+        self.add(type(value))
+        if is_dataclass(value):
+            self._all(
+                "fields", ((field.name, getattr(value, field.name)) for field in fields(value))
+            )
+        elif hasattr(value, "__dict__"):
+            self._all("attributes", sorted(vars(value).items()))
+
+    def _function(self, function: FunctionType) -> None:
+        if _is_library(function.__module__):
+            self._text("library", function.__module__, function.__qualname__)
+            return
+        self._code(function)
+        self._all("defaults", (function.__defaults__, function.__kwdefaults__))
+        written = _named(function.__code__, _WRITES_CELL)
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            if name in written:
+                continue
+            try:
+                self.add(cell.cell_contents)
+            except ValueError:  # a name that is not bound yet
+                self._text("empty")
+        for name, value in _referred(function):
+            self._text("global", name)
+            self.add(value)
+            self._mark(name)
+
+    def _code(self, function: FunctionType) -> None:
+        source = None if function.__name__ == "<lambda>" else _source(function)
+        if source is not None:
+            self._text("source", source)
+        else:
+            self._bytecode(function.__code__)
+
+    def _bytecode(self, code: CodeType) -> None:
+        self._text("bytecode", code.co_code.hex(), *code.co_names, *code.co_varnames)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self._bytecode(constant)
+            else:
+                self.add(constant)
+
+    def _class(self, cls: type) -> None:
+        if _is_library(cls.__module__):
+            self._text("library", cls.__module__, cls.__qualname__)
+            return
+        self._text("class", _source(cls) or cls.__qualname__)
+        self._all("bases", cls.__bases__)
+        members = [
+            (name, _plain_function(member), member) for name, member in sorted(vars(cls).items())
+        ]
+        written = {
+            name
+            for _, function, _ in members
+            if function
+            for name in _stored_attributes(function.__code__)
+        }
+        for name, function, member in members:
+            if function is not None:
+                self._text("member", name)
+                self.add(function)
+            elif (
+                not name.startswith("__") and name not in written
+            ):  # what methods write is state, such as a counter
+                self._text("attribute", name)
+                self.add(member)
+                self._mark(f"{cls.__name__}.{name}")
+
+    def _array(self, value: Any) -> None:
+        array = (
+            value.detach().cpu().contiguous()
+            if isinstance(value, torch.Tensor)
+            else np.ascontiguousarray(value)
+        )
+        self._text("array", str(array.dtype).removeprefix("torch."), repr(tuple(array.shape)))
+        array = array.reshape(-1)
+        array = array[:: max(1, len(array) // MAX_ARRAY_ITEMS)]
+        if isinstance(array, torch.Tensor):
+            array = array.contiguous().view(torch.uint8).numpy()
+        if array.dtype == object:
+            self._all("objects", array.tolist())
+        else:
+            self._hash.update(array.tobytes())
+
+    def _all(self, kind: str, values: Iterable[Any]) -> None:
+        items = list(values)
+        self._text(kind, str(len(items)))
+        for item in items:
+            self.add(item)
+
+    def _mark(self, name: str) -> None:
+        self.marks.setdefault(name, self.hexdigest())
+
+    def _text(self, *parts: str) -> None:
+        for part in parts:
+            data = part.encode()
+            self._hash.update(len(data).to_bytes(8, "little") + data)
+
+
+def _source(value: Any) -> str | None:
+    try:
+        return textwrap.dedent(inspect.getsource(value))
+    except (OSError, TypeError):  # typed into a prompt, or built at run time
+        return None
+
+
+def _plain_function(member: Any) -> FunctionType | None:
+    if isinstance(member, property):
+        member = member.fget
+    member = getattr(member, "__func__", member)
+    return member if isinstance(member, FunctionType) else None
+
+
+def _referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Globals that a function's code reads, and what it names inside modules of the user's own.
+
+    A name that the code writes too is state, such as a counter, and no setting.
+    """
+    code, space = function.__code__, function.__globals__
+    names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
+    inside = (
+        sorted(_named(code, _READS_ATTRIBUTE))
+        if any(map(_is_own_module, map(space.get, names)))
+        else []
+    )
+    for name in names:
+        value = space.get(name)
+        if _is_own_module(value):
+            yield from (
+                (f"{name}.{inner}", vars(value)[inner]) for inner in inside if inner in vars(value)
+            )
+        elif name in space and not isinstance(value, ModuleType):
+            yield name, value
+
+
+def _is_own_module(value: Any) -> bool:
+    return isinstance(value, ModuleType) and not _is_library(value.__name__)
+
+
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_WRITES_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+
+
+def _stored_attributes(code: CodeType) -> set[str]:
+    return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
+
+
+def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
+    """Names that some operations of a code, and of the functions inside it, have as their argument.
+
+    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
+    """
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    inner = (
+        _named(constant, operations)
+        for constant in code.co_consts
+        if isinstance(constant, CodeType)
+    )
+    return own.union(*inner)
+
+
+# Resolved, as files are: an environment is often reached through a link.
+_INSTALLED = {
+    Path(sysconfig.get_path(name)).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+}
+_SITES = {"site-packages", "dist-packages"}
+_ALWAYS = {"isoflop", "torch", "numpy"}
+"""Libraries wherever they lie, in a clone that is being worked on too."""
+
+
+def _is_library(module_name: str | None) -> bool:
+    """True for modules of the interpreter, of installed packages, and isoflop's own."""
+    root = (module_name or "").partition(".")[0]
+    if root in _ALWAYS or root in sys.stdlib_module_names or root in sys.builtin_module_names:
+        return root != "__main__"
+    return _lies_among_libraries(getattr(sys.modules.get(root), "__file__", None))
+
+
+@lru_cache(maxsize=4096)
+def _lies_among_libraries(file: str | None) -> bool:
+    if file is None:
+        return False
+    folders = Path(file).resolve().parents
+    return any(folder.name in _SITES or folder in _INSTALLED for folder in folders)

@@ -1,0 +1,142 @@
+"""What isoflop asks of a model class: it builds at a size, and its parameters can be counted."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoflop.errors import ContractError
+from isoflop.task import Task
+
+__all__ = ["build", "check_size_param", "count_params", "param_counts"]
+
+
+def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Module:
+    """The task's model at a size; on the "meta" device it takes no memory.
+
+    Raises ContractError where the class gives something else than a module. What the class itself raises passes.
+    """
+    kwargs = task.kwargs_for(size)
+    try:
+        with torch.device(device):
+            model = task.model(**kwargs)
+    except Exception:
+        if torch.device(device).type != "meta":
+            raise
+        with (
+            _params_on_meta()
+        ):  # the constructor may read values, such as drop rates from torch.linspace
+            model = task.model(**kwargs)
+        model = model.to("meta") if isinstance(model, nn.Module) else model
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"model must build a torch.nn.Module, but {_name(task.model)} gave {type(model).__name__}; "
+            f"pass the class or factory of the network itself."
+        )
+    return model
+
+
+@contextmanager
+def _params_on_meta() -> Iterator[None]:
+    """Modules that are built here keep no values of their parameters; all other tensors have theirs."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if (
+            param is not None and not param.is_meta
+        ):  # one that is has been registered before: it is tied
+            param = nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def check_size_param(task: Task) -> None:
+    """Raise ContractError where the model takes no argument of the size parameter's name, or of a model_kwargs name."""
+    try:
+        parameters = inspect.signature(task.model).parameters
+    except (TypeError, ValueError):  # no signature to look at: building will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    wanted = [*([task.size_param] if isinstance(task.size_param, str) else []), *task.model_kwargs]
+    for name in wanted:
+        if name not in parameters:
+            takes = ", ".join(parameters) or "none"
+            role = "size_param" if name == task.size_param else "model_kwargs"
+            raise ContractError(
+                f"{role} names {name!r}, but {_name(task.model)} has no such parameter; it takes: {takes}."
+            )
+
+
+def count_params(task: Task, model: nn.Module) -> int:
+    """N: the task's own count, else `model.num_params()`, else all parameters, tied ones once.
+
+    Raises ContractError where the count is not a positive int.
+    """
+    if task.num_params is not None:
+        source, count = "Task.num_params", task.num_params(model)
+    elif hasattr(model, "num_params"):
+        own: Any = model.num_params
+        source, count = f"{type(model).__name__}.num_params", own() if callable(own) else own
+    else:
+        source, count = (
+            "the count of parameters",
+            sum(parameter.numel() for parameter in model.parameters()),
+        )
+    if not isinstance(count, int) or isinstance(count, bool) or count <= 0:
+        raise ContractError(
+            f"{source} must give a whole number above 0, but got {count!r}; return an int."
+        )
+    return count
+
+
+def param_counts(model: nn.Module) -> Mapping[str, int]:
+    """Parameters by convention, tied ones once: total, non_embedding, matmul, and active where the model tells.
+
+    total: all. non_embedding: without the weights of `nn.Embedding` (an output layer tied to one goes with it).
+    matmul: weights with two or more dimensions that are multiplied in a forward pass, so a tied output layer counts.
+    active: what one token passes through in a mixture of experts, from the model's own `num_active_params()`.
+
+    Raises ContractError where `num_active_params` gives more than all parameters, or no count.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embeddings = {
+        id(module.weight): module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+    }
+    multiplied: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        if not isinstance(module, nn.Embedding):
+            multiplied.update({id(p): p for p in module.parameters(recurse=False) if p.ndim >= 2})
+    return {
+        "total": total,
+        "non_embedding": total - sum(weight.numel() for weight in embeddings.values()),
+        "matmul": sum(weight.numel() for weight in multiplied.values()),
+        **_active_params(model, total),
+    }
+
+
+def _active_params(model: nn.Module, total: int) -> Mapping[str, int]:
+    own: Any = getattr(model, "num_active_params", None)
+    if own is None:
+        return {}
+    active = own() if callable(own) else own
+    if not isinstance(active, int) or isinstance(active, bool) or not 0 < active <= total:
+        raise ContractError(
+            f"{type(model).__name__}.num_active_params must give a whole number from 1 to all {total} parameters, "
+            f"but got {active!r}."
+        )
+    return {"active": active}
+
+
+def _name(model: Any) -> str:
+    return str(getattr(model, "__name__", type(model).__name__))
