@@ -5,7 +5,6 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from isoflop import figures
 from isoflop.answers.by_approach import Opinion
 from isoflop.answers.frontier import Frontier
 from isoflop.answers.predict import Optimum
@@ -14,7 +13,7 @@ from isoflop.display.html import Html
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import Fit
-from isoflop.reporting import sections
+from isoflop.reporting import figures, sections
 from isoflop.reporting.svg import inline_svg, place
 from isoflop.reporting.what_if import MOST_POINTS, budget_switches
 from isoflop.runs import Run
