@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from tables import markdown, write
 
 from isoflop.display.format import format_percent
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.planning.sequential import CAP, CAP_RUNS, LEVELS, NUM_SIZES, RATIO_REACH, SPAN
 from isoflop.runs import Run
 

@@ -29,7 +29,7 @@ from isoflop.counting.counting import count_size
 from isoflop.counting.tokens import TokenSupply, token_supply
 from isoflop.display.format import format_count, format_flops, format_percent, join_words
 from isoflop.errors import DataError
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.planning.candidates import Place
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import room_on

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.runs import Run, RunSpec
 
 TARGET = 1e23

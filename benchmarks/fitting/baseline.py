@@ -13,7 +13,8 @@ import numpy as np
 from windows import LEAST_RUNS, Minimum, minimum_of
 
 from isoflop.errors import DataError
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["line_through_minima", "log_sizes"]

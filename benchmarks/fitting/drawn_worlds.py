@@ -13,7 +13,7 @@ from fixed_worlds import DISTANCES, Sweep, Truth
 from tables import a_run
 
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 BUDGETS = np.geomspace(1e18, 1e20, 5)
 SPAN, SIZES, LENGTH = 5.0, 8, 1.8

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from tables import a_run
 
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.runs import Run
 
 DISTANCES = (10, 100)

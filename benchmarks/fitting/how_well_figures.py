@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from methods import BASELINE
 from windows import BANDS, WIDTHS
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.reporting.axes import TEXT_SIZE, percents, tidy
 from isoflop.reporting.colours import GREY, INK
 

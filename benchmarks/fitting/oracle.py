@@ -17,7 +17,7 @@ from drawn_worlds import LENGTH, World, amplitude
 from fixed_worlds import Sweep
 
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 PRIOR = (1.0, 2.0, 2.0, 0.17, 0.17)
 """Standard deviations of E, of A and B over their values, of the logs of alpha and beta."""

@@ -18,7 +18,8 @@ from windows import ALL_BELOW, BANDS, FARTHEST, MOST_DOUBT, WIDTHS, Case, Minimu
 from isoflop.errors import DataError
 from isoflop.fitting.bayesian.evidence import Evidence, gather
 from isoflop.fitting.kriging.approach import Kriging
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 
 LEVEL = (0.05, 0.95)
 

@@ -21,7 +21,7 @@ from scores import average, interval_score
 from isoflop.fitting.bayesian.path import _log_loss, _loss_line
 from isoflop.fitting.bayesian.prior import Hypotheses, Prior, Share
 from isoflop.fitting.bayesian.regression import regress
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 LEAST_COVERED, PENALTY = 0.87, 0.5
 PULL = 0.01

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["Score", "average", "crps", "interval_score", "middle", "score"]
 

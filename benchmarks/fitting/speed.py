@@ -23,7 +23,8 @@ from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import Kriging
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 DELTA = 1e-3

@@ -52,7 +52,7 @@ _HOMES = {
     "DataConstrainedLaw": "laws.other_laws",
     "KaplanLaw": "laws.other_laws",
     "OvertrainingLaw": "laws.other_laws",
-    "PowerLaw": "laws.additive",
+    "PowerLaw": "laws.base",
     "InProcess": "training.executors.in_process",
     "Processes": "training.executors.processes",
     "Ray": "training.executors.ray",
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.metrics import fit_metric as fit_metric
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.laws.additive import ChinchillaLaw as ChinchillaLaw
-    from isoflop.laws.additive import PowerLaw as PowerLaw
+    from isoflop.laws.base import PowerLaw as PowerLaw
     from isoflop.laws.other_laws import DataConstrainedLaw as DataConstrainedLaw
     from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
     from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw

@@ -13,7 +13,7 @@ from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.fitting.solve.solvers import solve, solve_resampled
 from isoflop.fitting.uncertainty import bootstrap_weights
-from isoflop.laws.additive import entry
+from isoflop.laws.base import entry
 from isoflop.laws.objective import Problem, evaluate
 from isoflop.laws.other_laws import KaplanLaw
 from isoflop.laws.points import Points

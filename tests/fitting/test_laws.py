@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from isoflop.laws.additive import ChinchillaLaw, FrontierLaw, PowerLaw, entry
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.frontier import FrontierLaw
+from isoflop.laws.base import PowerLaw, entry
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 

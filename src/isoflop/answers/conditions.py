@@ -1,13 +1,12 @@
 """Conditions: what an answer is bound by besides compute, and the law that this makes of a fit's."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from isoflop.answers.question import require_positive
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging.law import for_search
-from isoflop.laws.additive import CostPerToken, FrontierLaw
+from isoflop.laws.base import CostPerToken, Law, Surface
 from isoflop.laws.limited import LimitedLaw
 from isoflop.laws.repeated import repeated_law
 from isoflop.laws.served import FORWARD_SHARE, ServedLaw
@@ -34,7 +33,7 @@ class Conditions:
         for name in ("served_tokens", "unique_tokens", "most_params"):
             if (value := getattr(self, name)) is not None:
                 require_positive(name, value)
-                if isinstance(fit.law, FrontierLaw):
+                if not isinstance(fit.law, Surface):
                     raise DataError(
                         f"predict: {_ARGUMENTS.get(name, name)} needs a law of the loss at any params and tokens, but "
                         f"{fit.approach!r} gives the compute-optimal ones alone; fit with Kriging() or Parametric()."
@@ -49,13 +48,14 @@ class Conditions:
         """The value in tokens that compute pays for, where it is of tokens trained on."""
         return value + self.offset if question == "num_tokens" else value
 
-    def training_law(self, law: Any, cost: CostPerToken | None) -> Any:
-        """The law where compute pays for training alone, with the distinct tokens that there are."""
-        law = law if self == Conditions() else for_search(law)
-        return law if self.unique_tokens is None else repeated_law(law, self.unique_tokens, cost)
-
-    def law(self, law: Any, cost: CostPerToken | None) -> Any:
+    def law(self, law: Law, cost: CostPerToken | None) -> Law:
         """The law where compute pays for serving too, within the device; tokens are those trained and `offset`."""
-        training = self.training_law(law, cost)
-        paying = training if self.served_tokens is None else ServedLaw(training, self.served_tokens)
-        return paying if self.most_params is None else LimitedLaw(paying, self.most_params)
+        if self == Conditions():
+            return law
+        assert isinstance(law, Surface)
+        bound = for_search(law)
+        if self.unique_tokens is not None:
+            bound = repeated_law(bound, self.unique_tokens, cost)
+        if self.served_tokens is not None:
+            bound = ServedLaw(bound, self.served_tokens)
+        return bound if self.most_params is None else LimitedLaw(bound, self.most_params)

@@ -1,7 +1,6 @@
 """What the conditions of a question add to its answer: serving, repetition, and the doubt that they bring."""
 
 from dataclasses import replace
-from typing import Any
 
 from isoflop.answers.conditions import Conditions
 from isoflop.answers.memory_limit import limit_notes
@@ -11,6 +10,7 @@ from isoflop.answers.search import Found, Place
 from isoflop.answers.serving import Serving, prices, serving_of
 from isoflop.display.format import format_interval, format_number
 from isoflop.fitting.fit import Fit
+from isoflop.laws.base import Law
 from isoflop.laws.limited import LimitedLaw
 from isoflop.laws.repeated import RepeatedLaw
 from isoflop.laws.served import ServedLaw
@@ -25,11 +25,11 @@ def with_conditions(answer: Optimum, fit: Fit, found: Found, conditions: Conditi
     """The answer with what serving and repeating its tokens take; itself where it has no conditions."""
     if conditions == Conditions():
         return answer
-    repetition = _repetition(found)
+    law, repetition = _training(found.middle), _repetition(found)
     told = (
         ()
-        if repetition is None
-        else (*repetition_notes(repetition, _training(found.middle), fit), *used_up_notes(found))
+        if repetition is None or not isinstance(law, RepeatedLaw)
+        else (*repetition_notes(repetition, law, fit), *used_up_notes(found))
     )
     notes = (*answer.notes, *limit_notes(found), *_ratio_notes(fit, found.middle), *told)
     return replace(answer, serving=_serving(found, conditions), repetition=repetition, notes=notes)
@@ -39,7 +39,15 @@ def _serving(found: Found, conditions: Conditions) -> Serving | None:
     if conditions.served_tokens is None:
         return None
     values, draws = (
-        prices(_training(place), place.C, place.N, place.paid, place.loss, place.offset, found.cost)
+        prices(
+            _training(place),
+            place.C,
+            place.N,
+            place.paid,
+            place.known_loss,
+            place.offset,
+            found.cost,
+        )
         for place in (found.middle, found.draws)
     )
     return serving_of(conditions.served_tokens, values, draws, found.level)
@@ -52,7 +60,7 @@ def _repetition(found: Found) -> Repetition | None:
     return repetition_of(law, float(found.middle.num_tokens), found.draws.num_tokens, found.level)
 
 
-def _training(place: Place) -> Any:
+def _training(place: Place) -> Law:
     """The law where compute pays for training alone."""
     law = place.law.law if isinstance(place.law, LimitedLaw) else place.law
     return law.law if isinstance(law, ServedLaw) else law

@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from isoflop.fitting.estimates import estimate
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import CostPerToken, FrontierLaw
+from isoflop.laws.base import CostPerToken, Law, Surface
 from isoflop.laws.cost import cost_for, interpolated_cost
 from isoflop.laws.waste import band
 
@@ -63,7 +63,9 @@ def frontier(fit: Fit, flops: ArrayLike, cost: CostPerToken | None = None) -> Fr
         flops=C,
         num_params=_estimates(values[0], draws[0], fit.level),
         num_tokens=_estimates(values[1], draws[1], fit.level),
-        loss=None if values[2] is None else _estimates(values[2], draws[2], fit.level),
+        loss=None
+        if values[2] is None or draws[2] is None
+        else _estimates(values[2], draws[2], fit.level),
         band=_bands(fit.law, C, values[0], cost),
         cost=cost,
     )
@@ -110,18 +112,15 @@ def _between(task: "Task", grid: Array, first: int, last: int, ends: Any) -> lis
     return [*left, found, *_between(task, grid, middle, last, (found, ends[1]))]
 
 
-def _optima(law: Any, C: Array, cost: CostPerToken | None) -> tuple[Array, Array, Array | None]:
+def _optima(law: Law, C: Array, cost: CostPerToken | None) -> tuple[Array, Array, Array | None]:
     """N, D and loss of a law's optima; the loss from N and D where that saves looking for them again."""
     N, D = law.optimum(C, cost)
-    loss = (
-        law.optimal_loss(C, cost)
-        if cost is None or isinstance(law, FrontierLaw)
-        else law.loss(N, D)
-    )
-    return N, D, loss
+    known = cost is not None and isinstance(law, Surface)
+    loss = law.loss(N, D) if known and isinstance(law, Surface) else law.optimal_loss(C, cost)
+    return np.asarray(N), np.asarray(D), None if loss is None else np.asarray(loss)
 
 
-def _drawn(fit: Fit, C: Array, cost: CostPerToken | None) -> tuple[Any, Any, Any]:
+def _drawn(fit: Fit, C: Array, cost: CostPerToken | None) -> tuple[Array, Array, Array | None]:
     """Draws of N, D and loss at each compute, shape (k, B)."""
     knots = _knots(fit, C)
     if len(knots) >= len(C):
@@ -155,7 +154,7 @@ def _estimates(values: Array, draws: Array, level: float) -> Array:
     return np.array([(one.value, one.low, one.high) for one in found])
 
 
-def _bands(law: Any, C: Array, N: Array, cost: CostPerToken | None) -> Array | None:
+def _bands(law: Law, C: Array, N: Array, cost: CostPerToken | None) -> Array | None:
     """Both ends of the band at each compute, from their distance to the best size at a few."""
     knots = _few(C)
     found = [band(law, float(flops), cost) for flops in knots]

@@ -33,10 +33,10 @@ def limit_notes(found: Found) -> tuple[str, ...]:
     if not isinstance(place.law, LimitedLaw) or place.law.most > place.N:
         return ()
     free = place.law.law
-    enough = float(flops_for(free, "loss", place.loss, found.cost))
+    enough = float(flops_for(free, "loss", place.known_loss, found.cost))
     best = float(free.optimum(place.C, found.cost)[0])
     return (
-        f"The size is what the device's memory holds, {format_count(float(place.N))} params in {_gigabytes(place.N)} at "
+        f"The size is what the device's memory holds, {format_count(float(place.N))} params in {_gigabytes(float(place.N))} at "
         f"{STATE_BYTES_PER_PARAM} bytes each (weight, gradient and AdamW's two moments in fp32, activations apart); "
         f"the best size, {format_count(best)} params, needs {_gigabytes(best)}, and would reach the same loss with "
         f"{format_percent(max(0.0, 1 - enough / float(place.C)))} less compute.",

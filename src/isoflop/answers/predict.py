@@ -20,7 +20,7 @@ from isoflop.fitting.approaches.profile import LawRegion
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken, Number
 from isoflop.laws.waste import band, wasted_share
 from isoflop.runs import tasks_of
 
@@ -154,7 +154,7 @@ def _answer(
         num_tokens=found.estimate("num_tokens"),
         loss=None if place.loss is None else found.estimate("loss"),
         regret=found.regret,
-        band=band(place.law, place.C, cost),
+        band=band(place.law, float(place.C), cost),
         extrapolation=max(math.log10(flops / fit.largest), 0.0),
         holdout=fit.holdout,
         notes=(*_notes(fit, flops, found.draws.C), *told),
@@ -195,7 +195,7 @@ def _with_profile(
     )
 
 
-def _notes(fit: Fit, target: float, draws: Any) -> tuple[str, ...]:
+def _notes(fit: Fit, target: float, draws: Number) -> tuple[str, ...]:
     notes = list(fit.notes)
     for effect in (fit.influence, fit.restored):  # told for the target
         if effect is not None:
@@ -243,7 +243,7 @@ def _with_size(
         task, size_near(task, answer.num_params.value, most=conditions.most_params).size
     )
     paid = answer.flops if answer.serving is None else answer.serving.total.value
-    wasted = wasted_share(place.law, near.num_params, place.C, cost)
+    wasted = wasted_share(place.law, near.num_params, float(place.C), cost)
     return replace(
         answer,
         notes=(*answer.notes, *_size_notes(near, answer.num_params.value, wasted)),

@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.display.format import format_count, format_number, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken
 from isoflop.laws.cost import cost_for, counted_cost
 from isoflop.laws.inverses import require_answer
 

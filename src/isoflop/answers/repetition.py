@@ -1,7 +1,6 @@
 """Repetition: how often an answer passes over finite data, and what that is worth."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from isoflop.answers.search import Found
 from isoflop.display.format import (
@@ -13,6 +12,7 @@ from isoflop.display.format import (
 )
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
+from isoflop.laws.base import Number
 from isoflop.laws.inverses import flops_for
 from isoflop.laws.other_laws import DataConstrainedLaw
 from isoflop.laws.repeated import RepeatedLaw
@@ -46,7 +46,7 @@ class Repetition:
         ]
 
 
-def repetition_of(law: RepeatedLaw, num_tokens: float, draws: Any, level: float) -> Repetition:
+def repetition_of(law: RepeatedLaw, num_tokens: float, draws: Number, level: float) -> Repetition:
     """Passes of the tokens of an answer, and of the tokens of its draws."""
     return Repetition(
         unique_tokens=law.unique,
@@ -75,7 +75,7 @@ def repetition_notes(found: Repetition, law: RepeatedLaw, fit: Fit) -> tuple[str
 def used_up_notes(found: Found) -> tuple[str, ...]:
     """A note where far less compute does as well, because the data have nothing left to teach."""
     place = found.middle
-    enough = float(flops_for(place.law, "loss", place.loss * (1 + NOTHING), found.cost))
+    enough = float(flops_for(place.law, "loss", place.known_loss * (1 + NOTHING), found.cost))
     if not enough < place.C / USED_UP:
         return ()
     return (

@@ -12,7 +12,7 @@ import numpy as np
 from isoflop.answers.conditions import Conditions
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.inverses import flops_for, require_answer
 from isoflop.laws.waste import expected_waste, wasted_share
 
@@ -23,13 +23,19 @@ __all__ = ["Found", "Place", "find"]
 class Place:
     """Optimum of a law, or of each law of arrays, at C FLOPs."""
 
-    law: Any
-    C: Any
-    N: Any
-    paid: Any
-    loss: Any
+    law: Law
+    C: Number
+    N: Number
+    paid: Number
+    loss: Number | None
     """None where the law says nothing about it."""
     offset: float
+
+    @property
+    def known_loss(self) -> Number:
+        """The loss, where the law is one of every (N, D)."""
+        assert self.loss is not None
+        return self.loss
 
     @property
     def num_tokens(self) -> Any:
@@ -59,12 +65,13 @@ class Found:
     @property
     def regret(self) -> Estimate:
         """Share of C that the middle's size is expected to waste; NaN where the law says nothing about the loss."""
-        N, C = float(self.middle.N), self.middle.C
+        N, C = float(self.middle.N), float(self.middle.C)
         wasted = wasted_share(self.draws.law, N, C, self.cost)
         if wasted is None:
             return estimate(math.nan, np.array([math.nan]), self.level)
-        expected = float(expected_waste(self.middle.law, self.draws.law, N, C, self.cost))
-        return estimate(expected, wasted[np.isfinite(wasted)], self.level)
+        expected = expected_waste(self.middle.law, self.draws.law, N, C, self.cost)
+        share = math.nan if expected is None else float(expected)
+        return estimate(share, wasted[np.isfinite(wasted)], self.level)
 
 
 def find(
@@ -84,6 +91,6 @@ def find(
     return Found(*places, cost, fit.level)
 
 
-def _place(law: Any, C: Any, cost: CostPerToken | None, conditions: Conditions) -> Place:
+def _place(law: Law, C: Number, cost: CostPerToken | None, conditions: Conditions) -> Place:
     N, paid = law.optimum(C, cost)
     return Place(law, C, N, paid, law.optimal_loss(C, cost), conditions.offset)

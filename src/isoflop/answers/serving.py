@@ -8,7 +8,7 @@ import numpy as np
 
 from isoflop.display.format import format_flops, format_interval, format_number, format_percent
 from isoflop.fitting.estimates import Estimate, estimate
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.inverses import flops_for
 
 __all__ = ["Serving", "prices", "serving_of"]
@@ -49,7 +49,13 @@ class Serving:
 
 
 def prices(
-    law: Any, total: Any, N: Any, paid: Any, loss: Any, offset: float, cost: CostPerToken | None
+    law: Law,
+    total: Number,
+    N: Number,
+    paid: Number,
+    loss: Number,
+    offset: float,
+    cost: CostPerToken | None,
 ) -> dict[str, Any]:
     """The numbers of a `Serving` for one law, or for a law of arrays.
 

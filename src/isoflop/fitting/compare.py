@@ -23,9 +23,10 @@ from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
+from isoflop.laws.base import Array
 from isoflop.laws.cost import cost_for
 from isoflop.laws.inverses import flops_for
-from isoflop.laws.points import Array, Points
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["Comparison", "compare"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import IsoFLOP
+from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
 from isoflop.runs import Run
 
@@ -30,6 +31,8 @@ def _recounted(run: Run, convention: str) -> Run:
 
 def _exponent(runs: Sequence[Run]) -> float | None:
     try:
-        return float(IsoFLOP().solve(Points.of(runs)).law.num_params.exponent)
+        law = IsoFLOP().solve(Points.of(runs)).law
     except DataError:  # too few budgets with a minimum under this convention
         return None
+    assert isinstance(law, FrontierLaw)
+    return float(law.num_params.exponent)

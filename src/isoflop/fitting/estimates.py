@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from isoflop.laws.base import Number
 
 __all__ = ["Estimate", "estimate"]
 
@@ -21,7 +22,7 @@ class Estimate:
         return float(self.value)
 
 
-def estimate(value: Any, draws: Any, level: float) -> Estimate:
+def estimate(value: Number, draws: Number, level: float) -> Estimate:
     """The value with the quantiles of its draws, widened to hold the value; draws that are NaN are left out."""
     known = np.asarray(draws, dtype=float)
     known = known[~np.isnan(known)]

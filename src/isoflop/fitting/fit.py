@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,7 @@ from isoflop.fitting.screening.seeds import seed_noise
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
-from isoflop.laws.additive import PowerLaw
+from isoflop.laws.base import Law, Number, PowerLaw
 from isoflop.laws.points import Points
 from isoflop.runs import Run
 
@@ -51,13 +50,13 @@ HOLDOUT_BUDGETS = 4
 class Fit(Tabular):
     """A law with the runs it came from and what weakens it."""
 
-    approach: Any
+    approach: Approach
     """The approach as it was called, e.g. Parametric(delta=0.001)."""
-    law: Any
+    law: Law
     runs: tuple[Run, ...]
     """Runs that were used."""
     set_aside: tuple[SetAside, ...]
-    resamples: Any
+    resamples: Law
     """The same law with arrays for numbers: one entry per resample."""
     level: float
     objective: float
@@ -89,7 +88,7 @@ class Fit(Tabular):
 
     def table(self) -> Table:
         """The law's numbers with their intervals."""
-        return law_table(self.law, self.resamples, self.level)
+        return law_table(self.law.numbers(), self.resamples.numbers(), self.level)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
@@ -215,15 +214,14 @@ def _rows(fit: Fit) -> list[tuple[str, str]]:
     return rows if fit.holdout is None else [*rows, ("held out", str(fit.holdout))]
 
 
-def _law_rows(law: Any) -> list[tuple[str, str]]:
-    values = {part.name: getattr(law, part.name) for part in fields(law)}
+def _law_rows(law: Law) -> list[tuple[str, str]]:
+    values = {part.name: getattr(law, part.name) for part in fields(law)}  # type: ignore[arg-type]
     return [(name, _law_text(value)) for name, value in values.items() if value is not None]
 
 
-def _law_text(value: Any) -> str:
+def _law_text(value: Number | PowerLaw) -> str:
     if isinstance(value, PowerLaw):
-        offset = f"{format_number(value.offset, 4)} + " if value.offset else ""
-        return f"{offset}{format_number(value.coefficient, 4)} C^{format_number(value.exponent, 4)}"
+        return value.formula()
     return format_number(float(value), 4) if np.ndim(value) == 0 else str(value)
 
 

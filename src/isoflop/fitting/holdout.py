@@ -6,7 +6,6 @@ N params, D tokens, C FLOPs.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken, Law
 from isoflop.laws.cost import cost_for
 from isoflop.laws.points import Points
 from isoflop.runs import Run
@@ -87,7 +86,7 @@ def held_out(points: Points, approach: Approach, budgets: int = 1) -> Holdout:
     return Holdout(tuple(_errors(law, cost, valley) for valley in measured), float(seen.C.max()))
 
 
-def _errors(law: Any, cost: CostPerToken | None, valley: Valley) -> HeldOut:
+def _errors(law: Law, cost: CostPerToken | None, valley: Valley) -> HeldOut:
     N, D = law.optimum(valley.flops, cost)
     loss = law.optimal_loss(valley.flops, cost)
     trusted = 1.0 if valley.interior else math.nan

@@ -25,7 +25,8 @@ from isoflop.fitting.law_table import law_table
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.solve.sigmoid import Box, SigmoidLaw, fit_sigmoid
 from isoflop.fitting.uncertainty import bootstrap_weights
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["MetricFit", "fit_metric"]
@@ -77,14 +78,14 @@ class MetricFit(Tabular):
             )
         value = float(given)
         random = np.random.default_rng(self.seed + 1)
-        number = len(self.resamples.worst)
+        number = len(np.atleast_1d(self.resamples.worst))
         losses = _drawn(given, self.level, number, random) if isinstance(given, Estimate) else value
         noise = self.residual * random.standard_t(max(len(self.runs) - NUM_PARAMETERS, 1), number)
         return estimate(self.law.metric(value), self.resamples.metric(losses) + noise, self.level)
 
     def table(self) -> Table:
         """The law's numbers with their intervals."""
-        return law_table(self.law, self.resamples, self.level)
+        return law_table(vars(self.law), vars(self.resamples), self.level)
 
     def __str__(self) -> str:
         rows = [
@@ -193,7 +194,7 @@ def _middle_notes(name: str, law: SigmoidLaw, losses: Array) -> tuple[str, ...]:
         return ()
     where, end = ("below", "best") if law.middle < losses.min() else ("above", "worst")
     return (
-        f"The middle of the sigmoid of {name}, loss {format_number(law.middle)}, lies {where} every run's: how it goes "
+        f"The middle of the sigmoid of {name}, loss {format_number(float(law.middle))}, lies {where} every run's: how it goes "
         f"on there is a guess; give {end}= where it is known.",
     )
 

@@ -6,6 +6,7 @@ ill-conditioned in the exponents; shared ones make the amplitudes comparable (Vo
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.laws.additive import ChinchillaLaw, Posed
-from isoflop.laws.objective import Term
-from isoflop.laws.points import Array, Points
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.base import Array
+from isoflop.laws.objective import Posed, Term
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["fit_systems"]
@@ -52,7 +54,7 @@ class _SharedExponents:
             rise_x, rise_y = np.exp(alpha * middle_x), np.exp(beta * middle_y)
             return [ChinchillaLaw(E, a * rise_x, b * rise_y, alpha, beta) for E, a, b in amplitudes]
 
-        return Posed(tuple(terms), (*names, "alpha", "beta"), laws)
+        return Posed(tuple(terms), (*names, "alpha", "beta"), laws)  # type: ignore[arg-type]
 
 
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
@@ -81,11 +83,12 @@ def fit_systems(
     together = Points.of([run for each in screened.values() for run in each.points.runs])
     approach = Parametric(law=_SharedExponents(system.astype(float), len(systems)), delta=delta)
     solved = approach.solve(together)
-    drawn = resampled_law(solved, together, resamples, seed)
+    laws = cast("list[ChinchillaLaw]", solved.law)
+    drawn = cast("list[ChinchillaLaw]", resampled_law(solved, together, resamples, seed))
     return {
         name: Fit(
             approach=Parametric(delta=delta),
-            law=solved.law[number],
+            law=laws[number],
             runs=each.points.runs,
             set_aside=each.set_aside,
             resamples=drawn[number],

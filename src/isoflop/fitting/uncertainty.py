@@ -1,13 +1,14 @@
 """How sure a law is: the same approach on resampled runs."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from isoflop.display.format import join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, Law
+from isoflop.laws.points import Points
 
 __all__ = ["Intervals", "bootstrap_weights", "leave_one_out_weights", "resampled_law"]
 
@@ -16,7 +17,7 @@ Intervals = Literal["auto", "bootstrap", "delta", "profile"]
 
 def resampled_law(
     solved: Solved, points: Points, num_resamples: int, seed: int, intervals: Intervals = "auto"
-) -> Any:
+) -> Law:
     """The law with arrays of shape (num_resamples,), drawn as `intervals` says.
 
     auto: the approach's own draws where it has them, else a bootstrap; delta and profile: from the covariance.

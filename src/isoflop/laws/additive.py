@@ -1,87 +1,47 @@
-"""Laws: formulas for the loss or for the optimum, whose fields may be numbers or arrays of resampled numbers.
+"""The additive law L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, eq. 2), and its valley.
 
-N params, D tokens, C FLOPs, L loss; L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, eq. 2).
+N params, D tokens, C FLOPs, L loss.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.display.format import format_number
 from isoflop.errors import DataError
-from isoflop.laws.objective import Term
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, CostPerToken, Number, Surface, as_code, cheapest_size, plain
+from isoflop.laws.objective import Posed, Term
+from isoflop.laws.points import Points
 
-__all__ = [
-    "ChinchillaLaw",
-    "CostPerToken",
-    "FrontierLaw",
-    "Posed",
-    "PowerLaw",
-    "entry",
-    "six_per_param",
-]
-
-CostPerToken = Callable[[Any], Any]
-"""N -> FLOPs per token, for arrays of N."""
-
-
-def six_per_param(N: Any) -> Any:
-    """FLOPs of training on a token where nothing better is known: 2 forward and 4 backward per param."""
-    return 6 * N
+__all__ = ["ChinchillaLaw", "Valley", "additive_formula", "additive_valley"]
 
 
 @dataclass(frozen=True, eq=False)
-class Posed:
-    """A law as a solver's problem: its terms at some points, and the way back from parameters to the law."""
+class Valley:
+    """The lowest loss along an isoFLOP."""
 
-    terms: tuple[Term, ...]
-    names: tuple[str, ...]
-    law: Callable[[Array], Any]
-    """Parameters, shape (Q,) or (R, Q) -> the law with numbers or arrays of shape (R,)."""
-    offset: float = 0.0
-    unit: float | None = None
-    """That of `Problem`, where the law is a power of a sum."""
+    x: Array
+    """Log N of the best size."""
+    loss: Array
+    reducible: Array
+    """R, which sets how fast the loss rises around the best size."""
 
 
-@dataclass(frozen=True)
-class PowerLaw:
-    """offset + coefficient * C^exponent."""
+def additive_valley(
+    E: Number, A: Number, B: Number, alpha: Number, beta: Number, c: Number
+) -> Valley:
+    """The valley of E + A exp(-alpha x) + B exp(-beta y) along x + y = c.
 
-    coefficient: Any
-    exponent: Any
-    offset: Any = 0.0
-
-    def __call__(self, C: Any) -> Any:
-        """Value at C FLOPs; an array of C needs a last axis of its own when the fields are arrays."""
-        return self.offset + np.exp(np.log(self.coefficient) + self.exponent * np.log(C))
+    x and y are logs of N and D, centred or not, as A and B are.
+    """
+    x = (np.log(alpha * A / (beta * B)) + beta * c) / (alpha + beta)
+    R = A * np.exp(-alpha * x) + B * np.exp(-beta * (c - x))
+    return Valley(x, E + R, R)
 
 
 @dataclass(frozen=True)
-class FrontierLaw:
-    """The optimum as power laws of the FLOPs, without a law for other sizes (Approaches 1 and 2)."""
-
-    num_params: PowerLaw
-    num_tokens: PowerLaw
-    loss: PowerLaw | None = None
-    """Loss of the optimum; None where the approach says nothing about it."""
-    sharpness: Any = None
-    """Second derivative of the loss in log N around the optimum, median over the budgets."""
-
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
-        """(N, D) that C FLOPs are best spent on; with flops_per_token, D is what C pays for at N."""
-        N = self.num_params(C)
-        return N, self.num_tokens(C) if flops_per_token is None else C / flops_per_token(N)
-
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Loss of the optimum; None where the approach says nothing about it."""
-        return None if self.loss is None else self.loss(C)
-
-
-@dataclass(frozen=True)
-class ChinchillaLaw:
+class ChinchillaLaw(Surface):
     """L = E + A / N^alpha + B / D^beta; as an argument of `Parametric`, fields left out are fitted, others are held.
 
     >>> law = ChinchillaLaw(E=1.817, A=477.8, B=2143.9, alpha=0.3473, beta=0.3672)
@@ -90,49 +50,52 @@ class ChinchillaLaw:
     '7.33e+10 1.31e+12 1.974'
     """
 
-    E: Any = math.nan
-    A: Any = math.nan
-    B: Any = math.nan
-    alpha: Any = math.nan
-    beta: Any = math.nan
+    E: Number = math.nan
+    A: Number = math.nan
+    B: Number = math.nan
+    alpha: Number = math.nan
+    beta: Number = math.nan
 
     def __repr__(self) -> str:
-        return as_written(self)
+        return as_code(self)
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens."""
         return self.E + self.A * np.power(N, -self.alpha) + self.B * np.power(D, -self.beta)
 
     @property
-    def exponent(self) -> Any:
+    def exponent(self) -> Number:
         """Exponent a of the best N in C: beta / (alpha + beta)."""
         return self.beta / (self.alpha + self.beta)
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
-        """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default.
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
+        """(N, D) of the lowest loss at C FLOPs, where a token costs flops_per_token(N), 6N if None.
 
         Hoffmann et al. 2022, eq. 4, for 6N; found numerically for other costs.
         """
-        with np.errstate(
-            divide="ignore", invalid="ignore"
-        ):  # a law whose loss falls with one alone has no optimum
-            ratio = np.divide(self.alpha * self.A, self.beta * self.B)
-        scale = ratio ** (1 / (self.alpha + self.beta))
-        N = scale * (np.asarray(C, dtype=float) / 6) ** self.exponent
+        with np.errstate(divide="ignore", invalid="ignore"):  # one term alone has no optimum
+            N = np.exp(self.valley(np.log(np.asarray(C, dtype=float) / 6)).x)
         if flops_per_token is None:
             return N, C / (6 * N)
         N = cheapest_size(self.loss, C, flops_per_token, around=N)
         return N, C / flops_per_token(N)
 
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Loss of the optimum at C FLOPs."""
-        return self.loss(*self.optimum(C, flops_per_token))
+    def valley(self, log_ND: Number) -> Valley:
+        """The lowest loss at some log N D."""
+        return additive_valley(self.E, self.A, self.B, self.alpha, self.beta, log_ND)
+
+    def formula(self) -> str:
+        """L = E + A / N^alpha + B / D^beta in rounded numbers."""
+        return additive_formula(self.E, self.A, self.B, self.alpha, self.beta)
 
     def pose(self, points: Points) -> Posed:
         """The problem of fitting the fields that are NaN, in logs centred on the points."""
         if not (np.isnan(self.A) and np.isnan(self.B)):
             raise DataError(
-                "Parametric: E, alpha and beta can be held at a value, but A or B was given; leave them out."
+                "Parametric: E, alpha and beta can be held at a value, but A or B was given; "
+                "leave them out."
             )
         x, y = np.log(points.N), np.log(points.D)
         middle_x, middle_y = x.mean(), y.mean()
@@ -140,8 +103,8 @@ class ChinchillaLaw:
         exponents = [name for name in ("alpha", "beta") if not _is_given(getattr(self, name))]
         terms = (
             *constant,
-            _power(x - middle_x, self.alpha, 0),
-            _power(y - middle_y, self.beta, len(exponents) - 1),
+            _power(x - middle_x, float(self.alpha), 0),
+            _power(y - middle_y, float(self.beta), len(exponents) - 1),
         )
         first = len(constant)
 
@@ -153,23 +116,20 @@ class ChinchillaLaw:
             E = parameters[..., 0] if constant else self.E
             A = parameters[..., first] * np.exp(alpha * middle_x)
             B = parameters[..., first + 1] * np.exp(beta * middle_y)
-            return ChinchillaLaw(
-                *(float(v) if np.ndim(v) == 0 else v for v in (E, A, B, alpha, beta))
-            )
+            return ChinchillaLaw(*map(plain, (E, A, B, alpha, beta)))
 
         names = (*(["E"] if constant else []), "A", "B", *exponents)
-        return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
+        return Posed(terms, names, law, float(self.E) if _is_given(self.E) else 0.0)
 
 
-def as_written(law: Any) -> str:
-    """A law as code, without the numbers that are NaN."""
-    given = [(part.name, getattr(law, part.name)) for part in fields(law)]
-    shown = (f"{name}={value!r}" for name, value in given if np.ndim(value) or _is_given(value))
-    return f"{type(law).__name__}({', '.join(shown)})"
+def additive_formula(E: Number, A: Number, B: Number, alpha: Number, beta: Number) -> str:
+    """L = E + A / N^alpha + B / D^beta in rounded numbers, medians of arrays."""
+    e, a, b, p, q = (format_number(float(np.median(value)), 4) for value in (E, A, B, alpha, beta))
+    return f"L = {e} + {a} / N^{p} + {b} / D^{q}"
 
 
-def _is_given(value: Any) -> bool:
-    return not np.isnan(value)
+def _is_given(value: Number) -> bool:
+    return not np.isnan(value).all()
 
 
 def _power(logs: Array, held: float, exponent: int) -> Term:
@@ -177,42 +137,3 @@ def _power(logs: Array, held: float, exponent: int) -> Term:
     return (
         Term(np.exp(-held * logs)) if _is_given(held) else Term(np.ones(len(logs)), exponent, logs)
     )
-
-
-def cheapest_size(
-    loss: Callable[[Any, Any], Any],
-    C: Any,
-    flops_per_token: CostPerToken,
-    *,
-    around: Any,
-    reach: float = 100.0,
-) -> Any:
-    """N within x/÷reach of `around` at which C FLOPs give the lowest loss; golden-section search."""
-    golden = (math.sqrt(5) - 1) / 2
-    middle = np.log(around)
-    low, high = middle - math.log(reach), middle + math.log(reach)
-
-    def at(log_size: Any) -> Any:
-        N = np.exp(log_size)
-        return loss(N, C / flops_per_token(N))
-
-    for _ in range(45):  # .618^45 of the span: 4e-9
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        falls = at(left) > at(right)
-        low, high = np.where(falls, left, low), np.where(falls, high, right)
-    return np.exp((low + high) / 2)
-
-
-AnyLaw = TypeVar("AnyLaw")
-
-
-def entry(law: AnyLaw, index: Any) -> AnyLaw:
-    """One of the laws in a law of arrays."""
-    changed = {field.name: _pick(getattr(law, field.name), index) for field in fields(law)}  # type: ignore[arg-type]
-    return type(law)(**changed)
-
-
-def _pick(value: Any, index: Any) -> Any:
-    if isinstance(value, PowerLaw):
-        return entry(value, index)
-    return value[index] if np.ndim(value) else value

@@ -4,12 +4,11 @@ N params, D tokens, C FLOPs.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from isoflop.laws.additive import CostPerToken, FrontierLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import CostPerToken, Law, Number
+from isoflop.laws.frontier import FrontierLaw
 from isoflop.runs import Run
 
 __all__ = ["cost_for", "counted_cost", "interpolated_cost", "measured_cost"]
@@ -26,7 +25,7 @@ def interpolated_cost(
     log_N = np.log(np.asarray(num_params, dtype=float)[order])
     log_ratio = np.log(np.asarray(flops_per_token, dtype=float)[order]) - np.log(6) - log_N
 
-    def cost(N: Array) -> Array:
+    def cost(N: Number) -> Number:
         return np.asarray(6 * N * np.exp(np.interp(np.log(N), log_N, log_ratio)))
 
     return cost
@@ -50,7 +49,7 @@ def counted_cost(
     return interpolated_cost(N, per_token)
 
 
-def cost_for(law: Any, runs: Sequence[Run]) -> CostPerToken | None:
+def cost_for(law: Law, runs: Sequence[Run]) -> CostPerToken | None:
     """Cost under which a law's optimum is sought without a task; a frontier has power laws of its own for N and D."""
     return None if isinstance(law, FrontierLaw) else measured_cost(runs)
 

@@ -4,14 +4,12 @@ N params, D tokens, C FLOPs.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
 from isoflop.display.format import format_number
 from isoflop.errors import DataError
-from isoflop.laws.additive import CostPerToken
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array, CostPerToken, Law, Number
 
 __all__ = ["flops_for", "require_answer"]
 
@@ -19,7 +17,7 @@ LEAST, MOST = 1e3, 1e35
 """FLOPs between which the answer is looked for."""
 
 
-def flops_for(law: Any, question: str, value: Any, cost: CostPerToken | None) -> Array:
+def flops_for(law: Law, question: str, value: Number, cost: CostPerToken | None) -> Array:
     """FLOPs at which the optimum's `question` ("num_params", "num_tokens" or "loss") is `value`, by bisection.
 
     For each of a law of arrays; NaN where there are none.
@@ -38,7 +36,7 @@ def flops_for(law: Any, question: str, value: Any, cost: CostPerToken | None) ->
         return np.where(answered, np.exp(low), math.nan)
 
 
-def require_answer(law: Any, question: str, value: float, cost: CostPerToken | None) -> float:
+def require_answer(law: Law, question: str, value: float, cost: CostPerToken | None) -> float:
     """The same for one law; Raises DataError where no compute gives the value."""
     if question == "loss" and law.optimal_loss(LEAST, cost) is None:
         raise DataError(
@@ -54,7 +52,8 @@ def require_answer(law: Any, question: str, value: float, cost: CostPerToken | N
     )
 
 
-def _measure(law: Any, question: str, C: Any, cost: CostPerToken | None) -> Any:
+def _measure(law: Law, question: str, C: Number, cost: CostPerToken | None) -> Number:
     if question == "loss":
-        return law.optimal_loss(C, cost)
+        loss = law.optimal_loss(C, cost)
+        return math.nan if loss is None else loss
     return law.optimum(C, cost)[0 if question == "num_params" else 1]

@@ -7,15 +7,15 @@ A sum may be raised to a power q, one parameter more: f = u (sum_k ...)^q with a
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array, Surface
 
-__all__ = ["Evaluation", "Problem", "Term", "evaluate", "term_values"]
+__all__ = ["Evaluation", "Posed", "Problem", "Term", "evaluate", "term_values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,21 @@ class Term:
 
     base: Array
     exponent: int | None = None
-    logs: Any = None
-    """z, shape (n,); None where there is no exponent."""
+    logs: Array = field(default_factory=lambda: np.empty(0))
+    """z, shape (n,); empty where there is no exponent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A law as a solver's problem: its terms at some points, and the way back to the law."""
+
+    terms: tuple[Term, ...]
+    names: tuple[str, ...]
+    law: Callable[[Array], Surface]
+    """Parameters, shape (Q,) or (R, Q) -> the law with numbers or arrays of shape (R,)."""
+    offset: float = 0.0
+    unit: float | None = None
+    """That of `Problem`, where the law is a power of a sum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +134,7 @@ def evaluate(
     model: Array = np.asarray(
         problem.offset + sum(parameters[:, k, None] * value for k, value in enumerate(values))
     )
-    power: Any = 1.0 if problem.unit is None else parameters[:, -1:]
+    power = np.ones((1, 1)) if problem.unit is None else parameters[:, -1:]
     residual = _residual(problem, model, power)
     slope = np.clip(residual, -problem.delta, problem.delta)
     objective = np.sum(weights * slope * (residual - slope / 2), axis=1)
@@ -152,7 +165,7 @@ def evaluate(
     return Evaluation(objective, gradient, hessian, majoriser, jacobian)
 
 
-def _residual(problem: Problem, model: Array, power: Any) -> Array:
+def _residual(problem: Problem, model: Array, power: Array) -> Array:
     if problem.unit is not None:
         return np.asarray(power * np.log(model) - np.log(problem.target / problem.unit))
     return np.log(model) - np.log(problem.target) if problem.log else model - problem.target

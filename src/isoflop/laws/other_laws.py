@@ -5,48 +5,58 @@ N params, D tokens trained, C FLOPs, L loss, U distinct tokens.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from isoflop.errors import DataError
-from isoflop.laws.additive import ChinchillaLaw, CostPerToken, Posed, as_written, cheapest_size
-from isoflop.laws.objective import Term
-from isoflop.laws.points import Array, Points
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.base import (
+    Array,
+    CostPerToken,
+    Number,
+    Surface,
+    as_code,
+    cheapest_size,
+    cost_of,
+)
+from isoflop.laws.objective import Posed, Term
+from isoflop.laws.points import Points
 
 __all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw", "worth"]
 
 
 @dataclass(frozen=True)
-class OvertrainingLaw:
+class OvertrainingLaw(Surface):
     """L = E + A / N^alpha + B / D^alpha: one exponent, so that over-training costs the same at every scale.
 
     Gadre et al. 2024, eq. 4, with eta = alpha / 2: in tokens per param M = D / N and C = 6ND it is
     L = E + (a M^eta + b M^-eta) C^-eta. One number fewer than Chinchilla's law, for sweeps that are too small for it.
     """
 
-    E: Any = math.nan
-    A: Any = math.nan
-    B: Any = math.nan
-    alpha: Any = math.nan
+    E: Number = math.nan
+    A: Number = math.nan
+    B: Number = math.nan
+    alpha: Number = math.nan
 
     def __repr__(self) -> str:
-        return as_written(self)
+        return as_code(self)
 
     @property
     def chinchilla(self) -> ChinchillaLaw:
         """The same law with its exponent written twice."""
         return ChinchillaLaw(self.E, self.A, self.B, self.alpha, self.alpha)
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens."""
         return self.chinchilla.loss(N, D)
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
         """(N, D) of the lowest loss that C FLOPs pay for."""
         return self.chinchilla.optimum(C, flops_per_token)
 
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+    def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
         """Loss of the optimum at C FLOPs."""
         return self.chinchilla.optimal_loss(C, flops_per_token)
 
@@ -73,7 +83,7 @@ class OvertrainingLaw:
 
 
 @dataclass(frozen=True)
-class DataConstrainedLaw:
+class DataConstrainedLaw(Surface):
     """Chinchilla's law in effective params and tokens, which repetition makes fewer than those trained.
 
     D' = U + U R_D (1 - exp(-(D / U - 1) / R_D)), and the same for the params beyond those that U tokens are optimal for
@@ -81,11 +91,11 @@ class DataConstrainedLaw:
     B, alpha and beta are fitted; `unique` is the U that answers are wanted for.
     """
 
-    E: Any = math.nan
-    A: Any = math.nan
-    B: Any = math.nan
-    alpha: Any = math.nan
-    beta: Any = math.nan
+    E: Number = math.nan
+    A: Number = math.nan
+    B: Number = math.nan
+    alpha: Number = math.nan
+    beta: Number = math.nan
     unique: float = math.inf
     """Distinct tokens that there are."""
     R_D: float = 15.39
@@ -96,32 +106,30 @@ class DataConstrainedLaw:
     """Of the size that U tokens are optimal for."""
 
     def __repr__(self) -> str:
-        return as_written(self)
+        return as_code(self)
 
     @property
     def chinchilla(self) -> ChinchillaLaw:
         """The law of effective params and tokens."""
         return ChinchillaLaw(self.E, self.A, self.B, self.alpha, self.beta)
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens, of which `unique` are distinct."""
         return self.chinchilla.loss(*self._effective(N, D, np.minimum(D, self.unique)))
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
         """(N, D) of the lowest loss that C FLOPs and `unique` tokens pay for."""
-        cost = flops_per_token if flops_per_token is not None else lambda N: 6 * N
+        cost = cost_of(flops_per_token)
         free, _ = self.chinchilla.optimum(C, flops_per_token)
         N = free if math.isinf(self.unique) else cheapest_size(self.loss, C, cost, around=free)
         return N, C / cost(N)
 
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Loss of the optimum at C FLOPs."""
-        return self.loss(*self.optimum(C, flops_per_token))
-
     def pose(self, points: Points) -> Posed:
         """The problem of fitting the law to effective params and tokens."""
         N, D = self._effective(points.N, points.D, points.unique)
-        posed = self.chinchilla.pose(replace(points, N=N, D=D))
+        posed = self.chinchilla.pose(replace(points, N=np.asarray(N), D=np.asarray(D)))
 
         def law(parameters: Array) -> DataConstrainedLaw:
             found = posed.law(parameters)
@@ -131,14 +139,14 @@ class DataConstrainedLaw:
 
         return replace(posed, law=law)
 
-    def _effective(self, N: Any, D: Any, unique: Any) -> tuple[Any, Any]:
+    def _effective(self, N: Number, D: Number, unique: Number) -> tuple[Number, Number]:
         """Effective params and tokens; those trained where no token is repeated."""
         fitting = np.where(np.less(unique, D), np.minimum(unique / self.tokens_per_param, N), N)
         return worth(N, fitting, self.R_N), worth(D, np.minimum(unique, D), self.R_D)
 
 
 @dataclass(frozen=True)
-class KaplanLaw:
+class KaplanLaw(Surface):
     """L = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D: no irreducible loss (Kaplan et al. 2020, eq. 1.5).
 
     >>> law = KaplanLaw(N_c=6.4e13, D_c=1.8e13, alpha_N=0.076, alpha_D=0.103)
@@ -147,13 +155,13 @@ class KaplanLaw:
     '6.23e+09 2.67e+10 2.136'
     """
 
-    N_c: Any = math.nan
-    D_c: Any = math.nan
-    alpha_N: Any = math.nan
-    alpha_D: Any = math.nan
+    N_c: Number = math.nan
+    D_c: Number = math.nan
+    alpha_N: Number = math.nan
+    alpha_D: Number = math.nan
 
     def __repr__(self) -> str:
-        return as_written(self)
+        return as_code(self)
 
     @property
     def root(self) -> ChinchillaLaw:
@@ -161,17 +169,15 @@ class KaplanLaw:
         ratio = self.alpha_N / self.alpha_D
         return ChinchillaLaw(0.0, np.power(self.N_c, ratio), self.D_c, ratio, 1.0)
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens."""
         return self.root.loss(N, D) ** self.alpha_D
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
         """(N, D) of the lowest loss that C FLOPs pay for."""
         return self.root.optimum(C, flops_per_token)
-
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
-        """Loss of the optimum at C FLOPs."""
-        return self.loss(*self.optimum(C, flops_per_token))
 
     def pose(self, points: Points) -> Posed:
         """The problem of fitting all four numbers: u (a exp(-p n) + b exp(-d))^q, with n and d centred logs."""
@@ -191,6 +197,6 @@ class KaplanLaw:
         )
 
 
-def worth(total: Any, first: Any, repetitions: float) -> Any:
+def worth(total: Number, first: Number, repetitions: float) -> Number:
     """What is left of a total whose first part counts in full and whose repetitions wear off."""
     return first + first * repetitions * -np.expm1(-(total / first - 1) / repetitions)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from isoflop.display.format import format_count, format_number
 from isoflop.errors import DataError
+from isoflop.laws.base import Array
 from isoflop.runs import Run
 
-__all__ = ["Array", "Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
-
-Array = NDArray[np.float64]
+__all__ = ["Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
 
 
 LEAST_SPREAD = 1.25

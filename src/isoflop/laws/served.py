@@ -6,11 +6,10 @@ the plain constraint C = c(N) D' for D' = D + S / 3, so all that is asked of a l
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from isoflop.laws.additive import CostPerToken, cheapest_size, six_per_param
+from isoflop.laws.base import CostPerToken, Number, Surface, cheapest_size, cost_of
 
 __all__ = ["FORWARD_SHARE", "ServedLaw"]
 
@@ -19,11 +18,10 @@ FORWARD_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
-class ServedLaw:
+class ServedLaw(Surface):
     """A law whose tokens are those trained on and a third of the `served` ones: what C FLOPs pay for."""
 
-    law: Any
-    """Has loss(N, D) and optimum(C, flops_per_token)."""
+    law: Surface
     served: float
 
     @property
@@ -31,16 +29,18 @@ class ServedLaw:
         """Training tokens that cost as much as all that is served."""
         return self.served * FORWARD_SHARE
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params where C pays for D tokens, a third of the served among them; infinite where none is left."""
         trained = np.asarray(D, dtype=float) - self.offset
         return np.where(
             trained > 0, self.law.loss(N, np.maximum(trained, 1e-9 * self.offset)), np.inf
         )[()]
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
         """(N, D) of the lowest loss for which C pays both."""
-        cost = six_per_param if flops_per_token is None else flops_per_token
+        cost = cost_of(flops_per_token)
         free, _ = self.law.optimum(C, flops_per_token)
         most = C / (6 * self.offset)  # of which serving alone would take all of C, at 6N
         N = cheapest_size(
@@ -48,6 +48,6 @@ class ServedLaw:
         )
         return N, C / cost(N)
 
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+    def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
         """Loss of the optimum where C pays for training and serving."""
         return self.loss(*self.optimum(C, flops_per_token))

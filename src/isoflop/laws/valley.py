@@ -4,39 +4,31 @@ N params, D tokens, C FLOPs, L loss; c = log N D. Along an isoFLOP the loss rise
 law does, R [(beta exp(-alpha u) + alpha exp(beta u)) / (alpha + beta) - 1] at a log N that is u away from the best.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from isoflop.laws.additive import CostPerToken, cheapest_size
-from isoflop.laws.points import Array
+from isoflop.laws.additive import Valley
+from isoflop.laws.base import Array, CostPerToken, Number, Surface, cheapest_size, plain
 
-__all__ = ["Valley", "ValleyLaw", "looked_up", "plain"]
-
-
-@dataclass(frozen=True, eq=False)
-class Valley:
-    """Log N of the best size at some compute, the loss there, and R, which sets how fast the loss rises around it."""
-
-    x: Array
-    loss: Array
-    reducible: Array
+__all__ = ["ValleyLaw", "looked_up"]
 
 
-class ValleyLaw(ABC):
+class ValleyLaw(Surface):
     """Optimum and loss from a valley; alpha and beta are numbers, or arrays of shape (B,) for draws."""
 
-    alpha: Any
-    beta: Any
+    alpha: Number
+    beta: Number
 
     @abstractmethod
     def _computed_valley(self, log_ND: Array) -> Valley:
         """The valley at some log N D: a number, an array of shape (B,), or one of shape (P, 1)."""
 
-    def optimum(self, C: Any, flops_per_token: CostPerToken | None = None) -> tuple[Any, Any]:
+    def optimum(
+        self, C: Number, flops_per_token: CostPerToken | None = None
+    ) -> tuple[Number, Number]:
         """(N, D) of the lowest loss that C FLOPs pay for, where a token costs flops_per_token(N), 6N by default."""
         if flops_per_token is None:
             N = np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x)
@@ -50,19 +42,19 @@ class ValleyLaw(ABC):
         )
         return plain(N), plain(C / flops_per_token(N))
 
-    def optimal_loss(self, C: Any, flops_per_token: CostPerToken | None = None) -> Any:
+    def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
         """Loss of the optimum at C FLOPs."""
         if flops_per_token is None:
             return plain(self._valley(np.log(np.asarray(C, dtype=float) / 6)).loss)
         return self.loss(*self.optimum(C, flops_per_token))
 
-    def loss(self, N: Any, D: Any) -> Any:
+    def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens: that of the valley at N D, and the rise on either side of it."""
         log_N = np.log(np.asarray(N, dtype=float))
         valley = self._valley(log_N + np.log(np.asarray(D, dtype=float)))
         return plain(valley.loss + valley.reducible * self._rise(log_N - valley.x))
 
-    def _guess(self, C: Any) -> Array:
+    def _guess(self, C: Number) -> Array:
         """About the best N at C FLOPs, at 6N FLOPs per token."""
         return np.asarray(np.exp(self._valley(np.log(np.asarray(C, dtype=float) / 6)).x))
 
@@ -100,7 +92,7 @@ class _Near:
     rate: Array
     fall: Array
 
-    def loss_at(self, N: Any, D: Any) -> Any:
+    def loss_at(self, N: Number, D: Number) -> Number:
         log_N = np.log(N)
         step = log_N + np.log(D) - self.place
         rise = self.law._rise(log_N - self.valley.x - self.rate * step)
@@ -125,8 +117,3 @@ def looked_up(table: PchipInterpolator, c: Array) -> Array:
     for power in (1, 2, 3):
         values = values * step + cubic[..., power, :]
     return np.moveaxis(values, -1, 0)
-
-
-def plain(value: Any) -> Any:
-    """A number for an array of none."""
-    return float(value) if np.ndim(value) == 0 else value

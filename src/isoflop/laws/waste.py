@@ -5,11 +5,12 @@ to it, from the slope of the optimal loss in log C; to second order in log N thi
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from isoflop.laws.additive import CostPerToken, FrontierLaw
+from isoflop.laws.base import Array, CostPerToken, Law, Number, Surface, cost_of
+from isoflop.laws.frontier import FrontierLaw
 
 __all__ = ["band", "expected_waste", "wasted_share"]
 
@@ -23,25 +24,22 @@ NODE = math.sqrt(3)
 """Deviations at which the mean of a function of a normal number is taken, with weights 1, 4, 1 (Gauss and Hermite)."""
 
 
-def wasted_share(law: Any, N: Any, C: float, flops_per_token: CostPerToken | None = None) -> Any:
+def wasted_share(
+    law: Law, N: Number, C: float, flops_per_token: CostPerToken | None = None
+) -> Array | None:
     """Share of C that training N params wastes if `law` is true; None where the law says nothing about the loss.
 
     NaN where more compute lowers the loss no further.
     """
-    slope = _slope(law, C, flops_per_token)
-    if slope is None:
+    slope, excess = _slope(law, C, flops_per_token), law.excess(N, C, flops_per_token)
+    if slope is None or excess is None:
         return None
-    best = law.optimum(C, flops_per_token)[0]
-    if isinstance(law, FrontierLaw):
-        excess = law.sharpness / 2 * np.log(N / best) ** 2
-    else:
-        excess = law.loss(N, C / _cost(N, flops_per_token)) - law.optimal_loss(C, flops_per_token)
     return np.where(slope > 0, 1 - np.exp(-np.maximum(excess, 0) / slope), np.nan)
 
 
 def expected_waste(
-    law: Any, draws: Any, N: Any, C: float, flops_per_token: CostPerToken | None = None
-) -> Any:
+    law: Law, draws: Law, N: Number, C: float, flops_per_token: CostPerToken | None = None
+) -> Array | None:
     """Share of C that training N params is expected to waste, over the doubt that draws of a law have of its optimum.
 
     None where the law says nothing about the loss, NaN where no draw has an optimum.
@@ -58,51 +56,53 @@ def expected_waste(
     away = np.log(np.atleast_1d(draws.optimum(C, flops_per_token)[0]) / best)
     away = away[np.isfinite(away)]
     if not len(away):
-        return np.full(np.shape(N), np.nan)[()]
+        return np.full(np.shape(N), np.nan)
     low, high = np.quantile(away, INTERVAL) * NODE / WITHIN
     below, above = (
         wasted_share(law, N * math.exp(-move), C, flops_per_token) for move in (low, high)
     )
-    return (below + 4 * middle + above) / 6
+    assert below is not None
+    assert above is not None
+    return np.asarray((below + 4 * middle + above) / 6)
 
 
 def band(
-    law: Any, C: float, flops_per_token: CostPerToken | None = None, *, extra: float = 0.01
-) -> Any:
+    law: Law, C: float, flops_per_token: CostPerToken | None = None, *, extra: float = 0.01
+) -> tuple[float, float] | None:
     """(smallest, largest) N that reach the optimum's loss with a share `extra` more than C; None without a loss."""
     slope = _slope(law, C, flops_per_token)
     if slope is None:
         return None
     best, _ = law.optimum(C, flops_per_token)
     if isinstance(law, FrontierLaw):
+        if law.sharpness is None:
+            return None
         half = math.sqrt(2 * float(slope) * math.log1p(extra) / float(law.sharpness))
         return float(best * math.exp(-half)), float(best * math.exp(half))
-    goal = law.optimal_loss(C, flops_per_token)
+    assert isinstance(law, Surface)
+    surface, goal, cost = law, law.optimal_loss(C, flops_per_token), cost_of(flops_per_token)
 
     def above(log_N: float) -> float:
         N = math.exp(log_N)
-        return float(law.loss(N, (1 + extra) * C / _cost(N, flops_per_token)) - goal)
+        return float(surface.loss(N, (1 + extra) * C / cost(N)) - goal)
 
     middle = math.log(float(best))
-    return tuple(
+    low, high = (
         math.exp(_crossing(above, middle, middle + side * math.log(REACH))) for side in (-1, 1)
     )
+    return low, high
 
 
-def _slope(law: Any, C: float, flops_per_token: CostPerToken | None) -> Any:
+def _slope(law: Law, C: float, flops_per_token: CostPerToken | None) -> Number | None:
     """Fall of the optimal loss per unit of log C, above 0."""
-    above, below = (
-        law.optimal_loss(C / STEP, flops_per_token),
-        law.optimal_loss(C * STEP, flops_per_token),
-    )
-    return None if above is None else (above - below) / (2 * math.log(STEP))
+    above = law.optimal_loss(C / STEP, flops_per_token)
+    below = law.optimal_loss(C * STEP, flops_per_token)
+    if above is None or below is None:
+        return None
+    return (above - below) / (2 * math.log(STEP))
 
 
-def _cost(N: Any, flops_per_token: CostPerToken | None) -> Any:
-    return 6 * N if flops_per_token is None else flops_per_token(N)
-
-
-def _crossing(above: Any, inside: float, outside: float) -> float:
+def _crossing(above: Callable[[float], float], inside: float, outside: float) -> float:
     """Where a function rises through zero between a point below and a point above it, by bisection."""
     for _ in range(50):
         middle = (inside + outside) / 2

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import Array, CostPerToken
 from isoflop.laws.cost import interpolated_cost
-from isoflop.laws.points import Array
 
 __all__ = ["Ladder", "Place", "Stage"]
 

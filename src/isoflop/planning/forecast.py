@@ -17,7 +17,7 @@ from isoflop.fitting.kriging.approach import FEWEST, Kriging
 from isoflop.fitting.kriging.run_value import Laws
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.planning.candidates import Ladder, Place
 from isoflop.planning.lean import lean_stage
 from isoflop.planning.sequential import NUM_DRAWS, known_of, next_stage

@@ -15,6 +15,7 @@ from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError, PlanError
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import fit
+from isoflop.laws.base import Law
 from isoflop.planning.branches import on_lattice
 from isoflop.planning.ladder import TOKENS_PER_PARAM
 from isoflop.planning.limits import Room, within
@@ -58,7 +59,7 @@ NUM_SEEDS = 3
 class Centres:
     """Where the optimum of a budget is guessed to lie: by the law of earlier runs, else by tokens per param."""
 
-    law: Any = None
+    law: Law | None = None
     spread: float = SPREAD_UNKNOWN
     notes: tuple[str, ...] = ()
 

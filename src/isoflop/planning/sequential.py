@@ -8,7 +8,6 @@ N params, D tokens, C FLOPs, L loss.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from isoflop.fitting.kriging.run_value import Foresight, Laws, foresee
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken, Law
 from isoflop.laws.points import Points
 from isoflop.laws.waste import expected_waste
 from isoflop.planning.candidates import Ladder, Place, Stage
@@ -73,8 +72,8 @@ interval may be x/÷1.01 around an answer that is off by two."""
 class Known:
     """What the runs so far say of the target."""
 
-    law: Any
-    draws: Any
+    law: Law
+    draws: Law
     cost: CostPerToken
     target: float
 
@@ -86,8 +85,8 @@ class Known:
     @property
     def waste(self) -> float:
         """Expected share of the target's compute that its recommendation wastes."""
-        share = float(expected_waste(self.law, self.draws, self.best[0], self.target, self.cost))
-        return share if math.isfinite(share) else 1.0
+        share = expected_waste(self.law, self.draws, self.best[0], self.target, self.cost)
+        return float(share) if share is not None and np.isfinite(share) else 1.0
 
     def factor(self, level: float) -> float:
         """x/÷ half-width of the interval of N_opt at the target; infinite where no draw has an optimum."""

@@ -11,13 +11,11 @@ from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_interval, format_number, format_percent, join_words
 from isoflop.display.html import Html, join, tag
 from isoflop.fitting.bayesian.approach import Bayesian
-from isoflop.fitting.bayesian.law import PathLaw
 from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.conventions import exponents_by_convention
 from isoflop.fitting.fit import Fit
-from isoflop.fitting.kriging.approach import KrigedLaw
 from isoflop.fitting.screening.seeds import seed_noise
-from isoflop.laws.additive import ChinchillaLaw, FrontierLaw, PowerLaw
+from isoflop.laws.base import Law
 from isoflop.reporting.sections import section
 from isoflop.runs import Run
 
@@ -30,11 +28,6 @@ _DISCLOSED = {
     "schedule": "schedule",
     "epochs": "epochs",
 }
-_BESIDE: dict[type, str] = {
-    KrigedLaw: ", with a smooth discrepancy",
-    PathLaw: " around the largest runs, and a path that may bend",
-}
-"""What a law is besides its formula."""
 _PACKAGES = ("isoflop", "numpy", "scipy")
 
 
@@ -104,38 +97,22 @@ def _exponents(runs: Sequence[Run]) -> str:
     return join_words(told) if told else "not known: the runs carry one count of params"
 
 
-def formula(law: object) -> Html:
-    """The law as people write it, its numbers rounded."""
-    if isinstance(law, ChinchillaLaw | KrigedLaw | PathLaw):
-        size, data = _term(law.A, "N", law.alpha), _term(law.B, "D", law.beta)
-        rest = _BESIDE.get(type(law), "")
-        return _line(tag("i", "L"), f" = {_short(law.E)} + ", size, " + ", data, rest)
-    if isinstance(law, FrontierLaw):
-        lines = {"N": law.num_params, "D": law.num_tokens, "L": law.loss}
-        return join(*[_power(name, power) for name, power in lines.items() if power is not None])
-    return join(str(law))
+def formula(law: Law) -> Html:
+    """The law as people write it, its numbers rounded; what it is besides its formula follows."""
+    lines = [tag("div", _in_print(line), class_="formula") for line in law.formula().splitlines()]
+    return join(*lines)
 
 
-def _term(coefficient: float, symbol: str, exponent: float) -> Html:
-    return join(f"{_short(coefficient)} / ", tag("i", symbol), tag("sup", _short(exponent)))
+def _in_print(line: str) -> Html:
+    """A formula with its letters in italics and its exponents raised."""
+    parts = re.split(r"(\^-?[\d.]+|\b[NDCL]\b)", line)
+    return join(*[_printed(part.replace("-", "−")) for part in parts])
 
 
-def _power(symbol: str, law: PowerLaw) -> Html:
-    offset = f"{_short(law.offset)} + " if law.offset else ""
-    return _line(
-        tag("i", symbol),
-        f" = {offset}{_short(law.coefficient)} ",
-        tag("i", "C"),
-        tag("sup", _short(law.exponent)),
-    )
-
-
-def _line(*parts: str) -> Html:
-    return tag("div", *parts, class_="formula")
-
-
-def _short(value: float) -> str:
-    return format_number(float(value), 4).replace("-", "−")
+def _printed(part: str) -> str:
+    if part.startswith("^"):
+        return tag("sup", part[1:])
+    return tag("i", part) if part in ("N", "D", "C", "L") else part
 
 
 def _numbers(law: object) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from isoflop.errors import DataError
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, Law
+from isoflop.laws.points import Points
 
 __all__ = ["Approach", "Diagnostics", "NoLawError", "Solved"]
 
@@ -36,14 +37,14 @@ class Diagnostics:
 class Solved:
     """An approach's law for some points."""
 
-    law: Any
+    law: Law
     """Has optimum(C, flops_per_token=None) and optimal_loss(C, flops_per_token=None); a surface has loss(N, D) too."""
     objective: float
-    refit: Callable[[Array], Any] | None = None
+    refit: Callable[[Array], Law] | None = None
     """Weights of the points, shape (R, n) -> the law with arrays of shape (R,); NaN where a resample has no answer."""
-    draw: Callable[[int, np.random.Generator], Any] | None = None
+    draw: Callable[[int, np.random.Generator], Law] | None = None
     """Number of draws -> the law with arrays: the approach's own doubt, used instead of a bootstrap."""
-    gaussian: Callable[[int, np.random.Generator], Any] | None = None
+    gaussian: Callable[[int, np.random.Generator], Law] | None = None
     """The same from the covariance of the fitted numbers, which is the delta method."""
     region: Any = None
     """The laws that the runs do not rule out, for profile intervals; None where the approach has no likelihood."""

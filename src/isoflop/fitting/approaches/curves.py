@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["CURVES", "Curve", "akima", "cubic", "parabola"]
 

@@ -12,8 +12,9 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.lines import power_law
 from isoflop.fitting.screening.screen import describe
-from isoflop.laws.additive import FrontierLaw, entry
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, entry
+from isoflop.laws.frontier import FrontierLaw
+from isoflop.laws.points import Points
 
 __all__ = ["Envelope"]
 
@@ -82,9 +83,8 @@ class _Curves:
     def frontier(self, corners: Rows, usable: NDArray[np.bool_]) -> FrontierLaw:
         """Power laws through corners, shape (R, corners), of which some are usable."""
         log_C = self.log_C[corners]
-        return FrontierLaw(
-            *(power_law(log_C, values[corners], usable) for values in (self.log_N, self.log_D))
-        )
+        N, D = (power_law(log_C, values[corners], usable) for values in (self.log_N, self.log_D))
+        return FrontierLaw(N, D)
 
     def scatter(self, corners: Rows, law: FrontierLaw) -> float:
         """Half the sum of squared log distances of the corners from the line over N."""

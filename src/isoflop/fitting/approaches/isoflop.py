@@ -16,8 +16,9 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
-from isoflop.laws.additive import FrontierLaw, entry
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, entry
+from isoflop.laws.frontier import FrontierLaw
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]

@@ -6,8 +6,7 @@ C FLOPs, G budgets, R resamples; `usable`, shape (R, G), says which optima a res
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.additive import PowerLaw
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array, PowerLaw
 
 __all__ = ["OFFSET_BUDGETS", "loss_law", "median", "power_law"]
 

@@ -6,7 +6,7 @@ N params, D tokens, L loss, E irreducible loss.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.profile import LawRegion, gaussian_draws
 from isoflop.fitting.solve.solvers import Solution, solve, solve_resampled
-from isoflop.laws.additive import ChinchillaLaw, Posed
-from isoflop.laws.objective import Problem
-from isoflop.laws.points import Array, Points, lies_on_a_line, require_enough, require_off_a_line
+from isoflop.laws.additive import ChinchillaLaw
+from isoflop.laws.base import Array, Law
+from isoflop.laws.objective import Posed, Problem
+from isoflop.laws.points import Points, lies_on_a_line, require_enough, require_off_a_line
 
-__all__ = ["Parametric", "Surface", "straight"]
+__all__ = ["FittableLaw", "Parametric", "straight"]
 
 HUBER = 1.345
 """delta in standard deviations of the noise; costs 5 % of the efficiency where the noise is Gaussian (Huber 1981)."""
@@ -29,7 +30,7 @@ LEAST_DELTA = 1e-5
 """Below the rounding of published losses, so that noise-free tables are fitted by least squares."""
 
 
-class Surface(Protocol):
+class FittableLaw(Protocol):
     """A law that can be fitted to losses at any (N, D)."""
 
     def pose(self, points: Points) -> Posed:
@@ -47,7 +48,7 @@ class Parametric:
     prior: what is known of E, alpha or beta beforehand, as name -> (value, standard deviation).
     """
 
-    law: Any = field(default_factory=ChinchillaLaw)
+    law: FittableLaw = field(default_factory=ChinchillaLaw)
     delta: float | None = None
     prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -70,10 +71,10 @@ class Parametric:
         given = self._require_known_or_told_apart(points, posed)
         problem, solution = self._best(points, posed)
 
-        def refit(weights: Array) -> Any:
+        def refit(weights: Array) -> Law:
             return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
 
-        def gaussian(number: int, random: np.random.Generator) -> Any:
+        def gaussian(number: int, random: np.random.Generator) -> Law:
             return posed.law(gaussian_draws(problem, solution, points, number, random))
 
         return Solved(

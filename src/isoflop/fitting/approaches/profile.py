@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from isoflop.fitting.solve.solvers import Solution, bounds
-from isoflop.laws.additive import Posed
-from isoflop.laws.objective import Problem, evaluate
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, Law
+from isoflop.laws.objective import Posed, Problem, evaluate
+from isoflop.laws.points import Points
 
 __all__ = ["LawRegion", "gaussian_draws"]
 
@@ -46,7 +46,7 @@ class LawRegion:
     solution: Solution
     posed: Posed
 
-    def range_of(self, measure: Callable[[Any], float], level: float) -> tuple[float, float]:
+    def range_of(self, measure: Callable[[Law], float], level: float) -> tuple[float, float]:
         """Smallest and largest log of a positive measure of the law within the region: its profile interval.
 
         Searched in coordinates in which the region is nearly a ball of radius 1.

@@ -11,8 +11,9 @@ import numpy as np
 
 from isoflop.fitting.bayesian.minima import Minima, find_minima
 from isoflop.fitting.kriging.approach import Posterior
+from isoflop.laws.base import Array, cost_of
 from isoflop.laws.cost import measured_cost
-from isoflop.laws.points import Array, Points
+from isoflop.laws.points import Points
 
 __all__ = ["Evidence", "gather"]
 
@@ -67,7 +68,7 @@ def _of_minima(minima: Minima, points: Points) -> Evidence:
     """
     cost = measured_cost(points.runs)
     log_N, moved = minima.log_N, 0.0
-    per_token = 6 * np.exp(log_N) if cost is None else cost(np.exp(log_N))
+    per_token = np.asarray(cost_of(cost)(np.exp(log_N)))
     c = minima.log_flops + log_N - np.log(per_token)
     if cost is not None:
         above = float(cost(np.exp(log_N[-1] + STEP)))

@@ -4,14 +4,13 @@ N params, D tokens, C FLOPs, L loss; c = log N D.
 """
 
 from dataclasses import InitVar, dataclass
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from isoflop.display.format import format_number
-from isoflop.laws.points import Array
-from isoflop.laws.valley import Valley, ValleyLaw, looked_up
+from isoflop.laws.additive import Valley, additive_formula
+from isoflop.laws.base import Array, Number
+from isoflop.laws.valley import ValleyLaw, looked_up
 
 __all__ = ["PathLaw"]
 
@@ -25,11 +24,11 @@ class PathLaw(ValleyLaw):
     path may leave it.
     """
 
-    E: Any
-    A: Any
-    B: Any
-    alpha: Any
-    beta: Any
+    E: Number
+    A: Number
+    B: Number
+    alpha: Number
+    beta: Number
     places: InitVar[Array]
     """Log N D, rising, shape (K,)."""
     values: InitVar[Array]
@@ -38,11 +37,13 @@ class PathLaw(ValleyLaw):
     def __post_init__(self, places: Array, values: Array) -> None:
         object.__setattr__(self, "_table", PchipInterpolator(places, values))
 
-    def __str__(self) -> str:
-        numbers = (self.E, self.A, self.B, self.alpha, self.beta)
-        E, A, B, alpha, beta = (format_number(float(np.median(value)), 3) for value in numbers)
-        law = f"L = {E} + {A} / N^{alpha} + {B} / D^{beta}"
+    def formula(self) -> str:
+        """The additive law that touches the path at the largest runs, and that it may bend."""
+        law = additive_formula(self.E, self.A, self.B, self.alpha, self.beta)
         return f"{law} around the largest runs, and a path that may bend"
+
+    def __str__(self) -> str:
+        return self.formula()
 
     def _computed_valley(self, log_ND: Array) -> Valley:
         log_N, log_loss, log_R = looked_up(self.__dict__["_table"], np.asarray(log_ND, dtype=float))

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 
 __all__ = ["Minima", "find_minima"]
 

@@ -19,8 +19,8 @@ from isoflop.fitting.bayesian.prior import Hypotheses, Prior
 from isoflop.fitting.bayesian.regression import Regression, regress, weighted_median
 from isoflop.fitting.kriging.approach import Posterior
 from isoflop.fitting.kriging.law import KrigedLaw
-from isoflop.laws.points import Array
-from isoflop.laws.valley import plain
+from isoflop.laws.additive import additive_valley
+from isoflop.laws.base import Array, plain
 
 __all__ = ["OptimalPath"]
 
@@ -137,13 +137,12 @@ class OptimalPath:
     def _of_law(self, law: KrigedLaw) -> tuple[Array, ...]:
         """The same of additive laws."""
         E, A, B, alpha, beta = (
-            value[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta)
+            np.atleast_1d(value)[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta)
         )
         c = self.top + self.t
-        log_N = (np.log(alpha * A) - np.log(beta * B) + beta * c) / (alpha + beta)
-        R = A * np.exp(-alpha * log_N) + B * np.exp(-beta * (c - log_N))
-        fall = R * alpha * beta / (alpha + beta) / (E + R)
-        return log_N, np.log(E + R), np.log(fall), np.log(law.alpha + law.beta)
+        valley = additive_valley(E, A, B, alpha, beta, c)
+        fall = valley.reducible * alpha * beta / (alpha + beta) / valley.loss
+        return valley.x, np.log(valley.loss), np.log(fall), np.log(law.alpha + law.beta)
 
     def _fall(self, line: Array, floor: Array) -> Array:
         """Fall of the log loss per unit of log C, shape of `line`."""

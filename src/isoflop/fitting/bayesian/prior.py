@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from isoflop.errors import DataError
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["SMALL", "Hypotheses", "Prior"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from isoflop.fitting.bayesian.prior import Hypotheses
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["Regression", "integrated", "regress", "weighted_median"]
 

@@ -13,8 +13,9 @@ from isoflop.display.format import format_flops, format_percent
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.parametric import residuals
 from isoflop.fitting.approaches.profile import LawRegion
+from isoflop.laws.base import Array
 from isoflop.laws.objective import evaluate
-from isoflop.laws.points import Array, Points
+from isoflop.laws.points import Points
 
 __all__ = ["breaks"]
 

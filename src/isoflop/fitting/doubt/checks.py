@@ -6,7 +6,6 @@ N params, D tokens, C FLOPs; E irreducible loss.
 import math
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,8 @@ from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.doubt.refits import disagreements
 from isoflop.fitting.doubt.waves import waves
 from isoflop.fitting.screening.seeds import USUAL, seed_noise
-from isoflop.laws.additive import FrontierLaw
+from isoflop.laws.base import Law
+from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
 
 __all__ = ["reasons_to_doubt"]
@@ -35,7 +35,7 @@ ANSWERING = 0.95
 
 
 def reasons_to_doubt(
-    points: Points, solved: Solved, resamples: Any, one_law: Solved | None
+    points: Points, solved: Solved, resamples: Law, one_law: Solved | None
 ) -> tuple[str, ...]:
     """What weakens a law and the sweep it came from; one_law: through all runs, None where there is none."""
     found = chain(
@@ -117,13 +117,13 @@ def _is_flat(valley: Valley) -> bool:
     return bool(curve.max() - valley.loss < 2 * scatter)
 
 
-def _floor(points: Points, solved: Solved, resamples: Any) -> Iterator[str]:
+def _floor(points: Points, solved: Solved, resamples: Law) -> Iterator[str]:
     """The irreducible loss, where the law has one."""
-    floor = getattr(resamples, "E", None)
-    if floor is None or np.ndim(floor) == 0:
+    floor, middle = (each.numbers().get("E") for each in (resamples, solved.law))
+    if floor is None or middle is None or np.ndim(floor) == 0:
         return
     low, high = np.nanquantile(floor, [0.05, 0.95])
-    reducible = float(points.L.min()) - float(solved.law.E)
+    reducible = float(points.L.min()) - float(middle)
     if high - low > reducible:
         yield (
             f"The irreducible loss is hardly determined ({low:.2f} to {high:.2f}, while the lowest loss is "
@@ -131,7 +131,7 @@ def _floor(points: Points, solved: Solved, resamples: Any) -> Iterator[str]:
         )
 
 
-def _answers(points: Points, resamples: Any) -> Iterator[str]:
+def _answers(points: Points, resamples: Law) -> Iterator[str]:
     with np.errstate(all="ignore"):
         found = np.isfinite(resamples.optimum(float(points.C.max()))[0])
     if found.mean() < ANSWERING:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from isoflop.display.format import format_flops, format_replacement, join_words
 from isoflop.fitting.approaches.base import Approach, Solved
 from isoflop.fitting.screening.screen import describe
-from isoflop.laws.additive import FrontierLaw, entry
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array, Law, Surface, entry
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["Influence", "find_influence"]
@@ -35,8 +35,8 @@ class Influence:
     """Runs that a law of the others does not explain, and the answer without them."""
 
     runs: tuple[Run, ...]
-    law: Any
-    without: Any
+    law: Law
+    without: Law
     """The law without the runs."""
     plain: tuple[Any, Any] | None = None
     """A single law with and without the runs, where `law` is more than that; None where it is one."""
@@ -76,7 +76,7 @@ def find_influence(
     They are looked for with one law through all runs, whatever the approach, and only where the approach is a surface.
     """
     single = solved if solved.refit is not None else one_law
-    if isinstance(solved.law, FrontierLaw) or single is None or single.refit is None:
+    if not isinstance(solved.law, Surface) or single is None or single.refit is None:
         return None
     far, distance = _far_off(points, single)
     if not far.any():
@@ -105,7 +105,7 @@ def _last_to_name(shift: Array, distance: Array) -> int:
     return max(int(np.argmax(np.abs(shift - shift[-1]) <= LEFT)), int(np.sum(distance > GROSS)) - 1)
 
 
-def _sizes(law: Any, without: Any, flops: float) -> tuple[float, float]:
+def _sizes(law: Law, without: Law, flops: float) -> tuple[float, float]:
     return float(law.optimum(flops)[0]), float(without.optimum(flops)[0])
 
 
@@ -120,6 +120,7 @@ def _far_off(points: Points, solved: Solved) -> tuple[NDArray[np.bool_], Array]:
     law, far = solved.law, np.zeros(len(points), dtype=bool)
     distance = np.zeros(len(points))
     for _ in range(5):
+        assert isinstance(law, Surface)
         residual = np.log(law.loss(points.N, points.D)) - np.log(points.L)
         spread = 1.4826 * float(np.median(np.abs(residual[~far]))) * _correction(points, solved)
         distance = np.abs(residual) / max(spread, LEAST_DEVIATION)

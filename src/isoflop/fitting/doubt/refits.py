@@ -5,7 +5,6 @@ N params, C FLOPs.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.screening.screen import describe
 from isoflop.fitting.uncertainty import bootstrap_weights, leave_one_out_weights
-from isoflop.laws.additive import FrontierLaw
+from isoflop.laws.base import Array, Law, Surface
 from isoflop.laws.cost import cost_for
-from isoflop.laws.points import Array, Points
+from isoflop.laws.points import Points
 
 __all__ = ["disagreements"]
 
@@ -31,19 +30,19 @@ STRONG = 3.5
 """Standard errors from which a correlation of neighbours is called misfit."""
 
 
-def disagreements(points: Points, solved: Solved, resamples: Any) -> Iterator[str]:
+def disagreements(points: Points, solved: Solved, resamples: Law) -> Iterator[str]:
     """What another approach, all runs but one, the larger budgets and neighbouring residuals say against a law."""
     C = float(points.C.max())
     log_N = _log_sizes(solved.law, C, points)
     spread = _spread(_log_sizes(resamples, C, points))
     yield from _other_approach(points, solved, C, float(log_N), spread)
-    if solved.refit is not None and not isinstance(solved.law, FrontierLaw):
+    if solved.refit is not None and isinstance(solved.law, Surface):
         yield from _one_run(points, solved, C, float(log_N), spread)
         yield from _larger_budgets(points, solved, C, float(log_N))
-        yield from _neighbours(points, solved)
+        yield from _neighbours(points, solved.law)
 
 
-def _log_sizes(law: Any, C: float, points: Points) -> Array:
+def _log_sizes(law: Law, C: float, points: Points) -> Array:
     with np.errstate(all="ignore"):
         return np.asarray(np.log(law.optimum(C, cost_for(law, points.runs))[0]))
 
@@ -58,7 +57,7 @@ def _other_approach(
     points: Points, solved: Solved, C: float, log_N: float, spread: float
 ) -> Iterator[str]:
     """Approach 2 beside a surface, where the budgets have minima enough."""
-    if isinstance(solved.law, FrontierLaw):
+    if not isinstance(solved.law, Surface):
         return
     try:
         other = IsoFLOP().solve(points)
@@ -67,7 +66,7 @@ def _other_approach(
     assert other.refit is not None
     weights = bootstrap_weights(points, other.num_parameters, RESAMPLES, np.random.default_rng(0))
     theirs, their_spread = (
-        math.log(other.law.num_params(C)),
+        math.log(other.law.optimum(C)[0]),
         _spread(_log_sizes(other.refit(weights), C, points)),
     )
     away = abs(theirs - log_N)
@@ -118,11 +117,11 @@ def _instead(log_N: float, shift: float) -> str:
     return format_replacement(math.exp(log_N + shift), math.exp(log_N))
 
 
-def _neighbours(points: Points, solved: Solved) -> Iterator[str]:
+def _neighbours(points: Points, law: Surface) -> Iterator[str]:
     """Correlation of each residual with that of the nearest other configuration, near 0 under noise alone."""
     if len(points) < FEW_RUNS:
         return
-    residual = np.log(solved.law.loss(points.N, points.D) / points.L)
+    residual = np.log(law.loss(points.N, points.D) / points.L)
     spread = 1.4826 * float(np.median(np.abs(residual))) + 1e-300
     z = np.clip(residual / spread, -3, 3)
     place = np.stack([np.log(points.N), np.log(points.D)])

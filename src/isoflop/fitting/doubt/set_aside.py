@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from isoflop.display.format import format_flops, format_replacement
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, Solved
 from isoflop.fitting.screening.screen import SetAside
+from isoflop.laws.base import Law
 from isoflop.laws.points import Points
 from isoflop.runs import Run
 
@@ -19,8 +19,8 @@ class Restored:
     """Runs with a loss that a fit did not use, and the law with them."""
 
     runs: tuple[Run, ...]
-    law: Any
-    restored: Any
+    law: Law
+    restored: Law | None
     """The law with the runs; None where they leave none."""
 
     def note(self, flops: float) -> str:
@@ -47,5 +47,5 @@ def find_restored(
     try:
         restored = approach.solve(Points.of([*points.runs, *runs])).law
     except DataError:
-        restored = None
+        return Restored(runs, solved.law, None)
     return Restored(runs, solved.law, restored)

@@ -6,15 +6,14 @@ between the runs of a budget, such as a learning rate that suits some of the siz
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from isoflop.display.format import format_percent
 from isoflop.fitting.approaches.base import Solved
-from isoflop.laws.additive import FrontierLaw
+from isoflop.laws.base import Array, Surface
 from isoflop.laws.cost import cost_for
-from isoflop.laws.points import Array, Points
+from isoflop.laws.points import Points
 
 __all__ = ["waves"]
 
@@ -29,7 +28,7 @@ WORTH_TELLING = 0.0015
 
 def waves(points: Points, solved: Solved) -> Iterator[str]:
     """One sentence where neighbours near the optimum miss the law together."""
-    if isinstance(solved.law, FrontierLaw):
+    if not isinstance(solved.law, Surface):
         return
     parts = [part for part in _residuals(points, solved.law) if len(part) >= LEAST_SIZES]
     pairs = sum(len(part) - 1 for part in parts)
@@ -47,7 +46,7 @@ def waves(points: Points, solved: Solved) -> Iterator[str]:
         )
 
 
-def _residuals(points: Points, law: Any) -> Iterator[Array]:
+def _residuals(points: Points, law: Surface) -> Iterator[Array]:
     """Of the runs of each budget near its optimum, by size, less their mean."""
     away = np.log(points.L / law.loss(points.N, points.D))
     cost = cost_for(law, points.runs)

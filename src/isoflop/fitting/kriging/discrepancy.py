@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.kriging.exponents import PRIOR_MIDDLE, PRIOR_WIDTH, restricted_alone
-from isoflop.laws.points import Array, Points
+from isoflop.laws.additive import additive_valley
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 
 __all__ = ["Covariances", "Hypothesis", "Plane", "Weighting", "covariances", "hypotheses", "pilot"]
 
@@ -205,11 +207,9 @@ class Pilot:
 
     def excess(self, plane: Plane) -> Array:
         """Log of the law's loss above its own optimum at the same compute."""
-        x = (np.log(self.alpha * self.A / (self.beta * self.B)) + self.beta * plane.c) / (
-            self.alpha + self.beta
-        )
+        valley = additive_valley(self.E, self.A, self.B, self.alpha, self.beta, plane.c)
         at = self.E + self._falling(plane.x, plane.y)
-        return np.asarray(np.log(at / (self.E + self._falling(x, plane.c - x))))
+        return np.asarray(np.log(at / valley.loss))
 
     def _falling(self, x: Array, y: Array) -> Array:
         return np.asarray(self.A * np.exp(-self.alpha * x) + self.B * np.exp(-self.beta * y))

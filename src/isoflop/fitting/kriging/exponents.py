@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["ExponentGrid", "Restricted", "integrate", "restricted", "restricted_alone"]
 

@@ -6,15 +6,14 @@ N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y.
 import math
 from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from isoflop.display.format import format_number
 from isoflop.fitting.kriging.posterior import Surfaces
-from isoflop.laws.points import Array
-from isoflop.laws.valley import Valley, ValleyLaw, looked_up
+from isoflop.laws.additive import Valley, additive_formula, additive_valley
+from isoflop.laws.base import Array, Number, Surface
+from isoflop.laws.valley import ValleyLaw, looked_up
 
 __all__ = ["KrigedLaw", "for_search", "law_of"]
 
@@ -26,30 +25,30 @@ class KrigedLaw(ValleyLaw):
     E, A, B, alpha, beta: the law's; the optimum and its loss include the discrepancy, so they are not the law's alone.
     """
 
-    E: Any
-    A: Any
-    B: Any
-    alpha: Any
-    beta: Any
+    E: Number
+    A: Number
+    B: Number
+    alpha: Number
+    beta: Number
     surfaces: InitVar[Surfaces]
     from_table: InitVar[bool] = False
 
+    def formula(self) -> str:
+        """The law, and that a discrepancy comes on top."""
+        law = additive_formula(self.E, self.A, self.B, self.alpha, self.beta)
+        return f"{law}, with a smooth discrepancy"
+
     def __str__(self) -> str:
-        values = (self.E, self.A, self.B, self.alpha, self.beta)
-        E, A, B, alpha, beta = (format_number(float(np.median(value)), 3) for value in values)
-        return f"L = {E} + {A} / N^{alpha} + {B} / D^{beta}, and a smooth discrepancy"
+        return self.formula()
 
     def __post_init__(self, surfaces: Surfaces, from_table: bool) -> None:
         object.__setattr__(self, "_surfaces", surfaces)
         object.__setattr__(self, "_from_table", from_table or np.ndim(self.E) == 0)
 
-    def _guess(self, C: Any) -> Array:
+    def _guess(self, C: Number) -> Array:
         """Best N of the law without the discrepancy, which costs no kriging."""
-        total = self.alpha + self.beta
-        scale = (np.log(self.alpha * self.A) - np.log(self.beta * self.B)) / total
-        return np.asarray(
-            np.exp(scale + self.beta / total * np.log(np.asarray(C, dtype=float) / 6))
-        )
+        c = np.log(np.asarray(C, dtype=float) / 6)
+        return np.exp(additive_valley(self.E, self.A, self.B, self.alpha, self.beta, c).x)
 
     def _computed_valley(self, log_ND: Array) -> Valley:
         surfaces = self.given
@@ -100,6 +99,6 @@ def law_of(surfaces: Surfaces, *, middle: bool) -> KrigedLaw:
     return KrigedLaw(float(np.median(surfaces.E)), size, data, alpha, beta, surfaces)
 
 
-def for_search(law: Any) -> Any:
+def for_search(law: Surface) -> Surface:
     """The law for searches that ask thousands of times: a kriged one of arrays looks its valleys up in a table."""
     return replace(law, surfaces=law.given, from_table=True) if isinstance(law, KrigedLaw) else law

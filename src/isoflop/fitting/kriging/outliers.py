@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.kriging.discrepancy import NEAR, Hypothesis, Plane, kernel, noise_matrix, pilot
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 
 __all__ = ["find_spoilt"]
 

@@ -18,8 +18,8 @@ from scipy.special import log_ndtr, ndtri_exp
 
 from isoflop.fitting.kriging.discrepancy import LONG_RATIO, Covariances, Hypothesis, Plane, along
 from isoflop.fitting.kriging.exponents import LARGEST_E, ExponentGrid
-from isoflop.laws.points import Array
-from isoflop.laws.valley import Valley
+from isoflop.laws.additive import Valley, additive_valley
+from isoflop.laws.base import Array
 
 __all__ = ["Surfaces", "drawn", "standing"]
 
@@ -120,12 +120,10 @@ class Surfaces:
 
     def _kriged(self, c: Array, noise: Array) -> Valley:
         """The valley with the law's own E; c (..., B); noise: standard normal numbers of g."""
-        total = self.alpha + self.beta
-        x = (np.log(self.alpha * self.A / (self.beta * self.B)) + self.beta * c) / total
-        R = self.A * np.exp(-self.alpha * x) + self.B * np.exp(-self.beta * (c - x))
-        g, slope = self._discrepancy(x, c, np.broadcast_to(noise, x.shape))
+        law = additive_valley(self.E, self.A, self.B, self.alpha, self.beta, c)
+        g, slope = self._discrepancy(law.x, c, np.broadcast_to(noise, law.x.shape))
         step = np.clip(slope / (self.alpha * self.beta), -LARGEST_STEP, LARGEST_STEP)
-        return Valley(x - step, self.E + R * (1 + g), R)
+        return Valley(law.x - step, self.E + law.reducible * (1 + g), law.reducible)
 
     def _discrepancy(self, x: Array, c: Array, noise: Array) -> tuple[Array, Array]:
         """g and its slope along the isoFLOP at places of each surface, shape (..., B)."""

@@ -11,14 +11,15 @@ K laws, n runs made, J candidates.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import fields as each
 
 import numpy as np
 
 from isoflop.fitting.kriging.discrepancy import FAR_LOSS, LONG, LONG_RATIO
 from isoflop.fitting.kriging.exponents import PRIOR_WIDTH
 from isoflop.fitting.kriging.posterior import DRIFT
-from isoflop.laws.points import Array
+from isoflop.laws.additive import additive_valley
+from isoflop.laws.base import Array, Law, Number
 
 __all__ = ["Foresight", "Laws", "design_condition", "foresee"]
 
@@ -43,13 +44,11 @@ class Laws:
     beta: Array
 
     @classmethod
-    def of(cls, resamples: Any, number: int) -> "Laws":
+    def of(cls, resamples: "Law | Laws", number: int) -> "Laws":
         """So many of a fit's resamples, evenly spaced."""
         fields = [
-            np.atleast_1d(np.asarray(getattr(resamples, name), float))
-            for name in ("E", "A", "B", "alpha")
+            np.atleast_1d(np.asarray(getattr(resamples, part.name), float)) for part in each(cls)
         ]
-        fields.append(np.atleast_1d(np.asarray(resamples.beta, float)))
         good = np.flatnonzero(
             np.all([np.isfinite(values) & (values >= 0) for values in fields], axis=0)
         )
@@ -100,7 +99,7 @@ class Foresight:
             self, joint=joint, largest=max(self.largest, float(self.log_flops[candidate]))
         )
 
-    def _drifted(self, largest: Any) -> Array:
+    def _drifted(self, largest: Number) -> Array:
         """Shape (K,), or (J, K) for largest of shape (J, 1)."""
         return np.asarray(self.drift * np.maximum(self.reach - largest, 0))
 
@@ -147,7 +146,7 @@ def _joint(law: Array, x: Array, y: Array, c: float, n: int) -> tuple[Array, Arr
     """Covariance of q and the last losses given the first n, their noise, and the drift of q, under one law."""
     E, A, B, alpha, beta = law
     total = alpha + beta
-    best = float((np.log(alpha * A / (beta * B)) + beta * c) / total)
+    best = float(additive_valley(E, A, B, alpha, beta, c).x)
     size, data = A * np.exp(-alpha * x), B * np.exp(-beta * y)
     slopes = np.stack(
         [np.ones_like(x), size / A, data / B, -alpha * x * size, -beta * y * data],
@@ -178,9 +177,8 @@ def _joint(law: Array, x: Array, y: Array, c: float, n: int) -> tuple[Array, Arr
 def _multiplier(law: Array, x: Array, y: Array) -> Array:
     """How much less a run counts for its excess over the best loss at its compute; see `discrepancy.Weighting`."""
     E, A, B, alpha, beta = law
-    best = (np.log(alpha * A / (beta * B)) + beta * (x + y)) / (alpha + beta)
-    least = E + A * np.exp(-alpha * best) + B * np.exp(-beta * (x + y - best))
-    excess = np.log((E + A * np.exp(-alpha * x) + B * np.exp(-beta * y)) / least)
+    valley = additive_valley(E, A, B, alpha, beta, x + y)
+    excess = np.log((E + A * np.exp(-alpha * x) + B * np.exp(-beta * y)) / valley.loss)
     return np.asarray(1 + (excess / FAR_LOSS) ** 2)
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 from isoflop.runs import Run
 
 __all__ = ["curve_distance"]

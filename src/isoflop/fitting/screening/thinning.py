@@ -15,7 +15,8 @@ from isoflop.display.format import format_number
 from isoflop.fitting.kriging.approach import MOST_RUNS
 from isoflop.fitting.kriging.discrepancy import NEAR, Plane, pilot
 from isoflop.fitting.screening.screen import Keep, Screened, screen
-from isoflop.laws.points import Array, Points
+from isoflop.laws.base import Array
+from isoflop.laws.points import Points
 from isoflop.runs import Run
 
 __all__ = ["sifted", "thinned"]

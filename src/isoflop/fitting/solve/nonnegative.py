@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array
 
 __all__ = ["nonnegative_amplitudes"]
 

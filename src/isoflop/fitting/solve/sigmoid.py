@@ -6,12 +6,11 @@ n runs.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.laws.points import Array
+from isoflop.laws.base import Array, Number, plain
 
 __all__ = ["Box", "SigmoidLaw", "fit_sigmoid"]
 
@@ -31,19 +30,19 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 class SigmoidLaw:
     """worst + (best - worst) / (1 + exp(k (L - middle))): Bhagia et al. 2024 (2412.04403), the second of two steps."""
 
-    worst: Any
+    worst: Number
     """Of the metric, where the loss is high: chance."""
-    best: Any
+    best: Number
     """Where the loss is low."""
-    steepness: Any
+    steepness: Number
     """k, per unit of loss."""
-    middle: Any
+    middle: Number
     """Loss half-way between the two."""
 
-    def metric(self, L: Any) -> Any:
+    def metric(self, L: Number) -> Number:
         """The metric at a loss."""
         share = _share(np.asarray(L, dtype=float), self.steepness, self.middle)
-        return (self.worst + (self.best - self.worst) * share)[()]
+        return plain(self.worst + (self.best - self.worst) * share)
 
 
 def fit_sigmoid(losses: Array, metrics: Array, weights: Array, box: Box) -> SigmoidLaw:
@@ -86,7 +85,7 @@ def _grid(steps: int) -> Array:
     return np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
 
 
-def _share(L: Array, steepness: Any, middle: Any) -> Array:
+def _share(L: Array, steepness: Number, middle: Number) -> Array:
     return np.asarray(0.5 - 0.5 * np.tanh(steepness * (L - middle) / 2))
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.solve.nonnegative import nonnegative_amplitudes
+from isoflop.laws.base import Array
 from isoflop.laws.objective import Evaluation, Problem, Term, evaluate, term_values
-from isoflop.laws.points import Array
 
 __all__ = ["Problem", "Solution", "Term", "bounds", "condition_number", "solve", "solve_resampled"]
 

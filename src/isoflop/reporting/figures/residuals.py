@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import FrontierLaw
+from isoflop.laws.base import Surface
 from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, new_axes, percents, scientific, tidy
 from isoflop.reporting.colours import GREY, INK, RULE, ramp
 from isoflop.runs import Run
@@ -23,7 +23,7 @@ def misses(fit: Fit) -> NDArray[np.float64]:
 
     Raises DataError where the approach has no law for the loss of every size.
     """
-    if isinstance(fit.law, FrontierLaw):
+    if not isinstance(fit.law, Surface):
         raise DataError(
             "This approach has no law for the loss of every size; fit with Kriging() or Parametric()."
         )

@@ -9,7 +9,7 @@ from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_number
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import FrontierLaw
+from isoflop.laws.base import Surface
 from isoflop.reporting.axes import TEXT_SIZE, counts, new_axes, scientific, tidy
 from isoflop.reporting.colours import BLUE, GREY, INK, PAPER, RULE, VERMILION
 from isoflop.reporting.figures.law import reach
@@ -28,7 +28,7 @@ def losses_over(
 
     Raises DataError where the approach has no law for the loss of every size.
     """
-    if isinstance(fit.law, FrontierLaw):
+    if not isinstance(fit.law, Surface):
         raise DataError(
             "This approach has no law for the loss of every size; fit with Kriging() or Parametric()."
         )

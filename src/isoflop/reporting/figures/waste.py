@@ -8,7 +8,7 @@ from scipy.interpolate import Akima1DInterpolator
 from isoflop.display.format import format_flops, format_interval
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.laws.additive import CostPerToken
+from isoflop.laws.base import CostPerToken
 from isoflop.laws.cost import cost_for
 from isoflop.laws.waste import band, expected_waste, wasted_share
 from isoflop.reporting.axes import TEXT_SIZE, counts, new_axes, percents, tidy
@@ -37,11 +37,12 @@ def wastes(
         )
     with np.errstate(all="ignore"):
         drawn = wasted_share(fit.resamples, sizes[:, None], flops, cost)
+    expected = expected_waste(fit.law, fit.resamples, sizes, flops, cost)
+    assert drawn is not None
+    assert expected is not None
     drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
     low, high = np.quantile(drawn, [0.25, 0.75], axis=1)
-    return np.stack(
-        [sure, expected_waste(fit.law, fit.resamples, sizes, flops, cost), low, high], axis=1
-    )
+    return np.stack([sure, expected, low, high], axis=1)
 
 
 def regret_curve(
@@ -63,7 +64,8 @@ def regret_curve(
     ax.plot(sizes, found[:, 1], color=BLUE, linewidth=1.4, linestyle=(0, (5, 3)))
     ax.plot(sizes, found[:, 0], color=BLUE, linewidth=1.8)
     top = min(MOST_SHOWN, 1.15 * float(found[:, :2].max()))
-    _draw_near(ax, band(fit.law, flops, cost), top)
+    if (near := band(fit.law, flops, cost)) is not None:
+        _draw_near(ax, near, top)
     ax.plot(
         best,
         0,
