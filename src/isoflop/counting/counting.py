@@ -16,7 +16,6 @@ from isoflop.counting.tokens import token_supply
 from isoflop.counting.trials import (
     FIRST,
     MAX_CPU_PARAMS,
-    cached,
     count_on,
     counting_batches,
     is_large,
@@ -26,6 +25,7 @@ from isoflop.counting.trials import (
 )
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import IsoflopError, first_line
+from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import dimensions
 from isoflop.user_code.loss import count_tokens
@@ -72,7 +72,7 @@ class SizeCount:
     notes: tuple[str, ...] = ()
 
 
-@cached
+@per_task
 def count_size(task: Task, size: Any) -> SizeCount:
     """Params and FLOPs of a size.
 
@@ -139,7 +139,7 @@ def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float 
     return None if cost.activation_bytes is None else cost.activation_bytes / float(variables[0])
 
 
-@cached
+@per_task
 def terms_of(task: Task) -> Terms | None:
     """Of what the FLOPs of a batch consist, found at the smallest size; None where no step can be counted there."""
     batches, size = counting_batches(task), smallest_size(task)
@@ -212,7 +212,7 @@ class BatchSample:
         return max(float(apart) * math.sqrt(self.sample.unseen), self.sample.error) + cost.error
 
 
-@cached
+@per_task
 def batch_sample(task: Task, batch: int) -> BatchSample:
     """The batches of so many examples that the sample of the data makes; one stands for all that are alike."""
     sample, reading = sample_of(task), counting_batches(task).reading
@@ -293,7 +293,7 @@ def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
     return replace(counted, flops_per_token=per_token, notes=(note, *counted.notes))
 
 
-@cached
+@per_task
 def _values_can_be_assumed(task: Task) -> bool:
     """True where a count on the meta device with assumed values equals the real one at the smallest size."""
     size = smallest_size(task)

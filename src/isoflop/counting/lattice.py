@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from isoflop.counting.search import largest_below
-from isoflop.counting.trials import FIRST, cached, is_large, num_params_at, trial
+from isoflop.counting.trials import FIRST, is_large, num_params_at, trial
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
+from isoflop.per_task import per_task
 from isoflop.task import Task
 
 __all__ = ["builds", "by_distance", "sizes_between", "smallest_size"]
@@ -75,7 +76,7 @@ def _params_of_multiple(task: Task, step: int) -> Callable[[int], float]:
     return lambda k: num_params_at(task, step * k) if builds(task, step * k) else math.inf
 
 
-@cached
+@per_task
 def _lattice(task: Task) -> Any:
     """The smallest g for which sizes g, 2g and 3g all work and grow: all its multiples are taken as sizes.
 

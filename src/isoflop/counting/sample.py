@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from isoflop.display.format import format_number
 from isoflop.errors import ContractError
+from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import Source, dimensions, open_data, tensors_in
 from isoflop.user_code.loss import IGNORED, count_tokens, token_rule
@@ -96,7 +96,7 @@ class Sample:
             yield self.source.batch_of([items[index] for index in chosen])
 
 
-@lru_cache(maxsize=16)
+@per_task
 def sample_of(task: Task) -> Sample:
     """The sample of a task's training data.
 

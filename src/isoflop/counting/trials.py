@@ -6,7 +6,7 @@ Models are built and run on the meta device, which takes no memory. A model that
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from isoflop.counting.batch_cost import Reading, num_counts, reading_of
 from isoflop.counting.flops import StepCost, count_step
 from isoflop.counting.sample import Sample, sample_of
 from isoflop.errors import ContractError, IsoflopError, first_line
+from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import to_device
 from isoflop.user_code.loss import batch_loss, forward, loss_of
@@ -47,16 +48,14 @@ FIRST = (0,)
 NUM_PROBED = 8
 """Batches that show which of their dimensions vary."""
 
-cached = lru_cache(maxsize=4096)  # per task (compared by identity) and size
 
-
-@cached
+@per_task
 def num_params_at(task: Task, size: Any) -> int:
     """N of a size, counted on the built module."""
     return params_at(task, size)[0]
 
 
-@cached
+@per_task
 def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
     """N of a size, and its params by convention."""
     try:
@@ -70,7 +69,7 @@ def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
     return count_params(task, model), param_counts(model)
 
 
-@cached
+@per_task
 def trial(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
     """What a step costs on some of the counting batches; None of a model that is too large for the CPU that it needs.
 
@@ -150,7 +149,7 @@ class CountingBatches:
     variables: NDArray[np.float64]
 
 
-@cached
+@per_task
 def counting_batches(task: Task) -> CountingBatches:
     """The batches on which a task's FLOPs are counted: few where all examples have one shape."""
     sample = sample_of(task)

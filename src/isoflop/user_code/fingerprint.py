@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from isoflop.errors import ContractError
+from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import Source, open_data
 from isoflop.user_code.randomness import seeded
@@ -119,7 +120,7 @@ def _add_data(digest: "_Digest", source: Source) -> None:
             digest.add(source.batch_of(items))
 
 
-@lru_cache(maxsize=64)  # per task, compared by identity
+@per_task
 def _check_repeatable(task: Task) -> None:
     """Raise ContractError for data that differ each time they are read, from which no run could be found again."""
     for source in _sources(task):
