@@ -16,7 +16,12 @@ def test_a_result_is_computed_once_per_task_and_arguments():
         return number + 1
 
     first = mlp_task()
-    assert [added(first, 1), added(first, 1), added(first, 2), added(replace(first), 1)] == [2, 2, 3, 2]
+    assert [added(first, 1), added(first, 1), added(first, 2), added(replace(first), 1)] == [
+        2,
+        2,
+        3,
+        2,
+    ]
     assert calls == [1, 2, 1]
 
 

@@ -294,7 +294,7 @@ def test_a_fit_prints_its_law_its_runs_and_its_doubt():
 
 def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(monkeypatch):
     import isoflop
-    from isoflop.fitting import fit as home
+    from isoflop.fitting import default as home
 
     def refuse(self, points):
         raise home.NoLawError("Kriging found no law; look at the runs.")

@@ -1,6 +1,5 @@
 """fit(): runs and an approach give a Fit, a law with its runs and its doubt."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
@@ -19,21 +18,20 @@ from isoflop.display.format import (
 from isoflop.display.table import Table
 from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
-from isoflop.fitting.approaches.base import Approach, Diagnostics, NoLawError, Solved
-from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.base import Approach, Diagnostics
 from isoflop.fitting.approaches.isoflop import valleys
-from isoflop.fitting.approaches.parametric import Parametric, straight
+from isoflop.fitting.approaches.parametric import straight
 from isoflop.fitting.approaches.profile import LawRegion
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.prior import Prior
+from isoflop.fitting.default import screened, solve_points
 from isoflop.fitting.doubt.checks import reasons_to_doubt
 from isoflop.fitting.doubt.influence import Influence, find_influence
 from isoflop.fitting.doubt.set_aside import Restored, find_restored
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.law_table import law_table
-from isoflop.fitting.screening.screen import Keep, SetAside, screen
+from isoflop.fitting.screening.screen import Keep, SetAside
 from isoflop.fitting.screening.seeds import seed_noise
-from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.laws.base import Law, Number, PowerLaw
@@ -132,29 +130,27 @@ def fit(
         )
     if resamples < 20:
         raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    screened = (
-        screen(runs, keep) if isinstance(approach, Envelope) else sifted(runs, keep)
-    )  # a hull needs all
-    points = screened.points
-    chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
+    usable = screened(runs, approach, keep)
+    points = usable.points
+    chosen, solved, fallback = solve_points(points, _with_prior(approach, prior))
     largest = float(points.C.max())
     one_law = straight(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
-    restored = find_restored(screened.set_aside, points, solved, chosen)
+    restored = find_restored(usable.set_aside, points, solved, chosen)
     told = tuple(found.note(largest) for found in (influence, restored) if found is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
     return Fit(
         approach=chosen,
         law=solved.law,
         runs=points.runs,
-        set_aside=screened.set_aside,
+        set_aside=usable.set_aside,
         resamples=drawn,
         level=level,
         objective=solved.objective,
         notes=(
             *fallback,
             *told,
-            *screened.notes,
+            *usable.notes,
             *reasons_to_doubt(points, solved, drawn, one_law),
         ),
         diagnostics=solved.diagnostics,
@@ -177,24 +173,6 @@ def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | No
             f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out."
         )
     return Bayesian(prior)
-
-
-def _solved(approach: Approach | None, points: Points) -> tuple[Approach, Solved, tuple[str, ...]]:
-    """The approach that answers, its answer, and a note where the default could not determine one."""
-    if approach is not None:
-        return approach, approach.solve(points), ()
-    default, law_alone = Bayesian(), Parametric()
-    try:
-        return default, default.solve(points), ()
-    except NoLawError as error:
-        reason = str(error).split(";")[0]
-        told = (
-            f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
-        )
-        solved = law_alone.solve(points)
-        if not 0 < float(solved.law.optimum(float(points.C.max()))[0]) < math.inf:
-            raise
-        return law_alone, solved, (told,)
 
 
 def _holdout(points: Points, approach: Approach) -> Holdout | None:

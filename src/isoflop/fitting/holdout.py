@@ -13,7 +13,7 @@ from isoflop.display.format import format_change, format_flops, format_number, j
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.approaches.isoflop import Valley, valleys
-from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.default import solve_points
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law
@@ -71,16 +71,16 @@ def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: i
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
             f"with {budgets} to be held out; add budgets."
         )
-    return held_out(points, approach if approach is not None else Bayesian(), budgets)
+    return held_out(points, approach, budgets)
 
 
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
-def held_out(points: Points, approach: Approach, budgets: int = 1) -> Holdout:
+def held_out(points: Points, approach: Approach | None, budgets: int = 1) -> Holdout:
     """The same for points that have enough budgets."""
     limit = points.budgets[-budgets]
     first = points.C[points.budget >= limit].min()
     seen = points.pick(np.less(points.C, first))
-    law = approach.solve(seen).law
+    law = solve_points(seen, approach).solved.law
     cost = cost_for(law, points.runs)
     measured = [valley for valley in valleys(points.runs) if valley.budget >= limit]
     return Holdout(tuple(_errors(law, cost, valley) for valley in measured), float(seen.C.max()))

@@ -14,7 +14,7 @@ from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError, PlanError
 from isoflop.fitting.approaches.isoflop import valleys
-from isoflop.fitting.fit import fit
+from isoflop.fitting.default import law_of
 from isoflop.laws.base import Law
 from isoflop.planning.branches import on_lattice
 from isoflop.planning.ladder import TOKENS_PER_PARAM
@@ -38,9 +38,6 @@ __all__ = [
 SIZES_PER_BUDGET = 7
 SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0
 """Sizes of a budget span the guess times and divided by this; less once runs have been fitted."""
-
-MIN_RESAMPLES = 20
-"""Only the law itself is wanted where sizes are centred on it."""
 
 MIN_SIZES = 3
 """A parabola needs three points."""
@@ -74,7 +71,7 @@ class Centres:
         ):
             return cls()
         try:
-            law = fit(runs, resamples=MIN_RESAMPLES).law
+            law = law_of(runs)
         except DataError as error:
             return cls(
                 notes=(

@@ -13,9 +13,7 @@ import numpy as np
 
 from isoflop.display.format import format_count, format_flops, format_percent
 from isoflop.errors import DataError
-from isoflop.fitting.approaches.base import NoLawError
-from isoflop.fitting.approaches.parametric import Parametric
-from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.default import solve_points
 from isoflop.fitting.kriging.run_value import Foresight, Laws, foresee
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
@@ -154,18 +152,13 @@ def _stage_number(share: float) -> int:
 
 def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None:
     """The law that the runs show, by the default approach, else by Approach 3; None where they determine none."""
-    for approach in (Bayesian(), Parametric()):
-        try:
-            points = screen(runs).points
-            solved = approach.solve(points)
-        except NoLawError:
-            continue
-        except DataError:
-            return None
-        return Known(
-            solved.law, resampled_law(solved, points, NUM_DRAWS, 0, "auto"), ladder.cost, target
-        )
-    return None
+    try:
+        points = screen(runs).points
+        solved = solve_points(points).solved
+    except DataError:
+        return None
+    draws = resampled_law(solved, points, NUM_DRAWS, 0, "auto")
+    return Known(solved.law, draws, ladder.cost, target)
 
 
 def _chosen(

@@ -1,0 +1,61 @@
+"""The default approach, and the approach that answers where the default finds no law."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from isoflop.fitting.approaches.base import Approach, NoLawError, Solved
+from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.parametric import Parametric
+from isoflop.fitting.bayesian.approach import Bayesian
+from isoflop.fitting.screening.screen import Keep, Screened, screen
+from isoflop.fitting.screening.thinning import sifted
+from isoflop.fitting.threads import one_blas_thread
+from isoflop.laws.base import Law
+from isoflop.laws.points import Points
+from isoflop.runs import Run
+
+__all__ = ["Answered", "law_of", "screened", "solve_points"]
+
+
+class Answered(NamedTuple):
+    """An approach's law for some points."""
+
+    approach: Approach
+    solved: Solved
+    notes: tuple[str, ...]
+    """Why it is not the default's, where that was requested and found no law."""
+
+
+def solve_points(points: Points, approach: Approach | None = None) -> Answered:
+    """The law of some points by an approach; by the default for None, else by Approach 3.
+
+    Raises DataError where the points determine no law.
+    """
+    if approach is not None:
+        return Answered(approach, approach.solve(points), ())
+    default, law_alone = Bayesian(), Parametric()
+    try:
+        return Answered(default, default.solve(points), ())
+    except NoLawError as error:
+        reason = str(error).split(";")[0]
+        solved = law_alone.solve(points)
+        if not 0 < float(solved.law.optimum(float(points.C.max()))[0]) < math.inf:
+            raise
+    note = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
+    return Answered(law_alone, solved, (note,))
+
+
+@one_blas_thread
+def law_of(runs: Iterable[Run], approach: Approach | None = None, *, keep: Keep = "sound") -> Law:
+    """The law of some runs alone, without its doubt and its notes, which take most of `fit`'s time.
+
+    Raises DataError where the runs cannot answer.
+    """
+    return solve_points(screened(runs, approach, keep).points, approach).solved.law
+
+
+def screened(runs: Iterable[Run], approach: Approach | None, keep: Keep) -> Screened:
+    """The runs that an approach may use; of very large tables a few hundred that stand for all."""
+    hull = isinstance(approach, Envelope)  # a hull needs every run
+    return screen(runs, keep) if hull else sifted(runs, keep)
