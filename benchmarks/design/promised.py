@@ -37,7 +37,7 @@ def told(replay: Replay) -> Known:
 
 def promised(replay: Replay, known: Sequence[Run]) -> Expected:
     specs = [run.spec for run in replay.pool if run not in known]
-    expected = Outlook(replay.target, replay.ladder, tuple(known)).expected(specs)
+    expected = Simulation(replay.target, replay.ladder, tuple(known)).forecast(specs)
     assert expected is not None
     return expected
 

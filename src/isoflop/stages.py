@@ -36,6 +36,7 @@ class Question:
     hardware: str | None = None
     design: Design = "sequential"
     allow_far: bool = False
+    forecast: bool = False
 
     def name(self, task: Task, stage: int) -> str:
         """Of a stage in the store: a hash of the task and the question."""
@@ -72,6 +73,7 @@ class Question:
             hardware=self.hardware,
             design=self.design,
             allow_far=self.allow_far,
+            forecast=self.forecast,
         )
 
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.base import PowerLaw, entry
+from isoflop.laws.frontier import FrontierLaw
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 

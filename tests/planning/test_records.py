@@ -10,7 +10,7 @@ from staged import LADDER, SIZES, made
 import isoflop
 from isoflop.compute.phrases import parse_hardware
 from isoflop.planning.candidates import Place
-from isoflop.planning.forecast import Outlook
+from isoflop.planning.forecast import Simulation
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.storage.directory import DirectoryStore
 
@@ -28,27 +28,26 @@ def a_sweep(hardware=None, **ladder):
         mfu={spec.id: 0.3 for spec in specs},
         hardware=None if hardware is None else parse_hardware(hardware),
         unit="image",
-        outlook=Outlook(1e20, replace(LADDER, **ladder), tuple(RUNS)),
+        simulation=Simulation(1e20, replace(LADDER, **ladder), tuple(RUNS)),
     )
 
 
 @pytest.mark.parametrize("hardware", [None, "8xH100 at 40% MFU at $2.50/hour", "4xTPU v5p"])
 def test_a_stored_plan_has_every_field_and_prints_as_before(tmp_path, hardware):
-    sweep, store = a_sweep(hardware), DirectoryStore(tmp_path)
+    sweep, store = a_sweep(hardware).with_forecast(), DirectoryStore(tmp_path)
     store.write_stage("first", sweep.specs, plan_of(sweep))
     read = sweep_of(*store.read_stage("first"), RUNS[::-1] + made(PLACES[6:8]))
     assert read == sweep
-    assert read.outlook.known == sweep.outlook.known
-    if hardware is None:
-        assert str(read) == str(sweep)
-        assert "This sweep is expected to tell N" in str(read)
+    assert read.simulation.known == sweep.simulation.known
+    assert str(read) == str(sweep)
+    assert "Expected precision at 1e+20 FLOPs" in str(read)
 
 
 def test_what_the_ladder_allows_is_kept(tmp_path):
     for most in (math.inf, 1e9):
         sweep, store = a_sweep(most_tokens=most), DirectoryStore(tmp_path / str(most))
         store.write_stage("first", sweep.specs, plan_of(sweep))
-        ladder = sweep_of(*store.read_stage("first"), RUNS).outlook.ladder
+        ladder = sweep_of(*store.read_stage("first"), RUNS).simulation.ladder
         assert ladder.most_tokens == most
         assert np.array_equal(ladder.num_params, LADDER.num_params)
         assert np.array_equal(ladder.flops_per_token, LADDER.flops_per_token)

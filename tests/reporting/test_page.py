@@ -18,8 +18,8 @@ from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import SetAside, fit
 from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.base import PowerLaw
+from isoflop.laws.frontier import FrontierLaw
 from isoflop.reporting.page import render, report
 from isoflop.reporting.reproduction import facts, formula
 from isoflop.reporting.sections import MANY_ROWS

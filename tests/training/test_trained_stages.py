@@ -148,5 +148,7 @@ def test_a_resumed_sweep_is_the_one_that_the_first_call_planned(tmp_path):
     first, again = seen
     assert again == first
     assert again.seconds
-    assert again.outlook.target == first.outlook.target
-    assert again.outlook.ladder.num_params.tolist() == first.outlook.ladder.num_params.tolist()
+    assert again.simulation.target == first.simulation.target
+    assert (
+        again.simulation.ladder.num_params.tolist() == first.simulation.ladder.num_params.tolist()
+    )

@@ -105,6 +105,7 @@ def plan(
         hardware=hardware,
         design=cast(Any, design),
         allow_far=allow_far,
+        forecast=True,
     )
     typer.echo(to_json(sweep_values(sweep)) if as_json else with_options(str(sweep)))
 
@@ -145,7 +146,11 @@ def train(
         return None if page is None else _live_page(page, target, sweep, loaded, runs)
 
     question = Question(
-        asked(budget or None, target, spend), hardware, cast(Any, design), allow_far
+        asked(budget or None, target, spend),
+        hardware,
+        cast(Any, design),
+        allow_far,
+        forecast=not as_json,
     )
     found = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
     runs = found.runs

@@ -1,4 +1,4 @@
-"""What a sweep is expected to tell of its target, from simulating it before anything is trained.
+"""How precise the answer of a sweep will be, from simulating it before anything is trained.
 
 Worlds are drawn from the laws that the runs so far leave possible, or from those of public sweeps where there are none;
 each gets a smooth misfit and noise of the usual size, or of the runs' own as far as they show it, its losses are
@@ -23,7 +23,15 @@ from isoflop.planning.lean import lean_stage
 from isoflop.planning.sequential import NUM_DRAWS, known_of, next_stage
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["Expected", "Outlook"]
+__all__ = [
+    "NOTHING_TO_TRAIN",
+    "NOT_SIMULATED",
+    "NO_LAW",
+    "UNKNOWN",
+    "Forecast",
+    "NoForecast",
+    "Simulation",
+]
 
 LEVEL = 0.9
 NUM_WORLDS, NUM_WAVES = 12, 128
@@ -39,10 +47,11 @@ USUAL_RUNS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
-    """How narrow the answer is expected to be: N_opt at `target` FLOPs within x/÷ `factor`, the interval's half-width.
+class Forecast:
+    """How precise the answer at `target` FLOPs is expected to be.
 
-    waste: share of the target's compute that the recommendation is expected to waste.
+    factor: half-width of the interval of the best N, as a factor: x/÷1.3 is 1.3.
+    waste: share of the target's compute that following the answer is expected to waste.
     """
 
     target: float
@@ -52,14 +61,36 @@ class Expected:
 
     def __str__(self) -> str:
         return (
-            f"expected to tell N at {format_flops(self.target)} FLOPs within x/÷{format_number(self.factor, 2)} "
-            f"({format_percent(self.level)} interval) and to waste {format_percent(self.waste)} of its compute"
+            f"Expected precision at {format_flops(self.target)} FLOPs: best N to within a factor "
+            f"of {format_number(self.factor, 2)} ({format_percent(self.level)} interval); expected "
+            f"waste {format_percent(self.waste)} of the target's compute."
         )
 
 
+@dataclass(frozen=True)
+class NoForecast:
+    """Why there is no forecast."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+NOTHING_TO_TRAIN = NoForecast("Nothing is left to train, so there is nothing to forecast.")
+NO_LAW = NoForecast(
+    "Forecast: these runs are not expected to show a law; plan more budgets or sizes, or spend more."
+)
+NOT_SIMULATED = NoForecast(
+    "Forecast: not simulated yet; plan(..., forecast=True) or sweep.with_forecast() gives the "
+    "expected precision."
+)
+UNKNOWN = NoForecast("Forecast: unknown, since the sweep was not planned from a task.")
+
+
 @dataclass(frozen=True, eq=False)
-class Outlook:
-    """What a sweep's expectation is simulated from.
+class Simulation:
+    """What a forecast is simulated from.
 
     known: runs so far. spend: FLOPs of the whole sweep where it goes on in stages, None where the specs are all of it.
     lean: whether those are the budgets of a lean sweep.
@@ -73,8 +104,8 @@ class Outlook:
 
     @one_blas_thread
     @np.errstate(all="ignore")  # draws without an answer are NaN or infinite
-    def expected(self, specs: Sequence[RunSpec]) -> Expected | None:
-        """Of the specs, and of the stages after them; None where no law could be found in the simulated runs."""
+    def forecast(self, specs: Sequence[RunSpec]) -> Forecast | NoForecast:
+        """Of the specs, and of the stages after them."""
         random = np.random.default_rng(0)
         made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
         known = known_of(made, self.ladder, self.target) if made else None
@@ -88,9 +119,9 @@ class Outlook:
         ]
         found = [outcome for outcome in outcomes if outcome is not None]
         if len(found) < NUM_WORLDS / 2:
-            return None
+            return NO_LAW
         factor, waste = np.median([one[0] for one in found]), np.mean([one[1] for one in found])
-        return Expected(target=self.target, factor=float(factor), waste=float(waste))
+        return Forecast(target=self.target, factor=float(factor), waste=float(waste))
 
     def _outcome(self, world: "_World", places: Sequence[Place]) -> tuple[float, float] | None:
         """Half-width of the interval and expected waste in one world."""

@@ -10,7 +10,7 @@ import numpy as np
 from isoflop.compute.accelerators import find_accelerator
 from isoflop.compute.compute import Hardware
 from isoflop.planning.candidates import Ladder
-from isoflop.planning.forecast import Outlook
+from isoflop.planning.forecast import NOT_SIMULATED, Forecast, NoForecast, Simulation
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 
@@ -26,7 +26,8 @@ def plan_of(sweep: Sweep) -> dict[str, Any]:
         "mfu": dict(sweep.mfu),
         "unit": sweep.unit,
         "hardware": None if sweep.hardware is None else _of_hardware(sweep.hardware),
-        "outlook": None if sweep.outlook is None else _of_outlook(sweep.outlook),
+        "forecast": _of_forecast(sweep.forecast),
+        "simulation": None if sweep.simulation is None else _of_simulation(sweep.simulation),
     }
 
 
@@ -43,7 +44,8 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence
         mfu=plan["mfu"],
         unit=plan["unit"],
         hardware=None if plan["hardware"] is None else _hardware(plan["hardware"]),
-        outlook=None if plan["outlook"] is None else _outlook(plan["outlook"], runs),
+        forecast=_forecast(plan["forecast"]),
+        simulation=None if plan["simulation"] is None else _simulation(plan["simulation"], runs),
     )
 
 
@@ -60,20 +62,30 @@ def _hardware(values: Mapping[str, Any]) -> Hardware:
     return Hardware(**{**values, "accelerator": accelerator, "notes": tuple(values["notes"])})
 
 
-def _of_outlook(outlook: Outlook) -> dict[str, Any]:
-    ladder = outlook.ladder
+def _of_forecast(forecast: Forecast | NoForecast) -> dict[str, Any] | None:
+    return None if forecast is NOT_SIMULATED else dict(vars(forecast))
+
+
+def _forecast(values: Mapping[str, Any] | None) -> Forecast | NoForecast:
+    if values is None:
+        return NOT_SIMULATED
+    return NoForecast(**values) if "reason" in values else Forecast(**values)
+
+
+def _of_simulation(simulation: Simulation) -> dict[str, Any]:
+    ladder = simulation.ladder
     return {
-        "target": outlook.target,
-        "spend": outlook.spend,
-        "lean": outlook.lean,
-        "known": [run.id for run in outlook.known],
+        "target": simulation.target,
+        "spend": simulation.spend,
+        "lean": simulation.lean,
+        "known": [run.id for run in simulation.known],
         "num_params": ladder.num_params.tolist(),
         "flops_per_token": ladder.flops_per_token.tolist(),
         "most_tokens": ladder.most_tokens if math.isfinite(ladder.most_tokens) else None,
     }
 
 
-def _outlook(values: Mapping[str, Any], runs: Sequence[Run]) -> Outlook:
+def _simulation(values: Mapping[str, Any], runs: Sequence[Run]) -> Simulation:
     ladder = Ladder(
         np.array(values["num_params"], float), np.array(values["flops_per_token"], float)
     )
@@ -81,4 +93,4 @@ def _outlook(values: Mapping[str, Any], runs: Sequence[Run]) -> Outlook:
         ladder = replace(ladder, most_tokens=values["most_tokens"])
     found = {run.id: run for run in runs}
     known = tuple(found[run_id] for run_id in values["known"] if run_id in found)
-    return Outlook(values["target"], ladder, known, values["spend"], values["lean"])
+    return Simulation(values["target"], ladder, known, values["spend"], values["lean"])

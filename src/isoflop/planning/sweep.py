@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -32,7 +31,14 @@ from isoflop.fitting.kriging.run_value import design_condition
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.cost import makespan, measure_speed, run_bytes
-from isoflop.planning.forecast import Expected, Outlook
+from isoflop.planning.forecast import (
+    NOT_SIMULATED,
+    NOTHING_TO_TRAIN,
+    UNKNOWN,
+    Forecast,
+    NoForecast,
+    Simulation,
+)
 from isoflop.planning.grid import (
     Centres,
     Grid,
@@ -69,7 +75,8 @@ class Sweep(Tabular):
     seconds, mfu, memory_bytes: predictions per run id, on one worker; empty where they could not be made. MFU is the
         share of the peak of a matrix product, both measured here.
     hardware: accelerators that the plan was made for; None for this machine.
-    outlook: what `expected` is simulated from; None where nothing is to be trained.
+    forecast: how precise the answer is expected to be, or why that is not known.
+    simulation: what the forecast is simulated from; None where nothing is to be trained.
     """
 
     specs: tuple[RunSpec, ...]
@@ -79,12 +86,18 @@ class Sweep(Tabular):
     mfu: Mapping[str, float] = field(default_factory=dict)
     hardware: Hardware | None = None
     unit: str = "token"
-    outlook: Outlook | None = field(default=None, repr=False, compare=False)
+    forecast: Forecast | NoForecast = NOT_SIMULATED
+    simulation: Simulation | None = field(default=None, repr=False, compare=False)
 
-    @cached_property
-    def expected(self) -> Expected | None:
-        """How narrow the answer at the target will be, by simulation (seconds); None where nobody can tell."""
-        return None if self.outlook is None or not self.specs else self.outlook.expected(self.specs)
+    def with_forecast(self) -> "Sweep":
+        """The sweep with its forecast; a simulation of seconds, done once."""
+        if self.forecast is not NOT_SIMULATED:
+            return self
+        if not self.specs:
+            return replace(self, forecast=NOTHING_TO_TRAIN)
+        if self.simulation is None:
+            return replace(self, forecast=UNKNOWN)
+        return replace(self, forecast=self.simulation.forecast(self.specs))
 
     @property
     def condition(self) -> float:
@@ -146,6 +159,7 @@ def plan(
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
+    forecast: bool = False,
 ) -> Sweep:
     """The runs to make next, and what they cost; nothing is trained.
 
@@ -165,6 +179,7 @@ def plan(
         None is this machine too, but only a GPU's memory binds.
     design: of a target's stages: "sequential" makes a small pilot and then the runs that would tell most of the
         optimum at the target; "lean" is a plain IsoFLOP sweep of four budgets with five sizes, recentred each time.
+    forecast: simulate how precise the answer will be, which takes seconds; `Sweep.forecast` holds it.
     allow_far: plan even if the target is more than 1,000 times the largest run that can be paid for.
 
     Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
@@ -196,7 +211,8 @@ def plan(
         *_small_notes(sweep.specs),
         *shape_notes(sweep.specs),
     )
-    return replace(sweep, hardware=named, notes=merge_budgets(told))
+    sweep = replace(sweep, hardware=named, notes=merge_budgets(told))
+    return sweep.with_forecast() if forecast else sweep
 
 
 def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
@@ -280,10 +296,10 @@ def _grid(
         specs = with_repeats(specs, runs, notes)
     check_data(task, supply, specs)
     target = question.target or BEYOND * max(question.budgets or (math.nan,))
-    outlook = Outlook(
+    simulation = Simulation(
         target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
     )
-    return replace(_costed(task, specs, notes, room), outlook=outlook)
+    return replace(_costed(task, specs, notes, room), simulation=simulation)
 
 
 def _others(runs: Sequence[Run], specs: Sequence[RunSpec]) -> list[Run]:
@@ -312,9 +328,9 @@ def _staged(
         task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
     )
     check_data(task, supply, stage.specs)
-    outlook = Outlook(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
+    simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
     notes = [*stage.notes, *([APART] if task.recipe.branches and stage.specs else [])]
-    return replace(_costed(task, stage.specs, notes, room), outlook=outlook)
+    return replace(_costed(task, stage.specs, notes, room), simulation=simulation)
 
 
 def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Room) -> Sweep:
@@ -356,9 +372,11 @@ def _told(sweep: Sweep) -> tuple[str, ...]:
     if not sweep.specs:
         return sweep.notes
     condition = f"Condition number of the design: {format_number(sweep.condition, 2)}."
-    nothing = "No law is expected to be found in these runs."
-    expected = nothing if sweep.expected is None else f"This sweep is {sweep.expected}."
-    return (expected, *([condition] if math.isfinite(sweep.condition) else []), *sweep.notes)
+    return (
+        str(sweep.forecast),
+        *([condition] if math.isfinite(sweep.condition) else []),
+        *sweep.notes,
+    )
 
 
 def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:

@@ -53,7 +53,7 @@ def sweep_values(sweep: "Sweep") -> dict[str, Any]:
         "device_hours": spent.device_hours,
         "money": spent.money,
         "unit": sweep.unit,
-        "expected": sweep.expected,
+        "forecast": sweep.forecast,
         "condition": sweep.condition,
         "runs": runs,
         "notes": sweep.notes,

@@ -1,12 +1,13 @@
 import math
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
 from staged import LADDER, LAW, TARGET, made
 
 import isoflop
-from isoflop.planning.forecast import Outlook
+from isoflop.planning.forecast import NO_LAW, NOTHING_TO_TRAIN, Simulation
 from isoflop.planning.sequential import Known, next_stage
 from tasks import mlp_task
 
@@ -16,7 +17,7 @@ def pilot(spend):
 
 
 def expected(spend):
-    return Outlook(TARGET, LADDER, spend=spend).expected(pilot(spend))
+    return Simulation(TARGET, LADDER, spend=spend).forecast(pilot(spend))
 
 
 def grid(factors, budgets=(1e18, 3e18, 1e19, 3e19)):
@@ -41,7 +42,7 @@ def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spen
 
 def test_data_that_allow_no_run_of_a_stage_end_the_simulation():
     little = replace(LADDER, most_tokens=1e3)
-    assert Outlook(TARGET, little, spend=1e18).expected(pilot(1e18)[:2]) is None
+    assert Simulation(TARGET, little, spend=1e18).forecast(pilot(1e18)[:2]) is NO_LAW
 
 
 def test_laws_without_an_optimum_promise_nothing():
@@ -50,13 +51,13 @@ def test_laws_without_an_optimum_promise_nothing():
 
 
 def test_the_expectation_is_the_same_each_time():
-    one, other = (Outlook(TARGET, LADDER).expected(grid([0.25, 0.5, 1, 2, 4])) for _ in range(2))
+    one, other = (Simulation(TARGET, LADDER).forecast(grid([0.25, 0.5, 1, 2, 4])) for _ in range(2))
     assert one == other
 
 
 def test_a_wide_grid_tells_more_than_a_narrow_one():
     narrow, wide = (
-        Outlook(TARGET, LADDER).expected(grid(f))
+        Simulation(TARGET, LADDER).forecast(grid(f))
         for f in ([0.8, 0.9, 1, 1.1, 1.25], [0.25, 0.5, 1, 2, 4])
     )
     assert wide.factor < narrow.factor
@@ -68,9 +69,9 @@ def test_runs_so_far_count():
         for run in made([LADDER.near(s.num_params, s.flops) for s in grid([0.25, 0.5, 1, 2, 4])])
     ]
     last = grid([0.5, 1, 2], budgets=(1e20,))
-    alone = Outlook(TARGET, LADDER).expected(last)
-    together = Outlook(TARGET, LADDER, tuple(earlier)).expected(last)
-    assert alone is None
+    alone = Simulation(TARGET, LADDER).forecast(last)
+    together = Simulation(TARGET, LADDER, tuple(earlier)).forecast(last)
+    assert alone is NO_LAW
     assert math.isfinite(together.factor)
 
 
@@ -83,13 +84,13 @@ def test_runs_that_scatter_more_leave_more_doubt():
     ]
     last = grid([0.5, 1, 2], budgets=(1e20,))
     near = TARGET / 10
-    little, much = (Outlook(near, LADDER, tuple(runs)).expected(last) for runs in (quiet, loud))
+    little, much = (Simulation(near, LADDER, tuple(runs)).forecast(last) for runs in (quiet, loud))
     assert math.log(much.factor) > 1.2 * math.log(little.factor)
 
 
 def test_the_interval_foretold_holds_what_such_sweeps_find():
     specs = grid([0.25, 0.5, 1, 2, 4])
-    told = Outlook(TARGET, LADDER).expected(specs)
+    told = Simulation(TARGET, LADDER).forecast(specs)
     places = [LADDER.near(spec.num_params, spec.flops) for spec in specs]
     true = float(LAW.optimum(TARGET)[0])
     found = [
@@ -100,24 +101,29 @@ def test_the_interval_foretold_holds_what_such_sweeps_find():
 
 
 def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(sweep):
-    sentence = f"This sweep is {sweep.expected}."
-    assert "expected to tell N at 1e+11 FLOPs within x/÷" in sentence
-    assert "(90 % interval) and to waste" in sentence
+    sweep = sweep.with_forecast()
+    sentence = str(sweep.forecast)
+    assert "Expected precision at 1e+11 FLOPs: best N to within a factor of " in sentence
+    assert "(90 % interval); expected waste" in sentence
     assert sentence in " ".join(str(sweep).split())
-    assert sentence in sweep._repr_html_()
+    assert sentence in unescape(sweep._repr_html_())
 
 
 def test_the_first_budget_of_a_lean_sweep_tells_what_all_four_will():
     first = isoflop.plan(mlp_task(), target=1e10, spend=1e9, design="lean")
-    assert 1 < first.expected.factor < 2
-    assert "No law is expected" not in str(first)
+    assert 1 < first.with_forecast().forecast.factor < 2
 
 
 def test_a_grid_prints_the_condition_number_of_its_design():
-    text = str(isoflop.plan(mlp_task(), budgets=[1e6, 1e7], target=1e8))
+    text = str(isoflop.plan(mlp_task(), budgets=[1e6, 1e7], target=1e8, forecast=True))
     assert "Condition number of the design: " in text
-    assert "expected to tell N at 1e+08 FLOPs" in text
+    assert "Expected precision at 1e+08 FLOPs" in text
 
 
 def test_a_sweep_without_runs_expects_nothing(sweep):
-    assert replace(sweep, specs=()).expected is None
+    assert replace(sweep, specs=()).with_forecast().forecast is NOTHING_TO_TRAIN
+
+
+def test_printing_a_sweep_never_simulates(sweep, monkeypatch):
+    monkeypatch.setattr(Simulation, "forecast", None)
+    assert "sweep.with_forecast()" in str(sweep)
