@@ -124,7 +124,7 @@ def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
 
 def main() -> None:
     task = demo_task()
-    sweep = isoflop.plan(task, budgets=BUDGETS, target=TARGET)
+    sweep = isoflop.plan(task, budgets=BUDGETS, target=TARGET, forecast=True)
     print(sweep, end="\n\n")
     runs = isoflop.train(task, sweep, store=STORE, executor=isoflop.Processes(2))
     fit = isoflop.fit(runs)
