@@ -1,5 +1,7 @@
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,21 @@ def test_every_public_name_exists_and_has_a_docstring():
 
 def test_visible_names_are_the_public_ones():
     assert set(isoflop.__all__) <= set(dir(isoflop))
+
+
+def test_type_checkers_see_the_names_that_are_imported_on_first_use():
+    tree = ast.parse(Path(isoflop.__file__).read_text())
+    (block,) = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    ]
+    seen = {
+        alias.asname: node.module.removeprefix("isoflop.")
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == isoflop._HOMES
 
 
 def test_an_unknown_name_is_an_attribute_error():

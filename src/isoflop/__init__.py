@@ -118,6 +118,8 @@ if TYPE_CHECKING:
     from isoflop.training.coordinates import coordinate_check as coordinate_check
     from isoflop.training.executors.in_process import InProcess as InProcess
     from isoflop.training.executors.processes import Processes as Processes
+    from isoflop.training.executors.ray import Ray as Ray
+    from isoflop.training.executors.slurm import Slurm as Slurm
     from isoflop.training.runner import train as train
     from isoflop.training.tuning import Tuning as Tuning
     from isoflop.training.tuning import tune as tune
