@@ -1,0 +1,53 @@
+"""A law, an approach or a condition is added in one file; nothing else of the library changes."""
+
+import numpy as np
+import pytest
+from extending.own_approach import LowestLoss
+from extending.own_law import HalfLaw
+
+import isoflop
+
+TRUE = HalfLaw(E=1.7, A=400.0, B=60.0, alpha=0.36)
+
+
+def runs_of(law, seed=0):
+    random = np.random.default_rng(seed)
+    runs = []
+    for C in (1e17, 1e18, 1e19, 1e20):
+        best = float(law.optimum(C)[0])
+        for N in best * np.geomspace(1 / 5, 5, 7):
+            spec = isoflop.RunSpec(num_params=N, num_tokens=C / (6 * N), flops=C, budget=C)
+            loss = float(law.loss(N, spec.num_tokens)) * (1 + 1e-4 * random.standard_normal())
+            runs.append(
+                isoflop.Run(
+                    spec=spec, status="completed", loss=loss, num_tokens=spec.num_tokens, flops=C
+                )
+            )
+    return runs
+
+
+def test_a_law_of_ones_own_is_fitted_predicted_printed_and_reported(tmp_path):
+    fit = isoflop.fit(runs_of(TRUE), isoflop.Parametric(law=HalfLaw()), resamples=50)
+    assert fit.law.alpha == pytest.approx(TRUE.alpha, rel=0.05)
+    answer = isoflop.predict(fit, flops=1e21)
+    assert answer.num_params.value == pytest.approx(float(TRUE.optimum(1e21)[0]), rel=0.1)
+    assert answer.num_params.low < answer.num_params.high
+    assert answer.regret.value < 0.05
+    assert fit.table().values()[3][0] == "alpha"
+    page = isoflop.report(fit, answer, path=tmp_path / "page.html").read_text()
+    assert "<sup>0.3" in page
+
+
+def test_a_law_of_ones_own_takes_the_conditions_of_a_question():
+    fit = isoflop.fit(runs_of(TRUE), isoflop.Parametric(law=HalfLaw()), resamples=50)
+    plain = isoflop.predict(fit, flops=1e21)
+    served = isoflop.predict(fit, flops=1e21, served_tokens=1e12)
+    assert served.num_params.value < plain.num_params.value
+
+
+def test_an_approach_of_ones_own_gives_a_fit_and_an_answer_with_an_interval():
+    fit = isoflop.fit(runs_of(TRUE), LowestLoss(), resamples=200)
+    answer = isoflop.predict(fit, flops=1e21)
+    assert answer.num_params.low < answer.num_params.value < answer.num_params.high
+    assert answer.loss is None
+    assert answer.num_params.value == pytest.approx(float(TRUE.optimum(1e21)[0]), rel=1.0)
