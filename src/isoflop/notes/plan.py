@@ -1,0 +1,156 @@
+"""Kinds of note on a plan."""
+
+from isoflop.notes.kind import Kind
+
+__all__ = ["KINDS"]
+
+KINDS = (
+    Kind(
+        "centre-outside-sizes",
+        "plan",
+        "doubt",
+        "*no size on one side of … where the optimum is guessed to lie*",
+        ("allow smaller or larger sizes, or accept that this budget's valley may not be bracketed"),
+    ),
+    Kind(
+        "memory-exceeded",
+        "plan",
+        "doubt",
+        "*The largest run needs about … but this machine's device has …*",
+        "lower the top budget, or train elsewhere",
+    ),
+    Kind(
+        "micro-batches",
+        "plan",
+        "info",
+        "*its batches are taken in parts*",
+        "nothing: the result is the same to rounding, a little slower",
+    ),
+    Kind(
+        "size-left-out-memory",
+        "plan",
+        "doubt",
+        "*Size … is left out: it needs … GB, but … has …*",
+        "name larger hardware: `plan(hardware=…)`; or lower the top budget",
+    ),
+    Kind(
+        "size-left-out-error",
+        "plan",
+        "info",
+        "*Size … is left out: a training step of it raised …*",
+        "nothing where the class does not support that size; else mend the model",
+    ),
+    Kind(
+        "extended-at-edge",
+        "plan",
+        "info",
+        "*has its lowest loss at the edge: sizes beyond it are added*",
+        "train the plan: its new runs bracket the minimum",
+    ),
+    Kind(
+        "other-task-runs",
+        "plan",
+        "info",
+        "*… of the runs so far are of another task and are left out*",
+        "nothing; to use them, plan with the task as it was when they were trained",
+    ),
+    Kind(
+        "finished",
+        "plan",
+        "info",
+        "*The sweep is finished*",
+        (
+            "fit the runs; the note says whether the spend is used or the next stage is not worth"
+            " its cost"
+        ),
+    ),
+    Kind(
+        "small-models",
+        "plan",
+        "doubt",
+        "*models below … often do not follow a power law yet*",
+        "nothing for the best size; expect a wide interval of the loss",
+    ),
+    Kind(
+        "no-law-expected",
+        "plan",
+        "doubt",
+        "*these runs are not expected to show a law*",
+        "plan more budgets or sizes, or spend more",
+    ),
+    Kind(
+        "mfu-assumed",
+        "plan",
+        "info",
+        "*No MFU was given, so … is assumed*",
+        'say what your training makes of the peak: `"8xH100 for 3 days at 40% MFU"`',
+    ),
+    Kind(
+        "repeated-data",
+        "plan",
+        "doubt",
+        "*Runs take up to … passes over the data; beyond 4, repeated … teach less*",
+        "bring more data, or read the answer as one for repeated data",
+    ),
+    Kind(
+        "few-flops-counted",
+        "plan",
+        "doubt",
+        "*Counted FLOPs per token are only … of 6 x the params in matrix products*",
+        (
+            "a fused layer was missed: give `Task(flops_per_token=)`; or experts idle: give the "
+            "model `num_active_params()`"
+        ),
+    ),
+    Kind(
+        "flops-assumed",
+        "plan",
+        "doubt",
+        "*FLOPs of this model are taken as … since …*",
+        "give `Task(flops_per_token=)`",
+    ),
+    Kind(
+        "uncounted-operator",
+        "plan",
+        "doubt",
+        "*FLOPs of … are not counted, for lack of a formula*",
+        (
+            "register a formula, or give `Task(flops_per_token=)`; nothing where it multiplies no"
+            " matrices"
+        ),
+    ),
+    Kind(
+        "batch-flops-uncertain",
+        "plan",
+        "doubt",
+        "*FLOPs of a batch of size … are known to … only*",
+        "nothing, if that is near enough; else give `Task(flops_per_token=)`",
+    ),
+    Kind(
+        "mixed-shapes",
+        "plan",
+        "doubt",
+        "*Sizes mix shapes: …*",
+        (
+            "a larger size must be larger in each part, or its loss tells of its shape; give "
+            "`sizes=` that grow together"
+        ),
+    ),
+    Kind(
+        "token-rule",
+        "plan",
+        "info",
+        "*One … is …: an example has …*",
+        "check that this is what your loss averages over; else give `Task(count_tokens=)`",
+    ),
+    Kind(
+        "padded-batches",
+        "plan",
+        "doubt",
+        "*a … costs … times as much in batches of … examples*",
+        (
+            "sort examples of like length into batches of your own, or leave it: the plan counts "
+            "the padding"
+        ),
+    ),
+)

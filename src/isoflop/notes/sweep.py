@@ -1,0 +1,101 @@
+"""Kinds of note on the runs behind a fit."""
+
+from isoflop.notes.kind import Kind
+
+__all__ = ["KINDS"]
+
+KINDS = (
+    Kind(
+        "not-bracketed",
+        "sweep",
+        "doubt",
+        "*has its lowest loss at the … size … so its minimum is not bracketed*",
+        "add the sizes it names, at that budget",
+    ),
+    Kind(
+        "no-minimum",
+        "sweep",
+        "doubt",
+        "*has no minimum (its curve bends down or is flat)*",
+        "add sizes on both sides; look for runs that went wrong",
+    ),
+    Kind(
+        "flat",
+        "sweep",
+        "doubt",
+        "*is flat: its curve rises by less than twice the scatter of its losses*",
+        "add sizes further away, or seeds",
+    ),
+    Kind(
+        "few-sizes",
+        "sweep",
+        "doubt",
+        "*sizes, and … needs …*; *sizes; 7 would show whether its minimum is real*",
+        "add sizes to that budget",
+    ),
+    Kind(
+        "few-loss-budgets",
+        "sweep",
+        "doubt",
+        "*Approach 2 gives no loss from … budgets*",
+        "add budgets up to four, or take the default approach",
+    ),
+    Kind(
+        "two-budgets",
+        "sweep",
+        "doubt",
+        "*There are 2 budgets only, so nothing checks that the optimum follows a power law*",
+        "add a third",
+    ),
+    Kind(
+        "narrow-ratio",
+        "sweep",
+        "doubt",
+        (
+            "*tokens per param; without a spread of 4x the effects of size and data cannot be "
+            "told apart*"
+        ),
+        "add runs at other ratios",
+    ),
+    Kind(
+        "set-aside",
+        "sweep",
+        "doubt",
+        "*set aside (…)*",
+        (
+            "runs that did not complete; train them again if they matter: remove their folders "
+            "and call `train`"
+        ),
+    ),
+    Kind(
+        "set-aside-training",
+        "sweep",
+        "doubt",
+        "*With the … set aside for how … trained*",
+        'look at their curves on the page; `fit(runs, keep="all")` uses them',
+    ),
+    Kind(
+        "copies",
+        "sweep",
+        "info",
+        "*repeat another row in every number and count once*",
+        "check how the table was made",
+    ),
+    Kind(
+        "replicates",
+        "sweep",
+        "info",
+        (
+            "*independent configurations: … count as separate points and move together in the "
+            "resamples*"
+        ),
+        "nothing: seeds and checkpoints are treated as they should be",
+    ),
+    Kind(
+        "recorded-flops",
+        "sweep",
+        "info",
+        "*FLOPs are counted as the runs record them*",
+        "nothing: the answer is under the runs' own FLOPs, not 6ND",
+    ),
+)
