@@ -4,12 +4,15 @@ A note is a string that reads as its text. Its code says what kind of note it is
 the text holds, so that programs need not read sentences.
 """
 
+from collections.abc import Mapping
+
 from isoflop.notes import answer, law, plan, sweep
-from isoflop.notes.kind import Severity
+from isoflop.notes.kind import Kind, Severity
 
 __all__ = ["KINDS", "Note"]
 
-KINDS = {kind.code: kind for module in (plan, sweep, law, answer) for kind in module.KINDS}
+_ALL = (*plan.KINDS, *sweep.KINDS, *law.KINDS, *answer.KINDS)
+KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _ALL}
 """The kinds of note, by code."""
 
 
