@@ -9,7 +9,7 @@ from sweeps import LAW, a_run, a_sweep
 from isoflop.display.format import format_flops
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.lines import loss_law, power_law
-from isoflop.fitting.approaches.parametric import Parametric, straight
+from isoflop.fitting.approaches.parametric import Parametric, single_law
 from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import Kriging
@@ -91,7 +91,7 @@ def a_broken_sweep(small, large, at, *, seed=0):
 
 def breaks_of(runs, approach=None):
     points = screen(runs).points
-    return [*breaks(points, straight(points, (approach or Parametric()).solve(points)))]
+    return [*breaks(points, single_law(points, (approach or Parametric()).solve(points)))]
 
 
 @pytest.mark.parametrize("approach", [Parametric(), Kriging(), IsoFLOP()])

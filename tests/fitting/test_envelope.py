@@ -67,7 +67,7 @@ def test_it_says_nothing_about_the_loss_and_its_intervals_hold_the_value():
     assert best.num_params.low < best.num_params.value < best.num_params.high
     with pytest.raises(
         DataError,
-        match="this approach has no law for the loss; ask for flops, num_params or num_tokens",
+        match="this approach has no law for the loss; give flops, num_params or num_tokens instead",
     ):
         predict(fit(published("gemstones_curves_hot.csv"), Envelope(), resamples=20), loss=2.5)
 

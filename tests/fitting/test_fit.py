@@ -152,7 +152,7 @@ def test_a_ladder_of_one_tokens_per_param_ratio_is_refused_with_the_runs_that_re
     with pytest.raises(DataError) as caught:
         fit(a_ladder(), approach)
     assert str(caught.value) == (
-        f"{name} needs sizes that were trained on different numbers of tokens to tell size from data, but in all 9 runs "
+        f"{name} needs sizes trained on different numbers of tokens to separate size from data, but in all 9 runs "
         f"the tokens follow from the params (20.0 tokens per param); add runs at three sizes or more, such as 316M params "
         f"on 1.58B and on 25.3B tokens."
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from isoflop.fitting.kriging.run_value import Laws, design_condition, foresee
+from isoflop.fitting.kriging.run_value import Laws, design_condition, value_runs
 
 LAWS = Laws(
     E=np.array([1.8, 1.7, 1.9]),
@@ -26,13 +26,13 @@ CANDIDATES = grid([1e18, 1e19, 1e20], [5.0, 10.0, 20.0, 40.0, 80.0])
 
 @pytest.fixture(scope="module")
 def before():
-    return foresee(LAWS, MADE, CANDIDATES, TARGET)
+    return value_runs(LAWS, MADE, CANDIDATES, TARGET)
 
 
 def test_each_run_that_is_made_lowers_the_variance_under_every_law(before):
     now = before
     for candidate in (2, 9, 12, 4):
-        after = now.made(candidate)
+        after = now.trained(candidate)
         assert np.all(after.variance < now.variance)
         assert np.all(after.variance > 0)
         now = after
@@ -41,7 +41,7 @@ def test_each_run_that_is_made_lowers_the_variance_under_every_law(before):
 def test_the_variance_foretold_is_the_variance_once_the_run_is_made(before):
     for candidate in range(len(CANDIDATES[0])):
         assert before.variance_after[:, candidate] == pytest.approx(
-            before.made(candidate).variance, rel=1e-9
+            before.trained(candidate).variance, rel=1e-9
         )
 
 
@@ -51,7 +51,7 @@ def test_a_run_made_in_foresight_counts_as_one_of_the_runs_made(before, candidat
         np.append(values, of[candidate]) for values, of in zip(MADE, CANDIDATES, strict=True)
     )
     others = tuple(np.delete(of, candidate) for of in CANDIDATES)
-    anew, known = foresee(LAWS, longer, others, TARGET), before.made(candidate)
+    anew, known = value_runs(LAWS, longer, others, TARGET), before.trained(candidate)
     assert anew.variance == pytest.approx(known.variance, rel=1e-6)
     assert anew.variance_after == pytest.approx(
         np.delete(known.variance_after, candidate, axis=1), rel=1e-6
@@ -61,7 +61,7 @@ def test_a_run_made_in_foresight_counts_as_one_of_the_runs_made(before, candidat
 def test_the_joint_covariance_stays_symmetric_and_positive(before):
     now = before
     for candidate in (14, 0, 7, 10):
-        now = now.made(candidate)
+        now = now.trained(candidate)
         for joint in now.joint:
             unit = joint / np.sqrt(np.outer(np.diag(before.joint[0]), np.diag(before.joint[0])))
             assert joint == pytest.approx(joint.T, rel=1e-6, abs=1e-9)
@@ -71,18 +71,20 @@ def test_the_joint_covariance_stays_symmetric_and_positive(before):
 def test_another_ratio_of_tokens_to_params_tells_more_than_a_copy():
     ladder = grid([1e18, 2e18, 4e18, 8e18], [20.0])
     copy, other = (ladder[0][-1:], ladder[1][-1:]), grid([8e18], [80.0])
-    told = foresee(LAWS, ladder, tuple(map(np.concatenate, zip(copy, other, strict=True))), TARGET)
+    told = value_runs(
+        LAWS, ladder, tuple(map(np.concatenate, zip(copy, other, strict=True))), TARGET
+    )
     assert np.all(told.variance_after[:, 1] < told.variance_after[:, 0])
 
 
 def test_a_larger_run_tells_more_than_a_smaller_one_at_the_same_ratio():
-    told = foresee(LAWS, MADE, grid([1e18, 1e20], [40.0]), TARGET)
+    told = value_runs(LAWS, MADE, grid([1e18, 1e20], [40.0]), TARGET)
     assert np.all(told.variance_after[:, 1] < told.variance_after[:, 0])
 
 
 def test_a_farther_target_is_less_sure():
     near, far = (
-        foresee(LAWS, MADE, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0)
+        value_runs(LAWS, MADE, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0)
     )
     assert np.all(near < far)
 

@@ -34,7 +34,7 @@ def test_the_overtraining_law_is_recovered_and_trains_a_fixed_ratio():
 
 
 def test_the_overtraining_law_fits_all_its_numbers():
-    with pytest.raises(DataError, match="OvertrainingLaw: its numbers are all fitted"):
+    with pytest.raises(DataError, match="OvertrainingLaw: no number can be held"):
         fit(a_sweep(), Parametric(law=OvertrainingLaw(E=1.8)))
 
 

@@ -216,7 +216,7 @@ def test_a_prior_on_an_amplitude_is_refused(name):
 
 
 def test_all_its_numbers_are_fitted():
-    with pytest.raises(DataError, match="KaplanLaw: its numbers are all fitted"):
+    with pytest.raises(DataError, match="KaplanLaw: no number can be held"):
         fit(a_sweep(LAW), Parametric(law=KaplanLaw(alpha_D=0.1)))
 
 

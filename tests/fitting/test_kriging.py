@@ -10,7 +10,7 @@ from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import KrigedLaw, Kriging
 from isoflop.fitting.kriging.discrepancy import Plane
 from isoflop.fitting.kriging.exponents import restricted_alone
-from isoflop.fitting.kriging.outliers import find_spoilt
+from isoflop.fitting.kriging.outliers import find_outliers
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.points import Points
 
@@ -95,7 +95,7 @@ def test_three_runs_that_are_5_percent_too_high_are_named_and_move_nothing():
     runs = a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=3)
     bad = {11, 20, 29}
     spoilt = with_losses(runs, lambda number: 1.05 if number in bad else 1.0)
-    assert set(np.flatnonzero(find_spoilt(Points.of(spoilt)))) == bad
+    assert set(np.flatnonzero(find_outliers(Points.of(spoilt)))) == bad
     found = fit(spoilt, Kriging(), resamples=50)
     (note,) = [note for note in found.notes if "neither the law" in note]
     assert note.startswith("3 runs")
@@ -109,12 +109,12 @@ def test_a_run_that_is_3_percent_better_than_the_others_say_is_spoilt_too():
         a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=4),
         lambda number: 0.97 if number == 20 else 1,
     )
-    assert np.flatnonzero(find_spoilt(Points.of(runs))).tolist() == [20]
+    assert np.flatnonzero(find_outliers(Points.of(runs))).tolist() == [20]
 
 
 def test_clean_runs_are_almost_never_called_spoilt():
     sweeps = [a_sweep(budgets=BUDGETS, sizes=8, noise=0.002, seed=seed) for seed in range(20)]
-    assert sum(find_spoilt(Points.of(runs)).sum() for runs in sweeps) <= 8
+    assert sum(find_outliers(Points.of(runs)).sum() for runs in sweeps) <= 8
 
 
 def test_an_interval_widens_with_distance_and_with_noise():
@@ -283,14 +283,9 @@ def test_runs_that_cannot_answer_are_refused(runs, sentence):
         solve(runs)
 
 
-def test_a_law_with_held_numbers_is_refused():
-    with pytest.raises(DataError, match="none can be held"):
-        Kriging(law=ChinchillaLaw(E=1.7))
-
-
 @pytest.mark.parametrize("arguments", [{"lengths": ()}, {"ratios": (0.0, 1.0)}])
 def test_lengths_and_ratios_must_be_above_zero(arguments):
-    with pytest.raises(DataError, match="must be above 0"):
+    with pytest.raises(DataError, match="all above 0"):
         Kriging(**arguments)
 
 

@@ -16,7 +16,7 @@ from isoflop.answers.question import Values, cost_of, is_one, require_positive, 
 from isoflop.answers.search import Place, find
 from isoflop.compute.budget import flops_of, told_of
 from isoflop.display.format import format_count, format_flops, format_number, format_percent
-from isoflop.fitting.approaches.profile import LawRegion
+from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
@@ -170,7 +170,7 @@ def _answer(
 
 def _with_profile(
     answer: Optimum,
-    region: LawRegion,
+    region: Region,
     place: Place,
     bound: Callable[[Any], Any],
     cost: CostPerToken | None,

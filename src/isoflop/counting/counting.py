@@ -25,6 +25,7 @@ from isoflop.counting.trials import (
 )
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import IsoflopError, first_line
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import dimensions
@@ -44,8 +45,6 @@ __all__ = [
 
 SAME = 1e-3
 """Counts this close to each other, in ratio, are the same."""
-TOKENS_PER_PARAM = 20.0
-"""Of the run whose batch `SizeCount.flops_per_token` is told for."""
 EVERY_BATCH = 8
 """Up to so many examples, each batch has its own sample; beyond, FLOPs per token are interpolated over half octaves."""
 VISIBLE = 0.01

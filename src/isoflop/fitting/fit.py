@@ -18,10 +18,9 @@ from isoflop.display.format import (
 from isoflop.display.table import Table
 from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
-from isoflop.fitting.approaches.base import Approach, Diagnostics
+from isoflop.fitting.approaches.base import Approach, Diagnostics, Region
 from isoflop.fitting.approaches.isoflop import valleys
-from isoflop.fitting.approaches.parametric import straight
-from isoflop.fitting.approaches.profile import LawRegion
+from isoflop.fitting.approaches.parametric import single_law
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.default import screened, solve_points
@@ -68,7 +67,7 @@ class Fit(Tabular):
     """Runs set aside for how they were trained, and the law with them."""
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
-    region: LawRegion | None = None
+    region: Region | None = None
     """The laws that the runs do not rule out, where profile intervals were asked for."""
 
     @property
@@ -134,7 +133,7 @@ def fit(
     points = usable.points
     chosen, solved, fallback = solve_points(points, _with_prior(approach, prior))
     largest = float(points.C.max())
-    one_law = straight(points, solved)
+    one_law = single_law(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
     restored = find_restored(usable.set_aside, points, solved, chosen)
     told = tuple(found.note(largest) for found in (influence, restored) if found is not None)
@@ -193,7 +192,7 @@ def _rows(fit: Fit) -> list[tuple[str, str]]:
 
 
 def _law_rows(law: Law) -> list[tuple[str, str]]:
-    values = {part.name: getattr(law, part.name) for part in fields(law)}  # type: ignore[arg-type]
+    values = {part.name: getattr(law, part.name) for part in fields(law)}
     return [(name, _law_text(value)) for name, value in values.items() if value is not None]
 
 

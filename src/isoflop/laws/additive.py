@@ -14,35 +14,39 @@ from isoflop.laws.base import Array, CostPerToken, Number, Surface, as_code, che
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
 
-__all__ = ["ChinchillaLaw", "Valley", "additive_formula", "additive_valley"]
+__all__ = ["ChinchillaLaw", "IsoflopOptimum", "additive_formula", "additive_optimum"]
 
 
 @dataclass(frozen=True, eq=False)
-class Valley:
+class IsoflopOptimum:
     """The lowest loss along an isoFLOP."""
 
     x: Array
     """Log N of the best size."""
     loss: Array
+    """Loss at the best size."""
     reducible: Array
-    """R, which sets how fast the loss rises around the best size."""
+    """R, which sets how fast the loss rises on either side of the best size."""
 
 
-def additive_valley(
+def additive_optimum(
     E: Number, A: Number, B: Number, alpha: Number, beta: Number, c: Number
-) -> Valley:
-    """The valley of E + A exp(-alpha x) + B exp(-beta y) along x + y = c.
+) -> IsoflopOptimum:
+    """The minimum of E + A exp(-alpha x) + B exp(-beta y) along x + y = c.
 
-    x and y are logs of N and D, centred or not, as A and B are.
+    x and y are logs of N and D. Where they are centred, A and B must be the amplitudes of the
+    centred logs.
     """
     x = (np.log(alpha * A / (beta * B)) + beta * c) / (alpha + beta)
     R = A * np.exp(-alpha * x) + B * np.exp(-beta * (c - x))
-    return Valley(x, E + R, R)
+    return IsoflopOptimum(x, E + R, R)
 
 
 @dataclass(frozen=True)
 class ChinchillaLaw(Surface):
-    """L = E + A / N^alpha + B / D^beta; as an argument of `Parametric`, fields left out are fitted, others are held.
+    """L = E + A / N^alpha + B / D^beta.
+
+    As an argument of `Parametric`, fields that are left out are fitted and the others are held.
 
     >>> law = ChinchillaLaw(E=1.817, A=477.8, B=2143.9, alpha=0.3473, beta=0.3672)
     >>> N, D = law.optimum(5.76e23)
@@ -82,9 +86,9 @@ class ChinchillaLaw(Surface):
         N = cheapest_size(self.loss, C, flops_per_token, around=N)
         return N, C / flops_per_token(N)
 
-    def valley(self, log_ND: Number) -> Valley:
-        """The lowest loss at some log N D."""
-        return additive_valley(self.E, self.A, self.B, self.alpha, self.beta, log_ND)
+    def valley(self, log_ND: Number) -> IsoflopOptimum:
+        """The lowest loss at a given log N D."""
+        return additive_optimum(self.E, self.A, self.B, self.alpha, self.beta, log_ND)
 
     def formula(self) -> str:
         """L = E + A / N^alpha + B / D^beta in rounded numbers."""
@@ -94,7 +98,7 @@ class ChinchillaLaw(Surface):
         """The problem of fitting the fields that are NaN, in logs centred on the points."""
         if not (np.isnan(self.A) and np.isnan(self.B)):
             raise DataError(
-                "Parametric: E, alpha and beta can be held at a value, but A or B was given; "
+                "Parametric: only E, alpha and beta can be held at a value, but A or B was given; "
                 "leave them out."
             )
         x, y = np.log(points.N), np.log(points.D)
@@ -109,10 +113,10 @@ class ChinchillaLaw(Surface):
         first = len(constant)
 
         def law(parameters: Array) -> ChinchillaLaw:
-            found = dict(
+            fitted = dict(
                 zip(exponents, np.moveaxis(parameters[..., first + 2 :], -1, 0), strict=True)
             )
-            alpha, beta = found.get("alpha", self.alpha), found.get("beta", self.beta)
+            alpha, beta = fitted.get("alpha", self.alpha), fitted.get("beta", self.beta)
             E = parameters[..., 0] if constant else self.E
             A = parameters[..., first] * np.exp(alpha * middle_x)
             B = parameters[..., first + 1] * np.exp(beta * middle_y)

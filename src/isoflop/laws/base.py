@@ -6,8 +6,8 @@ N params, D tokens, C FLOPs, L loss.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Self, TypeVar
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from isoflop.display.format import format_number
 
 __all__ = [
+    "TOKENS_PER_PARAM",
     "Array",
     "CostPerToken",
     "Law",
@@ -36,6 +37,9 @@ Number = float | Array
 CostPerToken = Callable[[Number], Number]
 """N -> FLOPs per token, for arrays of N."""
 
+TOKENS_PER_PARAM = 20.0
+"""Usual ratio of the compute-optimal run (Hoffmann et al. 2022), where nothing better is known."""
+
 
 def six_per_param(N: Number) -> Number:
     """FLOPs of training on one token: 2 per param forward and 4 backward."""
@@ -43,7 +47,7 @@ def six_per_param(N: Number) -> Number:
 
 
 def cost_of(flops_per_token: CostPerToken | None) -> CostPerToken:
-    """The cost of a token that is given, 6N where none is."""
+    """The given cost per token, or 6N for None."""
     return six_per_param if flops_per_token is None else flops_per_token
 
 
@@ -53,6 +57,8 @@ class Law(ABC):
     A law is a frozen dataclass whose fields are its numbers. One that knows the loss of every
     (N, D) is a `Surface`. A law that `Parametric` can fit has a method `pose` as well.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @abstractmethod
     def optimum(
@@ -71,7 +77,7 @@ class Law(ABC):
         """Loss of N params trained with C FLOPs above the loss of the optimum at C."""
 
     def formula(self) -> str:
-        """The law as people write it, numbers rounded: `L = 1.69 + 406 / N^0.34 + 411 / D^0.28`."""
+        """The law in rounded numbers, such as `L = 1.69 + 406 / N^0.34 + 411 / D^0.28`."""
         return str(self)
 
     def numbers(self) -> dict[str, Number]:
@@ -122,7 +128,7 @@ class PowerLaw:
 
 
 def _numbers(law: Law | PowerLaw, within: str = "") -> Iterator[tuple[str, Number]]:
-    for part in fields(law):  # type: ignore[arg-type]  # every law is a dataclass
+    for part in fields(law):
         value = getattr(law, part.name)
         if isinstance(value, PowerLaw):
             yield from _numbers(value, f"{within}{part.name}.")
@@ -135,11 +141,11 @@ AnyLaw = TypeVar("AnyLaw", bound="Law | PowerLaw")
 
 def entry(law: AnyLaw, index: int) -> AnyLaw:
     """One of the laws in a law of arrays."""
-    values = {part.name: getattr(law, part.name) for part in fields(law)}  # type: ignore[arg-type]
-    return type(law)(**{name: _picked(value, index) for name, value in values.items()})  # type: ignore[arg-type]
+    picked = {part.name: _picked(getattr(law, part.name), index) for part in fields(law)}
+    return type(law)(**picked)  # type: ignore[arg-type]  # the values are of the law's own fields
 
 
-def _picked(value: object, index: int) -> object:
+def _picked(value: Number | PowerLaw | None, index: int) -> Number | PowerLaw | None:
     if isinstance(value, PowerLaw):
         return entry(value, index)
     return value[index] if isinstance(value, np.ndarray) and value.ndim else value
@@ -147,7 +153,7 @@ def _picked(value: object, index: int) -> object:
 
 def as_code(law: Law) -> str:
     """A law as code, without the numbers that are NaN."""
-    values = ((part.name, getattr(law, part.name)) for part in fields(law))  # type: ignore[arg-type]
+    values = ((part.name, getattr(law, part.name)) for part in fields(law))
     shown = (f"{name}={value!r}" for name, value in values if np.ndim(value) or value == value)
     return f"{type(law).__name__}({', '.join(shown)})"
 

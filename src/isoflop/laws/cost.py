@@ -1,4 +1,4 @@
-"""What a token costs as a function of size, where that is known better than 6N.
+"""FLOPs per training token as a function of size, where more is known than 6N.
 
 N params, D tokens, C FLOPs.
 """
@@ -14,13 +14,14 @@ from isoflop.runs import Run
 __all__ = ["cost_for", "counted_cost", "interpolated_cost", "measured_cost"]
 
 NEGLIGIBLE = 0.05
-"""Median relative difference from 6N below which 6N is used: the rounding of published FLOPs is of this size."""
+"""Median relative difference from 6N below which 6N is used; published FLOPs are rounded by as
+much."""
 
 
 def interpolated_cost(
     num_params: Sequence[float], flops_per_token: Sequence[float]
 ) -> CostPerToken:
-    """6N times a ratio interpolated over log N between some sizes and held beyond them."""
+    """6N times a ratio that is interpolated over log N between sizes and constant beyond them."""
     order = np.argsort(num_params)
     log_N = np.log(np.asarray(num_params, dtype=float)[order])
     log_ratio = np.log(np.asarray(flops_per_token, dtype=float)[order]) - np.log(6) - log_N
@@ -34,7 +35,10 @@ def interpolated_cost(
 def counted_cost(
     num_params: Sequence[float], flops_per_token: Sequence[float], runs: Sequence[Run]
 ) -> CostPerToken:
-    """Cost counted on some sizes; from there to the smallest and the largest run it changes as theirs does."""
+    """Cost per token counted on some sizes, continued to the smallest and the largest run.
+
+    Beyond the counted sizes the cost changes by the same factor as the runs' own cost.
+    """
     measured = measured_cost(runs)
     if measured is None:
         return interpolated_cost(num_params, flops_per_token)
@@ -50,19 +54,26 @@ def counted_cost(
 
 
 def cost_for(law: Law, runs: Sequence[Run]) -> CostPerToken | None:
-    """Cost under which a law's optimum is sought without a task; a frontier has power laws of its own for N and D."""
+    """Cost per token for the optimum of a law, from the runs alone.
+
+    None for a frontier, whose power laws give both N and D.
+    """
     return None if isinstance(law, FrontierLaw) else measured_cost(runs)
 
 
 def measured_cost(runs: Sequence[Run]) -> CostPerToken | None:
-    """Cost from the runs' own FLOPs, a line through the logs; None where they are 6ND to within 5 %."""
+    """Cost per token from the runs' FLOPs, by a line through the logs.
+
+    None where these FLOPs are 6ND to within 5 %.
+    """
     N = np.array([run.num_params for run in runs])
     per_token = np.array([run.flops / run.num_tokens for run in runs])
     if np.median(np.abs(np.log(per_token / (6 * N)))) < NEGLIGIBLE:
         return None
     if N.min() == N.max():
         return interpolated_cost([float(N[0])], [float(np.exp(np.log(per_token).mean()))])
-    # A line, since sizes that vary width and depth by turns zigzag around it (xLSTM's sweep: 15 % in N otherwise).
+    # Sizes that vary width and depth in turn zigzag around a line. Interpolating between them would
+    # move the best N of xLSTM's sweep by 15 %.
     line = np.polynomial.Polynomial.fit(np.log(N), np.log(per_token), 1)
     ends = np.array([N.min(), N.max()])
     return interpolated_cost(ends.tolist(), np.exp(line(np.log(ends))).tolist())

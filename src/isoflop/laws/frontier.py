@@ -1,4 +1,4 @@
-"""FrontierLaw: the optimum as power laws of the compute, with no law for other sizes.
+"""FrontierLaw: power laws of the compute for the optimum, without a law for other sizes.
 
 N params, D tokens, C FLOPs, L loss.
 """
@@ -19,25 +19,25 @@ class FrontierLaw(Law):
     num_params: PowerLaw
     num_tokens: PowerLaw
     loss: PowerLaw | None = None
-    """Loss of the optimum; None where the approach says nothing about it."""
+    """Loss of the optimum; None where the approach has no law for it."""
     sharpness: Number | None = None
     """Second derivative of the loss in log N around the optimum, median over the budgets."""
 
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss at C FLOPs; with flops_per_token, D is what C pays for at N."""
+        """(N, D) of the lowest loss at C FLOPs; D is C / flops_per_token(N) where that is given."""
         N = self.num_params(C)
         return N, self.num_tokens(C) if flops_per_token is None else C / flops_per_token(N)
 
     def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number | None:
-        """Loss of the optimum at C FLOPs; None where the approach says nothing about it."""
+        """Loss of the optimum at C FLOPs; None where the approach has no law for it."""
         return None if self.loss is None else self.loss(C)
 
     def excess(
         self, N: Number, C: Number, flops_per_token: CostPerToken | None = None
     ) -> Number | None:
-        """Loss of N params above the optimum's, by the mean sharpness of the budgets' valleys."""
+        """Loss of N params above the optimum's, by the sharpness of the budgets' curves."""
         if self.loss is None or self.sharpness is None:
             return None
         best, _ = self.optimum(C, flops_per_token)

@@ -1,7 +1,7 @@
-"""LimitedLaw: a law where no more than so many params can be had.
+"""LimitedLaw: a law with a limit on the number of params.
 
-N params, D tokens, C FLOPs. The loss at C falls towards the best N from below, so the best within the limit is the
-limit itself, and all of C that smaller sizes leave goes into tokens.
+N params, D tokens, C FLOPs. Below the best N the loss at C falls with N. Where the best N exceeds
+the limit, the best allowed N is therefore the limit itself, and the compute saved buys more tokens.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class LimitedLaw(Surface):
-    """A law, or a law of arrays, whose models have at most `most` params."""
+    """A law, of numbers or arrays, whose models have at most `most` params."""
 
     law: Surface
     most: float
@@ -29,13 +29,12 @@ class LimitedLaw(Surface):
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss that C FLOPs pay for within the limit."""
+        """(N, D) of the lowest loss at C FLOPs within the limit."""
         cost = cost_of(flops_per_token)
         free, tokens = self.law.optimum(C, flops_per_token)
         fits = free <= self.most
-        return np.where(fits, free, self.most)[()], np.where(
-            fits, tokens, C / cost(np.float64(self.most))
-        )[()]
+        paid = C / cost(np.float64(self.most))
+        return np.where(fits, free, self.most)[()], np.where(fits, tokens, paid)[()]
 
     def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
         """Loss of the optimum within the limit."""

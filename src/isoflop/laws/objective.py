@@ -1,9 +1,12 @@
-"""The objective of a fit of a sum of powers, with its first and second derivatives, for many resamples at once.
+"""The objective for fitting a sum of powers, with its first and second derivatives.
 
-f = offset + sum_k c_k base_k exp(-theta_p(k) z_k); the objective is sum_i w_i rho(r_i), where r is log f - log y (or
-f - y) and rho is Huber's function, r^2 / 2 up to delta and linear beyond. A sum, because optimisers stop early on means
-(Besiroglu et al. 2024). Shapes: n points, R resamples, K amplitudes c, P exponents theta, Q = K + P parameters.
-A sum may be raised to a power q, one parameter more: f = u (sum_k ...)^q with a fixed u.
+f = offset + sum_k c_k base_k exp(-theta_p(k) z_k). The objective is sum_i w_i rho(r_i), where r is
+log f - log y (or f - y) and rho is Huber's function, r^2 / 2 up to delta and linear beyond. It is a
+sum because optimisers stop early on means (Besiroglu et al. 2024). A sum of powers may itself be
+raised to a power q, one more parameter: f = u (sum_k ...)^q with a fixed u.
+
+Many resamples are evaluated at once. Shapes: n points, R resamples, K amplitudes c, P exponents
+theta, Q = K + P parameters.
 """
 
 import math
@@ -20,17 +23,18 @@ __all__ = ["Evaluation", "Posed", "Problem", "Term", "evaluate", "term_values"]
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One summand, c * base * exp(-theta * logs); `exponent` is the number of its theta, None where it has none."""
+    """One summand, c * base * exp(-theta * logs)."""
 
     base: Array
     exponent: int | None = None
+    """Index of its theta; None for a term without an exponent."""
     logs: Array = field(default_factory=lambda: np.empty(0))
-    """z, shape (n,); empty where there is no exponent."""
+    """z, shape (n,); empty for a term without an exponent."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """A law as a solver's problem: its terms at some points, and the way back to the law."""
+    """A law as a solver's problem: its terms at given points, and the way back to the law."""
 
     terms: tuple[Term, ...]
     names: tuple[str, ...]
@@ -38,33 +42,35 @@ class Posed:
     """Parameters, shape (Q,) or (R, Q) -> the law with numbers or arrays of shape (R,)."""
     offset: float = 0.0
     unit: float | None = None
-    """That of `Problem`, where the law is a power of a sum."""
+    """`Problem.unit`, where the law is a power of a sum."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is minimised: the module's docstring says how."""
+    """A minimisation problem, as the module's docstring defines it."""
 
     terms: tuple[Term, ...]
     target: Array
     """y, shape (n,), all above 0."""
     names: tuple[str, ...]
-    """Of the amplitudes, then of the exponents, then of q."""
+    """Names of the amplitudes, then of the exponents, then of q."""
     delta: float = math.inf
-    """Where Huber's function turns linear; infinite for least squares."""
+    """Residual at which Huber's function turns linear; infinite for least squares."""
     log: bool = True
-    """Residuals of logs, else of the values themselves."""
+    """Whether residuals are differences of logs rather than of the values."""
     offset: Array | float = 0.0
     weights: Array | None = None
     """Shape (n,); None for ones."""
     unit: float | None = None
-    """u of a sum raised to a power, near the targets, so that amplitudes hardly move with q; None for a bare sum."""
+    """u of a sum raised to a power; None for a bare sum. A u near the targets keeps the amplitudes
+    almost independent of q."""
     prior: tuple[Array, Array] | None = None
-    """Centres and weights of the parameters, each (Q,): sum_q weight_q (parameter_q - centre_q)^2 / 2 is added."""
+    """Centres and weights of the parameters, each (Q,); they add
+    sum_q weight_q (parameter_q - centre_q)^2 / 2 to the objective."""
 
     def __post_init__(self) -> None:
         assert self.unit is None or (self.log and np.all(self.offset == 0)), (
-            "powers are of a sum, and in logs"
+            "a power needs a sum without offset, and residuals of logs"
         )
 
     @property
@@ -85,7 +91,7 @@ class Problem:
 
 
 def term_values(problem: Problem, exponents: Array) -> list[Array]:
-    """base * exp(-theta * logs) of each term, each of shape (R, n), or (1, n) where it has no exponent."""
+    """base * exp(-theta * logs) of each term, shape (R, n), or (1, n) without an exponent."""
     return [
         term.base[None]
         if term.exponent is None
@@ -96,15 +102,22 @@ def term_values(problem: Problem, exponents: Array) -> list[Array]:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
+    """The objective and its derivatives for R rows of parameters."""
+
     objective: Array
+    """Shape (R,)."""
     gradient: Array
+    """Shape (R, Q)."""
     hessian: Array
+    """Shape (R, Q, Q)."""
     majoriser: Array
-    """Gauss-Newton matrix of the reweighted problem: positive, and above the objective's curvature in the residuals."""
+    """Gauss-Newton matrix of the reweighted problem, shape (R, Q, Q): positive, and above the
+    objective's curvature in the residuals."""
     jacobian: Array
+    """Derivatives of the residuals, shape (R, Q, n)."""
 
     def where(self, keep: NDArray[np.bool_], other: "Evaluation") -> "Evaluation":
-        """Itself in the rows to keep, the other elsewhere; Jacobians are not carried along."""
+        """Rows of this evaluation where `keep` is true, else of the other; without Jacobians."""
         column, matrix = keep[:, None], keep[:, None, None]
         return Evaluation(
             np.where(keep, self.objective, other.objective),
@@ -115,7 +128,7 @@ class Evaluation:
         )
 
     def rows(self, index: NDArray[np.bool_]) -> "Evaluation":
-        """Only some rows."""
+        """The selected rows, without Jacobians."""
         return Evaluation(
             self.objective[index],
             self.gradient[index],
@@ -199,7 +212,7 @@ def _add_curvature(
 
 
 def _add_curvature_of_power(hessian: Array, jacobian: Array, pull: Array) -> None:
-    """Make the row and column of q those of q log(sum), which is straight in q, in place; pull is over q."""
+    """Complete the row and column of q, in place: the residual is linear in q. `pull` is over q."""
     logs = jacobian[:, -1]
     mixed = np.einsum("rqn,rn->rq", jacobian[:, :-1], pull * (1 + logs))
     hessian[:, :-1, -1] += mixed

@@ -1,4 +1,4 @@
-"""Laws beside Chinchilla's: equal exponents, repeated data, and Kaplan's.
+"""Laws other than Chinchilla's: equal exponents, repeated data, and Kaplan's law.
 
 N params, D tokens trained, C FLOPs, L loss, U distinct tokens.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from isoflop.errors import DataError
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import (
+    TOKENS_PER_PARAM,
     Array,
     CostPerToken,
     Number,
@@ -22,15 +23,17 @@ from isoflop.laws.base import (
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
 
-__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw", "worth"]
+__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw", "effective_total"]
 
 
 @dataclass(frozen=True)
 class OvertrainingLaw(Surface):
-    """L = E + A / N^alpha + B / D^alpha: one exponent, so that over-training costs the same at every scale.
+    """L = E + A / N^alpha + B / D^alpha: one exponent for size and data.
 
-    Gadre et al. 2024, eq. 4, with eta = alpha / 2: in tokens per param M = D / N and C = 6ND it is
-    L = E + (a M^eta + b M^-eta) C^-eta. One number fewer than Chinchilla's law, for sweeps that are too small for it.
+    Over-training then costs the same at every scale (Gadre et al. 2024, eq. 4, with
+    eta = alpha / 2): in tokens per param M = D / N and C = 6ND,
+    L = E + (a M^eta + b M^-eta) C^-eta. The law has one number fewer than Chinchilla's, for sweeps
+    that are too small for that one.
     """
 
     E: Number = math.nan
@@ -53,7 +56,7 @@ class OvertrainingLaw(Surface):
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss that C FLOPs pay for."""
+        """(N, D) of the lowest loss at C FLOPs."""
         return self.chinchilla.optimum(C, flops_per_token)
 
     def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
@@ -64,7 +67,8 @@ class OvertrainingLaw(Surface):
         """The problem of fitting all four numbers."""
         if not all(np.isnan(value) for value in (self.E, self.A, self.B, self.alpha)):
             raise DataError(
-                "OvertrainingLaw: its numbers are all fitted; give them to ChinchillaLaw to hold some."
+                "OvertrainingLaw: no number can be held, but some were given; leave them out, "
+                "or hold them in ChinchillaLaw."
             )
         ones, logs = np.ones(len(points)), (np.log(points.N), np.log(points.D))
         middle = [each.mean() for each in logs]
@@ -84,11 +88,12 @@ class OvertrainingLaw(Surface):
 
 @dataclass(frozen=True)
 class DataConstrainedLaw(Surface):
-    """Chinchilla's law in effective params and tokens, which repetition makes fewer than those trained.
+    """Chinchilla's law in effective params and tokens, which allow for repeated data.
 
-    D' = U + U R_D (1 - exp(-(D / U - 1) / R_D)), and the same for the params beyond those that U tokens are optimal for
-    (Muennighoff et al. 2023, eqs. 5-7; R_D and R_N as fitted there). Runs say U by their number of epochs. Only E, A,
-    B, alpha and beta are fitted; `unique` is the U that answers are wanted for.
+    D' = U + U R_D (1 - exp(-(D / U - 1) / R_D)) effective tokens; params beyond those for which U
+    tokens are optimal lose value in the same way (Muennighoff et al. 2023, eqs. 5-7; R_D and R_N as
+    fitted there). U of a run follows from its number of epochs. Only E, A, B, alpha and beta are
+    fitted; `unique` is the U of the answers.
     """
 
     E: Number = math.nan
@@ -97,13 +102,13 @@ class DataConstrainedLaw(Surface):
     alpha: Number = math.nan
     beta: Number = math.nan
     unique: float = math.inf
-    """Distinct tokens that there are."""
+    """Number of distinct tokens available."""
     R_D: float = 15.39
-    """Repetitions over which tokens lose their worth."""
+    """Repetitions over which tokens lose their value."""
     R_N: float = 5.31
-    """The same for params in excess."""
-    tokens_per_param: float = 20.0
-    """Of the size that U tokens are optimal for."""
+    """The same for excess params."""
+    tokens_per_param: float = TOKENS_PER_PARAM
+    """Tokens per param of the size for which U tokens are optimal."""
 
     def __repr__(self) -> str:
         return as_code(self)
@@ -120,7 +125,7 @@ class DataConstrainedLaw(Surface):
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss that C FLOPs and `unique` tokens pay for."""
+        """(N, D) of the lowest loss at C FLOPs with `unique` distinct tokens."""
         cost = cost_of(flops_per_token)
         free, _ = self.chinchilla.optimum(C, flops_per_token)
         N = free if math.isinf(self.unique) else cheapest_size(self.loss, C, cost, around=free)
@@ -132,9 +137,9 @@ class DataConstrainedLaw(Surface):
         posed = self.chinchilla.pose(replace(points, N=np.asarray(N), D=np.asarray(D)))
 
         def law(parameters: Array) -> DataConstrainedLaw:
-            found = posed.law(parameters)
+            fitted = posed.law(parameters)
             return replace(
-                self, **{name: getattr(found, name) for name in ("E", "A", "B", "alpha", "beta")}
+                self, **{name: getattr(fitted, name) for name in ("E", "A", "B", "alpha", "beta")}
             )
 
         return replace(posed, law=law)
@@ -142,12 +147,15 @@ class DataConstrainedLaw(Surface):
     def _effective(self, N: Number, D: Number, unique: Number) -> tuple[Number, Number]:
         """Effective params and tokens; those trained where no token is repeated."""
         fitting = np.where(np.less(unique, D), np.minimum(unique / self.tokens_per_param, N), N)
-        return worth(N, fitting, self.R_N), worth(D, np.minimum(unique, D), self.R_D)
+        tokens = effective_total(D, np.minimum(unique, D), self.R_D)
+        return effective_total(N, fitting, self.R_N), tokens
 
 
 @dataclass(frozen=True)
 class KaplanLaw(Surface):
-    """L = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D: no irreducible loss (Kaplan et al. 2020, eq. 1.5).
+    """L = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D (Kaplan et al. 2020, eq. 1.5).
+
+    This law has no irreducible loss.
 
     >>> law = KaplanLaw(N_c=6.4e13, D_c=1.8e13, alpha_N=0.076, alpha_D=0.103)
     >>> N, D = law.optimum(1e21)
@@ -165,7 +173,7 @@ class KaplanLaw(Surface):
 
     @property
     def root(self) -> ChinchillaLaw:
-        """L^(1 / alpha_D), lowest where L is."""
+        """The law of L^(1 / alpha_D), which has the optimum of L."""
         ratio = self.alpha_N / self.alpha_D
         return ChinchillaLaw(0.0, np.power(self.N_c, ratio), self.D_c, ratio, 1.0)
 
@@ -176,13 +184,18 @@ class KaplanLaw(Surface):
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss that C FLOPs pay for."""
+        """(N, D) of the lowest loss at C FLOPs."""
         return self.root.optimum(C, flops_per_token)
 
     def pose(self, points: Points) -> Posed:
-        """The problem of fitting all four numbers: u (a exp(-p n) + b exp(-d))^q, with n and d centred logs."""
+        """The problem of fitting all four numbers.
+
+        The law is posed as u (a exp(-p n) + b exp(-d))^q, with n and d centred logs.
+        """
         if not all(np.isnan(value) for value in (self.N_c, self.D_c, self.alpha_N, self.alpha_D)):
-            raise DataError("KaplanLaw: its numbers are all fitted; leave them out.")
+            raise DataError(
+                "KaplanLaw: no number can be held, but some were given; leave them out."
+            )
         n, d, u = (float(np.log(values).mean()) for values in (points.N, points.D, points.L))
         terms = (Term(np.ones(len(points)), 0, np.log(points.N) - n), Term(np.exp(d) / points.D))
 
@@ -197,6 +210,6 @@ class KaplanLaw(Surface):
         )
 
 
-def worth(total: Number, first: Number, repetitions: float) -> Number:
-    """What is left of a total whose first part counts in full and whose repetitions wear off."""
+def effective_total(total: Number, first: Number, repetitions: float) -> Number:
+    """Effective part of a total: the first part in full, its repetitions with decaying value."""
     return first + first * repetitions * -np.expm1(-(total / first - 1) / repetitions)

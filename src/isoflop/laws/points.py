@@ -1,4 +1,4 @@
-"""Runs as columns of numbers, which is how every approach reads them.
+"""Runs as columns of numbers, the form that every approach reads.
 
 N params, D tokens, C FLOPs, L loss.
 """
@@ -19,8 +19,9 @@ __all__ = ["Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
 
 
 LEAST_SPREAD = 1.25
-"""Factor between the most and the fewest tokens per param, counted across the line on which runs lie. Less is what
-rounding to layers and batches gives; every published sweep whose authors fitted a surface has 100 and more."""
+"""Smallest factor between the most and the fewest tokens per param, measured across the line on
+which the runs lie. Rounding to layers and batches alone gives less; every published sweep whose
+authors fitted a surface has 100 and more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Points:
     budget: Array
     """NaN where a run belongs to no budget."""
     unique: Array
-    """Distinct training tokens; equal to D where no token was repeated or nothing is known."""
+    """Distinct training tokens; equal to D where no token was repeated or no epochs are known."""
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Points":
@@ -59,12 +60,12 @@ class Points:
 
     @cached_property
     def budgets(self) -> Array:
-        """Budgets that the runs have, rising."""
+        """Distinct budgets of the runs, in increasing order."""
         return np.unique(self.budget[np.isfinite(self.budget)])
 
     @cached_property
     def keys(self) -> tuple[Hashable, ...]:
-        """Name of each run's configuration: replicates and rows of one trained model share theirs."""
+        """Name of each run's configuration; replicates and rows of one trained model share it."""
         return tuple(
             run.group or (run.num_params, run.num_tokens, run.budget, unique)
             for run, unique in zip(self.runs, self.unique.tolist(), strict=True)
@@ -87,12 +88,12 @@ def _unique_tokens(run: Run) -> float:
 
 
 def require_enough(points: Points, approach: str, needed: int, purpose: str = "") -> None:
-    """Raise DataError where an approach has fewer configurations, sizes or token counts than it needs."""
+    """Raise DataError where an approach lacks configurations, sizes or numbers of tokens."""
     configurations = len(set(zip(points.N, points.D, strict=True)))
     if configurations < needed:
         raise DataError(
-            f"{approach} needs at least {needed} runs of different size or tokens{purpose}, but got {configurations}; "
-            f"add runs at other sizes and budgets."
+            f"{approach} needs at least {needed} runs of different size or tokens{purpose}, "
+            f"but got {configurations}; add runs at other sizes and budgets."
         )
     for values, what in ((points.N, "sizes"), (points.D, "numbers of tokens")):
         if len(np.unique(values)) < 3:
@@ -103,19 +104,19 @@ def require_enough(points: Points, approach: str, needed: int, purpose: str = ""
 
 
 def lies_on_a_line(points: Points) -> bool:
-    """Whether tokens follow from params, as in a ladder of 20 tokens per param, so that one cannot be told from the
-    other: the singular case of the design (log N, log D).
+    """Whether tokens follow from params, so that the effects of the two cannot be separated.
+
+    A ladder at 20 tokens per param is an example: the design (log N, log D) is singular.
     """
-    place = np.stack([np.log(points.N), np.log(points.D)], axis=1)
-    across = np.linalg.svd(place - place.mean(axis=0), full_matrices=False)[2][1]
-    width = float(
-        np.ptp(place @ across) * np.abs(across).sum()
-    )  # range of log D / N where the line is D = k N
+    logs = np.stack([np.log(points.N), np.log(points.D)], axis=1)
+    across = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)[2][1]
+    # Where the line is D = k N, the width is the range of log D / N.
+    width = float(np.ptp(logs @ across) * np.abs(across).sum())
     return bool(width < np.log(LEAST_SPREAD))
 
 
 def require_off_a_line(points: Points, approach: str) -> None:
-    """Raise DataError where tokens follow from params in all runs, with the runs that would part them."""
+    """Raise DataError where tokens follow from params in all runs; it names runs to add."""
     if not lies_on_a_line(points):
         return
     ratio, order = points.D / points.N, np.argsort(points.N)
@@ -123,7 +124,8 @@ def require_off_a_line(points: Points, approach: str) -> None:
     middle = points.runs[int(order[len(order) // 2])]
     few, many = format_count(middle.num_tokens / 4), format_count(middle.num_tokens * 4)
     raise DataError(
-        f"{approach} needs sizes that were trained on different numbers of tokens to tell size from data, but in all "
-        f"{len(points)} runs the tokens follow from the params ({' to '.join(ends)} tokens per param); add runs at "
-        f"three sizes or more, such as {format_count(middle.num_params)} params on {few} and on {many} tokens."
+        f"{approach} needs sizes trained on different numbers of tokens to separate size from "
+        f"data, but in all {len(points)} runs the tokens follow from the params "
+        f"({' to '.join(ends)} tokens per param); add runs at three sizes or more, such as "
+        f"{format_count(middle.num_params)} params on {few} and on {many} tokens."
     )

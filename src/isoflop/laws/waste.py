@@ -1,7 +1,8 @@
-"""What being wrong costs: compute wasted by a size, and the sizes that waste little.
+"""Cost of a wrong size: the compute that it wastes, and the range of sizes that waste little.
 
-N params, D tokens, C FLOPs, L loss. A loss above the optimum's is worth the FLOPs that the optimum would need to climb
-to it, from the slope of the optimal loss in log C; to second order in log N this is METHODS' 1/2 (alpha + beta) x^2.
+N params, D tokens, C FLOPs, L loss. A loss above the optimum's is converted to FLOPs by the slope
+of the optimal loss in log C: an optimal run reaches it with less compute, and the rest is wasted.
+To second order in log N this is 1/2 (alpha + beta) x^2 (see METHODS).
 """
 
 import math
@@ -15,21 +16,23 @@ from isoflop.laws.frontier import FrontierLaw
 __all__ = ["band", "expected_waste", "wasted_share"]
 
 STEP = 1.05
-"""Factor on C over which the slope is taken."""
+"""Factor on C over which the slope is measured."""
 REACH = 30.0
-"""Factor on N within which a band is looked for."""
+"""Factor on N within which a band is searched."""
 INTERVAL, WITHIN = (0.05, 0.95), 1.645
-"""Quantiles whose distance tells how wide a distribution is, and how many normal deviations lie within on each side."""
+"""Quantiles that measure the width of a distribution, and their distance from the middle in
+standard deviations of a normal one."""
 NODE = math.sqrt(3)
-"""Deviations at which the mean of a function of a normal number is taken, with weights 1, 4, 1 (Gauss and Hermite)."""
+"""Standard deviations at which a function of a normal number is evaluated for its mean, with
+weights 1, 4, 1 (Gauss-Hermite quadrature)."""
 
 
 def wasted_share(
     law: Law, N: Number, C: float, flops_per_token: CostPerToken | None = None
 ) -> Array | None:
-    """Share of C that training N params wastes if `law` is true; None where the law says nothing about the loss.
+    """Share of C that training N params wastes if `law` is true.
 
-    NaN where more compute lowers the loss no further.
+    None where the law does not know the loss; NaN where more compute does not lower the loss.
     """
     slope, excess = _slope(law, C, flops_per_token), law.excess(N, C, flops_per_token)
     if slope is None or excess is None:
@@ -40,14 +43,15 @@ def wasted_share(
 def expected_waste(
     law: Law, draws: Law, N: Number, C: float, flops_per_token: CostPerToken | None = None
 ) -> Array | None:
-    """Share of C that training N params is expected to waste, over the doubt that draws of a law have of its optimum.
+    """Share of C that training N params is expected to waste, over the draws of the optimum.
 
-    None where the law says nothing about the loss, NaN where no draw has an optimum.
+    None where the law does not know the loss, NaN where no draw has an optimum.
 
-    On either side of the law's the log of the optimum is held to be normal, as wide as the draws' 90 % interval, and
-    the law's valley to move with it. The mean of what the draws themselves say is ruled by the few that hardly know
-    their slope: in simulated sweeps with a misfit (benchmarks/design) it is 1.4 times what is wasted at the median,
-    this 1.1 times, and .75 to 1.3 times where the sweep had a sixteenth of the target's FLOPs or less.
+    The log of the true optimum is taken as normal on either side of the law's optimum, as wide as
+    the draws' 90 % interval, and the law's loss curve moves with it. The mean of the draws' own
+    waste would be dominated by a few draws with an ill-determined slope: in simulated sweeps with a
+    misfit (benchmarks/design) it is 1.4 times the waste at the median. This estimate is 1.1 times
+    that, and .75 to 1.3 times where the sweep had a sixteenth of the target's FLOPs or less.
     """
     middle = wasted_share(law, N, C, flops_per_token)
     if middle is None:
@@ -69,7 +73,10 @@ def expected_waste(
 def band(
     law: Law, C: float, flops_per_token: CostPerToken | None = None, *, extra: float = 0.01
 ) -> tuple[float, float] | None:
-    """(smallest, largest) N that reach the optimum's loss with a share `extra` more than C; None without a loss."""
+    """(smallest, largest) N that reach the optimum's loss with (1 + extra) C FLOPs.
+
+    None where the law does not know the loss.
+    """
     slope = _slope(law, C, flops_per_token)
     if slope is None:
         return None
@@ -94,7 +101,7 @@ def band(
 
 
 def _slope(law: Law, C: float, flops_per_token: CostPerToken | None) -> Number | None:
-    """Fall of the optimal loss per unit of log C, above 0."""
+    """Fall of the optimal loss per unit of log C; positive where compute helps."""
     above = law.optimal_loss(C / STEP, flops_per_token)
     below = law.optimal_loss(C * STEP, flops_per_token)
     if above is None or below is None:
@@ -103,7 +110,7 @@ def _slope(law: Law, C: float, flops_per_token: CostPerToken | None) -> Number |
 
 
 def _crossing(above: Callable[[float], float], inside: float, outside: float) -> float:
-    """Where a function rises through zero between a point below and a point above it, by bisection."""
+    """Zero of a function that is negative inside and positive outside, by bisection."""
     for _ in range(50):
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if above(middle) < 0 else (inside, middle)

@@ -148,6 +148,13 @@ KINDS = (
         "different laws fit alike: add runs",
     ),
     Kind(
+        "tokens-follow-params",
+        "law",
+        "doubt",
+        "*Tokens follow from params in all runs*",
+        "add runs of one size on different numbers of tokens; until then trust the given exponents",
+    ),
+    Kind(
         "not-converged",
         "law",
         "doubt",

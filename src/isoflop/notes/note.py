@@ -5,6 +5,7 @@ the text holds, so that programs need not read sentences.
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 from isoflop.notes import answer, law, plan, sweep
 from isoflop.notes.kind import Kind, Severity
@@ -29,7 +30,7 @@ class Note(str):
     __slots__ = ("code",)
     code: str
 
-    def __new__(cls, code: str, text: str) -> "Note":
+    def __new__(cls, code: str, text: str) -> Self:
         """A note of a registered code; raises KeyError for an unknown one."""
         KINDS[code]
         note = super().__new__(cls, text)

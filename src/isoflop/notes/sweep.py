@@ -58,6 +58,20 @@ KINDS = (
         "add runs at other ratios",
     ),
     Kind(
+        "seed-noise",
+        "sweep",
+        "doubt",
+        "*The same run differs by … of its loss from seed to seed*",
+        "train with more seeds, or evaluate on more held-out data",
+    ),
+    Kind(
+        "few-on-hull",
+        "sweep",
+        "doubt",
+        "*The hull touches … of the trained models only*",
+        "add checkpoints of models of other sizes",
+    ),
+    Kind(
         "set-aside",
         "sweep",
         "doubt",

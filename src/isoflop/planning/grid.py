@@ -15,9 +15,8 @@ from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError, PlanError
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.default import law_of
-from isoflop.laws.base import Law
+from isoflop.laws.base import TOKENS_PER_PARAM, Law
 from isoflop.planning.branches import on_lattice
-from isoflop.planning.ladder import TOKENS_PER_PARAM
 from isoflop.planning.limits import Room, within
 from isoflop.planning.passes import check_data
 from isoflop.planning.specs import make_spec, paid_tokens

@@ -14,6 +14,7 @@ from isoflop.counting.tokens import TokenSupply
 from isoflop.counting.trials import num_params_at
 from isoflop.display.format import format_count
 from isoflop.errors import PlanError
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.laws.cost import interpolated_cost
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.limits import Room, least_bytes
@@ -21,10 +22,8 @@ from isoflop.planning.sequential import ENDS, LARGEST_SHARE
 from isoflop.runs import Run
 from isoflop.task import Task
 
-__all__ = ["TOKENS_PER_PARAM", "ladder_of", "too_large"]
+__all__ = ["ladder_of", "too_large"]
 
-TOKENS_PER_PARAM = 20.0
-"""Guess of the optimum where nothing is known (Hoffmann et al. 2022)."""
 NUM_SIZES, NUM_COUNTED = 48, 6
 """Sizes that are built, and those of them whose FLOPs are counted; the others' are interpolated between them."""
 REACH = 40.0

@@ -14,7 +14,7 @@ import numpy as np
 from isoflop.display.format import format_count, format_flops, format_percent
 from isoflop.errors import DataError
 from isoflop.fitting.default import solve_points
-from isoflop.fitting.kriging.run_value import Foresight, Laws, foresee
+from isoflop.fitting.kriging.run_value import Laws, RunValue, value_runs
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import resampled_law
@@ -216,16 +216,16 @@ def _candidates(known: Known, runs: Sequence[Run], ladder: Ladder, left: float) 
     return list(found.values())
 
 
-def foresight_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> Foresight:
+def foresight_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> RunValue:
     """What runs at the candidates would tell of the optimum, given what is known and the runs made."""
     points = Points.of(runs)
     at = np.array([(place.num_params, place.num_tokens) for place in candidates]).T
     N, D = known.best
-    return foresee(Laws.of(known.draws, NUM_LAWS), (points.N, points.D), (at[0], at[1]), N * D)
+    return value_runs(Laws.of(known.draws, NUM_LAWS), (points.N, points.D), (at[0], at[1]), N * D)
 
 
 def greedy(
-    foresight: Foresight, candidates: Sequence[Place], left: float, number: int
+    foresight: RunValue, candidates: Sequence[Place], left: float, number: int
 ) -> tuple[list[Place], float]:
     """Places chosen one after the other, each for the least mean log variance, and that variance after them."""
     flops = np.array([place.flops for place in candidates])
@@ -237,7 +237,7 @@ def greedy(
             break
         gain = np.where(allowed, np.mean(np.log(foresight.variance_after), axis=0), np.inf)
         best = int(np.argmin(gain))
-        foresight, open_[best] = foresight.made(best), False
+        foresight, open_[best] = foresight.trained(best), False
         places.append(candidates[best])
         left -= candidates[best].flops
     return places, float(np.exp(np.mean(np.log(foresight.variance))))

@@ -8,8 +8,9 @@ from isoflop.counting.counting import SizeCount, count_or_reason
 from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.planning.candidates import Ladder, Place, Stage
-from isoflop.planning.ladder import TOKENS_PER_PARAM, ladder_of, too_large
+from isoflop.planning.ladder import ladder_of, too_large
 from isoflop.planning.lean import lean_stage
 from isoflop.planning.limits import Room
 from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid

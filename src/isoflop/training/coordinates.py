@@ -12,6 +12,7 @@ from torch import nn
 
 from isoflop.display.format import align_columns, format_bullets, format_number
 from isoflop.errors import ContractError
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.mup import scaled_parameters
@@ -25,7 +26,6 @@ __all__ = ["CoordinateCheck", "coordinate_check"]
 
 LARGEST_SLOPE = 0.3
 """Of the log change of an activation against log width. The theory says 0; rates that ignore width give 0.5 to 1."""
-TOKENS_PER_PARAM = 20.0
 
 
 @dataclass(frozen=True)

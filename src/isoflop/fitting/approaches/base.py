@@ -1,28 +1,29 @@
-"""What an approach is: a value with one method, from points to a law and the way to refit it.
+"""Approach: a value with one method, which turns points into a law and the means to refit it.
 
-Uncertainty is the same approach on resampled runs, so a new law changes nothing elsewhere.
+Uncertainty is the same approach on resampled runs, so that a new law needs no change elsewhere.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from isoflop.errors import DataError
 from isoflop.laws.base import Array, Law
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
-__all__ = ["Approach", "Diagnostics", "NoLawError", "Solved"]
+__all__ = ["Approach", "Diagnostics", "NoLawError", "Region", "Solved"]
 
 
 class NoLawError(DataError):
-    """There are enough runs, but no law that an approach admits fits them."""
+    """Raised where the runs suffice in number, but no law that an approach admits fits them."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How a solver ended."""
+    """Convergence of a solver."""
 
     converged: bool = True
     agreement: float = 1.0
@@ -33,30 +34,40 @@ class Diagnostics:
     """Condition number of the Jacobian with columns of unit length."""
 
 
+class Region(Protocol):
+    """The laws that the runs do not rule out."""
+
+    def range_of(self, measure: Callable[[Law], float], level: float) -> tuple[float, float]:
+        """Profile interval of a positive measure of the law, as logs."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """An approach's law for some points."""
+    """The law of an approach for given points."""
 
     law: Law
-    """Has optimum(C, flops_per_token=None) and optimal_loss(C, flops_per_token=None); a surface has loss(N, D) too."""
     objective: float
+    """Value of the minimised objective."""
     refit: Callable[[Array], Law] | None = None
-    """Weights of the points, shape (R, n) -> the law with arrays of shape (R,); NaN where a resample has no answer."""
+    """Weights of the points, shape (R, n) -> the law with arrays of shape (R,); NaN for resamples
+    without an answer."""
     draw: Callable[[int, np.random.Generator], Law] | None = None
-    """Number of draws -> the law with arrays: the approach's own doubt, used instead of a bootstrap."""
+    """Number of draws -> the law with arrays, from the approach's own posterior; replaces the
+    bootstrap."""
     gaussian: Callable[[int, np.random.Generator], Law] | None = None
-    """The same from the covariance of the fitted numbers, which is the delta method."""
-    region: Any = None
-    """The laws that the runs do not rule out, for profile intervals; None where the approach has no likelihood."""
+    """Number of draws -> the law with arrays, from the covariance of its numbers (delta method)."""
+    region: Region | None = None
+    """The laws that the runs do not rule out, for profile intervals; None without a likelihood."""
     num_parameters: int = 0
-    """Numbers fitted, which is what a bootstrap of few runs is corrected for."""
+    """Fitted numbers, for which a bootstrap of few runs is corrected."""
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 class Approach(Protocol):
-    """From points to a law."""
+    """A way from points to a law."""
 
     def solve(self, points: Points) -> Solved:
-        """The law of some points; Raises DataError where they cannot determine it."""
+        """The law of the points; Raises DataError where they cannot determine it."""
         ...

@@ -1,4 +1,4 @@
-"""The curve of one IsoFLOP budget, loss against log size, and its minimum, for many resamples at once.
+"""The curve of one IsoFLOP budget, loss over log size, and its minimum, for many resamples at once.
 
 Shapes: n points, R resamples.
 """
@@ -15,21 +15,21 @@ from isoflop.laws.base import Array
 __all__ = ["CURVES", "Curve", "akima", "cubic", "parabola"]
 
 GRID = 400
-"""Points between the smallest and the largest size at which an interpolated curve is searched for its minimum."""
+"""Grid points between the smallest and the largest size, for the minimum of an interpolation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A curve for each of R resamples, and its minimum; NaN where there is none."""
+    """The curve of each of R resamples, and its minimum; NaN where it has none."""
 
     at: Callable[[Array], Array]
     """Log sizes -> loss of the first resample's curve."""
     minimum: Array
     """Log size of the minimum, shape (R,)."""
     lowest: Array
-    """Loss there."""
+    """Loss at the minimum."""
     curvature: Array
-    """Second derivative there."""
+    """Second derivative at the minimum."""
 
 
 def parabola(log_size: Array, loss: Array, weights: Array) -> Curve:
@@ -38,15 +38,15 @@ def parabola(log_size: Array, loss: Array, weights: Array) -> Curve:
 
 
 def cubic(log_size: Array, loss: Array, weights: Array) -> Curve:
-    """Least-squares cubics, which may be steeper on one side than on the other."""
+    """Least-squares cubics under R sets of weights; they may be steeper on one side."""
     return _polynomial_curve(log_size, loss, weights, degree=3)
 
 
 def akima(log_size: Array, loss: Array, weights: Array) -> Curve:
-    """Akima interpolation of log loss (Porian et al. 2024), over the mean of each size.
+    """Akima interpolation of the mean log loss of each size (Porian et al. 2024).
 
-    An interpolation has no residuals to weigh: weights w move each log loss by its noise times w - 1 (a multiplier
-    bootstrap), with the noise taken from the residuals of a cubic.
+    An interpolation has no residuals to weight. Instead, a weight w moves a log loss by its noise
+    times w - 1 (a multiplier bootstrap); the noise is that of the residuals of a cubic.
     """
     from scipy.interpolate import Akima1DInterpolator  # .15 s to import, for this curve alone
 
@@ -67,7 +67,7 @@ def akima(log_size: Array, loss: Array, weights: Array) -> Curve:
 
 
 def _vertex(values: Array, inner: NDArray[np.intp], step: float) -> tuple[Array, Array]:
-    """Step from the lowest grid point to the vertex of the parabola through its neighbours, and its bend."""
+    """Step from the lowest grid point to the vertex of the local parabola, and that one's bend."""
     left, middle, right = (
         np.take_along_axis(values, (inner + k)[None], axis=0)[0] for k in (-1, 0, 1)
     )
@@ -77,7 +77,7 @@ def _vertex(values: Array, inner: NDArray[np.intp], step: float) -> tuple[Array,
 
 
 def _noise(log_size: Array, log_loss: Array) -> float:
-    """Standard deviation of the residuals of a cubic; 0 where it passes through all points."""
+    """Standard deviation of the residuals of a cubic; 0 where it interpolates all points."""
     free = len(log_size) - 4
     if free < 1:
         return 0.0
@@ -87,27 +87,25 @@ def _noise(log_size: Array, log_loss: Array) -> float:
 
 def _polynomial_curve(log_size: Array, loss: Array, weights: Array, degree: int) -> Curve:
     centre = float(log_size.mean())
-    found = _polynomials(log_size - centre, loss, weights, degree)
-    slope, bend = found[:, 1], 2 * found[:, 2]
-    skew = 6 * found[:, 3] if degree == 3 else np.zeros(len(found))
+    coefficients = _polynomials(log_size - centre, loss, weights, degree)
+    slope, bend = coefficients[:, 1], 2 * coefficients[:, 2]
+    skew = 6 * coefficients[:, 3] if degree == 3 else np.zeros(len(coefficients))
     with np.errstate(all="ignore"):
-        root = np.sqrt(
-            bend**2 - 2 * slope * skew
-        )  # the root of the derivative where the curve bends up
+        # Second derivative at the zero of the first where the curve bends up.
+        root = np.sqrt(bend**2 - 2 * slope * skew)
         step = -2 * slope / (bend + root)
         step = np.where(bend + root > 0, step, np.nan)
-        lowest = np.sum(found * step[:, None] ** np.arange(degree + 1), axis=1)
+        lowest = np.sum(coefficients * step[:, None] ** np.arange(degree + 1), axis=1)
 
     def at(log_sizes: Array) -> Array:
-        return np.asarray(
-            np.polynomial.polynomial.polyval(np.asarray(log_sizes) - centre, found[0])
-        )
+        away = np.asarray(log_sizes) - centre
+        return np.asarray(np.polynomial.polynomial.polyval(away, coefficients[0]))
 
     return Curve(at, centre + step, lowest, root)
 
 
 def _polynomials(x: Array, y: Array, weights: Array, degree: int) -> Array:
-    """Coefficients of weighted polynomials, shape (R, degree + 1); NaN where the points do not determine one."""
+    """Coefficients of weighted polynomials, shape (R, degree + 1); NaN where undetermined."""
     basis = x[:, None] ** np.arange(degree + 1)
     gram = np.einsum("rn,ni,nj->rij", weights, basis, basis)
     scale = np.sqrt(np.einsum("rii->ri", gram)) + 1e-300
@@ -125,4 +123,4 @@ CURVES: dict[str, tuple[Callable[[Array, Array, Array], Curve], int]] = {
     "cubic": (cubic, 4),
     "akima": (akima, 4),
 }
-"""Curves by name, each with the fewest sizes that it needs."""
+"""Curves by name, each with the number of sizes that it needs."""

@@ -1,6 +1,7 @@
-"""Approach 1: the lower hull of the training curves, power laws through its corners.
+"""Approach 1: power laws through the corners of the lower hull of the training curves.
 
-Hoffmann et al. 2022, section 3.1, with the convex hull of McLeish et al. 2025. N params, D tokens, C FLOPs, L loss.
+Hoffmann et al. 2022, section 3.1, with the convex hull of McLeish et al. 2025. N params, D tokens,
+C FLOPs, L loss.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from isoflop.fitting.screening.screen import describe
 from isoflop.laws.base import Array, entry
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
 __all__ = ["Envelope"]
 
@@ -22,29 +24,31 @@ Rows = NDArray[np.intp]
 
 LEAST_CORNERS = 3
 SLOPES = 200
-"""Directions in which the hull of a resample is looked for."""
+"""Directions in which the hull of a resample is searched."""
 CANDIDATES = 40
-"""Rows kept for each direction; a resample lacks them all once in 10^17."""
+"""Rows kept for each direction; a resample lacks all of them once in 10^17."""
 INCLUDED = 0.4587
-"""Bootstrap weight above which a configuration is in the resample: 1 - 1/e of exponential weights are."""
+"""Bootstrap weight above which a configuration is in the resample; 1 - 1/e of exponential weights
+are above it."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """Power laws of the FLOPs through the corners of the lower convex hull of log loss over log FLOPs.
+    """Power laws of the FLOPs through the lower convex hull of log loss over log FLOPs.
 
-    For checkpoints of training runs, as rows that share their run's name or as curves of the runs; at a learning rate
-    that has not been decayed their losses lie above those of runs of that length. Says nothing about the loss.
+    The points are checkpoints of training runs: rows that share their run's name, or the curves of
+    the runs. Before the learning rate has decayed, their losses lie above those of runs of that
+    length. This approach has no law for the loss.
     """
 
     def solve(self, points: Points) -> Solved:
-        """The frontier of some points; Raises DataError where the hull has fewer than three corners."""
+        """The frontier of the points; Raises DataError if the hull has fewer than three corners."""
         curves = _Curves.of(points)
         corners = lower_hull(curves.log_C, curves.log_L)
         if len(corners) < LEAST_CORNERS:
             raise DataError(
-                f"Approach 1 needs at least {LEAST_CORNERS} corners on the hull of its training curves, but got "
-                f"{len(corners)}; add checkpoints of runs at other sizes."
+                f"Approach 1 needs at least {LEAST_CORNERS} corners on the hull of its training "
+                f"curves, but got {len(corners)}; add checkpoints of runs at other sizes."
             )
         law = entry(curves.frontier(corners[None], np.ones((1, len(corners)), dtype=bool)), 0)
         return Solved(
@@ -57,7 +61,7 @@ class Envelope:
 
 @dataclass(frozen=True, eq=False)
 class _Curves:
-    """Checkpoints as columns, each of shape (m,), with the point that each belongs to."""
+    """Checkpoints as columns of shape (m,); `owner` is the index of each one's point."""
 
     log_C: Array
     log_L: Array
@@ -67,7 +71,7 @@ class _Curves:
 
     @classmethod
     def of(cls, points: Points) -> "_Curves":
-        """The runs' curves where every run has one, else the runs as they are."""
+        """The checkpoints of the runs' curves where every run has one, else the runs."""
         if not all(run.curve for run in points.runs):
             C, L, N, D = (np.log(values) for values in (points.C, points.L, points.N, points.D))
             return cls(C, L, N, D, np.arange(len(points)))
@@ -81,18 +85,18 @@ class _Curves:
         return cls(np.log(C), np.log(L), np.log(N), np.log(D), owner.astype(np.intp))
 
     def frontier(self, corners: Rows, usable: NDArray[np.bool_]) -> FrontierLaw:
-        """Power laws through corners, shape (R, corners), of which some are usable."""
+        """Power laws through the usable corners, both of shape (R, corners)."""
         log_C = self.log_C[corners]
         N, D = (power_law(log_C, values[corners], usable) for values in (self.log_N, self.log_D))
         return FrontierLaw(N, D)
 
     def scatter(self, corners: Rows, law: FrontierLaw) -> float:
-        """Half the sum of squared log distances of the corners from the line over N."""
+        """Half the sum of squared distances in log N of the corners from their power law."""
         away = self.log_N[corners] - np.log(law.num_params(np.exp(self.log_C[corners])))
         return float(0.5 * np.sum(away**2))
 
     def refit(self, weights: Array) -> FrontierLaw:
-        """Frontiers of the configurations whose weight is large enough, for R sets of weights."""
+        """Frontiers of the configurations included by each of R sets of weights."""
         order = self._candidates()
         included = (weights > INCLUDED)[:, self.owner[order]]
         first = included.argmax(axis=2)
@@ -103,7 +107,7 @@ class _Curves:
         return self.frontier(corners, new & included.any(axis=2))
 
     def _candidates(self) -> Rows:
-        """The lowest rows in each direction between the flattest and the steepest side of the hull."""
+        """The lowest rows in each direction, from the flattest to the steepest side of the hull."""
         corners = lower_hull(self.log_C, self.log_L)
         slopes = -np.diff(self.log_L[corners]) / np.diff(self.log_C[corners])
         directions = np.geomspace(slopes.max() * 2, slopes.min() / 2, SLOPES)
@@ -112,14 +116,14 @@ class _Curves:
 
 
 def lower_hull(x: Array, y: Array) -> Rows:
-    """Rows on the falling part of the lower convex hull, by rising x (Andrew's monotone chain)."""
+    """Rows on the falling part of the lower convex hull, by increasing x (Andrew's algorithm)."""
     corners: list[int] = []
     for row in np.lexsort((y, x)):
         while len(corners) > 1 and _turns_right(x, y, corners[-2], corners[-1], row):
             corners.pop()
         corners.append(int(row))
-    found = np.array(corners, dtype=np.intp)
-    return found[: int(np.argmin(y[found])) + 1]
+    rows = np.array(corners, dtype=np.intp)
+    return rows[: int(np.argmin(y[rows])) + 1]
 
 
 def _turns_right(x: Array, y: Array, first: int, second: int, third: int) -> bool:
@@ -127,12 +131,15 @@ def _turns_right(x: Array, y: Array, first: int, second: int, third: int) -> boo
     return bool(run * (y[third] - y[first]) - rise * (x[third] - x[first]) <= 0)
 
 
-def _notes(points: Points, curves: _Curves) -> tuple[str, ...]:
+def _notes(points: Points, curves: _Curves) -> tuple[Note, ...]:
+    """A note where few trained models make up the hull."""
     corners = lower_hull(curves.log_C, curves.log_L)
     owners = {int(points.cluster[curves.owner[corner]]) for corner in corners}
     if len(owners) >= LEAST_CORNERS:
         return ()
     run = points.runs[int(curves.owner[corners[0]])]
-    return (
-        f"The hull touches {len(owners)} of the trained models only, such as {describe(run)}; add other sizes.",
+    text = (
+        f"The hull touches {len(owners)} of the trained models only, such as {describe(run)}; "
+        f"add other sizes."
     )
+    return (Note("few-on-hull", text),)

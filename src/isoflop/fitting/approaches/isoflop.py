@@ -1,24 +1,26 @@
-"""Approach 2: a curve through the runs of each budget, power laws through the minima.
+"""Approach 2: a curve through the runs of each budget, and power laws through the minima.
 
 Hoffmann et al. 2022, section 3.2. N params, D tokens, C FLOPs, L loss.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop.display.format import format_count, format_flops, join_words
+from isoflop.display.format import format_count, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
+from isoflop.fitting.approaches.budget_note import BudgetNote
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.laws.base import Array, entry
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
@@ -37,34 +39,40 @@ class Valley:
     runs: tuple[Run, ...]
     """All runs of the budget, by size."""
     window: tuple[float, float]
-    """Smallest and largest N that the curve was fitted to."""
+    """Smallest and largest N to which the curve was fitted."""
     num_params: float
-    """N of the minimum; NaN where the curve has none."""
+    """N of the minimum; NaN where the curve has no minimum."""
     num_tokens: float
     """D of the minimum, from the curve over tokens."""
     loss: float
     """Loss at the minimum over N."""
     interior: bool
-    """Whether the minimum lies between the runs, so that it may be trusted."""
+    """Whether the minimum lies between the runs, so that it can be trusted."""
     reason: str = ""
-    """Why the minimum is not interior, as a sentence that names the repair; empty where it is."""
+    """A note on why the minimum is not interior and how to repair that; empty where it is."""
     _curve: Curve | None = field(default=None, repr=False, compare=False)
 
     def loss_at(self, num_params: ArrayLike) -> Array:
-        """Loss of the curve at an array of N; NaN where there is no curve."""
+        """Loss of the curve at an array of N; NaN without a curve."""
         log_size = np.log(np.asarray(num_params, dtype=float))
         return np.full_like(log_size, np.nan) if self._curve is None else self._curve.at(log_size)
 
 
 @dataclass(frozen=True)
 class IsoFLOP:
-    """A curve of loss over log size for each budget, and power laws of the mean counted FLOPs through the minima.
+    """A curve of loss over log size for each budget, and power laws through the minima.
 
-    The loss of the optimum falls to a floor that four budgets or more determine; fewer give no loss.
+    The power laws are over the mean counted FLOPs. The loss of the optimum falls to a floor, which
+    four budgets or more determine; fewer give no loss.
 
-    window: runs within x/÷window of a budget's best size are used, N and D each on their own curve; None uses all.
-    curve: "parabola" or "cubic" through the losses by least squares, or "akima", which interpolates log loss and so
-        wants many sizes and little noise (Porian et al. 2024).
+    Parameters
+    ----------
+    window
+        Runs within a factor of `window` of a budget's best size are used, N and D each with a curve
+        of its own; None uses all runs.
+    curve
+        "parabola" or "cubic" through the losses by least squares, or "akima", which interpolates
+        log loss and so needs many sizes and little noise (Porian et al. 2024).
     """
 
     window: float | None = 4
@@ -73,7 +81,8 @@ class IsoFLOP:
     def __post_init__(self) -> None:
         if self.window is not None and not self.window > 1:
             raise DataError(
-                f"IsoFLOP: window must be above 1, but got {self.window}; None uses every run of a budget."
+                f"IsoFLOP: window must be above 1, but got {self.window}; "
+                f"None uses every run of a budget."
             )
         if self.curve not in CURVES:
             raise DataError(
@@ -82,9 +91,9 @@ class IsoFLOP:
 
     def solve(self, points: Points) -> Solved:
         """Power laws of the interior minima; Raises DataError with fewer than two of them."""
-        found = _budgets(points, self)
-        good = [budget for budget in found if budget.interior]
-        _require_two(found, good)
+        budgets = _budgets(points, self)
+        good = [budget for budget in budgets if budget.interior]
+        _require_two(budgets, good)
 
         def refit(weights: Array) -> FrontierLaw:
             return _frontier(good, weights)
@@ -95,34 +104,38 @@ class IsoFLOP:
             objective=_scatter(good, law),
             refit=refit,
             num_parameters=3 * len(good),
-            notes=(*(budget.reason for budget in found if not budget.interior), *_loss_notes(good)),
+            notes=(*_reasons(budgets), *_loss_notes(good)),
         )
 
 
 def valleys(
     runs: Sequence[Run], window: float | None = 4, curve: CurveName = "parabola"
 ) -> tuple[Valley, ...]:
-    """The curve of each budget in `runs`, by rising budget; runs without a finite loss or a budget are left out."""
+    """The curve of each budget in `runs`, by increasing budget.
+
+    Runs without a finite loss or a budget are left out.
+    """
     usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
     return tuple(budget.valley() for budget in _budgets(Points.of(usable), IsoFLOP(window, curve)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Budget:
-    """Runs of one budget (rows into the points) and the curves over their N and their D."""
+    """The runs of one budget and their curves over N and over D."""
 
     nominal: float
     points: Points
     rows: NDArray[np.intp]
+    """Indices into the points."""
     near_N: NDArray[np.bool_]
     """Which of the rows lie in the window of the curve over N."""
     near_D: NDArray[np.bool_]
     shape: str
-    reason: str
+    reason: Note | None = None
 
     @property
     def interior(self) -> bool:
-        return not self.reason
+        return self.reason is None
 
     @property
     def flops(self) -> float:
@@ -139,27 +152,22 @@ class _Budget:
         return over_N.minimum, over_D.minimum, over_N.lowest, over_N.curvature
 
     def valley(self) -> Valley:
-        ones, rows = np.ones((1, len(self.points))), self.rows[self.near_N]
-        enough = len(np.unique(self.points.N[rows])) >= CURVES[self.shape][1]
+        ones, sizes = np.ones((1, len(self.points))), self.points.N[self.rows[self.near_N]]
+        enough = len(np.unique(sizes)) >= CURVES[self.shape][1]
         curve = self.curve(self.points.N, self.near_N, ones) if enough else None
-        N, D, loss, _ = (
-            (np.exp(v) if i < 2 else v for i, v in enumerate(self.minima(ones)))
-            if enough
-            else [[math.nan]] * 4
-        )
-        ordered = sorted(
-            (self.points.runs[row] for row in self.rows), key=lambda run: run.num_params
-        )
+        minima = self.minima(ones) if enough else [np.array([math.nan])] * 4
+        log_N, log_D, loss, _ = (float(values[0]) for values in minima)
+        runs = (self.points.runs[row] for row in self.rows)
         return Valley(
             budget=self.nominal,
             flops=self.flops,
-            runs=tuple(ordered),
-            window=(float(self.points.N[rows].min()), float(self.points.N[rows].max())),
-            num_params=float(N[0]),
-            num_tokens=float(D[0]),
-            loss=float(loss[0]),
+            runs=tuple(sorted(runs, key=lambda run: run.num_params)),
+            window=(float(sizes.min()), float(sizes.max())),
+            num_params=float(np.exp(log_N)),
+            num_tokens=float(np.exp(log_D)),
+            loss=loss,
             interior=self.interior,
-            reason=self.reason,
+            reason=self.reason or "",
             _curve=curve,
         )
 
@@ -173,12 +181,12 @@ def _budget(points: Points, nominal: float, approach: IsoFLOP) -> _Budget:
     best = rows[np.argmin(points.L[rows])]
     near_N = _window(points.N[rows], points.N[best], approach)
     near_D = _window(points.D[rows], points.D[best], approach)
-    bare = _Budget(float(nominal), points, rows, near_N, near_D, approach.curve, "")
-    return _Budget(float(nominal), points, rows, near_N, near_D, approach.curve, _reason(bare))
+    budget = _Budget(float(nominal), points, rows, near_N, near_D, approach.curve)
+    return replace(budget, reason=_reason(budget))
 
 
 def _window(values: Array, best: float, approach: IsoFLOP) -> NDArray[np.bool_]:
-    """Which values lie within x/÷window of the best; at least the sizes nearest to it that a curve needs."""
+    """Which values lie in the window around the best, at least as many as a curve needs."""
     distance = np.abs(np.log(values / best))
     if approach.window is None:
         return np.ones(len(values), dtype=bool)
@@ -186,30 +194,41 @@ def _window(values: Array, best: float, approach: IsoFLOP) -> NDArray[np.bool_]:
     return np.asarray(distance <= max(math.log(approach.window), nearest) * (1 + 1e-9))
 
 
-def _reason(budget: _Budget) -> str:
-    """Why the budget has no minimum that may be trusted; empty where it has."""
+def _reasons(budgets: Sequence[_Budget]) -> list[Note]:
+    return [budget.reason for budget in budgets if budget.reason is not None]
+
+
+def _reason(budget: _Budget) -> Note | None:
+    """Why the minimum of the budget cannot be trusted; None where it can."""
     points, rows = budget.points, budget.rows
-    name, sizes, needed = (
-        format_flops(budget.nominal),
-        np.unique(points.N[rows]),
-        CURVES[budget.shape][1],
-    )
+    sizes, needed = np.unique(points.N[rows]), CURVES[budget.shape][1]
     if len(sizes) < needed:
-        return f"Budget {name} has {len(sizes)} sizes, and {_an(budget.shape)} needs {needed}; add sizes to it."
+        lack = f"has {len(sizes)} sizes, and {_an(budget.shape)} needs {needed}; add sizes to it."
+        return BudgetNote("few-sizes", budget.nominal, lack)
     best = points.N[rows][np.argmin(points.L[rows])]
     over_N, over_D, _, _ = budget.minima(np.ones((1, len(points))))
     if not np.isfinite(over_N[0] + over_D[0]):
-        where = format_count(best)
-        return f"Budget {name} has no minimum (its curve bends down or is flat); add sizes on both sides of {where}."
+        return _no_minimum(budget.nominal, best)
     if sizes[0] < np.exp(over_N[0]) < sizes[-1] and sizes[0] < best < sizes[-1]:
-        return ""
-    side, edge = (
-        ("smallest", "smaller") if best <= np.exp(np.log(sizes).mean()) else ("largest", "larger")
+        return None
+    return _not_bracketed(budget.nominal, best, is_small=best <= np.exp(np.log(sizes).mean()))
+
+
+def _no_minimum(budget: float, best: float) -> Note:
+    text = (
+        f"has no minimum (its curve bends down or is flat); "
+        f"add sizes on both sides of {format_count(best)}."
     )
-    return (
-        f"Budget {name} has its lowest loss at the {side} size, {format_count(best)}, so its minimum is not bracketed; "
-        f"add {edge} sizes."
+    return BudgetNote("no-minimum", budget, text)
+
+
+def _not_bracketed(budget: float, best: float, *, is_small: bool) -> Note:
+    side, edge = ("smallest", "smaller") if is_small else ("largest", "larger")
+    text = (
+        f"has its lowest loss at the {side} size, {format_count(best)}, so its minimum is not "
+        f"bracketed; add {edge} sizes."
     )
+    return BudgetNote("not-bracketed", budget, text)
 
 
 def _an(shape: str) -> str:
@@ -217,7 +236,7 @@ def _an(shape: str) -> str:
 
 
 def _frontier(budgets: Sequence[_Budget], weights: Array) -> FrontierLaw:
-    """Power laws through the minima of some budgets, for R sets of weights."""
+    """Power laws through the minima of the budgets, for R sets of weights."""
     minima = [budget.minima(weights) for budget in budgets]
     log_N, log_D, loss, bend = (np.stack([m[i] for m in minima], axis=1) for i in range(4))
     usable = np.isfinite(log_N) & np.isfinite(log_D)
@@ -227,18 +246,19 @@ def _frontier(budgets: Sequence[_Budget], weights: Array) -> FrontierLaw:
     return FrontierLaw(N, D, falling, median(bend, usable))
 
 
-def _loss_notes(budgets: Sequence[_Budget]) -> tuple[str, ...]:
-    """That the loss of few budgets could fall to nothing or to any floor."""
+def _loss_notes(budgets: Sequence[_Budget]) -> tuple[Note, ...]:
+    """A note where the budgets are too few to show the floor of the loss."""
     if len(budgets) >= OFFSET_BUDGETS:
         return ()
-    return (
-        f"Approach 2 gives no loss from {len(budgets)} budgets, which do not show what loss remains in the end: add "
-        f"budgets up to {OFFSET_BUDGETS}, or take the default approach.",
+    text = (
+        f"Approach 2 gives no loss from {len(budgets)} budgets, which do not show the irreducible "
+        f"loss: add budgets up to {OFFSET_BUDGETS}, or take the default approach."
     )
+    return (Note("few-loss-budgets", text),)
 
 
 def _scatter(budgets: Sequence[_Budget], law: FrontierLaw) -> float:
-    """Half the sum of squared log distances of the minima from the line over N."""
+    """Half the sum of squared distances in log N of the minima from their power law."""
     ones = np.ones((1, len(budgets[0].points)))
     away = [
         budget.minima(ones)[0][0] - math.log(law.num_params(budget.flops)) for budget in budgets
@@ -246,13 +266,14 @@ def _scatter(budgets: Sequence[_Budget], law: FrontierLaw) -> float:
     return 0.5 * math.fsum(step * step for step in away)
 
 
-def _require_two(found: Sequence[_Budget], good: Sequence[_Budget]) -> None:
-    if len(found) < 2:
+def _require_two(budgets: Sequence[_Budget], good: Sequence[_Budget]) -> None:
+    if len(budgets) < 2:
         raise DataError(
-            f"Approach 2 needs at least 2 budgets, but got {len(found)}; add runs at another budget."
+            f"Approach 2 needs at least 2 budgets, but got {len(budgets)}; "
+            f"add runs at another budget."
         )
     if len(good) < 2:
         raise DataError(
-            f"Approach 2 needs at least 2 budgets with a minimum between their sizes, but got {len(good)}. "
-            + " ".join(budget.reason for budget in found if not budget.interior)
+            f"Approach 2 needs at least 2 budgets with a minimum between their sizes, "
+            f"but got {len(good)}. {' '.join(_reasons(budgets))}"
         )

@@ -1,6 +1,6 @@
 """Power laws through a few optima, one per budget, for many resamples at once.
 
-C FLOPs, G budgets, R resamples; `usable`, shape (R, G), says which optima a resample has.
+C FLOPs, G budgets, R resamples; `usable`, shape (R, G), is true for the optima of a resample.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ __all__ = ["OFFSET_BUDGETS", "loss_law", "median", "power_law"]
 COARSE = np.geomspace(0.02, 0.8, 25)
 """Exponents tried for the fall of the loss."""
 FINE = np.geomspace(1 / 1.18, 1.18, 25)
-"""Factors tried around the best of them; neighbours differ by 1.4 %."""
+"""Factors tried around the best of these; neighbours differ by 1.4 %."""
 OFFSET_BUDGETS = 4
-"""With fewer, an offset of the loss is not determined."""
+"""Budgets that are needed to determine an offset of the loss."""
 
 Mask = NDArray[np.bool_]
 
@@ -34,7 +34,7 @@ def power_law(log_C: Array, log_values: Array, usable: Mask) -> PowerLaw:
 def loss_law(log_C: Array, loss: Array, usable: Mask) -> PowerLaw:
     """offset + coefficient * C^exponent through losses, shape (R, G), by least squares.
 
-    With few budgets, or where no offset is better, the offset is 0.
+    The offset is 0 with fewer than OFFSET_BUDGETS budgets, or where no positive one is better.
     """
     with np.errstate(all="ignore"):
         bare = power_law(log_C, np.log(loss), usable)
@@ -43,21 +43,22 @@ def loss_law(log_C: Array, loss: Array, usable: Mask) -> PowerLaw:
     away = log_C - log_C.mean()
     coarse = _best_line(np.broadcast_to(COARSE, (len(loss), len(COARSE))), away, loss, usable)
     offset, height, exponent = _best_line(coarse[2][:, None] * FINE, away, loss, usable)
-    found = np.isfinite(offset) & (usable.sum(axis=1) >= OFFSET_BUDGETS)
+    has_offset = np.isfinite(offset) & (usable.sum(axis=1) >= OFFSET_BUDGETS)
     columns = (
         (height * np.exp(exponent * log_C.mean()), bare.coefficient),
         (-exponent, bare.exponent),
         (offset, np.zeros(len(loss))),
     )
-    return PowerLaw(*(np.where(found, ours, other) for ours, other in columns))
+    return PowerLaw(*(np.where(has_offset, with_, without) for with_, without in columns))
 
 
 def _best_line(
     exponents: Array, away: Array, loss: Array, usable: Mask
 ) -> tuple[Array, Array, Array]:
-    """Offset, height and exponent, each (R,), of the best offset + height * exp(-exponent * away); NaN without any.
+    """Offset, height and exponent, each (R,), of the best offset + height * exp(-exponent * away).
 
-    exponents: those to try, shape (R, X). Each gives a line, solved exactly; offsets below 0 are refused.
+    exponents: those to try, shape (R, X). Each gives a linear problem, solved exactly. Offsets
+    below 0 are excluded; NaN where none is left.
     """
     basis, mask = np.exp(-exponents[:, :, None] * away), usable.astype(float)
     y = np.where(usable, loss, 0.0)
@@ -73,11 +74,12 @@ def _best_line(
         offset = (sum_y - height * sum_b) / number
     misfit = np.where((offset >= 0) & (height > 0), -offset * sum_y - height * sum_by, np.inf)
     best = np.argmin(misfit, axis=1)[:, None]
-    chosen = [
-        np.take_along_axis(values, best, axis=1)[:, 0]
-        for values in (offset, height, exponents, misfit)
-    ]
-    return tuple(np.where(np.isfinite(chosen[3]), values, np.nan) for values in chosen[:3])  # type: ignore[return-value]
+    is_valid = np.isfinite(np.take_along_axis(misfit, best, axis=1)[:, 0])
+
+    def chosen(values: Array) -> Array:
+        return np.where(is_valid, np.take_along_axis(values, best, axis=1)[:, 0], np.nan)
+
+    return chosen(offset), chosen(height), chosen(exponents)
 
 
 def median(values: Array, usable: Mask) -> Array:

@@ -14,38 +14,50 @@ from isoflop.display.format import join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.profile import LawRegion, gaussian_draws
+from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.solve.solvers import Solution, solve, solve_resampled
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import Array, Law
 from isoflop.laws.objective import Posed, Problem
 from isoflop.laws.points import Points, lies_on_a_line, require_enough, require_off_a_line
+from isoflop.notes.note import Note
 
-__all__ = ["FittableLaw", "Parametric", "straight"]
+__all__ = ["FittableLaw", "Parametric", "single_law"]
 
 HUBER = 1.345
-"""delta in standard deviations of the noise; costs 5 % of the efficiency where the noise is Gaussian (Huber 1981)."""
+"""delta in standard deviations of the noise; it costs 5 % of the efficiency under Gaussian noise
+(Huber 1981)."""
 FIRST_DELTA = 1e-3
-"""Of the fit whose residuals measure the noise: small, so that far-off runs hardly move it (Hoffmann et al. 2022)."""
+"""delta of the fit whose residuals measure the noise: so small that outliers hardly move it
+(Hoffmann et al. 2022)."""
 LEAST_DELTA = 1e-5
-"""Below the rounding of published losses, so that noise-free tables are fitted by least squares."""
+"""Least delta, below the rounding of published losses: noise-free tables are fitted by least
+squares."""
 
 
 class FittableLaw(Protocol):
     """A law that can be fitted to losses at any (N, D)."""
 
     def pose(self, points: Points) -> Posed:
-        """Its terms at some points, and the way back."""
+        """The law's terms at the points, and the way back to the law."""
         ...
 
 
 @dataclass(frozen=True)
 class Parametric:
-    """One law for the loss of every (N, D), fitted to all runs on log loss.
+    """One law for the loss of every (N, D), fitted to the log loss of all runs.
 
-    law: which law; fields that are given, as in ChinchillaLaw(E=1.7), are held and the others fitted.
-    delta: where Huber's function turns linear, in log loss; math.inf for least squares; None for 1.345 standard
-        deviations of the noise, which is measured as the median absolute residual. Hoffmann et al. use 1e-3.
-    prior: what is known of E, alpha or beta beforehand, as name -> (value, standard deviation).
+    Parameters
+    ----------
+    law
+        The law to fit. Fields that are given, as in ChinchillaLaw(E=1.7), are held; the others are
+        fitted.
+    delta
+        Log loss at which Huber's function turns linear; math.inf for least squares. None takes
+        1.345 standard deviations of the noise, measured by the median absolute residual. Hoffmann
+        et al. use 1e-3.
+    prior
+        Prior knowledge of E, alpha or beta, as name -> (value, standard deviation).
     """
 
     law: FittableLaw = field(default_factory=ChinchillaLaw)
@@ -55,20 +67,21 @@ class Parametric:
     def __post_init__(self) -> None:
         if self.delta is not None and not self.delta > 0:
             raise DataError(
-                f"Parametric: delta must be above 0, but got {self.delta}; leave it out to have it measured."
+                f"Parametric: delta must be above 0, but got {self.delta}; "
+                f"leave it out to have it measured."
             )
         for name, (_, deviation) in self.prior.items():
             if name in ("A", "B", "N_c", "D_c") or not deviation > 0:
                 raise DataError(
-                    f"Parametric: prior gives E, alpha or beta a value and a standard deviation above 0, "
-                    f"but got {name}={self.prior[name]}."
+                    f"Parametric: prior must give E, alpha or beta a value and a standard "
+                    f"deviation above 0, but got {name}={self.prior[name]}."
                 )
 
     def solve(self, points: Points) -> Solved:
-        """The law of some points; Raises DataError where there are too few."""
+        """The law of the points; Raises DataError where they are too few or lie on a line."""
         posed = self.law.pose(points)
         _require_enough(points, posed)
-        given = self._require_known_or_told_apart(points, posed)
+        notes = self._line_notes(points, posed)
         problem, solution = self._best(points, posed)
 
         def refit(weights: Array) -> Law:
@@ -85,24 +98,28 @@ class Parametric:
             region=LawRegion(problem, solution, posed),
             num_parameters=len(posed.names),
             diagnostics=_diagnostics(solution),
-            notes=given,
+            notes=notes,
         )
 
-    def _require_known_or_told_apart(self, points: Points, posed: Posed) -> tuple[str, ...]:
-        """A note where the exponents alone part size from data; Raises DataError where they are not given either."""
+    def _line_notes(self, points: Points, posed: Posed) -> tuple[Note, ...]:
+        """A note where only the given exponents separate size from data.
+
+        Raises DataError where the exponents are not given either.
+        """
         exponents = set(posed.names[len(posed.terms) :])
         if exponents - set(self.prior):
             require_off_a_line(points, "Approach 3")
             return ()
         if not lies_on_a_line(points):
             return ()
-        return (
-            "Tokens follow from params in all runs, so that the split between the two comes from the exponents that "
-            "were given, not from the runs.",
+        text = (
+            "Tokens follow from params in all runs, so that the split between the two comes from "
+            "the given exponents, not from the runs."
         )
+        return (Note("tokens-follow-params", text),)
 
     def _best(self, points: Points, posed: Posed) -> tuple[Problem, Solution]:
-        """The problem with its delta and prior settled, and its solution."""
+        """The problem with its delta and prior, and its solution."""
         delta = self.delta or FIRST_DELTA
         problem = Problem(
             posed.terms, points.L, posed.names, delta, offset=posed.offset, unit=posed.unit
@@ -118,10 +135,11 @@ class Parametric:
         )
 
     def _prior(self, posed: Posed, noise: float) -> tuple[Array, Array] | None:
-        """Centres and weights of the parameters in units of the objective, whose residuals have variance noise^2."""
+        """Centres and weights of the parameters, for residuals with a variance of noise^2."""
         if unknown := set(self.prior) - set(posed.names):
             raise DataError(
-                f"Parametric: prior names {join_words(sorted(unknown))}, which {self.law!r} does not fit."
+                f"Parametric: prior must name fitted numbers of {self.law!r}, "
+                f"but got {join_words(sorted(unknown))}; leave these out."
             )
         known = [self.prior.get(name, (0.0, math.inf)) for name in posed.names]
         centre, deviation = np.array(known).T
@@ -131,8 +149,7 @@ class Parametric:
 def measured_noise(problem: Problem, parameters: Array) -> float:
     """Robust standard deviation of the residuals of a fit."""
     n, Q = len(problem.target), len(problem.names)
-    residual = residuals(problem, parameters)
-    return 1.4826 * float(np.median(np.abs(residual))) * math.sqrt(n / max(n - Q, 1))
+    return robust_deviation(residuals(problem, parameters)) * math.sqrt(n / max(n - Q, 1))
 
 
 def residuals(problem: Problem, parameters: Array) -> Array:
@@ -140,10 +157,10 @@ def residuals(problem: Problem, parameters: Array) -> Array:
     return np.log(problem.model(parameters)) - np.log(problem.target)
 
 
-def straight(points: Points, solved: Solved) -> Solved | None:
-    """One law through all runs, for checks: the solution itself where it is one, else Approach 3's.
+def single_law(points: Points, solved: Solved) -> Solved | None:
+    """One law through all runs, for checks: the solution itself if it is one, else Approach 3's.
 
-    None where the points do not determine it.
+    None where the points do not determine one.
     """
     if solved.region is not None:
         return solved

@@ -1,10 +1,10 @@
-"""Bayesian: the optimum's path with priors learned from public sweeps; the default answer.
+"""Bayesian: the path of the optimum with priors learned from public sweeps; the default approach.
 
-Two accounts of the runs are weighed by how well they explain them (Bayesian model averaging):
+Two models are averaged, each weighted by how well it explains the runs (Bayesian model averaging):
 
-- the additive law is right everywhere: its numbers are integrated over (`kriging`);
-- it is not, as in all public sweeps: what the runs show of the optimum within their range
-  (`evidence`) is continued beyond it by lines whose slopes change (`path`).
+- the additive law is right everywhere, and the posterior of its numbers is used (`kriging`);
+- it is not, as in all public sweeps: the optimum within the range of the runs (`evidence`) is
+  continued beyond it by lines whose slopes change (`path`).
 """
 
 from dataclasses import dataclass, field
@@ -21,28 +21,29 @@ from isoflop.fitting.bayesian.prior import SMALL, Prior
 from isoflop.fitting.kriging.approach import Kriging, Posterior, misfit_notes
 from isoflop.fitting.screening.screen import describe
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
 __all__ = ["Bayesian"]
 
 NO_FLOOR = 0.2
-"""Share of the loss at the largest runs below which its floor counts as none."""
+"""Floor of the loss, as a share of the loss at the largest runs, below which it counts as none."""
 OFF_PATH, OFF_ERRORS = 0.15, 2.5
-"""Log N, and standard errors, by which the path may miss a budget's minimum before it is said."""
+"""Log N, and standard errors, by which the path may miss a budget's minimum without a note."""
 
 
 @dataclass(frozen=True)
 class Bayesian:
-    """The compute-optimal path: what the runs show, continued as public sweeps go on.
+    """The compute-optimal path of the runs, continued as those of public sweeps continue.
 
     Parameters
     ----------
     prior
-        What is believed before any run is seen; the default is learned from public sweeps.
+        Prior of the path; the default is learned from public sweeps.
 
     Notes
     -----
-    Where runs have budgets, their minima are the evidence; where they have none, the law with its
-    discrepancy (`Kriging`) is, within the range of the runs.
+    The evidence is the minimum of each budget. Where runs have no budgets, it is the law with its
+    discrepancy (`Kriging`) within the range of the runs.
     """
 
     prior: Prior = field(default_factory=Prior)
@@ -51,12 +52,12 @@ class Bayesian:
         return "Bayesian()" if self.prior == Prior() else f"Bayesian(prior={self.prior!r})"
 
     def solve(self, points: Points) -> Solved:
-        """The path of some points; Raises DataError where they show no optimum."""
-        posterior, refusal = _posterior(points)
+        """The path through the points; Raises DataError where they show no optimum."""
+        posterior, error = _posterior(points)
         evidence = gather(points, posterior)
         if evidence is None:
-            assert refusal is not None
-            raise refusal
+            assert error is not None
+            raise error
         path = OptimalPath.of(evidence, self.prior, posterior)
         law = path.middle()
         return Solved(
@@ -75,62 +76,68 @@ class Bayesian:
 
 
 def _posterior(points: Points) -> tuple[Posterior | None, DataError | None]:
-    """What kriging makes of the runs, or why it makes nothing of them."""
+    """The posterior of kriging, or the error where it has none."""
     try:
         return Kriging().posterior(points), None
-    except DataError as refusal:
-        return None, refusal
+    except DataError as error:
+        return None, error
 
 
-def _outlier_notes(points: Points, evidence: Evidence) -> tuple[str, ...]:
-    """Runs that count nothing because they lie far off the curve of their budget."""
+def _outlier_notes(points: Points, evidence: Evidence) -> tuple[Note, ...]:
+    """A note on runs that do not count because they lie far off the curve of their budget."""
     if evidence.minima is None or not evidence.minima.outliers.any():
         return ()
     runs = [
         run for run, is_off in zip(points.runs, evidence.minima.outliers, strict=True) if is_off
     ]
-    one = len(runs) == 1
-    who, lie, count = ("1 run", "lies", "counts") if one else (f"{len(runs)} runs", "lie", "count")
-    return (
-        f"{who} {lie} far off the curve of {'its' if one else 'their'} budget and {count} nothing there: "
-        f"{join_words([describe(run) for run in runs])}.",
+    head = (
+        "1 run lies far off the curve of its budget and does not count there"
+        if len(runs) == 1
+        else f"{len(runs)} runs lie far off the curve of their budget and do not count there"
     )
+    text = f"{head}: {join_words([describe(run) for run in runs])}."
+    return (Note("off-budget-curve", text),)
 
 
-def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[str, ...]:
-    """Budgets whose minimum the path misses by more than its error."""
+def _miss_notes(law: PathLaw, evidence: Evidence) -> tuple[Note, ...]:
+    """A note on budgets whose minimum the path misses by more than its error."""
     if evidence.minima is None:
         return ()
-    found = []
-    for c, log_N, variance in zip(
-        evidence.c, evidence.log_N, np.diag(evidence.covariance), strict=True
-    ):
-        there = float(np.log(law.optimum(6 * np.exp(c))[0]))
-        if abs(there - log_N) > max(OFF_PATH, OFF_ERRORS * float(variance) ** 0.5):
-            found.append(
-                f"{format_count(float(np.exp(there)))} instead of {format_count(float(np.exp(log_N)))} at "
-                f"{format_flops(float(6 * np.exp(c)))} FLOPs"
-            )
-    if not found:
+    errors = np.sqrt(np.diag(evidence.covariance))
+    misses = []
+    for c, log_N, error in zip(evidence.c, evidence.log_N, errors, strict=True):
+        path = float(np.log(law.optimum(6 * np.exp(c))[0]))
+        if abs(path - log_N) > max(OFF_PATH, OFF_ERRORS * float(error)):
+            misses.append(_miss(float(c), path, float(log_N)))
+    if not misses:
         return ()
-    return (f"The path of the optimum misses minima of budgets: {join_words(found, most=3)}.",)
+    text = f"The path of the optimum misses minima of budgets: {join_words(misses, most=3)}."
+    return (Note("path-misses-minima", text),)
 
 
-def _small_notes(path: OptimalPath, law: PathLaw) -> tuple[str, ...]:
-    """That the loss of small models may not fall as that of larger ones."""
+def _miss(c: float, path: float, minimum: float) -> str:
+    """Log N of the path instead of that of the minimum, at c."""
+    here, there = (format_count(float(np.exp(log_N))) for log_N in (path, minimum))
+    return f"{here} instead of {there} at {format_flops(float(6 * np.exp(c)))} FLOPs"
+
+
+def _small_notes(path: OptimalPath, law: PathLaw) -> tuple[Note, ...]:
+    """A note where the models are so small that their loss may not follow a power law yet."""
     if not path.share_unsettled:
         return ()
     size = format_count(float(law.optimum(6 * np.exp(path.top))[0]))
-    return (
-        f"The best models in these runs have {size} params at most: the loss of models below {format_count(SMALL)} often "
-        f"does not follow a power law yet, so its interval is wide.",
+    text = (
+        f"The best models in these runs have {size} params at most: the loss of models below "
+        f"{format_count(SMALL)} often does not follow a power law yet, so its interval is wide."
     )
+    return (Note("no-power-law-yet", text),)
 
 
-def _floor_notes(path: OptimalPath) -> tuple[str, ...]:
+def _floor_notes(path: OptimalPath) -> tuple[Note, ...]:
     if path.floor > NO_FLOOR:
         return ()
-    return (
-        "The runs show no irreducible loss: the loss falls as if none were left in the end; losses far beyond the runs "
-        "are guesses.",
+    text = (
+        "The runs show no irreducible loss: the loss falls as if compute could remove all of it; "
+        "losses far beyond the runs are guesses."
     )
+    return (Note("no-irreducible-loss", text),)

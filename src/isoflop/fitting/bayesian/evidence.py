@@ -1,7 +1,7 @@
-"""What runs say of the optimum within their own range: places on its path, with their doubt.
+"""Evidence: estimates of the optimum within the range of the runs, with their covariance.
 
-c = log N D. Where runs have budgets, the places are the minima of the budgets; where they have
-none, and above the largest minimum, they are what kriging sees there.
+c = log N D. The estimates are the minima of the budgets. Where runs have no budgets, and above the
+largest minimum, they come from kriging.
 """
 
 import math
@@ -19,52 +19,54 @@ __all__ = ["Evidence", "gather"]
 
 LEAST_MINIMA = 2
 BEYOND = math.log(2)
-"""Log FLOPs between the largest minimum and the largest run from which on kriging is asked."""
-NUM_PLACES, NUM_DRAWS = 5, 250
+"""Log FLOPs between the largest minimum and the largest run, from which on kriging is added."""
+NUM_ESTIMATES, NUM_DRAWS = 5, 250
+"""Estimates from kriging, and the draws from which their covariance is computed."""
 STEP = 0.01
-"""Of log N, over which the growth of FLOPs per token is taken."""
+"""Step of log N over which the growth of FLOPs per token is measured."""
 TAIL = 0.01
-"""Of the draws on either side, set to the one there, so that a few decide no covariance."""
+"""Share of the draws on either side that is clipped, so that a few do not decide a covariance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """n places on the path of the optimum, by rising compute."""
+    """n estimates of the optimum, by increasing compute."""
 
     c: Array
     log_N: Array
     covariance: Array
-    """Of log N, shape (n, n)."""
+    """Covariance of log N, shape (n, n)."""
     log_loss: Array
     loss_covariance: Array
     sharpness: tuple[float, float] | None
-    """Log of alpha + beta and its standard error, where kriging tells it."""
+    """Log of alpha + beta and its standard error, from kriging; None where budgets give a bend."""
     bend: tuple[float, float] | None
-    """Second derivative of log loss in log N, and the standard error of its logarithm, where the budgets tell it."""
+    """Second derivative of log loss in log N and the standard error of its logarithm, from the
+    budgets; None without budgets."""
     minima: Minima | None
-    """The budgets' minima, where the places are those."""
+    """The budgets' minima; None where all estimates come from kriging."""
 
 
 def gather(points: Points, posterior: Posterior | None) -> Evidence | None:
-    """The evidence of some runs; None where they show no optimum.
+    """The evidence in the runs; None where they show no optimum.
 
-    posterior: by kriging; None where it finds no law.
+    posterior: that of kriging; None where kriging has no law.
     """
     minima = find_minima(points)
     if len(minima) < LEAST_MINIMA:
         return None if posterior is None else _kriged(posterior, points)
-    found = _of_minima(minima, points)
-    largest = float(np.log(points.N * points.D).max())
-    if posterior is None or largest - found.c[-1] < BEYOND:
-        return found
-    return _joined(found, _kriged(posterior, points, since=float(found.c[-1]) + BEYOND / 2))
+    evidence = _of_minima(minima, points)
+    largest, top = float(np.log(points.N * points.D).max()), float(evidence.c[-1])
+    if posterior is None or largest - top < BEYOND:
+        return evidence
+    return _joined(evidence, _kriged(posterior, points, since=top + BEYOND / 2))
 
 
 def _of_minima(minima: Minima, points: Points) -> Evidence:
-    """Minima along counted FLOPs, moved to where they are along N D.
+    """Minima at constant counted FLOPs, converted to minima at constant N D.
 
-    With FLOPs per token that grow as N^(1 + e) a budget's minimum lies e / (alpha + beta) below
-    that of the same N D, to first order in e; alpha + beta is the bend over the fall of log loss.
+    Where FLOPs per token grow as N^(1 + e), a budget's minimum lies e / (alpha + beta) below that
+    at the same N D, to first order in e; alpha + beta is the bend over the fall of log loss.
     """
     cost = measured_cost(points.runs)
     log_N, moved = minima.log_N, 0.0
@@ -88,14 +90,15 @@ def _of_minima(minima: Minima, points: Points) -> Evidence:
 
 
 def _kriged(posterior: Posterior, points: Points, since: float = -math.inf) -> Evidence:
+    """Evidence from kriging between `since` and the largest run."""
     draws = posterior.draw(NUM_DRAWS, np.random.default_rng(0))
     c = np.log(points.N * points.D)
-    places = np.linspace(max(float(c.min()), since), float(c.max()), NUM_PLACES)
-    flops = 6 * np.exp(places)[:, None]
+    nodes = np.linspace(max(float(c.min()), since), float(c.max()), NUM_ESTIMATES)
+    flops = 6 * np.exp(nodes)[:, None]
     log_N, log_loss = np.log(draws.optimum(flops)[0]), np.log(draws.optimal_loss(flops))
     total = np.log(draws.alpha + draws.beta)
     return Evidence(
-        c=places,
+        c=nodes,
         log_N=np.median(log_N, axis=1),
         covariance=_covariance(log_N),
         log_loss=np.median(log_loss, axis=1),
@@ -107,12 +110,14 @@ def _kriged(posterior: Posterior, points: Points, since: float = -math.inf) -> E
 
 
 def _covariance(values: Array) -> Array:
-    """Of rows of draws, without their tails."""
+    """Covariance of rows of draws, their tails clipped."""
     low, high = np.quantile(values, [TAIL, 1 - TAIL], axis=1)[..., None]
     return np.asarray(np.cov(np.clip(values, low, high)))
 
 
 def _joined(below: Evidence, above: Evidence) -> Evidence:
+    """Independent evidence of two ranges of compute."""
+
     def both(first: Array, second: Array) -> Array:
         n, m = len(first), len(second)
         joined = np.zeros((n + m, n + m))

@@ -1,9 +1,9 @@
-"""The minimum of each budget, from parabolas that share what they have in common.
+"""The minimum of each budget, from parabolas with a shared bend and shared noise.
 
-x log N, L loss, u = x minus the budget's centre. Within x/÷WINDOW of a budget's minimum the log
-loss is a parabola v + slope u + bend u^2 / 2 (Approach 2; Hoffmann et al. 2022, section 3.2). The
-bends of one sweep differ little, and so does its noise, so that each budget's are drawn towards
-those of all: a budget of four sizes has a minimum then, and its standard error can be believed.
+x log N, L loss, u = x minus the budget's centre. Within WINDOW of a budget's minimum the log loss
+is a parabola v + slope u + bend u^2 / 2 (Approach 2; Hoffmann et al. 2022, section 3.2). Bends and
+noise differ little within a sweep, so those of each budget are shrunk towards those of all. Even a
+budget of four sizes then has a minimum with a realistic standard error.
 """
 
 import math
@@ -13,60 +13,65 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 
 __all__ = ["Minima", "find_minima"]
 
 WINDOW = math.log(4)
-"""Of log N on either side. With 3.3 or 5 instead of 4 the held-out score is 3 and 8 % worse."""
+"""Log N on either side. With 3.3 or 5 instead of 4 the held-out score is 3 and 8 % worse."""
 LEAST_SIZES = 3
 FEWEST = 5
-"""Runs that a window takes at least, where the budget has them."""
+"""Least number of runs in a window, where the budget has as many."""
 BEND_WIDTH = 0.2
-"""Standard deviation of a budget's bend around the middle one of its sweep, as a share of it."""
+"""Standard deviation of a budget's bend around the median bend of its sweep, as a share of it."""
 USUAL_BEND, LEAST_BEND = 0.02, 0.002
-"""Where no budget shows one, and below which none is believed."""
+"""Bend where no budget shows one, and the least bend."""
 NOISE_RUNS = 3.0
-"""Degrees of freedom that the noise of all budgets counts for in each one's."""
+"""Degrees of freedom of the sweep's noise in the noise of each budget."""
 LEAST_NOISE = 1e-6
 MOST_OVER_USUAL = 2.0
-"""Most that the noise may be over the one of the middle run, so that a few bad runs do not hide among themselves."""
+"""Largest ratio of the noise to its robust estimate, so that a few bad runs do not hide each
+other."""
 LARGEST_STEP = 0.7
+"""Most log N by which a pass moves a budget's centre."""
 PASSES, SETTLED = 20, 0.05
-"""Most passes, and the change of log N and of the noise from which on there are no more: bad runs in several budgets
-hide each other at first."""
+"""Most passes, and the change of log N and of the noise below which they end: at first, bad runs in
+several budgets hide each other."""
 ROBUST = 6.0
-"""Standard deviations from which on a run counts nothing; below, by Tukey's bisquare (Beaton and Tukey 1974)."""
+"""Standard deviations beyond which a run does not count; nearer ones have the weights of Tukey's
+bisquare (Beaton and Tukey 1974)."""
 LEAST_KEPT = 2
-"""Runs that a parabola with the others' bend needs; where fewer are near it, the noise is larger than it seems."""
+"""Runs that a parabola with the shared bend needs. Where fewer are near it, the noise is larger
+than estimated, and all count."""
 OUTSIDE = 0.7
-"""Log N that a minimum may lie beyond the budget's sizes and still count, with more doubt."""
+"""Log N by which a minimum may lie outside the budget's sizes and still count, with more doubt."""
 OUTSIDE_DOUBT, OUTSIDE_STEP = 0.5, 0.1
-"""Of its distance beyond them, and of a step more."""
+"""Standard error of such a minimum, as a share of its distance plus this step."""
 LEAST_ERROR, LEAST_LOSS_ERROR = 0.01, 0.0005
-"""Standard errors of log N and of log loss below which nobody's recipe repeats itself."""
+"""Least standard errors of log N and log loss: no recipe is repeatable to less."""
 MOST_ERROR = 1.0
-"""Standard error of log N from which on a budget tells nothing."""
+"""Standard error of log N above which a minimum does not count."""
 
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """Where budgets have their lowest loss; fields of shape (m,), by rising compute."""
+    """Minima of the budgets; fields of shape (m,), by increasing compute."""
 
     log_flops: Array
-    """Mean over the runs in the window."""
+    """Mean log FLOPs of the runs in the window."""
     log_N: Array
     error: Array
     """Standard error of log N."""
     log_loss: Array
     loss_error: Array
     bend: float
-    """Second derivative of the log loss in log N, the middle one of the sweep."""
+    """Second derivative of the log loss in log N, the median of the sweep."""
     bend_error: float
-    """Of the log of the bend."""
+    """Standard error of the log of the bend."""
     outliers: NDArray[np.bool_]
-    """Which of all runs lie in a window and count nothing there."""
+    """Which of all runs lie in a window but do not count."""
 
     def __len__(self) -> int:
         return len(self.log_N)
@@ -74,14 +79,19 @@ class Minima:
 
 @dataclass(frozen=True, eq=False)
 class _Budget:
+    """The runs of one budget."""
+
     rows: NDArray[np.intp]
-    """Into the points."""
+    """Indices into the points."""
     x: Array
+    """Log N."""
     y: Array
+    """Log loss."""
     log_flops: Array
     centre: float
 
     def window(self) -> NDArray[np.intp]:
+        """Indices of the runs nearest to the centre."""
         away = np.abs(self.x - self.centre)
         near = max(int(np.sum(away <= WINDOW)), min(FEWEST, len(away)))
         return np.argsort(away, kind="stable")[:near]
@@ -89,66 +99,78 @@ class _Budget:
 
 @dataclass(frozen=True, eq=False)
 class _Parabola:
+    """The parabola of one budget."""
+
     coefficients: Array
     """v, slope, bend."""
     precision: Array
-    """Of the coefficients in units of the noise, shape (3, 3)."""
+    """Precision of the coefficients in units of the noise, shape (3, 3)."""
     rows: NDArray[np.intp]
-    """Into the budget's runs."""
+    """Indices into the budget's runs."""
     weights: Array
     residual: Array
-    """Of the runs, before their weights."""
+    """Unweighted residuals."""
     freedom: float
+    """Degrees of freedom that are left."""
     alone: tuple[float, float]
-    """Bend that the budget has by itself, and its variance in units of the noise."""
+    """Bend from this budget alone, and its variance in units of the noise."""
 
     @property
     def squares(self) -> float:
-        """Sum of the weighted squares."""
+        """Weighted sum of squares."""
         return float(self.weights @ self.residual**2)
 
     @property
     def step(self) -> float:
-        """From the centre to the minimum."""
+        """Log N of the minimum minus the centre."""
         return float(-self.coefficients[1] / self.coefficients[2])
 
 
 def find_minima(points: Points) -> Minima:
-    """The minima of the budgets that have one; runs of no budget are left out."""
-    budgets = _budgets(points)
-    bend, noise = math.nan, math.nan
-    found: list[_Parabola] = []
-    for _ in range(PASSES):
-        found = [_parabola(budget, bend, noise) for budget in budgets]
-        before, noise = noise, _noise(found)
-        bend = _shared_bend(found, noise)[0]
-        moved = max((abs(each.step) for each in found if each.coefficients[2] > 0), default=0.0)
-        budgets = [_recentred(*pair) for pair in zip(budgets, found, strict=True)]
-        if moved < SETTLED and abs(before - noise) < SETTLED * noise:
-            break
-    rows = [_minimum(*pair, noise) for pair in zip(budgets, found, strict=True)]
+    """The minima of the budgets that have one; runs without a budget are ignored."""
+    budgets, parabolas, noise = _fitted(_budgets(points))
+    pairs = [*zip(budgets, parabolas, strict=True)]
+    rows = [_minimum(*pair, noise) for pair in pairs]
     columns = np.array([row for row in rows if row is not None]).reshape(-1, 5)
-    columns = columns[np.argsort(columns[:, 0])]
+    log_flops, log_N, error, log_loss, loss_error = columns[np.argsort(columns[:, 0])].T
     outliers = np.zeros(len(points), dtype=bool)
-    for budget, parabola in zip(budgets, found, strict=True):
+    for budget, parabola in pairs:
         outliers[budget.rows[parabola.rows[parabola.weights == 0]]] = True
-    log_flops, log_N, error, log_loss, loss_error = columns.T
-    bend, bend_error = _shared_bend(found, noise)
+    bend, bend_error = _shared_bend(parabolas, noise)
     return Minima(log_flops, log_N, error, log_loss, loss_error, bend, bend_error, outliers)
 
 
+def _fitted(budgets: list[_Budget]) -> tuple[list[_Budget], list[_Parabola], float]:
+    """Budgets centred on their minima, their parabolas, and the noise of log loss."""
+    bend, noise = math.nan, math.nan
+    parabolas: list[_Parabola] = []
+    for _ in range(PASSES):
+        parabolas = [_parabola(budget, bend, noise) for budget in budgets]
+        before, noise = noise, _noise(parabolas)
+        bend = _shared_bend(parabolas, noise)[0]
+        moved = max((abs(each.step) for each in parabolas if each.coefficients[2] > 0), default=0.0)
+        budgets = [_recentred(*pair) for pair in zip(budgets, parabolas, strict=True)]
+        if moved < SETTLED and abs(before - noise) < SETTLED * noise:
+            break
+    return budgets, parabolas, noise
+
+
 def _budgets(points: Points) -> list[_Budget]:
-    found = []
+    """The budgets with enough sizes."""
+    budgets = []
     for nominal in points.budgets:
         rows = np.flatnonzero(points.budget == nominal)
         x, y = np.log(points.N[rows]), np.log(points.L[rows])
         if len(np.unique(x)) >= LEAST_SIZES:
-            found.append(_Budget(rows, x, y, np.log(points.C[rows]), float(x[np.argmin(y)])))
-    return found
+            budgets.append(_Budget(rows, x, y, np.log(points.C[rows]), float(x[np.argmin(y)])))
+    return budgets
 
 
 def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
-    """Least squares in the window, drawn towards a bend where one is known, with Huber's weights."""
+    """Least squares in the window, shrunk towards a known bend, with the bisquare's weights.
+
+    NaN for an unknown bend and noise.
+    """
     rows = budget.window()
     u, y = budget.x[rows] - budget.centre, budget.y[rows]
     columns = np.stack([np.ones_like(u), u, u**2 / 2], axis=1)
@@ -172,22 +194,22 @@ def _parabola(budget: _Budget, bend: float, noise: float) -> _Parabola:
     return _Parabola(coefficients, precision, rows, weights, residual, freedom, alone)
 
 
-def _noise(found: Sequence[_Parabola]) -> float:
-    """Of log loss, from all budgets."""
-    freedom = sum(each.freedom for each in found)
+def _noise(parabolas: Sequence[_Parabola]) -> float:
+    """Standard deviation of log loss around all parabolas."""
+    freedom = sum(each.freedom for each in parabolas)
     if freedom <= 0:
         return 0.0
-    away = np.concatenate([np.abs(each.residual) for each in found])
-    usual = 1.4826 * float(np.median(away)) * math.sqrt(len(away) / freedom)
-    squares = sum(each.squares for each in found)
+    residual = np.concatenate([each.residual for each in parabolas])
+    usual = robust_deviation(residual) * math.sqrt(len(residual) / freedom)
+    squares = sum(each.squares for each in parabolas)
     return min(math.sqrt(squares / freedom), MOST_OVER_USUAL * usual)
 
 
-def _shared_bend(found: Sequence[_Parabola], noise: float) -> tuple[float, float]:
-    """Middle bend of the budgets, and the standard error of its logarithm."""
-    bends = [float(each.coefficients[2]) for each in found if each.coefficients[2] > 0]
+def _shared_bend(parabolas: Sequence[_Parabola], noise: float) -> tuple[float, float]:
+    """Median bend of the budgets, and the standard error of its logarithm."""
+    bends = [float(each.coefficients[2]) for each in parabolas if each.coefficients[2] > 0]
     bend = max(float(np.median(bends)) if bends else USUAL_BEND, LEAST_BEND)
-    precision = sum(1 / (noise**2 * each.alone[1] + (BEND_WIDTH * bend) ** 2) for each in found)
+    precision = sum(1 / (noise**2 * each.alone[1] + (BEND_WIDTH * bend) ** 2) for each in parabolas)
     return bend, 1 / math.sqrt(precision) / bend if precision else math.inf
 
 
@@ -199,9 +221,9 @@ def _recentred(budget: _Budget, parabola: _Parabola) -> _Budget:
 
 
 def _minimum(budget: _Budget, parabola: _Parabola, noise: float) -> tuple[float, ...] | None:
-    """Log FLOPs, log N, its error, log loss and its error; None where the budget shows no minimum.
+    """Log FLOPs, log N, its error, log loss and its error; None where the budget has no minimum.
 
-    The budget's centre is the minimum already.
+    The budget must be centred on its minimum.
     """
     v, slope, bend = parabola.coefficients
     own, unit = parabola.alone
@@ -218,5 +240,6 @@ def _minimum(budget: _Budget, parabola: _Parabola, noise: float) -> tuple[float,
         return None
     loss_error = math.hypot(math.sqrt(of_loss @ covariance @ of_loss), LEAST_LOSS_ERROR)
     log_flops = float(budget.log_flops[budget.window()].mean())
-    lucky = bend * of_x @ covariance @ of_x / 2  # noise moves the minimum, always to lower losses
-    return log_flops, budget.centre, error, v + slope * step / 2 + lucky, loss_error
+    # Noise moves the minimum, and always to a lower loss.
+    bias = bend * of_x @ covariance @ of_x / 2
+    return log_flops, budget.centre, error, v + slope * step / 2 + bias, loss_error

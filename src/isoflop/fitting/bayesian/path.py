@@ -1,11 +1,11 @@
-"""The compute-optimal path beyond its evidence, and the laws that are drawn from it.
+"""The compute-optimal path beyond its evidence, and the laws drawn from it.
 
 N params, D tokens, C FLOPs, L loss; c = log N D, t = c minus its value at the largest evidence.
-log N is one line over t whose slope changes, log of the loss above a floor another (`regression`).
-How fast the loss rises around the optimum is alpha + beta, with alpha and beta parted as the slope
-of the path says: beta / (alpha + beta) = d log N / d log C in an additive law. The fall of the log
-loss, f = -d log L / dc, and its bend along an isoFLOP, k = d^2 log L / d (log N)^2, give it:
-alpha + beta = k / f, also where the law has no floor or another one.
+log N is a line over t whose slope changes, and so is the log of the loss above a floor
+(`regression`). alpha + beta sets how fast the loss rises around the optimum. The slope of the path
+divides it: beta / (alpha + beta) = d log N / d log C in an additive law. With the fall of the log
+loss, f = -d log L / dc, and its bend along an isoFLOP, k = d^2 log L / d (log N)^2,
+alpha + beta = k / f, whatever the floor of the law.
 """
 
 import math
@@ -19,51 +19,55 @@ from isoflop.fitting.bayesian.prior import Hypotheses, Prior
 from isoflop.fitting.bayesian.regression import Regression, regress, weighted_median
 from isoflop.fitting.kriging.approach import Posterior
 from isoflop.fitting.kriging.law import KrigedLaw
-from isoflop.laws.additive import additive_valley
+from isoflop.laws.additive import additive_optimum
 from isoflop.laws.base import Array, plain
 
 __all__ = ["OptimalPath"]
 
 INSIDE = 0.5
-"""Log FLOPs between places of the table within the evidence; more where it spans much."""
+"""Log FLOPs between nodes of the table within the evidence; more where that would take more than
+MOST_INSIDE steps."""
 MOST_INSIDE = 14
 OUTSIDE = np.array([0.35, 0.8, 1.4, 2.1, 3.0, 4.0, 5.2, 7.0, 10.0, 15.0, 25.0, 50.0])
+"""Nodes of the table above the evidence, in log FLOPs beyond it."""
 BELOW = np.array([0.7, 1.6, 3.5, 8.0, 20.0, 50.0])
+"""Nodes below the evidence."""
 SLOPES = (0.1, 0.9)
-"""Between which a slope of the path parts alpha and beta."""
+"""Limits of the slope that divides alpha + beta."""
 LEAST_FALL = 0.1
-"""Of the usual decay: more compute is never of no use."""
+"""Least decay as a share of the usual one: more compute always helps."""
 NUM_LAWS = 200
-"""Laws that stand for the account that the law is right, in the middle of all."""
+"""Laws that represent the additive model in the middle of the posterior."""
 
 
 @dataclass(frozen=True, eq=False)
 class OptimalPath:
-    """The posterior at the places of a table."""
+    """The posterior at the nodes of a table."""
 
     prior: Prior
     evidence: Evidence
     t: Array
-    """Places of the table."""
+    """Nodes of the table."""
     top: float
     """c at t = 0."""
     params: Regression
-    """Log N minus `middle_N`."""
+    """Posterior of log N minus `middle_N`."""
     middle_N: float
     of_loss: Hypotheses
+    """Prior settings of the loss."""
     loss: Regression
-    """Log of (L / L_0 - floor) / (1 - floor)."""
+    """Posterior of log [(L / L_0 - floor) / (1 - floor)]."""
     log_loss: float
     """Log of L_0, the loss at t = 0."""
     posterior: Posterior | None
-    """Of kriging, for the account that the law is right; None where there is no law."""
+    """Posterior of the additive model, by kriging; None where there is none."""
 
     @classmethod
     def of(cls, evidence: Evidence, prior: Prior, posterior: Posterior | None) -> "OptimalPath":
-        """The path that some evidence leaves possible."""
+        """The posterior of the path given the evidence."""
         top = float(evidence.c[-1])
         t = evidence.c - top
-        at = _places(t)
+        at = _nodes(t)
         middle = float(evidence.log_N.mean())
         of_N = prior.of_params
         noise = evidence.covariance + of_N.scatter[:, None, None] ** 2 * np.eye(len(t))
@@ -75,26 +79,26 @@ class OptimalPath:
 
     @property
     def log_evidence(self) -> float:
-        """Of both lines."""
+        """Log evidence of both lines."""
         return self.params.log_evidence + self.loss.log_evidence
 
     @property
     def floor(self) -> float:
-        """Mean share of the loss at the largest evidence that no compute removes."""
+        """Mean of the loss that no compute removes, as a share of that at the largest evidence."""
         return float(self.loss.weights @ self.of_loss.floor[self.loss.kept])
 
     @property
     def share_unsettled(self) -> float:
-        """Prior probability that the loss does not fall towards a floor yet."""
+        """Prior probability that the loss does not follow a power law to a floor yet."""
         return self.prior.share_unsettled(math.exp(self.evidence.log_N[-1]))
 
     @property
     def share_of_law(self) -> float:
-        """Probability that the law is right everywhere."""
+        """Probability that the additive law is right everywhere."""
         return 0.0 if self.posterior is None else self.posterior.share_of_law
 
     def draw(self, number: int, random: np.random.Generator) -> PathLaw:
-        """So many paths, drawn from both accounts."""
+        """`number` paths drawn from both models."""
         num_laws = int(self.share_of_law * number + random.random())
         parts = [self._drawn_path(number - num_laws, random)]
         if num_laws and self.posterior is not None:
@@ -135,17 +139,17 @@ class OptimalPath:
         return log_N, _log_loss(line, floor) + self.log_loss, np.log(fall), sharpness
 
     def _of_law(self, law: KrigedLaw) -> tuple[Array, ...]:
-        """The same of additive laws."""
+        """The same for additive laws."""
         E, A, B, alpha, beta = (
             np.atleast_1d(value)[:, None] for value in (law.E, law.A, law.B, law.alpha, law.beta)
         )
         c = self.top + self.t
-        valley = additive_valley(E, A, B, alpha, beta, c)
+        valley = additive_optimum(E, A, B, alpha, beta, c)
         fall = valley.reducible * alpha * beta / (alpha + beta) / valley.loss
         return valley.x, np.log(valley.loss), np.log(fall), np.log(law.alpha + law.beta)
 
     def _fall(self, line: Array, floor: Array) -> Array:
-        """Fall of the log loss per unit of log C, shape of `line`."""
+        """Fall of the log loss per unit of log C, of the shape of `line`."""
         least = LEAST_FALL * self.prior.usual_decay
         decay = np.maximum(-np.gradient(line, self.t, axis=-1), least)
         above = (1 - floor[:, None]) * np.exp(line)
@@ -154,18 +158,18 @@ class OptimalPath:
     def _sharpness(self, fall: Array) -> tuple[Array, float]:
         """Middle of log (alpha + beta) for each row, and its standard deviation."""
         usual, spread = math.log(self.prior.sharpness[0]), self.prior.sharpness[1]
-        found, error = np.full(len(fall), usual), math.inf
+        measured, error = np.full(len(fall), usual), math.inf
         if self.evidence.bend is not None:
             bend, error = self.evidence.bend
             inside = (self.t <= 0) & (self.t >= float(self.evidence.c[0]) - self.top)
-            found = math.log(bend) - np.log(fall[:, inside].mean(axis=1))
+            measured = math.log(bend) - np.log(fall[:, inside].mean(axis=1))
         elif self.evidence.sharpness is not None:
-            found[:], error = self.evidence.sharpness
+            measured[:], error = self.evidence.sharpness
         share = spread**2 / (spread**2 + error**2)
-        return usual + share * (found - usual), spread * math.sqrt(1 - share)
+        return usual + share * (measured - usual), spread * math.sqrt(1 - share)
 
     def _law(self, log_N: Array, log_loss: Array, log_fall: Array, log_total: Array) -> PathLaw:
-        """The law of lines in the last axis."""
+        """The law with log N, log L and log f at the nodes in the last axis."""
         zero = int(np.searchsorted(self.t, 0.0))
         rise = log_N[..., zero + 1] - log_N[..., zero - 1]
         slope = np.clip(rise / (self.t[zero + 1] - self.t[zero - 1]), *SLOPES)
@@ -201,8 +205,8 @@ def _log_loss(line: Array, floor: Array) -> Array:
     return np.asarray(np.log(floor[:, None] + (1 - floor[:, None]) * np.exp(line)))
 
 
-def _places(t: Array) -> Array:
-    """Of the table: within the evidence, where it ends, and farther and farther beyond."""
+def _nodes(t: Array) -> Array:
+    """Nodes of the table: within the evidence, at its ends, and at growing distances beyond."""
     steps = min(max(round(-float(t[0]) / INSIDE), 2), MOST_INSIDE)
     inside = np.linspace(float(t[0]), 0, steps + 1)
     return np.concatenate([inside[0] - BELOW[::-1], inside, OUTSIDE])

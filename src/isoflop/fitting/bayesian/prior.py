@@ -1,11 +1,11 @@
-"""Prior: what is believed of the path of the optimum before any run is seen, and where each number comes from."""
+"""Prior of the path of the optimum, and where each of its numbers comes from."""
 
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TypeGuard, cast
 
 import numpy as np
 from scipy.special import logsumexp
@@ -16,7 +16,7 @@ from isoflop.laws.base import Array
 __all__ = ["SMALL", "Hypotheses", "Prior"]
 
 Normal = tuple[float, float]
-"""Mean and standard deviation; of a scale, median and standard deviation of its logarithm."""
+"""Mean and standard deviation; for a scale, median and standard deviation of its logarithm."""
 Share = tuple[float, float, float]
 """Probability, mean and standard deviation of one part of a mixture."""
 
@@ -34,12 +34,13 @@ DECAYS: tuple[Share, ...] = (
 )
 FLOORS: tuple[Share, ...] = ((0.9, 0.645, 0.045), (0.1, 0.5, 0.4))
 UNSETTLED = (-0.1, 0.06, 8.0)
-"""Mean, deviation and reach of the slope of log loss where it does not fall towards a floor yet. A byte-level GPT of
-10k to 100k params: log loss falls by .07 to .14 per unit of log C, faster and faster over three decades, and is 17 %
-below what larger models' laws forecast (benchmarks/results/fitting-small.md)."""
+"""Mean, deviation and reach of the slope of log loss where it does not fall towards a floor yet. In
+a byte-level GPT of 10k to 100k params, log loss falls by .07 to .14 per unit of log C, at an
+increasing rate over three decades, and is 17 % below the forecast of larger models' laws
+(benchmarks/results/fitting-small.md)."""
 SMALL, FADED = 1e6, 10.0
-"""Params up to which models are small, and the factor over which that fades; no optimum of the public sweeps that the
-other numbers are learned from is below 7e5."""
+"""Params up to which models are small, and the factor over which that fades. In the public sweeps
+from which the other numbers are learned, no optimum is below 7e5."""
 FLAT_SLOPE, FLAT_DECAY, FLAT_FLOOR = (0.5, 2.0), (0.2, 1.0), (0.5, 5.0)
 NODES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Standard deviations at which a distribution is represented."""
@@ -53,19 +54,19 @@ class Hypotheses:
     slope: Array
     """Mean of the slope."""
     deviation: Array
-    """Standard deviation of the slope, from sweep to sweep and along one."""
+    """Standard deviation of the slope, between sweeps and along one."""
     reach: Array
-    """Log FLOPs over which the slope forgets its value."""
+    """Log FLOPs over which the slope is correlated."""
     scatter: Array
     """Standard deviation of the values around the line."""
     floor: Array
-    """Share of the loss at the largest runs that no compute removes; 0 for the path of params."""
+    """Loss that no compute removes, as a share of that at the largest runs; 0 for params."""
     log_prior: Array
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of the compute-optimal path before any run is seen.
+    """Prior of the compute-optimal path.
 
     Parameters
     ----------
@@ -73,32 +74,31 @@ class Prior:
         Mean and standard deviation of d log N / d log C, as ``(0.5, 0.05)``, or several of them,
         each with its probability: ``((0.8, 0.5, 0.1), (0.2, 0.5, 0.3))``.
     slope_drift
-        Standard deviation by which the slope changes over one unit of log C. A slope far from its
-        mean returns to it over 2 (deviation / drift)^2 units, so that sweeps with an unusual slope
-        keep it longer.
+        Standard deviation of the change of the slope over one unit of log C. A slope returns to its
+        mean over 2 (deviation / drift)^2 units, so that an unusual slope lasts longer.
     scatter
         Median scatter of log N around the path from budget to budget, and the standard deviation
         of its logarithm.
     floor
-        Share of the loss at the largest runs that no compute removes, as for `slope`.
+        Loss that no compute removes, as a share of the loss at the largest runs; given as `slope`.
     decay
-        Rate at which the rest of the loss falls with log C, as for `slope`.
+        Rate at which the rest of the loss falls with log C; given as `slope`.
     decay_reach
-        Units of log C over which the decay forgets its value.
+        Units of log C over which the decay is correlated.
     loss_scatter
         As `scatter`, for the log of the loss.
     unsettled
-        Probability that the loss of small models does not fall towards a floor yet but goes on as
-        within the runs, and the number of params up to which models are small; it fades to 0 at
-        ten times as many.
+        Probability that the loss of small models does not fall towards a floor yet but continues as
+        within the runs, and the number of params up to which models are small. The probability
+        fades to 0 at ten times as many params.
     sharpness
-        Median of alpha + beta, which says how fast the loss rises around the optimum, and the
+        Median of alpha + beta, which sets how fast the loss rises around the optimum, and the
         standard deviation of its logarithm.
 
     Notes
     -----
-    The defaults are learned from public sweeps (``benchmarks/fitting/prior.py``), each family of
-    sweeps weighing alike.
+    The defaults are learned from public sweeps (``benchmarks/fitting/prior.py``) with equal weight
+    for each family of sweeps.
 
     Examples
     --------
@@ -143,21 +143,21 @@ class Prior:
 
     @classmethod
     def flat(cls) -> "Prior":
-        """Nothing assumed of slope, decay and floor; how fast they change stays."""
+        """A prior without knowledge of slope, decay and floor; how fast they change is kept."""
         return cls(slope=FLAT_SLOPE, decay=FLAT_DECAY, floor=FLAT_FLOOR)
 
     def lines(self) -> dict[str, str]:
-        """Each number as a person reads it."""
+        """Each number in words, by what it describes."""
         scale = "median {:g}, log standard deviation {:g}"
         return {
-            "slope of log N over log C": _written(self.slope),
+            "slope of log N over log C": _format_mixture(self.slope),
             "its change over one unit of log C": f"{self.slope_drift:g}",
             "scatter of log N": scale.format(*self.scatter),
-            "share of the loss that no compute removes": _written(self.floor),
-            "rate at which the rest falls with log C": _written(self.decay),
-            "units of log C over which that is forgotten": f"{self.decay_reach:g}",
+            "share of the loss that no compute removes": _format_mixture(self.floor),
+            "rate at which the rest falls with log C": _format_mixture(self.decay),
+            "units of log C over which that is correlated": f"{self.decay_reach:g}",
             "scatter of log loss": scale.format(*self.loss_scatter),
-            "losses of small models that go on as they are": "{:.0%} below {:g} params".format(
+            "loss of small models without a floor yet": "{:.0%} below {:g} params".format(
                 *self.unsettled
             ),
             "alpha + beta": scale.format(*self.sharpness),
@@ -165,7 +165,7 @@ class Prior:
 
     @property
     def usual_decay(self) -> float:
-        """Mean of the decay."""
+        """Mean of the prior decay."""
         return sum(share * mean for share, mean, _ in _mixture(self.decay))
 
     @cached_property
@@ -175,7 +175,7 @@ class Prior:
         return _hypotheses(slopes, self.scatter, ((0.0, 0.0),))
 
     def of_loss(self, num_params: float = math.inf) -> Hypotheses:
-        """Settings of the path of the loss, for sweeps whose largest optimum has so many params."""
+        """Settings of the path of the loss where the largest optimum has `num_params` params."""
         falls = [
             (share, -mean, width, self.decay_reach) for share, mean, width in _mixture(self.decay)
         ]
@@ -183,21 +183,19 @@ class Prior:
         share = self.share_unsettled(num_params)
         if share == 0:
             return settled
-        on = _hypotheses([(1.0, *UNSETTLED)], self.loss_scatter, ((0.0, 0.0),))
-        return _mixed(settled, on, share)
+        unsettled = _hypotheses([(1.0, *UNSETTLED)], self.loss_scatter, ((0.0, 0.0),))
+        return _mixed(settled, unsettled, share)
 
     def share_unsettled(self, num_params: float) -> float:
-        """Probability that the loss of models of so many params does not fall towards a floor yet."""
+        """Probability that the loss at `num_params` params does not fall towards a floor yet."""
         share, small = self.unsettled
-        fade = (
-            math.log10(FADED * small / num_params) / math.log10(FADED)
-            if math.isfinite(num_params)
-            else 0.0
-        )
+        if not math.isfinite(num_params):
+            return 0.0
+        fade = math.log10(FADED * small / num_params) / math.log10(FADED)
         return share * min(max(fade, 0.0), 1.0)
 
 
-def _written(value: Normal | tuple[Share, ...]) -> str:
+def _format_mixture(value: Normal | tuple[Share, ...]) -> str:
     parts = _mixture(value)
     if len(parts) == 1:
         return f"{parts[0][1]:g} ± {parts[0][2]:g}"
@@ -205,7 +203,7 @@ def _written(value: Normal | tuple[Share, ...]) -> str:
 
 
 def _mixed(most: Hypotheses, rest: Hypotheses, share: float) -> Hypotheses:
-    """Both, the rest with a probability of `share` in all."""
+    """Settings of both; those of the rest have a total probability of `share`."""
     logs = [
         math.log(1 - share) + _normalised(most.log_prior),
         math.log(share) + _normalised(rest.log_prior),
@@ -221,20 +219,23 @@ def _normalised(log_prior: Array) -> Array:
     return np.asarray(log_prior - logsumexp(log_prior))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> TypeGuard[Normal]:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _is_mixture(value: Any) -> bool:
+def _is_mixture(value: object) -> TypeGuard[tuple[Share, ...]]:
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], tuple)
 
 
-def _mixture(value: Any) -> tuple[Share, ...]:
-    return value if _is_mixture(value) else ((1.0, *value),)
+def _mixture(value: Normal | tuple[Share, ...]) -> tuple[Share, ...]:
+    if _is_mixture(value):
+        return value
+    mean, deviation = cast("Normal", value)
+    return ((1.0, mean, deviation),)
 
 
 def _spread(scale: Normal) -> tuple[tuple[float, float], ...]:

@@ -1,10 +1,10 @@
-"""A straight line whose slope drifts: Gaussian-process regression under many settings at once.
+"""A line with a drifting slope: Gaussian-process regression under many settings at once.
 
 t log compute from the largest evidence, z values there. Under one setting the slope of z over t is
 a stationary process with a mean, a standard deviation and a correlation exp(-|t - t'| / reach)
-(Ornstein and Uhlenbeck 1930), z its integral from an unknown value at t = 0. Near the evidence the
-slope is that of the evidence; with distance it is forgotten, and doubt grows as held-out errors do.
-H settings, n places of evidence, q places asked for.
+(Ornstein and Uhlenbeck 1930), and z is its integral from an unknown value at t = 0. Near the
+evidence the slope is that of the evidence. Farther away it returns to its mean, and the doubt grows
+as held-out errors do. H settings, n points of evidence, q points of prediction.
 """
 
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ VAGUE = 100.0
 NEGLIGIBLE = 1e-4
 """Probability below which a setting is left out."""
 QUANTILES = 9
-"""Of each setting, that stand for it in the middle of all."""
+"""Quantiles that represent each setting in the middle of the mixture."""
 
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """Posterior of the values at the places asked for, a mixture over the settings that count."""
+    """Posterior of the values at the points of prediction, a mixture over H settings."""
 
     weights: Array
-    """Shape (H,); sum to 1."""
+    """Shape (H,); they sum to 1."""
     mean: Array
     """Shape (H, q)."""
     covariance: Array
     """Shape (H, q, q)."""
     kept: NDArray[np.intp]
-    """Numbers of the settings among those that were given."""
+    """Indices of the settings among those of the prior; negligible ones are left out."""
     log_evidence: float
 
     def draw(self, number: int, random: np.random.Generator) -> tuple[Array, NDArray[np.intp]]:
@@ -53,8 +53,9 @@ class Regression:
         return self.mean[rows] + (factors[inverse] @ normal)[..., 0], rows
 
     def representatives(self) -> tuple[Array, Array, NDArray[np.intp]]:
-        """Values of shape (R, q) whose weighted quantiles are the mixture's, their weights, and
-        the setting of each among the kept ones.
+        """Values whose weighted quantiles are the mixture's, shape (R, q), weights and settings.
+
+        Settings are indices into the kept ones.
         """
         nodes = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
         deviation = np.sqrt(np.maximum(np.diagonal(self.covariance, axis1=1, axis2=2), 0))
@@ -64,7 +65,7 @@ class Regression:
 
 
 def integrated(s: Array, t: Array, reach: Array) -> Array:
-    """Covariance of the integral of the slope from 0 to s and to t, for a deviation of 1."""
+    """Covariance of the slope's integrals from 0 to s and from 0 to t, for a deviation of 1."""
     length = (np.abs(s) + np.abs(t) - np.abs(s - t)) / reach - 1
     fading = (
         np.exp(-np.abs(s) / reach) + np.exp(-np.abs(t) / reach) - np.exp(-np.abs(s - t) / reach)
@@ -80,10 +81,10 @@ def regress(
     at: Array,
     log_likelihood: Array | float = 0.0,
 ) -> Regression:
-    """The values at places `at`.
+    """The values at the points `at`.
 
     z: values, shape (n,) or (H, n). noise: their covariance, shape (n, n) or (H, n, n).
-    log_likelihood: of each setting from elsewhere, shape (H,); -inf rules one out.
+    log_likelihood: an additional term of each setting, shape (H,); -inf excludes one.
     """
     covariance = _kernel(given, t, t) + noise
     residual = z - given.slope[:, None] * t
@@ -104,13 +105,13 @@ def regress(
 
 
 def _kernel(given: Hypotheses, s: Array, t: Array) -> Array:
-    """Prior covariance between places s and t under each setting, shape (H, len(s), len(t))."""
+    """Prior covariance between points s and t under each setting, shape (H, len(s), len(t))."""
     deviation, reach = given.deviation[:, None, None], given.reach[:, None, None]
     return np.asarray(VAGUE + deviation**2 * integrated(s[:, None], t[None], reach))
 
 
 def weighted_median(values: Array, weights: Array) -> Array:
-    """Weighted median of each column, between the two values next to it."""
+    """Weighted median of each column, interpolated between the two nearest values."""
     order = np.argsort(values, axis=0)
     ordered = np.take_along_axis(values, order, axis=0)
     shares = np.cumsum(weights[order], axis=0) - 0.5 * weights[order]

@@ -1,4 +1,4 @@
-"""Whether small and large budgets follow one law, or each side one of its own.
+"""Breaks: whether small and large budgets follow one law or two.
 
 Q parameters, n configurations.
 """
@@ -13,31 +13,35 @@ from isoflop.display.format import format_flops, format_percent
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.parametric import residuals
 from isoflop.fitting.approaches.profile import LawRegion
+from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.laws.objective import evaluate
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
 __all__ = ["breaks"]
 
 CHANCE = 1e-6
-"""Probability under one law, over all budgets tried, below which a break is told; at 1e-4 noise that differs between
-small and large runs was told as a break in 3 % of the sweeps."""
+"""Probability under one law, over all budgets tried, below which there is a note. At 1e-4, noise
+that differs between small and large runs gave a note in 3 % of the sweeps."""
 BEYOND_DRIFT = 0.7
-"""Share of the squares left by a law that drifts with compute that two laws may leave: with more, the misfit is smooth
-and no budget is to blame. Of 10 published tables none is below .94; breaks of 3 % of the loss are at .2 to .3."""
-WORTH_TELLING = 1e-3
-"""Relative miss of one law from which on a break matters."""
+"""Largest sum of squares of two laws, as a share of that of a law that drifts with compute. Above
+it the misfit is smooth, without a break at one budget. Of 10 published tables none is below .94;
+breaks of 3 % of the loss are at .2 to .3."""
+LEAST_MISS = 1e-3
+"""Relative residual of one law from which on a break matters."""
 CLIPPED = 3.0
-"""Robust standard deviations beyond which a residual counts no more, so that no single run is a break."""
+"""Robust standard deviations at which residuals are clipped, so that no single run is a break."""
 
 
-def breaks(points: Points, one_law: Solved | None) -> Iterator[str]:
-    """The budget from which on the runs follow another law than the smaller ones; nothing where one law does.
+def breaks(points: Points, one_law: Solved | None) -> Iterator[Note]:
+    """A note on the budget from which on the runs follow another law; none where one law suffices.
 
-    one_law: through all runs; None where they do not determine it.
+    one_law: the law through all runs; None where they do not determine one.
 
-    A law for each side of a budget is, to first order, Q columns more in a linear regression of the residuals: the F
-    test of Chow 1960, at each budget that leaves two on both sides. So is a law that drifts with compute.
+    To first order, a law for each side of a budget adds Q columns to a linear regression of the
+    residuals: the F test of Chow 1960, at each budget that leaves two on both sides. So does a law
+    that drifts with compute.
     """
     region, cuts = None if one_law is None else one_law.region, points.budgets[2:-1]
     if not isinstance(region, LawRegion) or not len(cuts):
@@ -52,39 +56,45 @@ def breaks(points: Points, one_law: Solved | None) -> Iterator[str]:
     chances = [_chance(one, free, *each) for each in tried]
     best = int(np.argmin(chances))
     (two, left), alone = tried[best], math.sqrt(one / max(free, 1))
-    if (
-        chances[best] * len(cuts) < CHANCE
-        and two < BEYOND_DRIFT * drifting
-        and alone > WORTH_TELLING
-    ):
-        yield (
-            f"The law breaks at the budget {format_flops(float(cuts[best]))}: the runs from there on follow another one "
-            f"than the smaller runs (one law misses them by {format_percent(alone)}, two by "
-            f"{format_percent(math.sqrt(two / left))}); to extrapolate, fit the larger budgets alone."
-        )
+    is_unlikely = chances[best] * len(cuts) < CHANCE
+    if is_unlikely and two < BEYOND_DRIFT * drifting and alone > LEAST_MISS:
+        yield _note(float(cuts[best]), alone, math.sqrt(two / left))
+
+
+def _note(budget: float, one: float, two: float) -> Note:
+    text = (
+        f"The law breaks at the budget {format_flops(budget)}: the runs from there on follow "
+        f"another one than the smaller runs (one law misses them by {format_percent(one)}, two by "
+        f"{format_percent(two)}); to extrapolate, fit the larger budgets alone."
+    )
+    return Note("break", text)
 
 
 def _linearised(points: Points, region: LawRegion) -> tuple[Array, Array]:
-    """Derivatives of the log law, shape (n, Q), and its residuals, each configuration with a weight of 1 in all."""
+    """Derivatives of the log law, shape (n, Q), and its residuals.
+
+    Both are weighted so that each configuration has a total weight of 1.
+    """
     problem, parameters = region.problem, region.solution.parameters
-    found = evaluate(problem, parameters[None], np.ones((1, len(points))))
+    here = evaluate(problem, parameters[None], np.ones((1, len(points))))
     residual = residuals(problem, parameters)
-    furthest = CLIPPED * 1.4826 * float(np.median(np.abs(residual)))
+    furthest = CLIPPED * robust_deviation(residual)
     weight = 1 / np.sqrt(np.bincount(points.cluster)[points.cluster])
-    return found.jacobian[0].T * weight[:, None], np.clip(residual, -furthest, furthest) * weight
+    return here.jacobian[0].T * weight[:, None], np.clip(residual, -furthest, furthest) * weight
 
 
 def _miss(points: Points, residual: Array, *blocks: Array) -> tuple[float, int]:
-    """Sum of squares that the columns do not explain, and its degrees of freedom."""
+    """Sum of squares that the columns leave, and its degrees of freedom."""
     columns = np.hstack(blocks)
     length = np.linalg.norm(columns, axis=0)
     used = columns[:, length > 0] / length[length > 0]
-    found, _, rank, _ = np.linalg.lstsq(used, residual, rcond=1e-6)
-    return float(np.sum((residual - used @ found) ** 2)), int(points.cluster.max()) + 1 - int(rank)
+    slopes, _, rank, _ = np.linalg.lstsq(used, residual, rcond=1e-6)
+    left = float(np.sum((residual - used @ slopes) ** 2))
+    return left, int(points.cluster.max()) + 1 - int(rank)
 
 
 def _chance(one: float, free: int, two: float, left: int) -> float:
-    """Probability under one law that two explain so much more."""
+    """Probability under one law that two explain as much more."""
     if left < 1 or free <= left or two <= 0:
         return 1.0
     return float(fdtrc(free - left, left, (one - two) / (free - left) / (two / left)))

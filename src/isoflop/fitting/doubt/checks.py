@@ -1,4 +1,4 @@
-"""Reasons to doubt a fit, each one sentence that names the run, budget or number it is about.
+"""Checks of a fit, which give notes on its runs, budgets and numbers.
 
 N params, D tokens, C FLOPs; E irreducible loss.
 """
@@ -9,14 +9,9 @@ from itertools import chain
 
 import numpy as np
 
-from isoflop.display.format import (
-    format_count,
-    format_flops,
-    format_interval,
-    format_percent,
-    merge_budgets,
-)
+from isoflop.display.format import format_count, format_interval, format_percent
 from isoflop.fitting.approaches.base import Diagnostics, Solved
+from isoflop.fitting.approaches.budget_note import BudgetNote, merged
 from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.doubt.refits import disagreements
@@ -25,20 +20,26 @@ from isoflop.fitting.screening.seeds import USUAL, seed_noise
 from isoflop.laws.base import Law
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
 __all__ = ["reasons_to_doubt"]
 
 AGREEING = 0.5
+"""Share of the solver's starts in the best minimum, below which there is a note."""
 ILL_CONDITIONED = 1000.0
 FEW_SIZES = 5
 ANSWERING = 0.95
+"""Share of the resamples with an optimum, below which there is a note."""
 
 
 def reasons_to_doubt(
     points: Points, solved: Solved, resamples: Law, one_law: Solved | None
-) -> tuple[str, ...]:
-    """What weakens a law and the sweep it came from; one_law: through all runs, None where there is none."""
-    found = chain(
+) -> tuple[Note, ...]:
+    """Notes on what weakens a law and the sweep behind it.
+
+    one_law: the law through all runs; None where they do not determine one.
+    """
+    notes = chain(
         solved.notes,
         _valleys(points),
         _sweep(points),
@@ -51,60 +52,80 @@ def reasons_to_doubt(
         disagreements(points, solved, resamples),
         waves(points, solved),
     )
-    return merge_budgets(found)
+    return merged(notes)
 
 
-def _solver(found: Diagnostics) -> Iterator[str]:
-    if not found.converged:
-        yield "The solver did not converge; the law is the best point that it reached."
-    if found.agreement < AGREEING:
-        yield f"Only {format_percent(found.agreement)} of the solver's starts ended in the best minimum: it has rivals."
-    for name in found.at_bound:
-        yield f"{name} ended at the bound of its range: the runs do not determine it, so do not extrapolate the law."
-    if found.condition > ILL_CONDITIONED:
-        yield f"The fit is ill-conditioned ({found.condition:.0f}): different laws explain these runs equally well."
-
-
-def _noise(points: Points) -> Iterator[str]:
-    noise = seed_noise(points.runs)
-    if noise is not None and noise > 2 * USUAL:  # three runs know their noise to x/÷2
-        yield (
-            f"The same run differs by {format_percent(noise)} of its loss from seed to seed, and published sweeps by "
-            f"{format_percent(USUAL)} at most; train with more seeds, or evaluate on more held-out data."
+def _solver(diagnostics: Diagnostics) -> Iterator[Note]:
+    if not diagnostics.converged:
+        text = "The solver did not converge; the law is the best point that it reached."
+        yield Note("not-converged", text)
+    if diagnostics.agreement < AGREEING:
+        text = (
+            f"Only {format_percent(diagnostics.agreement)} of the solver's starts ended in the "
+            f"best minimum: it has rivals."
         )
+        yield Note("rival-minima", text)
+    for name in diagnostics.at_bound:
+        text = (
+            f"{name} ended at the bound of its range: the runs do not determine it, so do not "
+            f"extrapolate the law."
+        )
+        yield Note("at-bound", text)
+    if diagnostics.condition > ILL_CONDITIONED:
+        text = (
+            f"The fit is ill-conditioned ({diagnostics.condition:.0f}): different laws explain "
+            f"these runs equally well."
+        )
+        yield Note("ill-conditioned", text)
 
 
-def _exponents(solved: Solved) -> Iterator[str]:
+def _noise(points: Points) -> Iterator[Note]:
+    noise = seed_noise(points.runs)
+    # Three runs determine their noise to a factor of 2.
+    if noise is not None and noise > 2 * USUAL:
+        text = (
+            f"The same run differs by {format_percent(noise)} of its loss from seed to seed, and "
+            f"published sweeps by {format_percent(USUAL)} at most; train with more seeds, or "
+            f"evaluate on more held-out data."
+        )
+        yield Note("seed-noise", text)
+
+
+def _exponents(solved: Solved) -> Iterator[Note]:
     law = solved.law
-    found = (
-        {"params": law.num_params.exponent, "tokens": law.num_tokens.exponent}
-        if isinstance(law, FrontierLaw)
-        else {}
-    )
-    for what, exponent in found.items():
-        if not 0 < exponent < 1:
-            yield (
-                f"The best number of {what} grows with FLOPs to the power {exponent:.2f}, outside (0, 1), "
-                f"which no compute-optimal law does; add budgets or sizes."
-            )
+    if isinstance(law, FrontierLaw):
+        yield from _frontier_exponent("params", float(law.num_params.exponent))
+        yield from _frontier_exponent("tokens", float(law.num_tokens.exponent))
     for name in ("alpha", "beta"):
-        if name not in solved.diagnostics.at_bound and float(getattr(law, name, 0.0)) > 1:
-            yield (
-                f"{name} is {getattr(law, name):.2f}, above 1, where no published law lies: "
+        exponent = float(getattr(law, name, 0.0))
+        if name not in solved.diagnostics.at_bound and exponent > 1:
+            text = (
+                f"{name} is {exponent:.2f}, above 1, where no published law lies: "
                 f"the small runs may be in another regime."
             )
+            yield Note("exponent-above-one", text)
 
 
-def _valleys(points: Points) -> Iterator[str]:
-    """Budgets whose minimum is not bracketed, or too shallow to be told from noise."""
+def _frontier_exponent(quantity: str, exponent: float) -> Iterator[Note]:
+    if not 0 < exponent < 1:
+        text = (
+            f"The best number of {quantity} grows with FLOPs to the power {exponent:.2f}, "
+            f"outside (0, 1), which no compute-optimal law does; add budgets or sizes."
+        )
+        yield Note("exponent-outside", text)
+
+
+def _valleys(points: Points) -> Iterator[Note]:
+    """Budgets whose minimum is not bracketed, or too shallow to be distinguished from noise."""
     for valley in valleys(points.runs):
-        if valley.reason:
+        if isinstance(valley.reason, Note):
             yield valley.reason
         elif _is_flat(valley):
-            yield (
-                f"Budget {format_flops(valley.budget)} is flat: its curve rises by less than twice the scatter of its "
-                f"losses; add sizes further from {format_count(valley.num_params)}."
+            text = (
+                f"is flat: its curve rises by less than twice the scatter of its losses; "
+                f"add sizes further from {format_count(valley.num_params)}."
             )
+            yield BudgetNote("flat", valley.budget, text)
 
 
 def _is_flat(valley: Valley) -> bool:
@@ -117,38 +138,50 @@ def _is_flat(valley: Valley) -> bool:
     return bool(curve.max() - valley.loss < 2 * scatter)
 
 
-def _floor(points: Points, solved: Solved, resamples: Law) -> Iterator[str]:
-    """The irreducible loss, where the law has one."""
+def _floor(points: Points, solved: Solved, resamples: Law) -> Iterator[Note]:
+    """The interval of the irreducible loss, where the law has one."""
     floor, middle = (each.numbers().get("E") for each in (resamples, solved.law))
     if floor is None or middle is None or np.ndim(floor) == 0:
         return
     low, high = np.nanquantile(floor, [0.05, 0.95])
     reducible = float(points.L.min()) - float(middle)
     if high - low > reducible:
-        yield (
-            f"The irreducible loss is hardly determined ({low:.2f} to {high:.2f}, while the lowest loss is "
-            f"{points.L.min():.2f}), so losses far beyond the runs are guesses."
+        text = (
+            f"The irreducible loss is hardly determined ({low:.2f} to {high:.2f}, while the lowest "
+            f"loss is {points.L.min():.2f}), so losses far beyond the runs are guesses."
         )
+        yield Note("irreducible-loss-unknown", text)
 
 
-def _answers(points: Points, resamples: Law) -> Iterator[str]:
+def _answers(points: Points, resamples: Law) -> Iterator[Note]:
     with np.errstate(all="ignore"):
-        found = np.isfinite(resamples.optimum(float(points.C.max()))[0])
-    if found.mean() < ANSWERING:
-        share = format_percent(float(found.mean()))
-        yield f"Only {share} of the resamples have an optimum; the intervals are of those alone."
+        has_optimum = np.isfinite(resamples.optimum(float(points.C.max()))[0])
+    share = float(has_optimum.mean())
+    if share < ANSWERING:
+        text = (
+            f"Only {format_percent(share)} of the resamples have an optimum; "
+            f"the intervals are of those alone."
+        )
+        yield Note("resamples-without-optimum", text)
 
 
-def _sweep(points: Points) -> Iterator[str]:
+def _sweep(points: Points) -> Iterator[Note]:
     ratio = np.log(points.D / points.N)
     if math.exp(ratio.max() - ratio.min()) < 2:
-        yield (
-            f"All runs train {format_interval(math.exp(ratio.min()), math.exp(ratio.max()))} tokens per param; "
-            f"without a spread of 4x the effects of size and data cannot be told apart."
+        span = format_interval(math.exp(ratio.min()), math.exp(ratio.max()))
+        text = (
+            f"All runs train {span} tokens per param; without a spread of 4x the effects of size "
+            f"and data cannot be told apart."
         )
+        yield Note("narrow-ratio", text)
     if len(points.budgets) == 2 and np.isfinite(points.budget).all():
-        yield "There are 2 budgets only, so nothing checks that the optimum follows a power law; add a third."
+        text = (
+            "There are 2 budgets only, so nothing checks that the optimum follows a power law; "
+            "add a third."
+        )
+        yield Note("two-budgets", text)
     for budget in points.budgets:
         sizes = len(np.unique(points.N[points.budget == budget]))
         if 3 <= sizes < FEW_SIZES:
-            yield f"Budget {format_flops(budget)} has {sizes} sizes; 7 would show whether its minimum is real."
+            text = f"has {sizes} sizes; 7 would show whether its minimum is real."
+            yield BudgetNote("few-sizes", float(budget), text)

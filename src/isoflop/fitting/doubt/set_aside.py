@@ -1,4 +1,4 @@
-"""Runs that were set aside for how they were trained, and what the answer would be with them."""
+"""Restored: runs set aside for how they were trained, and the answer with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from isoflop.fitting.approaches.base import Approach, Solved
 from isoflop.fitting.screening.screen import SetAside
 from isoflop.laws.base import Law
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["Restored", "find_restored"]
@@ -21,26 +22,32 @@ class Restored:
     runs: tuple[Run, ...]
     law: Law
     restored: Law | None
-    """The law with the runs; None where they leave none."""
+    """The law with the runs; None where all runs together determine none."""
 
-    def note(self, flops: float) -> str:
-        """One sentence that gives the answer at some FLOPs with the runs, and how to keep them."""
-        which, it, was = (
+    def note(self, flops: float) -> Note:
+        """A note with the answer at `flops` with the runs, and how to keep them."""
+        runs, it, was = (
             ("run", "it", "it was") if len(self.runs) == 1 else ("runs", "them", "they were")
         )
-        head = f"With the {which} set aside for how {was} trained"
+        text = (
+            f"With the {runs} set aside for how {was} trained, {self._answer(flops)}; "
+            f'fit(..., keep="all") uses {it}.'
+        )
+        return Note("set-aside-training", text)
+
+    def _answer(self, flops: float) -> str:
         if self.restored is None:
-            told = "no law is found"
-        else:
-            now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.restored))
-            told = f"the best size at {format_flops(flops)} FLOPs would be {format_replacement(then, now)}"
-        return f'{head}, {told}; fit(..., keep="all") uses {it}.'
+            return "no law is found"
+        now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.restored))
+        return (
+            f"the best size at {format_flops(flops)} FLOPs would be {format_replacement(then, now)}"
+        )
 
 
 def find_restored(
     aside: Sequence[SetAside], points: Points, solved: Solved, approach: Approach
 ) -> Restored | None:
-    """The runs with a loss among those set aside, and the law of all runs together; None where there are none."""
+    """The usable runs among those set aside, and the law of all runs; None without such runs."""
     runs = tuple(item.run for item in aside if item.is_usable)
     if not runs:
         return None

@@ -1,7 +1,7 @@
-"""Whether the losses of neighbouring sizes lie off a law in the same direction.
+"""Waves: whether the losses of neighbouring sizes miss a law in the same direction.
 
-Under noise alone they do not; a wave means that something other than size and tokens changes
-between the runs of a budget, such as a learning rate that suits some of the sizes only.
+Under noise alone they do not. A wave means that something other than size and tokens changes
+between the runs of a budget, such as a learning rate that suits only some of the sizes.
 """
 
 import math
@@ -14,6 +14,7 @@ from isoflop.fitting.approaches.base import Solved
 from isoflop.laws.base import Array, Surface
 from isoflop.laws.cost import cost_for
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 
 __all__ = ["waves"]
 
@@ -22,12 +23,12 @@ WINDOW = math.log(4)
 LEAST_PAIRS, LEAST_SIZES = 12, 4
 STRONG = 2.5
 """Standard errors of the correlation from which on it is a wave."""
-WORTH_TELLING = 0.0015
-"""Root mean square of the residuals, as a share of the loss, below which a wave moves nothing."""
+LEAST_RESIDUAL = 0.0015
+"""Root mean square of the residuals, as a share of the loss, below which a wave does not matter."""
 
 
-def waves(points: Points, solved: Solved) -> Iterator[str]:
-    """One sentence where neighbours near the optimum miss the law together."""
+def waves(points: Points, solved: Solved) -> Iterator[Note]:
+    """A note where neighbours near the optimum miss the law in the same direction."""
     if not isinstance(solved.law, Surface):
         return
     parts = [part for part in _residuals(points, solved.law) if len(part) >= LEAST_SIZES]
@@ -37,17 +38,18 @@ def waves(points: Points, solved: Solved) -> Iterator[str]:
     square = float(np.mean(np.concatenate(parts) ** 2))
     together = sum(float(part[1:] @ part[:-1]) for part in parts) / pairs
     correlation = together / max(square, 1e-30)
-    if correlation * math.sqrt(pairs) > STRONG and math.sqrt(square) > WORTH_TELLING:
-        yield (
+    if correlation * math.sqrt(pairs) > STRONG and math.sqrt(square) > LEAST_RESIDUAL:
+        text = (
             f"Near the optimum the losses leave the law in waves of about "
             f"{format_percent(math.sqrt(square))}: sizes next to each other are off in the same "
             f"direction (correlation {correlation:.2f}); look for what changes with size besides "
             f"the params, such as the learning rate."
         )
+        yield Note("waves", text)
 
 
 def _residuals(points: Points, law: Surface) -> Iterator[Array]:
-    """Of the runs of each budget near its optimum, by size, less their mean."""
+    """Mean log residual of each size near a budget's optimum, minus the budget's mean."""
     away = np.log(points.L / law.loss(points.N, points.D))
     cost = cost_for(law, points.runs)
     for budget in points.budgets:

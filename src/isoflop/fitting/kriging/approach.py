@@ -1,13 +1,14 @@
-"""Kriging: a law, a smooth discrepancy and noise, all integrated over; the default answer and its honest interval.
+"""Kriging: a law, a smooth discrepancy and noise, with intervals that allow for all three.
 
-N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y. The errors of a law on real sweeps are
-smooth in (x, y), not independent, so that 90 % intervals from resampled runs hold .02 to .16 of the held-out optima of
-nine public sweeps with one law, and half of them with parabolas. Universal kriging (Matheron 1969) with the exponents,
-the size and the length of the discrepancy integrated over (`exponents`, `discrepancy`, `posterior`) holds .88 to .94.
+N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y. On real sweeps the
+errors of a law are smooth in (x, y), not independent. On nine public sweeps, 90 % intervals from
+resampled runs therefore cover only .02 to .16 of the held-out optima with one law, and half of them
+with parabolas. Universal kriging (Matheron 1969), integrated over the exponents and over the size
+and the length of the discrepancy (`exponents`, `discrepancy`, `posterior`), covers .88 to .94.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,107 +22,108 @@ from isoflop.fitting.kriging.discrepancy import (
     Covariances,
     Plane,
     covariances,
+    first_law,
     hypotheses,
-    pilot,
 )
 from isoflop.fitting.kriging.exponents import ExponentGrid, integrate
 from isoflop.fitting.kriging.law import KrigedLaw, law_of
-from isoflop.fitting.kriging.outliers import find_spoilt
-from isoflop.fitting.kriging.posterior import Surfaces, drawn, standing
+from isoflop.fitting.kriging.outliers import find_outliers
+from isoflop.fitting.kriging.posterior import Surfaces, draw_surfaces, middle_surfaces
 from isoflop.fitting.screening.screen import describe
-from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.points import Points, require_enough, require_off_a_line
+from isoflop.notes.note import Note
 
 __all__ = ["FEWEST", "KrigedLaw", "Kriging", "Posterior", "misfit_notes"]
 
 MOST_RUNS = 300
-"""Memory and time grow with the square and the cube of the runs; 300 take .1 s on one core."""
-NUM_STANDING = 250
+"""Most runs that are used: memory grows with their square and time with their cube; 300 take .1 s
+on one core."""
+NUM_MIDDLE = 250
+"""Surfaces that represent the middle of the posterior."""
 FEWEST = 6
 NO_FLOOR = 0.02
 """Median E as a share of the lowest loss below which the runs show no irreducible loss."""
 LARGE_MISFIT = 0.004
-"""Of the loss, at runs near the valley; one of nine public sweeps has more."""
+"""Share of the loss that the law misses near the optimum, above which a note says so; one of nine
+public sweeps has more."""
 
 
 @dataclass(frozen=True)
 class Kriging:
-    """A law and a Gaussian-process discrepancy through all runs, integrated over everything that the runs leave open.
+    """An additive law with a Gaussian-process discrepancy through all runs.
 
-    law: the mean; an additive law none of whose numbers is held.
-    lengths: log params or tokens over which the discrepancy changes.
-    ratios: sizes of the discrepancy in standard deviations of the noise; the law alone is always a possibility.
+    The answer integrates over the numbers of the law, the discrepancy and the noise. Runs far above
+    the best loss at their compute, or far below the largest runs, count less. Runs that neither the
+    law nor the discrepancy explains are named in a note and do not count.
 
-    Runs far above the best loss at their compute, or far below the largest runs, count less; runs that neither law nor
-    discrepancy explains are named and count nothing.
+    Parameters
+    ----------
+    lengths
+        Distances in log params or log tokens over which the discrepancy changes.
+    ratios
+        Sizes of the discrepancy in standard deviations of the noise; no discrepancy at all is
+        always one of the hypotheses.
     """
 
-    law: ChinchillaLaw = field(default_factory=ChinchillaLaw)
     lengths: tuple[float, ...] = (1.2, 1.8, 2.5)
     ratios: tuple[float, ...] = (0.7, 1.4, 2.8)
 
     def __post_init__(self) -> None:
-        if not all(np.isnan(value) for value in vars(self.law).values()):
-            raise DataError(
-                f"Kriging integrates over the numbers of its law, so none can be held, but got {self.law}; "
-                f"use Parametric(law=...) to hold some."
-            )
         if not self.lengths or not self.ratios or min(*self.lengths, *self.ratios) <= 0:
             raise DataError(
-                f"Kriging: lengths and ratios must be above 0, one at least of each, "
+                f"Kriging: lengths and ratios must each have one value or more, all above 0, "
                 f"but got {self.lengths} and {self.ratios}."
             )
 
     def solve(self, points: Points) -> Solved:
-        """The kriged law of some points; Raises DataError where they cannot determine it."""
-        found = self.posterior(points)
-        middle = found.middle
+        """The kriged law of the points; Raises DataError where they cannot determine it."""
+        posterior = self.posterior(points)
         return Solved(
-            law=law_of(middle, middle=True),
-            objective=-found.grid.log_evidence,
-            draw=found.draw,
+            law=law_of(posterior.middle, middle=True),
+            objective=-posterior.grid.log_evidence,
+            draw=posterior.draw,
             num_parameters=5,
             notes=(
-                *_left_out_notes(points, found.used),
-                *_spoilt_notes(found.used, found.plane.spoilt),
-                *_misfit_notes(middle),
-                *_floor_notes(middle),
+                *_thinned_notes(points, posterior.used),
+                *_outlier_notes(posterior.used, posterior.plane.is_outlier),
+                *misfit_notes(posterior),
+                *_floor_notes(posterior.middle),
             ),
         )
 
     def posterior(self, points: Points) -> "Posterior":
-        """What some points leave possible; Raises DataError where they cannot determine it."""
+        """The posterior given the points; Raises DataError where they cannot determine a law."""
         require_enough(points, "Kriging", FEWEST)
         require_off_a_line(points, "Kriging")
         used = _nearest(points)
-        plane = Plane.of(used, find_spoilt(used))
-        given = covariances(plane, hypotheses(self.lengths, self.ratios))
-        grid = integrate(given.whiteners, given.log_prior, plane.x, plane.y, plane.loss)
+        plane = Plane.of(used, find_outliers(used))
+        errors = covariances(plane, hypotheses(self.lengths, self.ratios))
+        grid = integrate(errors.whiteners, errors.log_prior, plane.x, plane.y, plane.loss)
         if not grid.possible:
             raise NoLawError(
                 "Kriging found no law whose loss falls with both size and tokens in these runs; "
                 "look at the runs, or add some with fewer and with more tokens per param."
             )
-        return Posterior(used, plane, given, grid)
+        return Posterior(used, plane, errors, grid)
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The hypotheses about the errors and the exponents of the law, by how well they explain the runs."""
+    """Hypotheses about the errors and the exponents of the law, weighted by how well they fit."""
 
     used: Points
     plane: Plane
-    given: Covariances
+    covariances: Covariances
     grid: ExponentGrid
 
     @cached_property
     def middle(self) -> Surfaces:
-        """Surfaces that stand for the middle of all."""
-        return standing(self.plane, self.given, self.grid, NUM_STANDING)
+        """Surfaces that represent the middle of the posterior."""
+        return middle_surfaces(self.plane, self.covariances, self.grid, NUM_MIDDLE)
 
     def draw(self, number: int, random: np.random.Generator) -> KrigedLaw:
-        """So many laws with their discrepancies."""
-        return law_of(drawn(self.plane, self.given, self.grid, number, random), middle=False)
+        """`number` laws with their discrepancies, drawn from the posterior."""
+        return self._drawn(self.grid, number, random)
 
     @property
     def share_of_law(self) -> float:
@@ -129,18 +131,22 @@ class Posterior:
         return float(self.grid.mass[self._is_law].sum())
 
     def draw_law(self, number: int, random: np.random.Generator) -> KrigedLaw:
-        """So many laws under the hypothesis that the law is right."""
+        """`number` laws drawn under the hypothesis that the law is right."""
         mass = np.where(self._is_law[:, None, None], self.grid.mass, 0)
-        grid = replace(self.grid, mass=mass)
-        return law_of(drawn(self.plane, self.given, grid, number, random), middle=False)
+        return self._drawn(replace(self.grid, mass=mass), number, random)
+
+    def _drawn(self, grid: ExponentGrid, number: int, random: np.random.Generator) -> KrigedLaw:
+        surfaces = draw_surfaces(self.plane, self.covariances, grid, number, random)
+        return law_of(surfaces, middle=False)
 
     @property
     def _is_law(self) -> NDArray[np.bool_]:
-        return np.array([guess.ratio == 0 for guess in self.given.hypotheses])
+        """Which hypotheses have no discrepancy."""
+        return np.array([guess.ratio == 0 for guess in self.covariances.hypotheses])
 
 
 def _nearest(points: Points) -> Points:
-    """The runs that count most, MOST_RUNS at most."""
+    """The runs that count most, at most MOST_RUNS of them."""
     if len(points) <= MOST_RUNS:
         return points
     multiplier = NEAR.multiplier(Plane.of(points))
@@ -149,50 +155,55 @@ def _nearest(points: Points) -> Points:
     return points.pick(keep)
 
 
-def _left_out_notes(points: Points, used: Points) -> tuple[str, ...]:
+def _thinned_notes(points: Points, used: Points) -> tuple[Note, ...]:
     if len(used) == len(points):
         return ()
-    return (
-        f"The {len(used)} of {len(points)} runs that lie nearest to the best loss at their compute and to the largest "
-        f"runs were used; the others would hardly count.",
+    text = (
+        f"The {len(used)} of {len(points)} runs that lie nearest to the best loss at their compute "
+        f"and to the largest runs were used; the others would hardly count."
     )
+    return (Note("thinned", text),)
 
 
-def _spoilt_notes(points: Points, spoilt: NDArray[np.bool_]) -> tuple[str, ...]:
-    runs = [run for run, is_spoilt in zip(points.runs, spoilt, strict=True) if is_spoilt]
+def _outlier_notes(points: Points, is_outlier: NDArray[np.bool_]) -> tuple[Note, ...]:
+    runs = [run for run, is_out in zip(points.runs, is_outlier, strict=True) if is_out]
     if not runs:
         return ()
-    one = len(runs) == 1
-    return (
-        f"{len(runs)} run{'' if one else 's'} that neither the law nor a smooth discrepancy explains "
-        f"count{'s' if one else ''} nothing, though {'it is' if one else 'they are'} on record: "
-        f"{join_words([describe(run) for run in runs])}.",
+    head, do = ("1 run", "does") if len(runs) == 1 else (f"{len(runs)} runs", "do")
+    text = (
+        f"{head} that neither the law nor a smooth discrepancy explains {do} not count: "
+        f"{join_words([describe(run) for run in runs])}."
     )
+    return (Note("unexplained-runs", text),)
 
 
-def misfit_notes(found: Posterior) -> tuple[str, ...]:
-    """What the law misses beyond noise, where that is more than published sweeps have."""
-    return _misfit_notes(found.middle)
-
-
-def _misfit_notes(surfaces: Surfaces) -> tuple[str, ...]:
-    plane, multiplier = surfaces.plane, NEAR.multiplier(surfaces.plane)
-    away = pilot(plane, multiplier).residual(plane) / (multiplier * plane.loss)
-    usual = int(np.bincount(surfaces.hypothesis).argmax())
-    noise = np.mean(surfaces.residual[surfaces.hypothesis == usual] ** 2)
-    misfit = math.sqrt(max(float(np.mean(away[~plane.spoilt] ** 2) - noise), 0))
+def misfit_notes(posterior: Posterior) -> tuple[Note, ...]:
+    """A note where the law misses the losses by more than is usual in published sweeps."""
+    misfit = _misfit(posterior.middle)
     if misfit < LARGE_MISFIT:
         return ()
-    return (
-        f"The law misses the losses by about {format_percent(misfit)} beyond noise, smoothly in size and tokens; the "
-        f"intervals allow for it, but look for what changes between the runs (learning rate, warm-up, batch).",
+    text = (
+        f"The law misses the losses by about {format_percent(misfit)} beyond noise, smoothly in "
+        f"size and tokens; the intervals allow for it, but look for what changes between the runs "
+        f"(learning rate, warm-up, batch)."
     )
+    return (Note("misfit", text),)
 
 
-def _floor_notes(surfaces: Surfaces) -> tuple[str, ...]:
+def _misfit(surfaces: Surfaces) -> float:
+    """Root mean square of the law's residuals beyond the noise, as a share of the loss."""
+    plane, multiplier = surfaces.plane, NEAR.multiplier(surfaces.plane)
+    away = first_law(plane, multiplier).residual(plane) / (multiplier * plane.loss)
+    usual = int(np.bincount(surfaces.hypothesis).argmax())
+    noise = np.mean(surfaces.residual[surfaces.hypothesis == usual] ** 2)
+    return math.sqrt(max(float(np.mean(away[~plane.is_outlier] ** 2) - noise), 0))
+
+
+def _floor_notes(surfaces: Surfaces) -> tuple[Note, ...]:
     if float(np.median(surfaces.E)) > NO_FLOOR * float(surfaces.plane.loss.min()):
         return ()
-    return (
-        "The runs show no irreducible loss: the law that fits best has it at 0 or would have it below, where it is not "
-        "allowed; losses far beyond the runs are guesses.",
+    text = (
+        "The runs show no irreducible loss: the best fit has E at 0, the least allowed; losses far "
+        "beyond the runs are guesses."
     )
+    return (Note("no-irreducible-loss", text),)

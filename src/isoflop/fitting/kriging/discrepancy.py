@@ -1,14 +1,15 @@
-"""What a law leaves over: noise, and a smooth discrepancy that grows away from the valley and from the largest runs.
+"""Errors of a law: noise, and a smooth discrepancy that grows away from the best and largest runs.
 
-x, y centred logs of N and D; c = x + y log of compute; L loss; R the part of the loss that falls with size and data.
-A hypothesis is one covariance of the errors of all runs:
+x, y centred logs of N and D; c = x + y log of compute; L loss; R the part of the loss that falls
+with size and data. A hypothesis is one covariance of the errors of all runs:
 
     noise         (m L)^2 on the diagonal, half of it shared by rows of one trained model
     discrepancy   (ratio m R / r)^2 times [exp(-d^2 / 2 length^2) + exp(-(c - c')^2 / 2 LONG^2)]
 
-d distance in the (x, y) plane, r the median of R / L, so that `ratio` is the discrepancy in noise standard deviations
-at an ordinary run. The second kernel depends on compute alone: it lets the valley's loss leave the additive law without
-moving the valley. m makes a run that is far from the answer count less: see `Weighting`.
+d is the distance in the (x, y) plane and r the median of R / L, so that `ratio` is the discrepancy
+of an ordinary run in standard deviations of the noise. The second kernel depends on compute alone:
+it lets the loss of the optima leave the additive law without moving them. m reduces the weight of
+runs that are far from the answer: see `Weighting`.
 """
 
 from dataclasses import dataclass
@@ -18,33 +19,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.kriging.exponents import PRIOR_MIDDLE, PRIOR_WIDTH, restricted_alone
-from isoflop.laws.additive import additive_valley
+from isoflop.laws.additive import additive_optimum
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 
-__all__ = ["Covariances", "Hypothesis", "Plane", "Weighting", "covariances", "hypotheses", "pilot"]
+__all__ = [
+    "Covariances",
+    "Hypothesis",
+    "Plane",
+    "Weighting",
+    "covariances",
+    "first_law",
+    "hypotheses",
+]
 
 SAME_COMPUTE = 0.1
-"""Log FLOPs up to which a run may be held to another's loss."""
+"""Difference in log FLOPs up to which a larger run's loss counts as reached by a smaller one."""
 ALLOWANCE = 0.03
-"""Own excess that noise may explain. Where a run's own noise sets its weight, the likelihood prefers the weights that
-excuse the noise: with 225 runs and 1 % noise the error of N 10x beyond is .16 with an allowance of .015, .05 with .03
-(.04 by least squares under the true law)."""
+"""Own excess that noise may explain. Where a run's own noise sets its weight, the likelihood
+prefers the weights that excuse the noise: with 225 runs and 1 % noise the error of N at 10x the
+compute is .16 with an allowance of .015 and .05 with .03 (.04 by least squares under the true
+law)."""
 FAR_LOSS = 0.09
-"""Excess log loss at which a run counts half. Without it, 9 of 10 held-out errors of N are below .38 (next budget), 1.2
-(10x) instead of .16 and .27: small models trained on few tokens are in another regime in most public sweeps."""
+"""Excess log loss at which a run counts half. Small models trained on few tokens are in another
+regime in most public sweeps: without this weight, the 90th percentile of held-out errors of N is
+.38 (next budget) and 1.2 (10x) instead of .16 and .27."""
 LONG = 2.0
+"""Log FLOPs over which the second kernel changes."""
 LONG_RATIO = 0.7
-"""Size of the second kernel next to the first. The answer hardly depends on it: median held-out errors of N are .047
-to .057 (next budget) and .073 to .081 (3x) from 0 to 1.5."""
+"""Size of the second kernel relative to the first. The answer hardly depends on it: from 0 to 1.5,
+median held-out errors of N are .047 to .057 (next budget) and .073 to .081 (3x)."""
 SHARED = 0.5
-OFF_RECORD = 1e3
-"""Noise of a run that is put on record only, in times its ordinary noise."""
+"""Share of the noise variance that rows of one trained model have in common."""
+OUTLIER_NOISE = 1e3
+"""Factor on the noise of an outlier, so that it does not count."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Runs in centred logs, with how far each lies above the best loss at its compute."""
+    """Runs in centred logs, with their excess over the best loss at their compute."""
 
     x: Array
     y: Array
@@ -52,11 +65,12 @@ class Plane:
     middle: tuple[float, float]
     """Log N and log D of the centre."""
     group: NDArray[np.intp]
-    """Number of the trained model that a row belongs to; a number of its own where it has none."""
-    spoilt: NDArray[np.bool_]
+    """Index of the trained model that a row belongs to; rows without a group have their own."""
+    is_outlier: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, points: Points, spoilt: NDArray[np.bool_] | None = None) -> "Plane":
+    def of(cls, points: Points, is_outlier: NDArray[np.bool_] | None = None) -> "Plane":
+        """The runs of the points; no outliers unless given."""
         x, y = np.log(points.N), np.log(points.D)
         names = [run.group or str(number) for number, run in enumerate(points.runs)]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -69,45 +83,51 @@ class Plane:
             points.L,
             middle,
             group,
-            none if spoilt is None else spoilt,
+            none if is_outlier is None else is_outlier,
         )
 
     @cached_property
     def c(self) -> Array:
+        """Centred log N D."""
         return np.asarray(self.x + self.y)
 
     @cached_property
     def own_excess(self) -> Array:
-        """Log loss above the lowest loss that no more compute has reached, shape (n,)."""
+        """Log loss above the lowest loss reached with no more compute, shape (n,)."""
         order = np.argsort(self.c)
-        trusted = np.where(self.spoilt, np.inf, self.loss)[order]
+        trusted = np.where(self.is_outlier, np.inf, self.loss)[order]
         last = np.searchsorted(self.c[order], self.c + SAME_COMPUTE, side="right") - 1
         best = np.minimum.accumulate(trusted)[last]
         return np.where(np.isfinite(best), np.maximum(np.log(self.loss / best), 0), 0)
 
     @cached_property
     def excess(self) -> Array:
-        """Log loss above the best at the same compute by a first law; a run's own excess where that is far larger."""
-        law = pilot(self, NEAR.multiplier(self, self.own_excess))
+        """Log loss above the best at the same compute by a first law.
+
+        A run's own excess counts instead where that is far larger.
+        """
+        law = first_law(self, NEAR.multiplier(self, self.own_excess))
         return np.asarray(np.maximum(law.excess(self), self.own_excess - ALLOWANCE))
 
 
 @dataclass(frozen=True)
 class Weighting:
-    """How much less a run counts for its excess loss and for being smaller than the largest run.
+    """Weight of a run by its excess loss and by its distance from the largest run.
 
-    m = (1 + (excess / FAR_LOSS)^2) sqrt(1 + (excess / `excess`)^2) sqrt(1 + ((c_max - c) / `compute`)^2).
+    Noise and discrepancy of a run are multiplied by
+    m = (1 + (e / FAR_LOSS)^2) sqrt(1 + (e / `excess`)^2) sqrt(1 + ((c_max - c) / `compute`)^2),
+    where e is the excess loss.
     """
 
     excess: float = np.inf
     compute: float = np.inf
 
     def multiplier(self, plane: Plane, excess: Array | None = None) -> Array:
-        """Of the noise and the discrepancy of each run; excess: the plane's unless given."""
+        """m of each run; `excess` is the plane's unless given."""
         above = plane.excess if excess is None else excess
         below = (plane.c.max() - plane.c) / self.compute
         near = np.sqrt((1 + (above / self.excess) ** 2) * (1 + below**2))
-        return np.asarray(np.minimum((1 + (above / FAR_LOSS) ** 2) * near, OFF_RECORD))
+        return np.asarray(np.minimum((1 + (above / FAR_LOSS) ** 2) * near, OUTLIER_NOISE))
 
 
 EVEN, NEAR = Weighting(), Weighting(excess=0.03, compute=3.0)
@@ -115,7 +135,7 @@ EVEN, NEAR = Weighting(), Weighting(excess=0.03, compute=3.0)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One covariance; ratio 0 says that the law is right everywhere."""
+    """One covariance of the errors; with ratio 0 the law is right everywhere."""
 
     weighting: Weighting
     length: float = 1.0
@@ -124,7 +144,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, eq=False)
 class Covariances:
-    """The hypotheses of a set of runs, ready for whitening."""
+    """The hypotheses for a set of runs, with what whitens their errors."""
 
     hypotheses: tuple[Hypothesis, ...]
     scale: Array
@@ -132,13 +152,13 @@ class Covariances:
     whiteners: Array
     """Inverse Cholesky factors, shape (K, n, n)."""
     log_prior: Array
-    """Of each hypothesis, minus half its log determinant."""
+    """Log prior of each hypothesis minus half its log determinant."""
     reducible: float
     """r: median of R / L."""
 
 
 def hypotheses(lengths: tuple[float, ...], ratios: tuple[float, ...]) -> tuple[Hypothesis, ...]:
-    """The law alone, and a discrepancy of every length and ratio under both weightings."""
+    """The law without discrepancy, and one of each length and ratio under both weightings."""
     smooth = [
         Hypothesis(w, length, ratio) for w in (EVEN, NEAR) for length in lengths for ratio in ratios
     ]
@@ -146,16 +166,18 @@ def hypotheses(lengths: tuple[float, ...], ratios: tuple[float, ...]) -> tuple[H
 
 
 def covariances(plane: Plane, chosen: tuple[Hypothesis, ...]) -> Covariances:
-    """Covariance, whitener and prior of some hypotheses; the law alone weighs as much as all ratios of one weighting
-    divided by their number.
+    """Covariance, whitener and prior of each hypothesis.
+
+    The prior of the law without discrepancy is that of another hypothesis times the number of
+    lengths.
     """
-    R = pilot(plane, NEAR.multiplier(plane)).reducible(plane)
+    R = first_law(plane, NEAR.multiplier(plane)).reducible(plane)
     reducible = float(np.median(R / plane.loss))
     noise, scale = np.empty((2, len(chosen), len(plane.loss)))
     matrices = np.empty((len(chosen), len(plane.loss), len(plane.loss)))
     for row, guess in enumerate(chosen):
         multiplier = guess.weighting.multiplier(plane)
-        noise[row] = multiplier * plane.loss * np.where(plane.spoilt, OFF_RECORD, 1)
+        noise[row] = _noise(plane, multiplier)
         scale[row] = multiplier * R / reducible
         matrices[row] = noise_matrix(plane, noise[row]) + np.outer(scale[row], scale[row]) * kernel(
             plane.x[:, None] - plane.x, plane.y[:, None] - plane.y, guess
@@ -169,27 +191,32 @@ def covariances(plane: Plane, chosen: tuple[Hypothesis, ...]) -> Covariances:
     )
 
 
+def _noise(plane: Plane, multiplier: Array) -> Array:
+    """Standard deviation of the noise of each run, in units of its loss times the noise's scale."""
+    return np.asarray(multiplier * plane.loss * np.where(plane.is_outlier, OUTLIER_NOISE, 1))
+
+
 def noise_matrix(plane: Plane, noise: Array) -> Array:
-    """Independent noise, half of whose variance is shared by rows of one trained model."""
+    """Covariance of the noise, half of whose variance rows of one trained model share."""
     same = plane.group[:, None] == plane.group
     shared = SHARED * same + (1 - SHARED) * np.eye(len(noise))
     return np.asarray(np.outer(noise, noise) * shared)
 
 
 def kernel(dx: Array, dy: Array, guess: Hypothesis) -> Array:
-    """Covariance of the discrepancy between places dx, dy apart, in units of the scale."""
+    """Covariance of the discrepancy at a distance of (dx, dy), in units of the scale."""
     short = guess.ratio**2 * np.exp(-0.5 * (dx**2 + dy**2) / guess.length**2)
-    return np.asarray(short + along(dx + dy, guess))
+    return np.asarray(short + compute_kernel(dx + dy, guess))
 
 
-def along(dc: Array, guess: Hypothesis) -> Array:
+def compute_kernel(dc: Array, guess: Hypothesis) -> Array:
     """The part of the kernel that depends on compute alone."""
     return np.asarray((guess.ratio * LONG_RATIO) ** 2 * np.exp(-0.5 * (dc / LONG) ** 2))
 
 
 @dataclass(frozen=True)
-class Pilot:
-    """A first law, by weighted least squares over a grid of exponents."""
+class FirstLaw:
+    """A first law in centred logs, by weighted least squares over a grid of exponents."""
 
     E: float
     A: float
@@ -198,7 +225,7 @@ class Pilot:
     beta: float
 
     def reducible(self, plane: Plane) -> Array:
-        """R of each run; at least a twentieth of the loss, so that no run is held to be certain."""
+        """R of each run; at least a twentieth of the loss, so that no run counts as certain."""
         return np.asarray(np.maximum(self._falling(plane.x, plane.y), 0.05 * plane.loss))
 
     def residual(self, plane: Plane) -> Array:
@@ -207,7 +234,7 @@ class Pilot:
 
     def excess(self, plane: Plane) -> Array:
         """Log of the law's loss above its own optimum at the same compute."""
-        valley = additive_valley(self.E, self.A, self.B, self.alpha, self.beta, plane.c)
+        valley = additive_optimum(self.E, self.A, self.B, self.alpha, self.beta, plane.c)
         at = self.E + self._falling(plane.x, plane.y)
         return np.asarray(np.log(at / valley.loss))
 
@@ -215,15 +242,13 @@ class Pilot:
         return np.asarray(self.A * np.exp(-self.alpha * x) + self.B * np.exp(-self.beta * y))
 
 
-def pilot(plane: Plane, multiplier: Array) -> Pilot:
-    """The most likely law of a grid of exponents when a run's noise is its loss times a multiplier."""
-    noise = multiplier * plane.loss * np.where(plane.spoilt, OFF_RECORD, 1)
+def first_law(plane: Plane, multiplier: Array) -> FirstLaw:
+    """The most likely law of a grid of exponents, where noise is the loss times a multiplier."""
     axis = PRIOR_MIDDLE + PRIOR_WIDTH * np.linspace(-2.2, 2.2, 20)
-    found = restricted_alone(noise, plane.x, plane.y, plane.loss, axis)
+    laws = restricted_alone(_noise(plane, multiplier), plane.x, plane.y, plane.loss, axis)
     prior = -0.5 * ((axis - PRIOR_MIDDLE) / PRIOR_WIDTH) ** 2
-    density = found.log_likelihood[0] + prior[:, None] + prior
+    density = laws.log_likelihood[0] + prior[:, None] + prior
     row, column = np.unravel_index(int(np.argmax(density)), density.shape)
-    E, A, B = (float(value) for value in found.amplitudes[0, row, column])
-    return Pilot(
-        E, max(A, 1e-12), max(B, 1e-12), float(np.exp(axis[row])), float(np.exp(axis[column]))
-    )
+    E, A, B = (float(value) for value in laws.amplitudes[0, row, column])
+    alpha, beta = float(np.exp(axis[row])), float(np.exp(axis[column]))
+    return FirstLaw(E, max(A, 1e-12), max(B, 1e-12), alpha, beta)

@@ -1,11 +1,13 @@
-"""The exponents of a law integrated over, under several covariances of its errors at once.
+"""Posterior of the exponents of a law, under several covariances of its errors at once.
 
-x, y centred logs of N and D; L loss = E + A exp(-alpha x) + B exp(-beta y) + error. K covariances, n runs, G exponents
-on an axis. Where the exponents and the covariance are given the law is linear, so that E, A, B (flat priors) and the
-scale of the error (prior 1 / scale) integrate out in closed form: the restricted likelihood of Patterson and Thompson
-1971. It needs the inner products of the whitened columns 1, exp(-alpha x), exp(-beta y) and L only, and each column
-knows one exponent, so that one matrix product serves a whole grid. E is 0 or more: the likelihood of two exponents is
-that of all E times the share of them above 0, and where the best E lies below, the best law with E = 0 stands for them.
+x, y centred logs of N and D; L loss = E + A exp(-alpha x) + B exp(-beta y) + error. K covariances,
+n runs, G exponents on an axis. Given the exponents and the covariance, the law is linear, so that
+E, A, B (flat priors) and the scale of the error (prior 1 / scale) integrate out in closed form: the
+restricted likelihood of Patterson and Thompson 1971. It needs only the inner products of the
+whitened columns 1, exp(-alpha x), exp(-beta y) and L. Each column depends on one exponent at most,
+so that one matrix product serves a whole grid. E is 0 or more: the likelihood of two exponents is
+that over all E times the share of E above 0, and where the best E is negative, the best law with
+E = 0 takes its place.
 """
 
 import math
@@ -19,19 +21,24 @@ from isoflop.laws.base import Array
 __all__ = ["ExponentGrid", "Restricted", "integrate", "restricted", "restricted_alone"]
 
 PRIOR_MIDDLE, PRIOR_WIDTH = math.log(0.4), 0.5
-"""Of log alpha and log beta, normal. With a width of .3 the 90 % intervals cover .66 of 59 held-out budgets 10x beyond
-the runs, with .5 .81 (one weighting, one floor): badly tuned sweeps have exponents outside .2 to .7."""
+"""Normal prior of log alpha and log beta. With a width of .3 the 90 % intervals cover .66 of 59
+held-out budgets at 10x the runs' compute, with .5 .81 (one weighting, one floor): badly tuned
+sweeps have exponents outside .2 to .7."""
 AXIS = 14
+"""Exponents on an axis."""
 MOST_PASSES = 10
-"""Each pass centres an axis on the mass that the one before found; 3 to 5 are enough unless there is no noise."""
+"""Each pass centres an axis on the mass of the previous one; 3 to 5 suffice unless there is no
+noise."""
 SETTLED, NEGLIGIBLE = 0.5, 12.0
-"""A pass is the last when no axis would shrink below this share, but for hypotheses e^-12 as likely as the best."""
+"""A pass is the last when no axis would shrink below this share; hypotheses less than e^-12 as
+likely as the best do not count."""
 REACH = 3.2
 """Half-width of an axis in standard deviations of its exponent."""
 LARGEST_E = 0.98
-"""E as a share of the lowest loss."""
+"""Largest E as a share of the lowest loss."""
 LEAST_NOISE = 1e-7
-"""Of the loss; the products round to a third of it, so that below it nothing tells one covariance from another."""
+"""Least noise as a share of the loss. Inner products are rounded to a third of it, so that smaller
+noise would not distinguish one covariance from another."""
 IMPOSSIBLE = -1e9
 
 
@@ -41,7 +48,7 @@ class Restricted:
 
     log_likelihood: Array
     amplitudes: Array
-    """E, A, B in a last axis of 3."""
+    """E, A, B, shape (K, G, G, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +62,28 @@ class ExponentGrid:
     """Share of the posterior, shape (K, G, G); sums to 1."""
     log_evidence: float
     possible: bool
-    """Whether any law of the grid has A and B above 0, and E not below."""
+    """Whether any law of the grid has A and B above 0 and E of 0 or more."""
 
     @property
     def spacing(self) -> tuple[Array, Array]:
         """Distance of neighbours on the two axes, shape (K,)."""
-        return self.log_alpha[:, 1] - self.log_alpha[:, 0], self.log_beta[:, 1] - self.log_beta[
-            :, 0
-        ]
+        alpha, beta = (axis[:, 1] - axis[:, 0] for axis in (self.log_alpha, self.log_beta))
+        return alpha, beta
 
 
 def restricted(
     whiteners: Array, x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array
 ) -> Restricted:
-    """Restricted likelihood and amplitudes on grids; whiteners (K, n, n) turn errors into white noise."""
+    """Restricted likelihood and amplitudes on grids, given whiteners of the errors, (K, n, n)."""
     white = whiteners @ np.swapaxes(_columns(x, y, loss, log_alpha, log_beta), 1, 2)
     return _of_products(np.swapaxes(white, 1, 2) @ white, loss, log_alpha.shape[1])
 
 
 def restricted_alone(noise: Array, x: Array, y: Array, loss: Array, axis: Array) -> Restricted:
-    """The same for independent errors of known size, shape (n,), and one axis of log exponents, shape (G,): K = 1."""
+    """The same for independent errors of known size, shape (n,), with K = 1.
+
+    axis: log exponents of both axes, shape (G,).
+    """
     white = _columns(x, y, loss, axis[None], axis[None])[0] / noise
     return _of_products((white @ white.T)[None], loss, len(axis))
 
@@ -88,37 +97,34 @@ def _columns(x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array)
 
 
 def _of_products(gram: Array, loss: Array, G: int) -> Restricted:
-    """From the inner products of the whitened columns, shape (K, 2 G + 2, 2 G + 2)."""
+    """Likelihood and amplitudes.
+
+    gram: inner products of the whitened columns, shape (K, 2 G + 2, 2 G + 2).
+    """
     share = gram[:, 0] / gram[:, :1, 0]  # of the constant column in each other
     rest = gram - gram[:, :, :1] * share[:, None]
-    square = np.einsum("kii->ki", rest)
-    aa, bb, ab = (
-        square[:, 1 : G + 1, None],
-        square[:, None, G + 1 : -1],
-        rest[:, 1 : G + 1, G + 1 : -1],
-    )
-    ay, by = rest[:, 1 : G + 1, -1:], rest[:, None, G + 1 : -1, -1]
-    determinant = np.maximum(aa * bb - ab**2, 1e-14 * aa * bb)
-    A, B = (bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant
-    left = square[:, -1, None, None] - A * ay - B * by
+    A, B, left, determinant = _amplitudes(rest, G)
     left = np.maximum(left, len(loss) * LEAST_NOISE**2)
     E = share[:, -1, None, None] - A * share[:, 1 : G + 1, None] - B * share[:, None, G + 1 : -1]
     volume = np.log(determinant) + np.log(gram[:, 0, 0])[:, None, None]
     log_likelihood = -0.5 * volume - 0.5 * (len(loss) - 3) * np.log(left)
     free = np.stack([E, A, B], axis=-1)
-    floorless, left_floorless = _without_floor(gram, G)
+    A_0, B_0, left_0, _ = _amplitudes(gram, G)
+    floorless = np.stack([np.zeros_like(A_0), A_0, B_0], axis=-1)
     freedom = max(len(loss) - 3, 1)
-    away = np.sqrt(
-        np.maximum(left_floorless - left, 0) / left * freedom
-    )  # of E from 0, in standard errors
+    # Distance of E from 0 in standard errors.
+    away = np.sqrt(np.maximum(left_0 - left, 0) / left * freedom)
     above = np.log(np.maximum(stdtr(freedom, np.where(E > 0, away, -away)), 1e-300))
     amplitudes = np.where((E > 0)[..., None], free, floorless)
     possible = (amplitudes[..., 1:] > 0).all(axis=-1) & (LARGEST_E * loss.min() > E)
     return Restricted(np.where(possible, log_likelihood + above, IMPOSSIBLE), amplitudes)
 
 
-def _without_floor(gram: Array, G: int) -> tuple[Array, Array]:
-    """Amplitudes of the best laws with E = 0, and the squares that they leave."""
+def _amplitudes(gram: Array, G: int) -> tuple[Array, Array, Array, Array]:
+    """A, B, the squares that they leave, and the determinant, for each pair of exponents.
+
+    E is 0, or projected out of the inner products before.
+    """
     square = np.einsum("kii->ki", gram)
     aa, bb, ab = (
         square[:, 1 : G + 1, None],
@@ -129,18 +135,21 @@ def _without_floor(gram: Array, G: int) -> tuple[Array, Array]:
     determinant = np.maximum(aa * bb - ab**2, 1e-14 * aa * bb)
     A, B = (bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant
     left = square[:, -1, None, None] - A * ay - B * by
-    return np.stack([np.zeros_like(A), A, B], axis=-1), left
+    return A, B, left, determinant
 
 
 def integrate(whiteners: Array, log_prior: Array, x: Array, y: Array, loss: Array) -> ExponentGrid:
-    """Posterior over K covariances and both exponents; log_prior (K,) includes minus half the log determinants."""
+    """Posterior over K covariances and both exponents.
+
+    log_prior: of each covariance, minus half its log determinant, shape (K,).
+    """
     K = len(whiteners)
     middle, half = np.full((2, K), PRIOR_MIDDLE), np.full((2, K), 2.4 * PRIOR_WIDTH)
     for _ in range(MOST_PASSES):
         log_alpha, log_beta = middle[..., None] + half[..., None] * np.linspace(-1, 1, AXIS)
-        found = restricted(whiteners, x, y, loss, log_alpha, log_beta).log_likelihood
+        likelihood = restricted(whiteners, x, y, loss, log_alpha, log_beta).log_likelihood
         mass, log_mass = _normalised(
-            found + _log_prior(log_alpha)[:, :, None] + _log_prior(log_beta)[:, None, :]
+            likelihood + _log_prior(log_alpha)[:, :, None] + _log_prior(log_beta)[:, None, :]
         )
         log_share = log_mass + np.log(half).sum(axis=0) + log_prior
         middle, wanted = _zoomed(mass, np.stack([log_alpha, log_beta]), half)
@@ -168,7 +177,7 @@ def _normalised(log_density: Array) -> tuple[Array, Array]:
 
 
 def _zoomed(mass: Array, axes: Array, half: Array) -> tuple[Array, Array]:
-    """Middles and half-widths, shape (2, K), of axes that hold the mass found and no more."""
+    """Middles and half-widths, shape (2, K), of axes that just hold the mass."""
     marginal = np.stack([mass.sum(axis=2), mass.sum(axis=1)])
     middle = (marginal * axes).sum(axis=-1)
     width = np.sqrt((marginal * (axes - middle[..., None]) ** 2).sum(axis=-1))

@@ -1,4 +1,4 @@
-"""KrigedLaw: what kriging answers with, a law whose optimum and loss include the discrepancy.
+"""KrigedLaw: the law of kriging, whose optimum and loss include the discrepancy.
 
 N params, D tokens, C FLOPs, L loss; x, y centred logs of N and D, c = x + y.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from isoflop.fitting.kriging.posterior import Surfaces
-from isoflop.laws.additive import Valley, additive_formula, additive_valley
+from isoflop.laws.additive import IsoflopOptimum, additive_formula, additive_optimum
 from isoflop.laws.base import Array, Number, Surface
 from isoflop.laws.valley import ValleyLaw, looked_up
 
@@ -20,9 +20,11 @@ __all__ = ["KrigedLaw", "for_search", "law_of"]
 
 @dataclass(frozen=True, eq=False)
 class KrigedLaw(ValleyLaw):
-    """The law under a discrepancy, with numbers for the posterior's middle or arrays of shape (B,) for its draws.
+    """An additive law with a discrepancy.
 
-    E, A, B, alpha, beta: the law's; the optimum and its loss include the discrepancy, so they are not the law's alone.
+    Its numbers are floats for the posterior's middle, or arrays of shape (B,) for its draws. The
+    optimum and its loss include the discrepancy, so that they differ from those of E, A, B, alpha
+    and beta alone.
     """
 
     E: Number
@@ -34,7 +36,7 @@ class KrigedLaw(ValleyLaw):
     from_table: InitVar[bool] = False
 
     def formula(self) -> str:
-        """The law, and that a discrepancy comes on top."""
+        """The additive law in rounded numbers, with a mention of the discrepancy."""
         law = additive_formula(self.E, self.A, self.B, self.alpha, self.beta)
         return f"{law}, with a smooth discrepancy"
 
@@ -46,59 +48,61 @@ class KrigedLaw(ValleyLaw):
         object.__setattr__(self, "_from_table", from_table or np.ndim(self.E) == 0)
 
     def _guess(self, C: Number) -> Array:
-        """Best N of the law without the discrepancy, which costs no kriging."""
+        """Best N of the law without the discrepancy, which needs no kriging."""
         c = np.log(np.asarray(C, dtype=float) / 6)
-        return np.exp(additive_valley(self.E, self.A, self.B, self.alpha, self.beta, c).x)
+        return np.exp(additive_optimum(self.E, self.A, self.B, self.alpha, self.beta, c).x)
 
-    def _computed_valley(self, log_ND: Array) -> Valley:
-        surfaces = self.given
+    def _computed_valley(self, log_ND: Array) -> IsoflopOptimum:
+        surfaces = self.given_surfaces
         shift = sum(surfaces.plane.middle)
         if self.__dict__["_from_table"]:
             x, loss, reducible = looked_up(self._table, log_ND - shift)
         else:
-            found = surfaces.valley(log_ND - shift)
-            x, loss, reducible = found.x, found.loss, found.reducible
-        return Valley(x + surfaces.plane.middle[0], loss, reducible)
+            optimum = surfaces.valley(log_ND - shift)
+            x, loss, reducible = optimum.x, optimum.loss, optimum.reducible
+        return IsoflopOptimum(x + surfaces.plane.middle[0], loss, reducible)
 
     @property
     def errors(self) -> tuple[float, float]:
-        """Noise of a run and size of the discrepancy, as shares of the loss; of a posterior's draws."""
-        return self.given.errors
+        """Noise of a run and size of the discrepancy, as shares of the loss; for draws only."""
+        return self.given_surfaces.errors
 
     @property
-    def given(self) -> Surfaces:
-        """The surfaces that the law stands for."""
+    def given_surfaces(self) -> Surfaces:
+        """The surfaces from which the law was made."""
         surfaces: Surfaces = self.__dict__["_surfaces"]
         return surfaces
 
     @cached_property
     def _table(self) -> PchipInterpolator:
-        """Log N, loss and reducible loss as functions of c: medians over the surfaces, or each surface's."""
-        c = self.given.plane.c
+        """Log N, loss and reducible loss over c: medians over the surfaces, or of each surface."""
+        c = self.given_surfaces.plane.c
         inside = np.arange(c.min() - 1, c.max() + 1.5, 0.35)
         outside = np.array([1, 2, 4, 8, 15, 30, 50])
-        places = np.concatenate([inside[0] - outside[::-1], inside, inside[-1] + outside])
-        found = self.given.valley(places[:, None])
-        values = np.stack([found.x, found.loss, found.reducible], axis=1)
+        nodes = np.concatenate([inside[0] - outside[::-1], inside, inside[-1] + outside])
+        optimum = self.given_surfaces.valley(nodes[:, None])
+        values = np.stack([optimum.x, optimum.loss, optimum.reducible], axis=1)
         return PchipInterpolator(
-            places, np.median(values, axis=2) if np.ndim(self.E) == 0 else values
+            nodes, np.median(values, axis=2) if np.ndim(self.E) == 0 else values
         )
 
 
 def law_of(surfaces: Surfaces, *, middle: bool) -> KrigedLaw:
-    """The law of some surfaces in params and tokens: arrays, or the middle of them as numbers."""
+    """The law of surfaces, in params and tokens: one of arrays, or their middle in numbers."""
     x, y = surfaces.plane.middle
     A, B = surfaces.A * np.exp(surfaces.alpha * x), surfaces.B * np.exp(surfaces.beta * y)
     if not middle:
         return KrigedLaw(surfaces.E, A, B, surfaces.alpha, surfaces.beta, surfaces)
     alpha, beta = float(np.median(surfaces.alpha)), float(np.median(surfaces.beta))
-    size, data = (
-        float(np.median(surfaces.A)) * math.exp(alpha * x),
-        float(np.median(surfaces.B)) * math.exp(beta * y),
-    )
-    return KrigedLaw(float(np.median(surfaces.E)), size, data, alpha, beta, surfaces)
+    E, a, b = (float(np.median(values)) for values in (surfaces.E, surfaces.A, surfaces.B))
+    return KrigedLaw(E, a * math.exp(alpha * x), b * math.exp(beta * y), alpha, beta, surfaces)
 
 
 def for_search(law: Surface) -> Surface:
-    """The law for searches that ask thousands of times: a kriged one of arrays looks its valleys up in a table."""
-    return replace(law, surfaces=law.given, from_table=True) if isinstance(law, KrigedLaw) else law
+    """The law for searches that evaluate it thousands of times.
+
+    A kriged law of arrays then interpolates its optima from a table.
+    """
+    if not isinstance(law, KrigedLaw):
+        return law
+    return replace(law, surfaces=law.given_surfaces, from_table=True)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.runs import Run
 
@@ -118,7 +119,7 @@ def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) 
         # A run that the weights have put out stands apart from the others' fit by more variance, not by less.
         share = np.where(robust > 0, 1 - leverage * robust, 1.0)
         standard = (y - design @ beta) * np.sqrt(weights) / np.sqrt(np.maximum(share, 0.05))
-        spread = max(1.4826 * float(np.median(np.abs(standard))), 1.0)
+        spread = max(robust_deviation(standard), 1.0)
         robust = np.clip(1 - (standard / (TUNING * spread)) ** 2, 0, 1) ** 2
     return np.asarray(standard / np.maximum(spread, _of_seeds(y, np.sqrt(weights), cells)))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from isoflop.display.format import format_number
 from isoflop.fitting.kriging.approach import MOST_RUNS
-from isoflop.fitting.kriging.discrepancy import NEAR, Plane, pilot
+from isoflop.fitting.kriging.discrepancy import NEAR, Plane, first_law
 from isoflop.fitting.screening.screen import Keep, Screened, screen
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
@@ -85,7 +85,7 @@ def _numbered(points: Points, width: float) -> Rows:
 def _away(points: Points) -> Array:
     """Relative distance of each loss from a first law."""
     plane = Plane.of(points)
-    return pilot(plane, NEAR.multiplier(plane, plane.own_excess)).residual(plane) / plane.loss
+    return first_law(plane, NEAR.multiplier(plane, plane.own_excess)).residual(plane) / plane.loss
 
 
 def _middle(cell: Rows, away: Array) -> Rows:

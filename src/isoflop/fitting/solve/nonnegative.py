@@ -1,4 +1,4 @@
-"""Non-negative least squares for a few amplitudes and many problems at once, by trying every active set."""
+"""Non-negative least squares for few amplitudes and many problems at once, over all active sets."""
 
 from itertools import combinations
 
@@ -13,19 +13,20 @@ __all__ = ["nonnegative_amplitudes"]
 def nonnegative_amplitudes(values: Array, target: Array, weights: Array) -> Array:
     """Amplitudes c >= 0 that minimise sum_i w_i (c . values_i - target_i)^2, exactly.
 
-    values: (R, K, n); target: (n,); weights: (n,) or (R, n). Gives (R, K). Amplitudes that share no point are solved
-    apart; in each such block all sets of amplitudes above zero are tried, so blocks are to be small.
+    values: (R, K, n); target: (n,); weights: (n,) or (R, n). Returns (R, K). Amplitudes that
+    share no point are solved separately. In each such block all sets of positive amplitudes are
+    tried, so that blocks must be small.
     """
     weighted = values * (weights if weights.ndim == 1 else weights[:, None])
     gram, right = weighted @ values.transpose(0, 2, 1), weighted @ target
-    found = np.zeros(right.shape)
+    amplitudes = np.zeros(right.shape)
     for block in _blocks(gram):
-        found[:, block] = _best_set(gram[:, block[:, None], block], right[:, block])
-    return found
+        amplitudes[:, block] = _best_set(gram[:, block[:, None], block], right[:, block])
+    return amplitudes
 
 
 def _blocks(gram: Array) -> list[NDArray[np.intp]]:
-    """Numbers of the amplitudes that are linked through a point, group by group."""
+    """Indices of the amplitudes that are linked through points, group by group."""
     linked = (np.abs(gram) > 0).any(axis=0) | np.eye(gram.shape[1], dtype=bool)
     for _ in range(gram.shape[1].bit_length()):
         linked = linked @ linked
@@ -33,14 +34,13 @@ def _blocks(gram: Array) -> list[NDArray[np.intp]]:
 
 
 def _best_set(gram: Array, right: Array) -> Array:
-    """The best of all sets of amplitudes above zero, shape (R, K)."""
+    """The best amplitudes of all sets of positive ones, shape (R, K)."""
     best, lowest = np.zeros(right.shape), np.zeros(len(right))
     for size in range(1, right.shape[1] + 1):
         for chosen in combinations(range(right.shape[1]), size):
             trial = _restricted(gram, right, chosen)
-            decrease = -np.einsum(
-                "rk,rk->r", trial, right
-            )  # the objective, up to a constant, at a stationary point
+            # The objective at a stationary point, up to a constant.
+            decrease = -np.einsum("rk,rk->r", trial, right)
             better = (trial >= 0).all(axis=1) & (decrease < lowest)
             best, lowest = (
                 np.where(better[:, None], trial, best),

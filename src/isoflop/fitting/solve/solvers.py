@@ -1,10 +1,11 @@
-"""Fits of sums of powers by least squares or Huber's function, one or a thousand resamples at a time; knows no runs.
+"""Solvers for sums of powers by least squares or Huber's function, for many resamples at once.
 
-The objective is that of `objective.py`: linear in its amplitudes c >= 0, with exponents theta of centred logs
-(uncentred, the Jacobian's condition is 1e5 and more). Starts come from variable projection: on a grid of exponents
-the best amplitudes solve a non-negative linear problem exactly (`nonnegative.py`). From there a damped Newton method
-on all parameters at once, with analytic first and second derivatives and the bounds held by projection; where the
-Hessian is not positive the step falls back on iteratively reweighted Gauss-Newton, which always descends.
+The objective is that of `laws/objective.py`: linear in its amplitudes c >= 0, with exponents theta
+of centred logs (uncentred, the condition number of the Jacobian is 1e5 and more). Starts come from
+variable projection: on a grid of exponents the best amplitudes solve a non-negative linear problem
+exactly (`nonnegative.py`). From there, a damped Newton method on all parameters uses analytic first
+and second derivatives and keeps the bounds by projection. Where the Hessian is not positive, the
+step is that of iteratively reweighted Gauss-Newton, which always descends.
 Shapes: n points, R resamples, Q parameters (amplitudes, then exponents).
 """
 
@@ -22,24 +23,24 @@ from isoflop.laws.objective import Evaluation, Problem, Term, evaluate, term_val
 __all__ = ["Problem", "Solution", "Term", "bounds", "condition_number", "solve", "solve_resampled"]
 
 GRID = {1: 33, 2: 9, 3: 5}
-"""Exponents tried on each axis, by their number."""
+"""Steps of the grid on each axis, by the number of exponents."""
 RAISED, POWERS = np.geomspace(0.3, 2.5, 9), np.geomspace(0.05, 0.6, 9)
-"""Exponents within a power, and powers, that are tried; Kaplan et al. 2020 have .74 and .10."""
+"""Grid of exponents within a power, and of powers; Kaplan et al. 2020 have .74 and .10."""
 STARTS = 8
 TIGHT, LOOSE = 1e-13, 1e-8
-"""Promised relative decrease of the objective at which a single fit and a resample end."""
+"""Expected relative decrease of the objective at which a single fit and a resample end."""
 SAME = 1e-4
-"""Relative difference of objectives up to which two starts have ended in the same minimum."""
+"""Relative difference of objectives below which two starts count as in the same minimum."""
 EXPONENTS = (0.02, 3.0)
 """Bounds of every exponent; published laws lie between 0.05 and 1.2."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where a fit ended, and how far it is to be trusted."""
+    """The end of a fit, with diagnostics."""
 
     parameters: Array
-    """Amplitudes, then exponents: shape (Q,), or (R, Q) of resamples."""
+    """Amplitudes, then exponents: shape (Q,), or (R, Q) for resamples."""
     objective: Array
     converged: NDArray[np.bool_]
     agreement: float = math.nan
@@ -51,18 +52,18 @@ class Solution:
 
     @property
     def arrays(self) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Parameters, objective and convergence."""
         return self.parameters, self.objective, self.converged
 
 
 def solve(problem: Problem, starts: Array | None = None) -> Solution:
-    """Best fit from some starts, shape (starts, Q), or from the best of a grid."""
-    begun = _starts(problem) if starts is None else starts
+    """Best fit from given starts, shape (starts, Q), or from the best of a grid."""
+    first = _starts(problem) if starts is None else starts
     weights = (
         np.ones((1, len(problem.target))) if problem.weights is None else problem.weights[None]
     )
-    ended = _descend(
-        problem, begun, np.broadcast_to(weights, (len(begun), weights.shape[1])), TIGHT, most=40
-    )
+    repeated = np.broadcast_to(weights, (len(first), weights.shape[1]))
+    ended = _descend(problem, first, repeated, TIGHT, most=40)
     best = np.argsort(ended.objective)[:1]
     if not ended.converged[best[0]]:
         rest = _descend(problem, ended.parameters[best], weights, TIGHT)
@@ -81,7 +82,7 @@ def solve(problem: Problem, starts: Array | None = None) -> Solution:
 
 
 def solve_resampled(problem: Problem, weights: Array, start: Array) -> Solution:
-    """Fits under R sets of weights, shape (R, n), each begun at `start`, shape (Q,) or (R, Q)."""
+    """Fits under R sets of weights, shape (R, n), from `start`, shape (Q,) or (R, Q)."""
     starts = np.broadcast_to(start, (len(weights), len(problem.names))).copy()
     return _descend(problem, starts, weights, LOOSE)
 
@@ -115,7 +116,7 @@ def bounds(problem: Problem) -> tuple[Array, Array]:
 
 
 def _starts(problem: Problem) -> Array:
-    """The best points of a grid of exponents, each with its best amplitudes: shape (starts, Q)."""
+    """The best nodes of a grid of exponents, each with its best amplitudes: shape (starts, Q)."""
     exponents = _grid(problem)
     weights = np.ones(len(problem.target)) if problem.weights is None else problem.weights
     with np.errstate(all="ignore"):
@@ -133,7 +134,7 @@ def _starts(problem: Problem) -> Array:
 
 
 def _grid(problem: Problem) -> Array:
-    """Exponents to begin from, and q where the problem has one: shape (points, exponents)."""
+    """Grid of exponents, and of q where the problem has one: shape (nodes, exponents)."""
     if problem.unit is not None:
         return np.array([*product(*[RAISED] * problem.num_exponents, POWERS)])
     axis = np.geomspace(0.06, 1.8, GRID.get(problem.num_exponents, 3))
@@ -141,7 +142,10 @@ def _grid(problem: Problem) -> Array:
 
 
 def _amplitudes(problem: Problem, exponents: Array, values: Array, weights: Array) -> Array:
-    """The best amplitudes at some exponents, to first order in log residuals: of a power, those of its root."""
+    """The best amplitudes at given exponents, to first order in log residuals.
+
+    For a power of a sum they are those of the sum.
+    """
     if problem.unit is not None:
         root = (problem.target / problem.unit) ** (1 / exponents[:, -1:])
         return nonnegative_amplitudes(values / root[:, None], np.ones(len(problem.target)), weights)
@@ -152,7 +156,7 @@ def _amplitudes(problem: Problem, exponents: Array, values: Array, weights: Arra
 def _descend(
     problem: Problem, parameters: Array, weights: Array, tolerance: float, most: int = 200
 ) -> Solution:
-    """Damped Newton from R starts, shape (R, Q); rows that have converged are left out of the work."""
+    """Damped Newton from R starts, shape (R, Q); converged rows take no further part."""
     ended, objective = parameters.copy(), np.empty(len(parameters))
     converged = np.zeros(len(parameters), dtype=bool)
     with np.errstate(all="ignore"):
@@ -180,7 +184,10 @@ def _descend(
 def _step(
     problem: Problem, parameters: Array, here: Evaluation, damping: Array
 ) -> tuple[Array, Array]:
-    """Step of each row, zero along bounds that the gradient pushes against, and the decrease it promises."""
+    """Step of each row and its expected decrease.
+
+    The step is zero along bounds that the gradient points beyond.
+    """
     low, high = bounds(problem)
     free = ~((parameters <= low) & (here.gradient > 0) | (parameters >= high) & (here.gradient < 0))
     matrix = here.hessian + damping[:, None, None] * here.majoriser
@@ -191,8 +198,8 @@ def _step(
     )
     gradient = np.where(free, here.gradient, 0)
     step = -_solve_finite(matrix, gradient)
-    promised = -np.einsum("rq,rq->r", step, gradient)
-    uphill = ~(promised >= 0)  # the Hessian is not positive here: fall back on the majoriser
+    decrease = -np.einsum("rq,rq->r", step, gradient)
+    uphill = ~(decrease >= 0)  # the Hessian is not positive here: use the majoriser
     if uphill.any():
         safe = np.where(
             free[:, :, None] & free[:, None], here.majoriser * (1 + damping[:, None, None]), 0
@@ -200,8 +207,8 @@ def _step(
         step[uphill] = -_solve_finite(
             (safe + _diagonal(np.where(free, ridge, 1)))[uphill], gradient[uphill]
         )
-        promised[uphill] = -np.einsum("rq,rq->r", step, gradient)[uphill]
-    return step, promised / 2
+        decrease[uphill] = -np.einsum("rq,rq->r", step, gradient)[uphill]
+    return step, decrease / 2
 
 
 def _diagonal(values: Array) -> Array:
@@ -209,7 +216,7 @@ def _diagonal(values: Array) -> Array:
 
 
 def _solve_finite(matrix: Array, right: Array) -> Array:
-    """matrix^-1 right row by row; zero where the row is singular or not finite."""
+    """Solution of matrix @ x = right for each row; zero where a row is singular or not finite."""
     try:
         solved = np.linalg.solve(matrix, right[..., None])[..., 0]
     except np.linalg.LinAlgError:
