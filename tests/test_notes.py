@@ -4,6 +4,7 @@ import pickle
 import pytest
 
 from isoflop.notes import answer, law, plan, sweep
+from isoflop.notes.merging import merged
 from isoflop.notes.note import KINDS, Note
 
 
@@ -27,3 +28,20 @@ def test_an_unknown_code_is_refused():
 
 def test_codes_are_unique():
     assert len(KINDS) == sum(len(module.KINDS) for module in (plan, sweep, law, answer))
+
+
+def test_a_note_about_several_budgets_is_one_note():
+    flat = [Note("flat", f"Budget {budget} is flat.") for budget in ("1e+18", "1e+19", "1e+18")]
+    other = Note("set-aside", "1 run set aside.")
+    assert merged([*flat, other, other]) == (
+        "Each of the budgets 1e+18 and 1e+19 is flat.",
+        "1 run set aside.",
+    )
+    assert merged(flat)[0].code == "flat"
+
+
+def test_very_many_notes_of_one_kind_are_one_short_note():
+    many = [Note("no-minimum", f"Budget {k}e+18 has no minimum at {k}.") for k in range(600)]
+    (note,) = merged(many)
+    assert note.startswith("Budget 0e+18 has no minimum at 0; likewise 599 more budgets (1e+18, ")
+    assert len(note) < 150

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from extending.own_approach import LowestLoss
-from extending.own_law import HalfLaw
 
 import isoflop
+from extending.own_approach import LowestLoss
+from extending.own_law import HalfLaw
 
 TRUE = HalfLaw(E=1.7, A=400.0, B=60.0, alpha=0.36)
 
