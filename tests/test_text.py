@@ -16,7 +16,6 @@ from isoflop.display.format import (
     format_percent,
     format_replacement,
     join_words,
-    merge_budgets,
 )
 
 
@@ -138,19 +137,3 @@ def test_changes_are_percents_while_they_can_be_read_as_such_and_factors_beyond(
     assert format_replacement(75.9e9, 124e9) == "75.9B instead of 124B, -39 %"
     assert format_replacement(math.inf, 124e9) == "undetermined"
     assert format_replacement(75.9e9, 0.0) == "75.9B"
-
-
-def test_what_is_said_of_several_budgets_is_one_sentence_that_names_them():
-    few = "has 4 sizes; 7 would show whether its minimum is real."
-    told = [
-        f"Budget 1e+18 {few}",
-        "Take care.",
-        f"Budget 3e+18 {few}",
-        "Budget 1e+19 is flat.",
-        "Take care.",
-    ]
-    assert merge_budgets([*told, told[0]]) == (
-        f"Each of the budgets 1e+18 and 3e+18 {few}",
-        "Take care.",
-        "Budget 1e+19 is flat.",
-    )

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "find_optimal": "pipeline",
-    "plan": "planning.sweep",
+    "plan": "planning.plan",
     "train": "training.runner",
     "read_runs": "storage.tables",
     "fingerprint": "user_code.fingerprint",
@@ -104,8 +104,8 @@ if TYPE_CHECKING:
     from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
     from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw
     from isoflop.pipeline import find_optimal as find_optimal
+    from isoflop.planning.plan import plan as plan
     from isoflop.planning.sweep import Sweep as Sweep
-    from isoflop.planning.sweep import plan as plan
     from isoflop.recipe import PowerRule as PowerRule
     from isoflop.recipe import Recipe as Recipe
     from isoflop.reporting.page import report as report

@@ -8,9 +8,10 @@ from typing import Any
 from isoflop.compute.budget import Asked
 from isoflop.display.format import format_flops, join_words
 from isoflop.fitting.approaches.isoflop import valleys
+from isoflop.planning.plan import plan
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.planning.stage import Design
-from isoflop.planning.sweep import Sweep, plan
+from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.store import Store
 from isoflop.task import Task

@@ -139,7 +139,7 @@ def test_where_every_named_size_raises_the_first_error_is_shown():
 
 def test_mfu_is_the_share_of_the_measured_peak(monkeypatch):
     speed = Speed(overhead_seconds=0.01, flops_per_second=5e9, peak_flops_per_second=1e10)
-    monkeypatch.setattr("isoflop.planning.sweep.measure_speed", lambda task, specs: speed)
+    monkeypatch.setattr("isoflop.planning.plan.measure_speed", lambda task, specs: speed)
     sweep = isoflop.plan(mlp_task(), budgets=[1e7])
     for spec in sweep.specs:
         assert sweep.mfu[spec.id] == pytest.approx(spec.flops / sweep.seconds[spec.id] / 1e10)

@@ -9,6 +9,7 @@ from staged import LADDER, SIZES, made
 
 import isoflop
 from isoflop.compute.phrases import parse_hardware
+from isoflop.notes.note import Note
 from isoflop.planning.candidates import Place
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.records import plan_of, sweep_of
@@ -22,7 +23,7 @@ def a_sweep(hardware=None, **ladder):
     specs = tuple(replace(run.spec, size=(int(run.num_params), 2)) for run in made(PLACES[6:]))
     return isoflop.Sweep(
         specs=specs,
-        notes=("Be careful.",),
+        notes=(Note("small-models", "Be careful."),),
         seconds={spec.id: 0.1 + spec.num_params for spec in specs},
         memory_bytes={spec.id: 16 * spec.num_params for spec in specs},
         mfu={spec.id: 0.3 for spec in specs},
@@ -55,7 +56,7 @@ def test_what_the_ladder_allows_is_kept(tmp_path):
 
 def test_a_finished_sweep_is_kept_too(tmp_path):
     empty, store = (
-        isoflop.Sweep(specs=(), notes=("The sweep is finished.",)),
+        isoflop.Sweep(specs=(), notes=(Note("finished", "The sweep is finished."),)),
         DirectoryStore(tmp_path),
     )
     store.write_stage("last", (), plan_of(empty))

@@ -91,7 +91,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show the runs to make next and what they cost; nothing is trained."""
-    from isoflop.planning.sweep import plan as plan_sweep
+    from isoflop.planning.plan import plan as plan_sweep
     from isoflop.reporting.json_output import sweep_values, to_json
     from isoflop.storage.tables import read_runs
 

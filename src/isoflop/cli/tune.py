@@ -39,7 +39,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Find the learning rate as a power law of params and tokens, from short runs at two sizes and two lengths."""
-    from isoflop.planning.sweep import plan
+    from isoflop.planning.plan import plan
     from isoflop.reporting.json_output import to_json
     from isoflop.training.tuning import tune as tune_rates
 

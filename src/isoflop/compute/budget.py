@@ -7,6 +7,7 @@ from numbers import Real
 
 from isoflop.compute.phrases import parse_compute
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 
 __all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
 
@@ -21,7 +22,7 @@ class Asked:
     budgets: tuple[float, ...] | None
     target: float | None
     spend: float | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def asked(
@@ -77,7 +78,7 @@ def spend_of(value: float | str) -> float:
     return flops_of(value, "spend") if share is None else share
 
 
-def told_of(value: float | str | None) -> tuple[str, ...]:
+def told_of(value: float | str | None) -> tuple[Note, ...]:
     """What was assumed to read a phrase, as notes."""
     return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
 

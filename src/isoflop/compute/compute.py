@@ -19,6 +19,7 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 
 __all__ = ["HOUR", "Compute", "Hardware", "compute_of", "default_mfu"]
 
@@ -55,7 +56,7 @@ class Hardware:
     precision: str
     price: float | None = None
     currency: str = "$"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def flops_per_second(self) -> float:
@@ -79,7 +80,7 @@ class Compute:
     flops: float
     hardware: Hardware | None = None
     device_seconds: float | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def device_hours(self) -> float | None:

@@ -8,6 +8,7 @@ from isoflop.compute.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_
 from isoflop.compute.compute import HOUR, Compute, Hardware, compute_of, default_mfu
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 
 __all__ = ["parse_compute", "parse_hardware", "parse_precision", "parse_share"]
 
@@ -196,15 +197,17 @@ def _accelerator(said: Said, phrase: str) -> Accelerator:
 
 def _mfu(
     said: Said, phrase: str, given: float | None, precision: str
-) -> tuple[float, tuple[str, ...]]:
+) -> tuple[float, tuple[Note, ...]]:
     if "MFU" in said:
         return _share_of(said["MFU"], phrase), ()
     if given is not None:
         return _checked_share(given, given), ()
     share, source = default_mfu(precision)
-    return share, (
-        f"No MFU was given, so {format_percent(share)} is assumed: {source}; say yours, as in 'at 40% MFU'.",
+    text = (
+        f"No MFU was given, so {format_percent(share)} is assumed: {source}; give yours, as in 'at "
+        f"40% MFU'."
     )
+    return share, (Note("mfu-assumed", text),)
 
 
 def _share_of(parts: Mapping[str, str], phrase: str) -> float:

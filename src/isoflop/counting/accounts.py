@@ -1,4 +1,4 @@
-"""What a plan says of how its tokens and its FLOPs were counted."""
+"""The note on how tokens and FLOPs were counted."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,22 @@ from isoflop.counting.counting import batch_sample, count_size, flops_per_token_
 from isoflop.counting.sample import Sample, sample_of
 from isoflop.counting.trials import counting_batches
 from isoflop.display.format import format_number, format_percent
+from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 
 __all__ = ["counting_notes"]
 
 GROWS = 1.05
-"""Ratio of what a token costs in the largest batches and in the smallest, from which on it is told."""
+"""Ratio of the cost of a token in the largest batches and in the smallest, from which on it is noted."""
 
 
-def counting_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
-    """What a token is in the task's data, and which batches the FLOPs are those of."""
+def counting_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
+    """What a token is in the task's data, and for which batches FLOPs are counted."""
     if not specs:
         return []
     sample = sample_of(task)
-    return [f"{_tokens(task, sample)} {_flops(task, sample, specs)}"]
+    return [Note("token-rule", f"{_tokens(task, sample)} {_flops(task, sample, specs)}")]
 
 
 def _tokens(task: Task, sample: Sample) -> str:
@@ -45,15 +46,18 @@ def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
         )
     fewest, most = (pick(spec.batch or 1 for spec in specs) for pick in (min, max))
     error = max(batch_sample(task, batch).error(counted.cost) for batch in (fewest, most))
-    told = (
-        f"FLOPs are those of whole batches, padding included, as {sample.num_items} {_drawn(sample)} {items} make them "
-        f"(standard error {format_percent(error)})"
+    counted_as = (
+        f"FLOPs are those of whole batches, padding included, as {sample.num_items} "
+        f"{_drawn(sample)} {items} make them (standard error {format_percent(error)})"
     )
     ends = [flops_per_token_at(task, counted, batch) for batch in (fewest, most)]
     if GROWS > ends[1] / ends[0] > 1 / GROWS:
-        return f"{told}."
+        return f"{counted_as}."
     more = format_number(ends[1] / ends[0], 3)
-    return f"{told}: one {task.unit} costs {more} times as much in batches of {most} examples as of {fewest}."
+    return (
+        f"{counted_as}: one {task.unit} costs {more} times as much in batches of {most} examples as "
+        f"of {fewest}."
+    )
 
 
 def _drawn(sample: Sample) -> str:

@@ -26,6 +26,7 @@ from isoflop.counting.trials import (
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import IsoflopError, first_line
 from isoflop.laws.base import TOKENS_PER_PARAM
+from isoflop.notes.note import Note
 from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import dimensions
@@ -68,7 +69,7 @@ class SizeCount:
     params: Mapping[str, int]
     activation_bytes: float | None = None
     cost: BatchCost | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @per_task
@@ -255,39 +256,44 @@ class BatchCounter:
 # -- counts that may be wrong ------------------------------------------------------------------------------------------
 
 
-def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[str, ...]:
-    """A note on what may multiply tensors and has no formula; none where there is no such operation."""
+def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[Note, ...]:
+    """A note about operations that may multiply tensors and have no formula of FLOPs."""
     names = sorted({name for cost in costs for name in cost.uncounted})
     if not names:
         return ()
-    return (
-        f"FLOPs of {join_words(names)} are not counted, for lack of a formula; give Task(flops_per_token=), or a formula "
-        f"to torch.utils.flop_counter.register_flop_formula.",
+    text = (
+        f"FLOPs of {join_words(names)} are not counted, for lack of a formula; give "
+        f"Task(flops_per_token=), or a formula to "
+        f"torch.utils.flop_counter.register_flop_formula."
     )
+    return (Note("uncounted-operator", text),)
 
 
 def _checked_count(counted: SizeCount) -> SizeCount:
-    """The count, with a note where it looks too small or is not exact."""
+    """The count, with a note if it looks too small or is not exact."""
     notes = list(counted.notes)
     if counted.cost is not None and counted.cost.error > VISIBLE:
-        notes.append(
-            f"FLOPs of a batch of size {counted.size} are known to {format_percent(counted.cost.error)} only: they are no "
-            f"polynomial in its dimensions."
+        text = (
+            f"FLOPs of a batch of size {counted.size} are known to "
+            f"{format_percent(counted.cost.error)} only: they are no polynomial in its dimensions."
         )
+        notes.append(Note("batch-flops-uncertain", text))
     idle = counted.params["total"] - counted.params.get("active", counted.params["total"])
     share = counted.flops_per_token / (6 * max(1, counted.params["matmul"] - idle))
     if share < 0.5 and not counted.notes:
-        notes.append(
-            f"Counted FLOPs per token are only {share:.2f} of 6 x the params in matrix products: a fused layer was "
-            f"missed and Task(flops_per_token=) should say, or experts idle and the model has no num_active_params() "
-            f"to tell."
+        text = (
+            f"Counted FLOPs per token are only {share:.2f} of 6 x the params in matrix products: a "
+            f"fused layer was missed, so give Task(flops_per_token=), or experts are idle and the "
+            f"model has no num_active_params()."
         )
+        notes.append(Note("few-flops-counted", text))
     return replace(counted, notes=tuple(notes))
 
 
 def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
     which = "6 x active params x D" if "active" in counted.params else "6 N D"
-    note = f"FLOPs of this model are taken as {which}, since {reason}; give Task(flops_per_token=)."
+    text = f"FLOPs of this model are taken as {which}, since {reason}; give Task(flops_per_token=)."
+    note = Note("flops-assumed", text)
     per_token = 6.0 * counted.params.get("active", counted.num_params)
     return replace(counted, flops_per_token=per_token, notes=(note, *counted.notes))
 

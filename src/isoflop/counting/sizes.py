@@ -1,12 +1,13 @@
 """Sizes of a task near a number of params, with what each costs."""
 
 from dataclasses import replace
-from typing import Any
 
 from isoflop.counting.counting import SizeCount, count_or_reason, try_count
 from isoflop.counting.lattice import builds, by_distance
 from isoflop.counting.trials import num_params_at
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
+from isoflop.runs import SizeValue
 from isoflop.task import Task
 
 __all__ = ["size_near", "sizes_near"]
@@ -29,18 +30,16 @@ def size_near(task: Task, num_params: float, *, most: float | None = None) -> Si
 
 
 def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
-    """One real size per wanted N, each used once, in the order of `wanted`; fewer where there are not as many sizes.
+    """One real size per wanted N, each used once, in the order of `wanted`; fewer if there are fewer.
 
-    The first of them notes the sizes that are left out: named ones that do not build, others that cannot be counted.
+    The first of them notes the sizes that are left out: named ones that do not build, and others
+    that cannot be counted.
 
     Raises PlanError where none can be counted.
     """
-    chosen: dict[Any, SizeCount] = {}
+    chosen: dict[SizeValue, SizeCount] = {}
     unbuilt = [size for size in task.sizes or () if not builds(task, size)]
-    failed = {
-        size: f"Size {size} is left out: it raised {count_or_reason(task, size)}."
-        for size in unbuilt
-    }
+    failed = {size: _left_out(size, f"it raised {count_or_reason(task, size)}") for size in unbuilt}
     for num_params in wanted:
         for size in by_distance(task, num_params, keep=len(wanted)):
             if size in chosen or size in failed:
@@ -49,7 +48,7 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
             if isinstance(counted, SizeCount):
                 chosen[size] = counted
                 break
-            failed[size] = f"Size {size} is left out: a training step of it raised {counted}."
+            failed[size] = _left_out(size, f"a training step of it raised {counted}")
     found = list(chosen.values())
     if failed and not found:
         raise PlanError(
@@ -59,3 +58,7 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
         *(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]),
         *found[1:],
     ]
+
+
+def _left_out(size: SizeValue, why: str) -> Note:
+    return Note("size-left-out-error", f"Size {size} is left out: {why}.")

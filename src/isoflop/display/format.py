@@ -1,9 +1,8 @@
 """Numbers and tables as people read them: 73.2B, 5.76e+23, 3.1 %, aligned columns."""
 
 import math
-import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 __all__ = [
@@ -23,10 +22,8 @@ __all__ = [
     "format_percent",
     "format_replacement",
     "join_words",
-    "merge_budgets",
 ]
 
-_OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -138,23 +135,6 @@ def join_words(words: Sequence[str], most: int = 6) -> str:
     return (
         " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part) if shown else ""
     )
-
-
-def merge_budgets(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Sentences without copies, those that say the same of several budgets as one that names them all."""
-    budgets: dict[str, list[str]] = {}
-    for sentence in sentences:
-        told = _OF_BUDGET.fullmatch(sentence)
-        named = budgets.setdefault(told[2] if told else sentence, [])
-        if told and told[1] not in named:
-            named.append(told[1])
-    return tuple(_of_budgets(told, named) for told, named in budgets.items())
-
-
-def _of_budgets(told: str, budgets: Sequence[str]) -> str:
-    if len(budgets) > 1:
-        return f"Each of the budgets {join_words(budgets)} {told}"
-    return f"Budget {budgets[0]} {told}" if budgets else told
 
 
 def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:

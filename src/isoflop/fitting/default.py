@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from isoflop.fitting.approaches.base import Approach, NoLawError, Solved
 from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.parametric import Parametric
@@ -47,6 +49,7 @@ def solve_points(points: Points, approach: Approach | None = None) -> Answered:
 
 
 @one_blas_thread
+@np.errstate(all="ignore")  # a law without an optimum is infinite there
 def law_of(runs: Iterable[Run], approach: Approach | None = None, *, keep: Keep = "sound") -> Law:
     """The law of some runs alone, without its doubt and its notes, which take most of `fit`'s time.
 

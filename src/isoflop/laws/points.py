@@ -40,7 +40,7 @@ class Points:
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Points":
-        """Columns of some runs."""
+        """The columns of the runs."""
         rows = [
             (
                 run.num_params,

@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from isoflop.laws.additive import IsoflopOptimum
 from isoflop.laws.base import Array, CostPerToken, Number, Surface, cheapest_size, plain
 
-__all__ = ["ValleyLaw", "looked_up"]
+__all__ = ["ValleyLaw", "interpolate_table"]
 
 
 class ValleyLaw(Surface):
@@ -103,7 +103,7 @@ class _Near:
         return self.valley.loss + self.fall * step + self.valley.reducible * rise
 
 
-def looked_up(table: PchipInterpolator, c: Array) -> Array:
+def interpolate_table(table: PchipInterpolator, c: Array) -> Array:
     """Values of a table at c, those of its ends beyond them; the axis of the values comes first.
 
     A table of shape (nodes, values) takes any c. One of shape (nodes, values, B) takes c of shape

@@ -1,7 +1,8 @@
-"""Cooldown branches: runs of one size that share a constant-rate trunk and differ in where their cooldown begins.
+"""Cooldown branches: runs of one size that share a constant-rate trunk (Hägele et al. 2405.18392).
 
-Hägele et al. 2024 (2405.18392). A branch is an ordinary wsd run; only its warm-up is counted in steps that all branches
-have in common. So a trunk is trained once, by its longest branch, and the others begin at its checkpoints.
+They differ in where their cooldown begins. A branch is an ordinary wsd run; only its warm-up is
+counted in steps that all branches have in common. So a trunk is trained once, by its longest
+branch, and the others begin at its checkpoints.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from dataclasses import asdict, replace
 
 from isoflop.display.format import format_number, format_percent
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 
@@ -30,7 +32,8 @@ _ALIKE = {
 def branched(recipe: Recipe, specs: Sequence[RunSpec]) -> list[RunSpec]:
     """The same runs as branches of one trunk for each size and seed.
 
-    Raises PlanError where a rule gives runs of one size different settings, since they cannot then share a trunk.
+    Raises PlanError where a rule gives runs of one size different settings: they could not share a
+    trunk.
     """
     by_size: dict[tuple[object, int], list[RunSpec]] = {}
     for spec in specs:
@@ -45,8 +48,8 @@ def branched(recipe: Recipe, specs: Sequence[RunSpec]) -> list[RunSpec]:
             done[spec.id] = replace(warmed, trunk=_trunk(warmed, num_warm))
         if num_warm > (1 - (recipe.cooldown or 0.0)) * _num_steps(shortest):
             raise PlanError(
-                f"The shortest branch of size {shortest.size} would cool down before it is warm; choose a shorter "
-                f"warm-up or cooldown."
+                f"The shortest branch of size {shortest.size} would cool down before it is warm; "
+                f"choose a shorter warm-up or cooldown."
             )
     return [done[spec.id] for spec in specs]
 
@@ -68,9 +71,10 @@ def _check_alike(members: Sequence[RunSpec]) -> None:
         first, last = getattr(low, name), getattr(high, name)
         if first != last:
             raise PlanError(
-                f"Branches of one trunk must have one {name}, but Recipe({rule}=) gives size {low.size} a {name} of "
-                f"{format_number(first, 3)} on {low.num_tokens:.3g} tokens and {format_number(last, 3)} on {high.num_tokens:.3g}; "
-                f"give a number, or a rule of the params alone{_instead(rule, low)}."
+                f"Branches of one trunk must have one {name}, but Recipe({rule}=) gives size "
+                f"{low.size} a {name} of {format_number(first, 3)} on {low.num_tokens:.3g} tokens "
+                f"and {format_number(last, 3)} on {high.num_tokens:.3g}; give a number, or a rule of "
+                f"the params alone{_instead(rule, low)}."
             )
 
 
@@ -84,7 +88,7 @@ def _instead(rule: str, spec: RunSpec) -> str:
 
 
 def shared(specs: Iterable[RunSpec], cost: Callable[[RunSpec], float]) -> float:
-    """What branches need not pay, because the longest of each trunk has trained it: all but their cooldown."""
+    """Cost that branches save, since the longest of each trunk has trained all but their cooldown."""
     trunks: dict[str, list[RunSpec]] = {}
     for spec in {spec.id: spec for spec in specs}.values():
         if spec.trunk is not None:
@@ -98,14 +102,16 @@ def shared(specs: Iterable[RunSpec], cost: Callable[[RunSpec], float]) -> float:
     return saved
 
 
-def branch_notes(specs: Sequence[RunSpec]) -> list[str]:
-    """How many trunks, and what they save."""
+def branch_notes(specs: Sequence[RunSpec]) -> list[Note]:
+    """How many trunks there are, and what they save."""
     total, saved = sum(spec.flops for spec in specs), shared(specs, lambda spec: spec.flops)
     trunks = len({spec.trunk for spec in specs})
-    return [
-        f"{len(specs)} cooldowns branch off {trunks} trunks, which saves {format_percent(saved / total)} of the FLOPs; "
-        f"branches of a trunk share its noise, so fits count them as one trained model."
-    ]
+    text = (
+        f"{len(specs)} cooldowns branch off {trunks} trunks, which saves "
+        f"{format_percent(saved / total)} of the FLOPs; branches of a trunk share its noise, so "
+        f"fits count them as one trained model."
+    )
+    return [Note("cooldown-branches", text)]
 
 
 def on_lattice(centre: float, spread: float, num_sizes: int) -> float:

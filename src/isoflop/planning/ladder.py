@@ -16,6 +16,7 @@ from isoflop.display.format import format_count
 from isoflop.errors import PlanError
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.laws.cost import interpolated_cost
+from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.sequential import ENDS, LARGEST_SHARE
@@ -60,7 +61,7 @@ def ladder_of(
 
 def too_large(
     task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], room: Room
-) -> list[str]:
+) -> list[Note]:
     """A note on the sizes within reach that memory keeps off the ladder; none where there are none."""
     if not room.binds:
         return []
@@ -69,8 +70,9 @@ def too_large(
     if not left_out:
         return []
     smallest = try_count(task, left_out[0])
-    larger = " So are larger ones." if len(left_out) > 1 else ""
-    return [] if smallest is None else [room.left_out(smallest) + larger]
+    if smallest is None:
+        return []
+    return [room.left_out(smallest, larger=len(left_out) > 1)]
 
 
 def _reach(spend: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from isoflop.compute.phrases import parse_hardware
 from isoflop.counting.counting import SizeCount
 from isoflop.display.format import format_number
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 from isoflop.planning.cost import device_bytes
 
 __all__ = ["Room", "named_hardware", "room_on", "within"]
@@ -21,7 +22,7 @@ HERE = "here"
 
 @dataclass(frozen=True)
 class Room:
-    """Memory of the device that one run has to itself, and whether it binds: nothing is known of unnamed ones."""
+    """Memory of the device that one run has to itself, and whether it limits the sizes."""
 
     device: str
     num_bytes: float
@@ -31,29 +32,33 @@ class Room:
         """True where a size trains at least one example at a time; more of them are taken in parts."""
         return not self.binds or least_bytes(counted) <= self.num_bytes
 
-    def notes(self, memory: Mapping[str, float]) -> list[str]:
-        """What is to be said of the runs, from the memory that each needs for its whole batch."""
+    def notes(self, memory: Mapping[str, float]) -> list[Note]:
+        """Notes about runs whose full batch does not fit in memory."""
         most = max(memory.values(), default=0.0)
         if most <= self.num_bytes:
             return []
         needs = f"{most / 1e9:.1f} GB"
         if self.binds:
-            in_parts = "its batches are taken in parts."
-            return [
-                f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; {in_parts}"
-            ]
-        return [
-            f"The largest run needs about {needs}, but this machine's device has {self._gigabytes}."
-        ]
+            text = (
+                f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; its "
+                f"batches are taken in parts."
+            )
+            return [Note("micro-batches", text)]
+        text = f"The largest run needs about {needs}, but this machine's device has "
+        return [Note("memory-exceeded", f"{text}{self._gigabytes}.")]
 
     @property
     def _gigabytes(self) -> str:
         return f"{self.num_bytes / 1e9:.1f} GB"
 
-    def left_out(self, counted: SizeCount) -> str:
-        """Why a size is not planned."""
+    def left_out(self, counted: SizeCount, larger: bool = False) -> Note:
+        """Why a size is not planned; `larger` ones neither."""
         needs = format_number(least_bytes(counted) / 1e9)
-        return f"Size {counted.size} is left out: it needs {needs} GB, but {self.device} has {self._gigabytes}."
+        text = (
+            f"Size {counted.size} is left out: it needs {needs} GB, but {self.device} has "
+            f"{self._gigabytes}."
+        )
+        return Note("size-left-out-memory", f"{text} So are larger ones." if larger else text)
 
 
 def named_hardware(hardware: str | None) -> Hardware | None:
@@ -62,7 +67,7 @@ def named_hardware(hardware: str | None) -> Hardware | None:
 
 
 def room_on(hardware: str | None) -> Room:
-    """Memory that binds a run: of one of the named accelerators, of this machine for "here", or of a GPU that is there.
+    """Memory that binds a run: of a named accelerator, of this machine for "here", or of its GPU.
 
     A machine without a GPU often plans for another one; its own memory binds only by name.
     """
@@ -87,7 +92,7 @@ def least_bytes(counted: SizeCount) -> float:
 
 def within(
     room: Room, counts: Sequence[SizeCount], least: int
-) -> tuple[list[SizeCount], list[str]]:
+) -> tuple[list[SizeCount], list[Note]]:
     """The sizes that fit, and a note for each of the others.
 
     Raises PlanError where fewer than `least` are left.
@@ -96,7 +101,7 @@ def within(
     notes = [room.left_out(counted) for counted in counts if not room.holds(counted)]
     if notes and len(fits) < least:
         raise PlanError(
-            f"An IsoFLOP curve needs at least {least} sizes, but only {len(fits)} of {len(counts)} fit. {notes[0]} "
-            f"Lower the budgets, or name larger hardware=."
+            f"An IsoFLOP curve needs at least {least} sizes, but only {len(fits)} of {len(counts)} "
+            f"fit. {notes[0]} Lower the budgets, or name larger hardware=."
         )
     return fits, notes

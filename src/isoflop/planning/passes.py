@@ -1,4 +1,4 @@
-"""How often runs pass over the training data: what is allowed, what was asked for, and whether there are enough."""
+"""Passes of runs over the training data: what is allowed, what is requested, what is there."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.user_code.data import open_data
@@ -22,14 +23,15 @@ def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[floa
         raise PlanError(f"epochs must be numbers of passes of at least 1, but got {list(epochs)}.")
     if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
         raise PlanError(
-            "A sweep over epochs takes parts of the training data, so these must be a map-style dataset, and branches "
-            "of one trunk cannot see different parts; give such data and Recipe(branches=False)."
+            "A sweep over epochs takes parts of the training data, so these must be a map-style "
+            "dataset, and branches of one trunk cannot see different parts; give such data and "
+            "Recipe(branches=False)."
         )
     return counts
 
 
 def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
-    """Raise PlanError where a run needs more data than there are, or more passes than the recipe allows."""
+    """Raise PlanError where a run needs more data or more passes than are allowed."""
     lacking = [
         spec
         for spec in specs
@@ -38,13 +40,13 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
     if lacking:
         worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
         raise PlanError(
-            f"{format_number(worst.epochs or 1, 2)} passes of size {worst.size} need {format_count(worst.unique_tokens or 0)} "
-            f"different {task.unit}s, but the training data have {format_count(supply.unique_tokens or 0)}; "
-            f"sweep more epochs, bring more data, or lower the budgets."
+            f"{format_number(worst.epochs or 1, 2)} passes of size {worst.size} need "
+            f"{format_count(worst.unique_tokens or 0)} different {task.unit}s, but the training "
+            f"data have {format_count(supply.unique_tokens or 0)}; sweep more epochs, bring more "
+            f"data, or lower the budgets."
         )
-    specs = [
-        spec for spec in specs if spec.unique_tokens is None
-    ]  # passes that were asked for are allowed
+    # passes that a sweep over epochs requests are allowed
+    specs = [spec for spec in specs if spec.unique_tokens is None]
     allowed = task.recipe.epochs
     if allowed is None or supply.unique_tokens is None:
         return
@@ -57,15 +59,16 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
     named = ", ".join(f"size {spec.size} at {format_flops(spec.budget or 0)}" for spec in over[:5])
     more = f" and {len(over) - 5} more" if len(over) > 5 else ""
     raise PlanError(
-        f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over {format_count(supply.unique_tokens)} "
-        f"{task.unit}s, but {len(over)} run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
-        f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow it with Recipe(epochs=None), "
-        f"bring more data, or lower the budgets."
+        f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over "
+        f"{format_count(supply.unique_tokens)} {task.unit}s, but {len(over)} "
+        f"run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
+        f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow it "
+        f"with Recipe(epochs=None), bring more data, or lower the budgets."
     )
 
 
-def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
-    """That the batch size of the user's own loader is not the one that runs are trained with."""
+def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
+    """A note if runs are trained with another batch size than the user's own loader."""
     own = open_data(task.train_data, "train_data").batch_size
     batches = sorted({spec.batch for spec in specs if spec.batch is not None})
     if own is None or not batches or batches == [own]:
@@ -75,17 +78,20 @@ def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
     kept = f"batch_tokens={tokens:g}" + (
         f", min_batch={own}" if own < task.recipe.min_batch else ""
     )
-    return [
-        f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per step; "
-        f"Recipe({kept}) keeps it."
-    ]
+    text = (
+        f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per "
+        f"step; Recipe({kept}) keeps it."
+    )
+    return [Note("loader-batch-replaced", text)]
 
 
-def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[str]:
-    """More than four passes over the data are worth less than fresh data (Muennighoff et al. 2023)."""
+def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
+    """A note on more than four passes over the data (Muennighoff et al. 2023)."""
     most = max((spec.epochs or 0 for spec in specs), default=0)
     if round(most, 1) <= 4:
         return []
-    return [
-        f"Runs take up to {format_number(most, 2)} passes over the data; beyond 4, repeated {task.unit}s teach less."
-    ]
+    text = (
+        f"Runs take up to {format_number(most, 2)} passes over the data; beyond 4, repeated "
+        f"{task.unit}s teach less."
+    )
+    return [Note("repeated-data", text)]

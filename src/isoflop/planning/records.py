@@ -9,6 +9,7 @@ import numpy as np
 
 from isoflop.compute.accelerators import find_accelerator
 from isoflop.compute.compute import Hardware
+from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.forecast import NOT_SIMULATED, Forecast, NoForecast, Simulation
 from isoflop.planning.sweep import Sweep
@@ -20,7 +21,7 @@ __all__ = ["plan_of", "sweep_of"]
 def plan_of(sweep: Sweep) -> dict[str, Any]:
     """All of a sweep but its specs, as values that JSON can hold."""
     return {
-        "notes": list(sweep.notes),
+        "notes": _of_notes(sweep.notes),
         "seconds": dict(sweep.seconds),
         "memory_bytes": dict(sweep.memory_bytes),
         "mfu": dict(sweep.mfu),
@@ -38,7 +39,7 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence
     """
     return Sweep(
         specs=specs,
-        notes=tuple(plan["notes"]),
+        notes=_notes(plan["notes"]),
         seconds=plan["seconds"],
         memory_bytes=plan["memory_bytes"],
         mfu=plan["mfu"],
@@ -49,17 +50,25 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence
     )
 
 
+def _of_notes(notes: Sequence[Note]) -> list[list[str]]:
+    return [[note.code, str(note)] for note in notes]
+
+
+def _notes(values: Sequence[Sequence[str]]) -> tuple[Note, ...]:
+    return tuple(Note(code, text) for code, text in values)
+
+
 def _of_hardware(hardware: Hardware) -> dict[str, Any]:
     return {
         **vars(hardware),
         "accelerator": hardware.accelerator.name,
-        "notes": list(hardware.notes),
+        "notes": _of_notes(hardware.notes),
     }
 
 
 def _hardware(values: Mapping[str, Any]) -> Hardware:
     accelerator = find_accelerator(values["accelerator"])
-    return Hardware(**{**values, "accelerator": accelerator, "notes": tuple(values["notes"])})
+    return Hardware(**{**values, "accelerator": accelerator, "notes": _notes(values["notes"])})
 
 
 def _of_forecast(forecast: Forecast | NoForecast) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A stage of a sweep as specs: the places that the design wants, counted exactly and within what may be spent."""
+"""A stage of a sweep as specs: what the design chooses, counted exactly and within the spend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
 from isoflop.laws.base import TOKENS_PER_PARAM
+from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder, Place, Stage
 from isoflop.planning.ladder import ladder_of, too_large
 from isoflop.planning.lean import lean_stage
@@ -24,8 +25,8 @@ Design = Literal["sequential", "lean"]
 DESIGNS = {"sequential": LARGEST_SHARE, "lean": 3**3 / (5 * (1 + 3 + 9 + 27))}
 """How runs are chosen for a target, and the share of the spend that the largest run takes."""
 FAR = 1000.0
-"""Times the largest run beyond which a target is planned for only on request: 300 is the farthest that a law has been
-seen to hold (Delphi, Marin 2026)."""
+"""Times the largest run beyond which a target is planned for only on request: 300 is the farthest
+that a law has been seen to hold (Delphi, Marin 2026)."""
 OVER = 1.02
 """Batches are whole, so that a stage may cost a little more than planned."""
 LEAST_STEPS = 20
@@ -34,10 +35,10 @@ LEAST_STEPS = 20
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """Specs of the next stage, none where the sweep is finished, and what is to be said of it."""
+    """Specs of the next stage, none if the sweep is finished, with notes."""
 
     specs: tuple[RunSpec, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     ladder: Ladder
 
 
@@ -45,9 +46,9 @@ def require_near(target: float, largest: float) -> None:
     """Raise PlanError where a target lies too far beyond the largest run that can be paid for."""
     if target > FAR * largest:
         raise PlanError(
-            f"The target is {format_number(target / largest, 2)} times the largest run that the sweep can pay for "
-            f"({format_flops(largest)} FLOPs), and no law can be trusted beyond {FAR:,.0f} times; spend more, or say "
-            f"allow_far=True."
+            f"The target is {format_number(target / largest, 2)} times the largest run that the "
+            f"sweep can pay for ({format_flops(largest)} FLOPs), and no law can be trusted beyond "
+            f"{FAR:,.0f} times; spend more, or give allow_far=True."
         )
 
 
@@ -72,7 +73,7 @@ def planned_stage(
     notes = too_large(task, ladder, spend=spend, runs=runs, room=room)
     seeds = task.recipe.seeds
     while True:
-        # The design sees one run where the recipe makes one for each seed, and its share of the spend.
+        # The design sees one run where the recipe has one per seed, and its share of the spend.
         stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend, len(seeds))
         counts = {place: count_or_reason(task, ladder.size(place)) for place in stage.places}
         failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
@@ -80,7 +81,8 @@ def planned_stage(
             break
         for place in failed:
             size = ladder.size(place)
-            notes.append(f"Size {size} is left out: a training step of it raised {counts[place]}.")
+            text = f"Size {size} is left out: a training step of it raised {counts[place]}."
+            notes.append(Note("size-left-out-error", text))
             ladder = ladder.without(size)
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
     specs = [
@@ -92,17 +94,16 @@ def planned_stage(
         _require_steps(specs, spend, _too_few(task, stage, ladder) if stage.lacking else "")
     specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
     if stage.finished or not specs:
-        return PlannedStage(
-            (), (*notes, f"The sweep is finished: {_why_finished(task, stage, ladder)}."), ladder
-        )
+        text = f"The sweep is finished: {_why_finished(task, stage, ladder)}."
+        return PlannedStage((), (*notes, Note("finished", text)), ladder)
     if stage.lacking:
         lack = "lacks" if stage.lacking == 1 else "lack"
         of_all = (
             f"{stage.lacking} of the stage's {stage.lacking + len(stage.places)} sizes {lack} data"
         )
-        notes.append(f"{of_all}: {_too_few(task, stage, ladder)}.")
+        notes.append(Note("data-lacking", f"{of_all}: {_too_few(task, stage, ladder)}."))
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
-    return PlannedStage(tuple(specs), (_told(stage, runs, specs, spend), *notes), ladder)
+    return PlannedStage(tuple(specs), (_stage_note(stage, runs, specs, spend), *notes), ladder)
 
 
 def _stage(
@@ -122,7 +123,7 @@ def _spec(
 
 
 def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
-    """Of each place only the runs of one of the recipe's seeds, the first with which one completed there."""
+    """Of each place the runs of one of the recipe's seeds: the first with a completed run there."""
     best: dict[Any, tuple[bool, int]] = {}
     for run in runs:
         if run.spec.seed in seeds:
@@ -149,11 +150,12 @@ def _why_finished(task: Task, stage: Stage, ladder: Ladder) -> str:
 
 def _too_few(task: Task, stage: Stage, ladder: Ladder) -> str:
     unit = f"{task.unit}s"
-    return f"the recipe's passes over the data allow {format_count(ladder.most_tokens)} {unit}, and {stage.name} wants more"
+    most = format_count(ladder.most_tokens)
+    return f"the recipe's passes over the data allow {most} {unit}, and {stage.name} needs more"
 
 
 def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None:
-    """Raise PlanError where no run of a sweep's first stage trains; too_few: why, where the data are to blame."""
+    """Raise PlanError where no run of the first stage trains; too_few: why, if data are lacking."""
     most = max(
         (spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs),
         default=0.0,
@@ -162,28 +164,30 @@ def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None
         return
     if too_few:
         raise PlanError(
-            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; "
-            f"bring more data, allow more passes with Recipe(epochs=...), or spend less."
+            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; bring "
+            f"more data, allow more passes with Recipe(epochs=...), or spend less."
         )
     raise PlanError(
-        f"A sweep of {format_flops(spend)} FLOPs begins with runs of {format_number(most, 2)} steps at most, and fewer than "
-        f"{LEAST_STEPS} teach nothing; spend about {format_number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, "
-        f"or allow smaller sizes or batches."
+        f"A sweep of {format_flops(spend)} FLOPs begins with runs of {format_number(most, 2)} steps "
+        f"at most, and fewer than {LEAST_STEPS} teach nothing; spend about "
+        f"{format_number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, or allow smaller "
+        f"sizes or batches."
     )
 
 
 def _within(specs: Sequence[RunSpec], left: float, made: set[str]) -> list[RunSpec]:
-    """Specs that are new, without the most expensive ones where all of them would cost more than is left."""
+    """The new specs, without the most expensive ones if all would cost more than is left."""
     kept = sorted((spec for spec in specs if spec.id not in made), key=lambda spec: spec.flops)
     while kept and sum(spec.flops for spec in kept) > OVER * left:
         kept.pop()
     return kept
 
 
-def _told(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float) -> str:
+def _stage_note(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float) -> Note:
     spent = sum(paid(run) for run in runs)
     after = spent + sum(spec.flops for spec in specs)
-    return (
-        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs are spent; the next one is chosen "
-        f"from what it shows."
+    text = (
+        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs are "
+        f"spent; the next one is chosen from what it shows."
     )
+    return Note("stage", text)

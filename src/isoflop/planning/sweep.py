@@ -1,36 +1,27 @@
-"""plan() and Sweep: the runs to make next, what they cost and what they would tell; nothing is spent yet."""
+"""Sweep: the runs to make next, what they cost and how precise they make the answer."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from isoflop.compute.budget import Asked, asked
 from isoflop.compute.compute import Compute, Hardware
-from isoflop.counting.accounts import counting_notes
-from isoflop.counting.check import check_task
-from isoflop.counting.counting import count_size
-from isoflop.counting.tokens import token_supply
 from isoflop.display.format import (
     format_bullets,
-    format_count,
     format_duration,
     format_flops,
     format_html,
     format_money,
     format_number,
     format_percent,
-    merge_budgets,
 )
 from isoflop.display.table import Table
 from isoflop.display.writers import Tabular, to_text
-from isoflop.errors import PlanError
-from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.fitting.kriging.run_value import design_condition
-from isoflop.planning.branches import branch_notes, branched, shared
-from isoflop.planning.candidates import Ladder
-from isoflop.planning.cost import makespan, measure_speed, run_bytes
+from isoflop.notes.note import Note
+from isoflop.planning.branches import shared
+from isoflop.planning.cost import makespan
 from isoflop.planning.forecast import (
     NOT_SIMULATED,
     NOTHING_TO_TRAIN,
@@ -39,33 +30,10 @@ from isoflop.planning.forecast import (
     NoForecast,
     Simulation,
 )
-from isoflop.planning.grid import (
-    Centres,
-    Grid,
-    budget_sizes,
-    edge_sizes,
-    measured_runs,
-    with_repeats,
-    without_failed,
-)
-from isoflop.planning.limits import Room, named_hardware, room_on
-from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
-from isoflop.planning.shapes import shape_notes
-from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep_table import specs_table
-from isoflop.runs import Run, RunSpec
-from isoflop.task import Task
-from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.user_code.randomness import seeded
+from isoflop.runs import RunSpec
 
-__all__ = ["Sweep", "plan"]
-
-BEYOND = 10.0
-"""Times the largest budget, where a grid is planned without a target and its expectation is told."""
-APART = (
-    "Recipe(branches=True) is for grids of budgets=[...]: the runs of a stage share no trunk, and each is trained from "
-    "its start."
-)
+__all__ = ["Sweep"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +48,7 @@ class Sweep(Tabular):
     """
 
     specs: tuple[RunSpec, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     mfu: Mapping[str, float] = field(default_factory=dict)
@@ -146,211 +114,6 @@ class Sweep(Tabular):
     def table(self) -> Table:
         """One row for each run, with what it costs."""
         return specs_table(self.specs, self.seconds, self.memory_bytes, self.mfu, self.hardware)
-
-
-def plan(
-    task: Task,
-    *,
-    budgets: Iterable[float | str] | float | str | None = None,
-    target: float | str | None = None,
-    spend: float | str | None = None,
-    runs: Iterable[Run] = (),
-    epochs: Sequence[float] | None = None,
-    hardware: str | None = None,
-    design: Design = "sequential",
-    allow_far: bool = False,
-    forecast: bool = False,
-) -> Sweep:
-    """The runs to make next, and what they cost; nothing is trained.
-
-    budgets: FLOPs of each IsoFLOP curve, all of which are planned at once; a single one needs no list. Each may be
-        written as "1e21", "8xH100 for 3 days at 40% MFU", "1000 H100-hours" or "$50,000 at $2.50/H100-hour", and so may
-        the next two. Sizes of which one step costs far more are left out.
-    target, spend: the FLOPs of the run that is wanted in the end and the share of them that the sweep may cost in all
-        (above 1: FLOPs), runs so far included. One stage is planned at a time: plan again with what it has shown, until
-        the sweep has no specs.
-    runs: what has been run so far. Budgets that they have are kept, and repaired where the lowest loss is at the edge;
-        new ones are centred on their estimate of the optimum. What failed is not planned again. For a target they count
-        against the spend.
-    epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
-        pass over as often, to show what repeated data are worth. None for all of the data.
-    hardware: what the runs are to be trained on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per device:
-        sizes that its memory does not hold are left out, and the sweep is told in its hours. "here" is this machine;
-        None is this machine too, but only a GPU's memory binds.
-    design: of a target's stages: "sequential" makes a small pilot and then the runs that would tell most of the
-        optimum at the target; "lean" is a plain IsoFLOP sweep of four budgets with five sizes, recentred each time.
-    forecast: simulate how precise the answer will be, which takes seconds; `Sweep.forecast` holds it.
-    allow_far: plan even if the target is more than 1,000 times the largest run that can be paid for.
-
-    Raises ContractError where the task breaks its contract, PlanError where the plan cannot be made: budgets that are
-    not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows, a target too
-    far.
-    """
-    question = asked(budgets, target, spend)
-    _check(question, design)
-    runs = _made(runs)
-    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
-        before = named_values(task)
-        check_task(task)
-        check_unchanged(task, before)
-        runs, apart = _of_task(runs, fingerprint(task))
-        if question.budgets is not None:
-            if question.target is not None and not allow_far:
-                require_near(
-                    question.target, max([*question.budgets, *(run.flops for run in runs)])
-                )
-            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room_on(hardware))
-        else:
-            sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
-    named = named_hardware(hardware)
-    told = (
-        *question.notes,
-        *(() if named is None else named.notes),
-        *apart,
-        *sweep.notes,
-        *_small_notes(sweep.specs),
-        *shape_notes(sweep.specs),
-    )
-    sweep = replace(sweep, hardware=named, notes=merge_budgets(told))
-    return sweep.with_forecast() if forecast else sweep
-
-
-def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
-    """That models of few params promise less than they seem to."""
-    largest = max((spec.num_params for spec in specs), default=math.inf)
-    if largest >= SMALL:
-        return ()
-    return (
-        f"The largest model has {format_count(largest)} params: models below {format_count(SMALL)} often do not follow a power law "
-        f"yet, so expect a wide interval of the loss.",
-    )
-
-
-def _check(question: Asked, design: str) -> None:
-    budgets, target, spend = question.budgets, question.target, question.spend
-    if budgets is not None:
-        if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
-            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
-        if spend is not None:
-            raise PlanError(
-                "budgets and spend both say how much the sweep may cost; give one of them."
-            )
-    elif target is None or spend is None:
-        raise PlanError(
-            "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost."
-        )
-    elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
-        raise PlanError(
-            f"target and spend must be above 0, but got target={target!r} and spend={spend!r}."
-        )
-    if design not in DESIGNS:
-        raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
-
-
-def _made(runs: Iterable[Run]) -> list[Run]:
-    """The runs so far, if that is what they are."""
-    made = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]
-    strange = [run for run in made if not isinstance(run, Run)]
-    if strange:
-        raise PlanError(
-            f"runs must be records of runs, but got {strange[0]!r:.80}; read those of a folder or table with "
-            f"isoflop.read_runs(...)."
-        )
-    return made
-
-
-def _of_task(runs: list[Run], mark: str) -> tuple[list[Run], tuple[str, ...]]:
-    """The runs of a task and of tables, and a note of those of other tasks: these show nothing of its optimum."""
-    own = [run for run in runs if run.spec.fingerprint in ("", mark)]
-    others = len(runs) - len(own)
-    return own, (
-        f"{others} of the runs so far are of another task and are left out.",
-    ) if others else ()
-
-
-def _grid(
-    task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room
-) -> Sweep:
-    supply = token_supply(task)
-    grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
-    specs: list[RunSpec] = []
-    notes: list[str] = []
-    for budget in sorted(set(question.budgets or ())):
-        kept = measured_runs(grid, budget) if epochs == [None] else []
-        counts = [count_size(task, size) for size in dict.fromkeys(run.size for run in kept)]
-        counts = [*counts, *edge_sizes(grid, budget, kept, notes)] or budget_sizes(
-            grid, budget, centres, notes
-        )
-        specs += [
-            grid.spec(sized, budget, seed=seed, epochs=passes)
-            for sized in counts
-            for passes in epochs
-            for seed in task.recipe.seeds
-        ]
-    if task.recipe.branches:
-        specs = branched(task.recipe, specs)
-    specs = without_failed(specs, runs, notes)
-    if task.recipe.branches:
-        notes += branch_notes(specs) if specs else []
-    elif epochs == [None]:
-        specs = with_repeats(specs, runs, notes)
-    check_data(task, supply, specs)
-    target = question.target or BEYOND * max(question.budgets or (math.nan,))
-    simulation = Simulation(
-        target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
-    )
-    return replace(_costed(task, specs, notes, room), simulation=simulation)
-
-
-def _others(runs: Sequence[Run], specs: Sequence[RunSpec]) -> list[Run]:
-    ids = {spec.id for spec in specs}
-    return [run for run in runs if run.id not in ids]
-
-
-def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
-    cost = {spec.num_params: spec.flops_per_token for spec in specs}
-    N = sorted(cost)
-    return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
-
-
-def _staged(
-    task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool
-) -> Sweep:
-    target, spend = float(question.target or 0), float(question.spend or 0)
-    spend = spend * target if spend <= 1 else spend
-    if not allow_far:
-        require_near(
-            target,
-            max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
-        )
-    supply, mark = token_supply(task), fingerprint(task)
-    stage = planned_stage(
-        task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
-    )
-    check_data(task, supply, stage.specs)
-    simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
-    notes = [*stage.notes, *([APART] if task.recipe.branches and stage.specs else [])]
-    return replace(_costed(task, stage.specs, notes, room), simulation=simulation)
-
-
-def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[str], room: Room) -> Sweep:
-    speed = measure_speed(task, specs)
-    memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
-    known = {run_id: size for run_id, size in memory.items() if size is not None}
-    return Sweep(
-        specs=tuple(specs),
-        notes=(
-            *notes,
-            *counting_notes(task, specs),
-            *room.notes(known),
-            *epoch_notes(task, specs),
-            *batch_notes(task, specs),
-        ),
-        seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
-        memory_bytes=known,
-        mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
-        unit=task.unit,
-    )
 
 
 def _headline(sweep: Sweep) -> str:

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from isoflop.display.format import format_count, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
-from isoflop.fitting.approaches.budget_note import BudgetNote
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.laws.base import Array, entry
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
+from isoflop.notes.merging import BudgetNote
 from isoflop.notes.note import Note
 from isoflop.runs import Run
 

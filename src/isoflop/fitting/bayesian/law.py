@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 
 from isoflop.laws.additive import IsoflopOptimum, additive_formula
 from isoflop.laws.base import Array, Number
-from isoflop.laws.valley import ValleyLaw, looked_up
+from isoflop.laws.valley import ValleyLaw, interpolate_table
 
 __all__ = ["PathLaw"]
 
@@ -46,5 +46,7 @@ class PathLaw(ValleyLaw):
         return self.formula()
 
     def _computed_valley(self, log_ND: Array) -> IsoflopOptimum:
-        log_N, log_loss, log_R = looked_up(self.__dict__["_table"], np.asarray(log_ND, dtype=float))
+        log_N, log_loss, log_R = interpolate_table(
+            self.__dict__["_table"], np.asarray(log_ND, dtype=float)
+        )
         return IsoflopOptimum(log_N, np.exp(log_loss), np.exp(log_R))

@@ -11,7 +11,6 @@ import numpy as np
 
 from isoflop.display.format import format_count, format_interval, format_percent
 from isoflop.fitting.approaches.base import Diagnostics, Solved
-from isoflop.fitting.approaches.budget_note import BudgetNote, merged
 from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.doubt.refits import disagreements
@@ -20,6 +19,7 @@ from isoflop.fitting.screening.seeds import USUAL, seed_noise
 from isoflop.laws.base import Law
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
+from isoflop.notes.merging import BudgetNote, merged
 from isoflop.notes.note import Note
 
 __all__ = ["reasons_to_doubt"]
@@ -28,6 +28,8 @@ AGREEING = 0.5
 """Share of the solver's starts in the best minimum, below which there is a note."""
 ILL_CONDITIONED = 1000.0
 FEW_SIZES = 5
+MOST_BUDGETS = 10
+"""Notes of one kind about single budgets; more are shortened to one."""
 ANSWERING = 0.95
 """Share of the resamples with an optimum, below which there is a note."""
 
@@ -52,7 +54,7 @@ def reasons_to_doubt(
         disagreements(points, solved, resamples),
         waves(points, solved),
     )
-    return merged(notes)
+    return merged(notes, MOST_BUDGETS)
 
 
 def _solver(diagnostics: Diagnostics) -> Iterator[Note]:

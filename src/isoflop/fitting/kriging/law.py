@@ -13,7 +13,7 @@ from scipy.interpolate import PchipInterpolator
 from isoflop.fitting.kriging.posterior import Surfaces
 from isoflop.laws.additive import IsoflopOptimum, additive_formula, additive_optimum
 from isoflop.laws.base import Array, Number, Surface
-from isoflop.laws.valley import ValleyLaw, looked_up
+from isoflop.laws.valley import ValleyLaw, interpolate_table
 
 __all__ = ["KrigedLaw", "for_search", "law_of"]
 
@@ -56,7 +56,7 @@ class KrigedLaw(ValleyLaw):
         surfaces = self.given_surfaces
         shift = sum(surfaces.plane.middle)
         if self.__dict__["_from_table"]:
-            x, loss, reducible = looked_up(self._table, log_ND - shift)
+            x, loss, reducible = interpolate_table(self._table, log_ND - shift)
         else:
             optimum = surfaces.valley(log_ND - shift)
             x, loss, reducible = optimum.x, optimum.loss, optimum.reducible

@@ -82,7 +82,7 @@ class Surfaces:
         return float(c[c > c.max() - 0.35].mean())
 
     @cached_property
-    def lawful(self) -> NDArray[np.bool_]:
+    def has_no_discrepancy(self) -> NDArray[np.bool_]:
         """Which surfaces have no discrepancy."""
         return np.array([not guess.ratio for guess in self.covariances.hypotheses])[self.hypothesis]
 
@@ -106,7 +106,7 @@ class Surfaces:
         kriged = self._kriged(c, self.standard[0])
         floor, top, decay = self._horizon
         extended = floor + (top - floor) * np.exp(-decay * np.maximum(c - self.largest, 0))
-        loss = np.where(self.lawful | (c <= self.largest), kriged.loss, extended)
+        loss = np.where(self.has_no_discrepancy | (c <= self.largest), kriged.loss, extended)
         return IsoflopOptimum(kriged.x, loss, kriged.reducible)
 
     @cached_property
@@ -132,7 +132,7 @@ class Surfaces:
     def _discrepancy(self, x: Array, c: Array, noise: Array) -> tuple[Array, Array]:
         """g and its slope along the isoFLOP at (x, c - x) of each surface, shape (..., B)."""
         g, slope = np.zeros((2, *x.shape))
-        for number in np.unique(self.hypothesis[~self.lawful]):
+        for number in np.unique(self.hypothesis[~self.has_no_discrepancy]):
             rows = self.hypothesis == number
             guess = self.covariances.hypotheses[number]
             scale = self.covariances.scale[number] / self.covariances.reducible

@@ -158,12 +158,7 @@ def _joint(law: Array, x: Array, y: Array, c: float, n: int) -> tuple[Array, Arr
     loss, multiplier = E + size + data, _multiplier(law, x, y)
     unit = (MISFIT / np.median((size + data) / loss)) ** 2
     scale = multiplier * (size + data)
-    dx, dy = x[:, None] - x, y[:, None] - y
-    smooth = np.exp(-0.5 * (dx**2 + dy**2) / LENGTH**2) + LONG_RATIO**2 * np.exp(
-        -0.5 * ((dx + dy) / LONG) ** 2
-    )
-    away_x, away_y = best - x, (c - best) - y
-    toward = np.exp(-0.5 * (away_x**2 + away_y**2) / LENGTH**2) * (away_y - away_x) / LENGTH**2
+    smooth, toward = _discrepancy(x, y), _slope_covariance(best - x, (c - best) - y)
     steep = 2 * unit / LENGTH**2 / (alpha * beta) ** 2  # variance of g' / (alpha beta)
     columns = np.concatenate([of_q[None], slopes])
     joint = (columns * prior) @ columns.T
@@ -173,6 +168,18 @@ def _joint(law: Array, x: Array, y: Array, c: float, n: int) -> tuple[Array, Arr
     joint[1:, 0] = joint[0, 1:]
     noise = (NOISE * multiplier * loss) ** 2
     return _given(joint, noise[:n]), noise[n:], steep * DRIFT
+
+
+def _discrepancy(x: Array, y: Array) -> Array:
+    """Covariance of the discrepancy between runs, in units of its scale."""
+    dx, dy = x[:, None] - x, y[:, None] - y
+    short = np.exp(-0.5 * (dx**2 + dy**2) / LENGTH**2)
+    return np.asarray(short + LONG_RATIO**2 * np.exp(-0.5 * ((dx + dy) / LONG) ** 2))
+
+
+def _slope_covariance(dx: Array, dy: Array) -> Array:
+    """Covariance of the discrepancy of a run with its slope g' at a distance of (dx, dy)."""
+    return np.asarray(np.exp(-0.5 * (dx**2 + dy**2) / LENGTH**2) * (dy - dx) / LENGTH**2)
 
 
 def _multiplier(law: Array, x: Array, y: Array) -> Array:

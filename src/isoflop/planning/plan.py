@@ -1,0 +1,270 @@
+"""plan(): the runs to make next, what they cost and how precise they make the answer."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from isoflop.compute.budget import Asked, asked
+from isoflop.counting.accounts import counting_notes
+from isoflop.counting.check import check_task
+from isoflop.counting.counting import SizeCount, count_size
+from isoflop.counting.tokens import token_supply
+from isoflop.display.format import (
+    format_count,
+)
+from isoflop.errors import PlanError
+from isoflop.fitting.bayesian.prior import SMALL
+from isoflop.notes.merging import merged
+from isoflop.notes.note import Note
+from isoflop.planning.branches import branch_notes, branched
+from isoflop.planning.candidates import Ladder
+from isoflop.planning.cost import measure_speed, run_bytes
+from isoflop.planning.edges import edge_sizes, measured_runs
+from isoflop.planning.forecast import (
+    Simulation,
+)
+from isoflop.planning.grid import Centres, Grid, budget_sizes
+from isoflop.planning.limits import Room, named_hardware, room_on
+from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
+from isoflop.planning.repeats import with_repeats, without_failed
+from isoflop.planning.shapes import shape_notes
+from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
+from isoflop.planning.sweep import Sweep
+from isoflop.runs import Run, RunSpec
+from isoflop.task import Task
+from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
+from isoflop.user_code.randomness import seeded
+
+__all__ = ["plan"]
+
+BEYOND = 10.0
+"""Times the largest budget: the target of the forecast of a grid that is planned without one."""
+BRANCHES_APART = Note(
+    "branches-apart",
+    "Recipe(branches=True) is for grids of budgets=[...]: the runs of a stage share no trunk, and "
+    "each is trained from its start.",
+)
+
+
+def plan(
+    task: Task,
+    *,
+    budgets: Iterable[float | str] | float | str | None = None,
+    target: float | str | None = None,
+    spend: float | str | None = None,
+    runs: Iterable[Run] = (),
+    epochs: Sequence[float] | None = None,
+    hardware: str | None = None,
+    design: Design = "sequential",
+    allow_far: bool = False,
+    forecast: bool = False,
+) -> Sweep:
+    """The runs to make next, and what they cost; nothing is trained.
+
+    budgets: FLOPs of each IsoFLOP curve, all of which are planned at once; a single one needs no
+        list. Each may be written as "1e21", "8xH100 for 3 days at 40% MFU", "1000 H100-hours" or
+        "$50,000 at $2.50/H100-hour", and so may the next two. Sizes of which one step costs far
+        more are left out.
+    target, spend: FLOPs of the final run, and the share of them that the sweep may cost in all
+        (above 1: FLOPs), earlier runs included. One stage is planned at a time: plan again with
+        its runs, until the sweep has no specs.
+    runs: earlier runs. Their budgets are kept, and extended where the lowest loss is at the edge;
+        new ones are centred on their estimate of the optimum. Failed runs are not planned again.
+        For a target, runs count against the spend.
+    epochs: passes over the data to sweep. Each run is planned once per number, on the part of the
+        data that its tokens pass over as often, to show what repeated data are worth. None for all
+        of the data.
+    hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
+        device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
+        "here" is this machine; None is this machine too, but only a GPU's memory binds.
+    design: of a target's stages. "sequential" starts with a small pilot and then chooses the runs
+        that narrow the optimum at the target most; "lean" is a plain IsoFLOP sweep of four budgets
+        with five sizes, centred anew each time.
+    forecast: simulate how precise the answer will be, which takes seconds; `Sweep.forecast` holds
+        the result.
+    allow_far: plan even if the target is more than 1,000 times the largest affordable run.
+
+    Raises ContractError where the task breaks its contract, and PlanError where the plan is
+    impossible: budgets that are not positive or cannot be read, too few sizes, too little data for
+    the passes that the recipe allows, a target too far.
+    """
+    question = asked(budgets, target, spend)
+    _check(question, design)
+    runs = _made(runs)
+    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+        before = named_values(task)
+        check_task(task)
+        check_unchanged(task, before)
+        runs, apart = _of_task(runs, fingerprint(task))
+        if question.budgets is not None:
+            if question.target is not None and not allow_far:
+                require_near(
+                    question.target, max([*question.budgets, *(run.flops for run in runs)])
+                )
+            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room_on(hardware))
+        else:
+            sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
+    named = named_hardware(hardware)
+    told = (
+        *question.notes,
+        *(() if named is None else named.notes),
+        *apart,
+        *sweep.notes,
+        *_small_notes(sweep.specs),
+        *shape_notes(sweep.specs),
+    )
+    sweep = replace(sweep, hardware=named, notes=merged(told))
+    return sweep.with_forecast() if forecast else sweep
+
+
+def _small_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
+    """A note if all models are so small that they may not follow a power law yet."""
+    largest = max((spec.num_params for spec in specs), default=math.inf)
+    if largest >= SMALL:
+        return ()
+    text = (
+        f"The largest model has {format_count(largest)} params: models below {format_count(SMALL)} "
+        f"often do not follow a power law yet, so expect a wide interval of the loss."
+    )
+    return (Note("small-models", text),)
+
+
+def _check(question: Asked, design: str) -> None:
+    budgets, target, spend = question.budgets, question.target, question.spend
+    if budgets is not None:
+        if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
+            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
+        if spend is not None:
+            raise PlanError(
+                "budgets and spend both say how much the sweep may cost; give one of them."
+            )
+    elif target is None or spend is None:
+        raise PlanError(
+            "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may "
+            "cost."
+        )
+    elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
+        raise PlanError(
+            f"target and spend must be above 0, but got target={target!r} and spend={spend!r}."
+        )
+    if design not in DESIGNS:
+        raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
+
+
+def _made(runs: Iterable[Run]) -> list[Run]:
+    """The runs so far, if that is what they are."""
+    made = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]
+    strange = [run for run in made if not isinstance(run, Run)]
+    if strange:
+        raise PlanError(
+            f"runs must be records of runs, but got {strange[0]!r:.80}; read those of a folder or "
+            f"table with isoflop.read_runs(...)."
+        )
+    return made
+
+
+def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, ...]]:
+    """The runs of a task and of tables, and a note on those of other tasks, which are left out."""
+    own = [run for run in runs if run.spec.fingerprint in ("", fingerprint)]
+    others = len(runs) - len(own)
+    text = f"{others} of the runs so far are of another task and are left out."
+    return own, (Note("other-task-runs", text),) if others else ()
+
+
+def _grid(
+    task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room
+) -> Sweep:
+    supply = token_supply(task)
+    grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
+    specs: list[RunSpec] = []
+    notes: list[Note] = []
+    for budget in sorted(set(question.budgets or ())):
+        counts, told = _sizes_at(grid, centres, budget, kept=epochs == [None])
+        notes += told
+        specs += [
+            grid.spec(sized, budget, seed=seed, epochs=passes)
+            for sized in counts
+            for passes in epochs
+            for seed in task.recipe.seeds
+        ]
+    if task.recipe.branches:
+        specs = branched(task.recipe, specs)
+    specs, failed = without_failed(specs, runs)
+    notes += failed
+    if task.recipe.branches:
+        notes += branch_notes(specs) if specs else []
+    elif epochs == [None]:
+        specs, repeated = with_repeats(specs, runs)
+        notes += repeated
+    check_data(task, supply, specs)
+    target = question.target or BEYOND * max(question.budgets or (math.nan,))
+    simulation = Simulation(
+        target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
+    )
+    return replace(_costed(task, specs, notes, room), simulation=simulation)
+
+
+def _sizes_at(
+    grid: Grid, centres: Centres, budget: float, *, kept: bool
+) -> tuple[list[SizeCount], tuple[Note, ...]]:
+    """Sizes of a budget: those of its earlier runs, if they are kept, with what brackets them."""
+    runs = measured_runs(grid, budget) if kept else []
+    measured = [count_size(grid.task, size) for size in dict.fromkeys(run.size for run in runs)]
+    added, notes = edge_sizes(grid, budget, runs)
+    if measured or added:
+        return [*measured, *added], notes
+    sizes, more = budget_sizes(grid, budget, centres)
+    return sizes, (*notes, *more)
+
+
+def _others(runs: Sequence[Run], specs: Sequence[RunSpec]) -> list[Run]:
+    ids = {spec.id for spec in specs}
+    return [run for run in runs if run.id not in ids]
+
+
+def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
+    cost = {spec.num_params: spec.flops_per_token for spec in specs}
+    N = sorted(cost)
+    return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
+
+
+def _staged(
+    task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool
+) -> Sweep:
+    target, spend = float(question.target or 0), float(question.spend or 0)
+    spend = spend * target if spend <= 1 else spend
+    if not allow_far:
+        require_near(
+            target,
+            max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
+        )
+    supply, mark = token_supply(task), fingerprint(task)
+    stage = planned_stage(
+        task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
+    )
+    check_data(task, supply, stage.specs)
+    simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
+    notes = [*stage.notes, *([BRANCHES_APART] if task.recipe.branches and stage.specs else [])]
+    return replace(_costed(task, stage.specs, notes, room), simulation=simulation)
+
+
+def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[Note], room: Room) -> Sweep:
+    speed = measure_speed(task, specs)
+    memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
+    known = {run_id: size for run_id, size in memory.items() if size is not None}
+    return Sweep(
+        specs=tuple(specs),
+        notes=(
+            *notes,
+            *counting_notes(task, specs),
+            *room.notes(known),
+            *epoch_notes(task, specs),
+            *batch_notes(task, specs),
+        ),
+        seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
+        memory_bytes=known,
+        mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
+        unit=task.unit,
+    )
