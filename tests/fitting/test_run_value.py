@@ -20,16 +20,16 @@ def grid(budgets, ratios):
     return N, ratio * N
 
 
-MADE = grid([1e18, 4e18], [5.0, 20.0, 80.0])
+TRAINED = grid([1e18, 4e18], [5.0, 20.0, 80.0])
 CANDIDATES = grid([1e18, 1e19, 1e20], [5.0, 10.0, 20.0, 40.0, 80.0])
 
 
 @pytest.fixture(scope="module")
 def before():
-    return value_runs(LAWS, MADE, CANDIDATES, TARGET)
+    return value_runs(LAWS, TRAINED, CANDIDATES, TARGET)
 
 
-def test_each_run_that_is_made_lowers_the_variance_under_every_law(before):
+def test_each_trained_run_lowers_the_variance_under_every_law(before):
     now = before
     for candidate in (2, 9, 12, 4):
         after = now.trained(candidate)
@@ -38,7 +38,7 @@ def test_each_run_that_is_made_lowers_the_variance_under_every_law(before):
         now = after
 
 
-def test_the_variance_foretold_is_the_variance_once_the_run_is_made(before):
+def test_the_predicted_variance_is_the_variance_once_the_run_is_trained(before):
     for candidate in range(len(CANDIDATES[0])):
         assert before.variance_after[:, candidate] == pytest.approx(
             before.trained(candidate).variance, rel=1e-9
@@ -46,9 +46,9 @@ def test_the_variance_foretold_is_the_variance_once_the_run_is_made(before):
 
 
 @pytest.mark.parametrize("candidate", [0, 7, 14])
-def test_a_run_made_in_foresight_counts_as_one_of_the_runs_made(before, candidate):
+def test_a_run_that_counts_as_trained_equals_a_trained_run(before, candidate):
     longer = tuple(
-        np.append(values, of[candidate]) for values, of in zip(MADE, CANDIDATES, strict=True)
+        np.append(values, of[candidate]) for values, of in zip(TRAINED, CANDIDATES, strict=True)
     )
     others = tuple(np.delete(of, candidate) for of in CANDIDATES)
     anew, known = value_runs(LAWS, longer, others, TARGET), before.trained(candidate)
@@ -68,30 +68,30 @@ def test_the_joint_covariance_stays_symmetric_and_positive(before):
             assert np.linalg.eigvalsh(unit).min() > -1e-7
 
 
-def test_another_ratio_of_tokens_to_params_tells_more_than_a_copy():
+def test_another_ratio_of_tokens_to_params_is_worth_more_than_a_copy():
     ladder = grid([1e18, 2e18, 4e18, 8e18], [20.0])
     copy, other = (ladder[0][-1:], ladder[1][-1:]), grid([8e18], [80.0])
-    told = value_runs(
+    values = value_runs(
         LAWS, ladder, tuple(map(np.concatenate, zip(copy, other, strict=True))), TARGET
     )
-    assert np.all(told.variance_after[:, 1] < told.variance_after[:, 0])
+    assert np.all(values.variance_after[:, 1] < values.variance_after[:, 0])
 
 
-def test_a_larger_run_tells_more_than_a_smaller_one_at_the_same_ratio():
-    told = value_runs(LAWS, MADE, grid([1e18, 1e20], [40.0]), TARGET)
-    assert np.all(told.variance_after[:, 1] < told.variance_after[:, 0])
+def test_a_larger_run_is_worth_more_than_a_smaller_one_at_the_same_ratio():
+    values = value_runs(LAWS, TRAINED, grid([1e18, 1e20], [40.0]), TARGET)
+    assert np.all(values.variance_after[:, 1] < values.variance_after[:, 0])
 
 
 def test_a_farther_target_is_less_sure():
     near, far = (
-        value_runs(LAWS, MADE, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0)
+        value_runs(LAWS, TRAINED, CANDIDATES, factor * TARGET).variance for factor in (0.01, 1.0)
     )
     assert np.all(near < far)
 
 
 def test_laws_are_spread_evenly_over_the_resamples_that_have_an_answer():
-    spoilt = Laws(LAWS.E, LAWS.A, np.array([2100.0, np.nan, 4000.0]), LAWS.alpha, LAWS.beta)
-    assert Laws.of(spoilt, 8).E.tolist() == [1.8, 1.9]
+    invalid = Laws(LAWS.E, LAWS.A, np.array([2100.0, np.nan, 4000.0]), LAWS.alpha, LAWS.beta)
+    assert Laws.of(invalid, 8).E.tolist() == [1.8, 1.9]
     assert Laws.of(LAWS, 2).E.tolist() == [1.8, 1.9]
 
 
