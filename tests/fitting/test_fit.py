@@ -169,8 +169,7 @@ def test_a_ladder_under_given_exponents_says_that_they_decide():
     known = Parametric(prior={"alpha": (0.35, 0.01), "beta": (0.37, 0.01)})
     for approach in (held, known):
         assert any(
-            "comes from the given exponents" in note
-            for note in fit(a_ladder(), approach).notes
+            "comes from the given exponents" in note for note in fit(a_ladder(), approach).notes
         )
 
 

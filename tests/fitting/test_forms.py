@@ -110,7 +110,10 @@ def test_a_prior_narrows_the_intervals_and_draws_its_number_near():
     [
         ({"A": (400.0, 1.0)}, r"prior must give E, alpha or beta .* but got A=\(400.0, 1.0\)"),
         ({"E": (1.7, 0.0)}, r"a standard deviation above 0, but got E=\(1.7, 0.0\)"),
-        ({"gamma": (1.0, 1.0)}, r"prior must name fitted numbers of ChinchillaLaw\(\), but got gamma"),
+        (
+            {"gamma": (1.0, 1.0)},
+            r"prior must name fitted numbers of ChinchillaLaw\(\), but got gamma",
+        ),
     ],
 )
 def test_an_impossible_prior_is_refused(prior, message):
