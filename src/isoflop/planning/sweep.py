@@ -37,6 +37,7 @@ from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
+from isoflop.sources import edited_text
 from isoflop.table import Table
 from isoflop.task import Task
 from isoflop.text import bullets, count, duration, flops, html, money, number, one_for_budgets, percent
@@ -175,6 +176,7 @@ def plan(
     named = named_hardware(hardware)
     told = (
         *question.notes,
+        *filter(None, [edited_text()]),
         *(() if named is None else named.notes),
         *apart,
         *sweep.notes,
