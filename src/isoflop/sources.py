@@ -20,7 +20,7 @@ from typing import Any
 
 from isoflop.libraries import lies_among_libraries
 
-__all__ = ["class_tree", "edited_text", "function_tree", "imported_texts", "remember", "take_texts"]
+__all__ = ["class_tree", "function_tree", "imported_texts", "remember", "say_what_was_edited", "take_texts"]
 
 _STARTED = time.time()
 _FOLDER = Path.cwd()
@@ -63,27 +63,18 @@ def class_tree(cls: type) -> str | None:
     return known[2]
 
 
-def _changed_files() -> Iterator[str]:
-    """The files in use whose code is no longer what was imported; each is given once."""
-    for file, text in list(_loaded.items()):
-        now = _on_disk(file)
-        if now is None or file in _told:
-            continue
-        edited = _written_since_start(file) if text is None else _parsed(now).tree != _parsed(text).tree
-        if edited:
-            _told.add(file)
-            yield file
-
-
-def edited_text() -> str | None:
-    """A sentence on the files that were edited while the program runs; None where there is nothing new to say."""
-    files = [Path(file).name for file in _changed_files()]
-    if not files:
-        return None
-    return (
-        f"{', '.join(files)} changed after being imported: this program goes on with the code that it imported, and "
-        f"records its runs as that code's; start it again to train the new code."
-    )
+def say_what_was_edited() -> None:
+    """Put a line on stderr for the files in use whose code is no longer what was imported; each is named once."""
+    edited = [file for file, text in list(_loaded.items()) if file not in _told and _is_edited(file, text)]
+    _told.update(edited)
+    if edited:
+        names = ", ".join(Path(file).name for file in edited)
+        print(
+            f"isoflop: {names} changed after being imported: this program goes on with the code that it imported, and "
+            f"records its runs as that code's; start it again to train the new code.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def imported_texts() -> dict[str, tuple[str, str]]:
@@ -187,9 +178,15 @@ def _place(file: str) -> str:
     return file if file.startswith("<") else str(_FOLDER / file)
 
 
-def _written_since_start(file: str) -> bool:
-    """Whether a file that does not match may have been edited: a tool may have rewritten the code at its import."""
-    return Path(file).stat().st_mtime > _STARTED
+def _is_edited(file: str, imported: str | None) -> bool:
+    """Whether a file has other code than was imported; of one whose import is unknown, whether it was written since.
+
+    A tool may have rewritten the code at its import.
+    """
+    now = _on_disk(file)
+    if now is None:
+        return False
+    return Path(file).stat().st_mtime > _STARTED if imported is None else _parsed(now).tree != _parsed(imported).tree
 
 
 # -- trees -------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError
 from isoflop.libraries import is_library, lies_among_libraries, user_module
-from isoflop.sources import class_tree, function_tree, remember
+from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
 from isoflop.task import Task
 
 __all__ = ["check_unchanged", "digest_of", "digest_of_code", "fingerprint", "named_values"]
@@ -45,7 +45,9 @@ def fingerprint(task: Task) -> str:
         return task.fingerprint
     remember()
     _check_repeatable(task)
-    return _digest_of_task(task).hexdigest()[:16]
+    mark = _digest_of_task(task).hexdigest()[:16]
+    say_what_was_edited()
+    return mark
 
 
 def check_unchanged(task: Task, before: Mapping[str, str]) -> None:

@@ -37,7 +37,6 @@ from isoflop.planning.stages import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.tables import specs_table
 from isoflop.planning.tokens import token_supply
 from isoflop.runs import Run, RunSpec
-from isoflop.sources import edited_text
 from isoflop.table import Table
 from isoflop.task import Task
 from isoflop.text import bullets, count, duration, flops, html, money, number, one_for_budgets, percent
@@ -176,7 +175,6 @@ def plan(
     named = named_hardware(hardware)
     told = (
         *question.notes,
-        *filter(None, [edited_text()]),
         *(() if named is None else named.notes),
         *apart,
         *sweep.notes,

@@ -10,7 +10,7 @@ from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 
-__all__ = ["say", "tell_of_failures", "telling_of_a_stop"]
+__all__ = ["tell_of_failures", "telling_of_a_stop"]
 
 MOST_REASONS = 3
 
@@ -22,7 +22,7 @@ def telling_of_a_stop(sweep: Sweep, store: Store, *, enabled: bool) -> Iterator[
         yield
     except (KeyboardInterrupt, SystemExit):
         if enabled:
-            say(_saved(sweep, store))
+            _say(_saved(sweep, store))
         raise
 
 
@@ -49,16 +49,15 @@ def tell_of_failures(runs: Sequence[Run], store: Store) -> None:
     if by_status["completed"] == len(distinct):
         return
     counts = ", ".join(f"{by_status[name]} {name}" for name in ("completed", "diverged", "failed") if by_status[name])
-    say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
+    _say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
     reasons = Counter(run.error or "no reason" for run in distinct if run.status == "failed")
     for reason, number in reasons.most_common(MOST_REASONS):
-        say(f"  {number} failed with {reason}")
+        _say(f"  {number} failed with {reason}")
     if len(reasons) > MOST_REASONS:
-        say(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
+        _say(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
     if reasons and isinstance(store, DirectoryStore):
-        say(f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}")
+        _say(f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}")
 
 
-def say(line: str) -> None:
-    """Put a line of ours on stderr."""
+def _say(line: str) -> None:
     print(f"isoflop: {line}", file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
-from isoflop.sources import edited_text
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.task import Task
@@ -22,7 +21,7 @@ from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.optimiser import make_optimizer, new_model
-from isoflop.training.outcomes import say, tell_of_failures, telling_of_a_stop
+from isoflop.training.outcomes import tell_of_failures, telling_of_a_stop
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.sharing import records
@@ -71,8 +70,6 @@ def train(
     executor = executor or InProcess()
     store, ranks = open_store(store), current_ranks()
     _check(task, sweep, executor, ranks)
-    if ranks.is_first and (edited := edited_text()) is not None:
-        say(edited)
     check_trackers(trackers)
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
