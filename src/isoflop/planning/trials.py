@@ -32,6 +32,7 @@ __all__ = [
     "counting_batches",
     "is_large",
     "num_params_at",
+    "params_anew",
     "params_at",
     "trial",
     "trial_of",
@@ -59,6 +60,11 @@ def num_params_at(task: Task, size: Any) -> int:
 @cached
 def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
     """N of a size, and its params by convention."""
+    return params_anew(task, size)
+
+
+def params_anew(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
+    """The same of a model that is built for it."""
     try:
         model = build(task, size, "meta")
     except ContractError:

@@ -13,6 +13,7 @@ from torch import nn
 
 from isoflop import __version__
 from isoflop.contract.data import Source, open_data
+from isoflop.contract.model import check_count
 from isoflop.contract.randomness import mix, reseed, seeded
 from isoflop.planning.counting import BatchCounter
 from isoflop.planning.peak import is_bf16, peak_flops
@@ -79,6 +80,7 @@ def train_model(
         # build
         reseed(INIT, spec.seed)
         model = new_model(task, spec.size).to(ranks.device).train()
+        check_count(task, model, spec.size, spec.num_params)
         state = State(model, make_optimizer(task, spec, model))
         if spec.ema is not None:
             state.average = Average.of(model)
