@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from isoflop.contract.data import Source, open_data
-from isoflop.contract.randomness import seeded
+from isoflop.contract.isolation import isolated
 from isoflop.errors import ContractError
 from isoflop.libraries import is_library, lies_among_libraries, user_module
 from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
@@ -89,6 +89,8 @@ def _digest_of_task(task: Task) -> "_Digest":
 
 def _digest_of_code(task: Task) -> "_Digest":
     digest = _Digest()
+    if torch.get_default_dtype() is not torch.float32:  # of which the model's params are made
+        digest.add(str(torch.get_default_dtype()))
     code = (task.model, task.size_param, task.model_kwargs, task.loss, task.step, task.val_loss, task.count_tokens)
     for part in code:
         digest.add(part)
@@ -107,7 +109,7 @@ def _sources(task: Task) -> tuple[Source, Source]:
 def _add_data(digest: "_Digest", source: Source) -> None:
     """Add the length, some items, and for examples the batch that they make: a collate function may mask or cut."""
     digest.add(source.num_examples)
-    with seeded(0):
+    with isolated(0):
         items = list(_sampled(source))
         for item in items:
             digest.add(item)

@@ -8,9 +8,9 @@ import torch
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.examples import check_examples, why_not
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss, token_rule
 from isoflop.contract.model import build, check_size_param
-from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.counting import count_size
 from isoflop.planning.lattice import smallest_size
@@ -76,7 +76,7 @@ def _try_smallest(task: Task) -> None:
 def _check_same_size(task: Task, size: Any, num_params: int) -> None:
     """Raise ContractError for a model whose size is drawn at random: laws are of the size that was planned."""
     for seed in range(1, NUM_RECOUNTED + 1):
-        with seeded(seed):
+        with isolated(seed):
             again, _ = params_anew(task, size)
         if again != num_params:
             raise ContractError(

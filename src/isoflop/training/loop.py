@@ -30,6 +30,7 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
 from isoflop.training.step import Setting, train_step
 from isoflop.training.trackers import open_trackers
+from isoflop.training.watchdog import beat
 
 __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 
@@ -98,6 +99,7 @@ def train_model(
         # loop
         while state.num_tokens < spec.num_tokens and error is None:
             stop = train_step(setting, state, batches, stop_requested())
+            beat()
             # once in a while: look at the loss
             if state.num_tokens >= _next_point(state, spec):
                 error = _add_point(state)
