@@ -33,7 +33,7 @@ def user_module(name: str) -> ModuleType | None:
             if not _is_found_outside_libraries(name.partition(".")[0]):
                 return None
             import_module(name)
-        except Exception:  # what it raises where it is used is for the user to see there
+        except (Exception, SystemExit):  # what it raises where it is used is for the user to see there
             return None
     return None if is_library(name) else sys.modules[name]
 

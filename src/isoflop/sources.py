@@ -251,6 +251,8 @@ def _function_text(node: _Function) -> str:
 
 def _plain(node: Any) -> Any:
     """A tree as tuples, without places; empty fields are left out, since versions of Python have others."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts into some
+        return ("JoinedStr", *(_plain(part) for part in node.values if getattr(part, "value", None) != ""))
     if isinstance(node, ast.AST):
         held = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
         return (type(node).__name__, *((name, _plain(value)) for name, value in held))

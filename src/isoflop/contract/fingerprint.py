@@ -6,7 +6,6 @@ count by name. Data count by length and sampled items. Comments, layout, paths, 
 pickles never enter, so the fingerprint is the same on every machine and in every folder.
 """
 
-import dis
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,15 +13,16 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
 
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.isolation import isolated
+from isoflop.contract.references import referred_by, stored_attributes, written_cells
 from isoflop.errors import ContractError
-from isoflop.libraries import is_library, lies_among_libraries, user_module
+from isoflop.libraries import is_library, lies_among_libraries
 from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
 from isoflop.task import Task
 
@@ -203,7 +203,7 @@ class _Digest:
             return
         self._code(function)
         self._all("defaults", (function.__defaults__, function.__kwdefaults__))
-        written = _named(function.__code__, _WRITES_CELL)
+        written = written_cells(function.__code__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name in written:
                 continue
@@ -211,7 +211,7 @@ class _Digest:
                 self.add(cell.cell_contents)
             except ValueError:  # a name that is not bound yet
                 self._text("empty")
-        for name, value in _referred(function):
+        for name, value in referred_by(function):
             self._text("global", name)
             self.add(value)
             self._mark(name)
@@ -241,7 +241,7 @@ class _Digest:
         self._text("class", class_tree(cls) or cls.__qualname__)
         self._all("bases", cls.__bases__)
         members = [(name, _plain_function(member), member) for name, member in sorted(vars(cls).items())]
-        written = {name for _, function, _ in members if function for name in _stored_attributes(function.__code__)}
+        written = {name for _, function, _ in members if function for name in stored_attributes(function.__code__)}
         for name, function, member in members:
             if function is not None:
                 self._text("member", name)
@@ -283,72 +283,3 @@ def _plain_function(member: Any) -> FunctionType | None:
         member = member.fget
     member = getattr(member, "__func__", member)
     return member if isinstance(member, FunctionType) else None
-
-
-_Named = Iterator[tuple[str, Any]]
-
-
-def _referred(function: FunctionType) -> _Named:
-    """Globals that a function's code reads, and what it names inside modules of the user's own.
-
-    A name that the code writes too is state, such as a counter, and no setting.
-    """
-    code, space = function.__code__, function.__globals__
-    names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
-    inside = sorted(_named(code, _READS_ATTRIBUTE))
-    for name in names:
-        value = space.get(name)
-        if _is_own_module(value):
-            yield from _in_module(name, value, inside)
-        elif name in space and not isinstance(value, ModuleType):
-            yield name, value
-    for name in sorted(_imported(code, space.get("__package__") or "")):
-        if (module := user_module(name)) is not None:
-            yield from _in_module(name, module, inside)
-
-
-def _in_module(name: str, module: ModuleType, inside: list[str], above: tuple[ModuleType, ...] = ()) -> _Named:
-    """What a module, and modules inside it, have of the names that a code reads as attributes."""
-    for inner in inside:
-        value = vars(module).get(inner)
-        if _is_own_module(value):
-            if value is not module and value not in above:
-                yield from _in_module(f"{name}.{inner}", value, inside, (*above, module))
-        elif inner in vars(module):
-            yield f"{name}.{inner}", value
-
-
-def _imported(code: CodeType, package: str) -> set[str]:
-    """Full names of the modules that a code imports when it runs."""
-    steps = list(dis.get_instructions(code))
-    names = set()
-    for k, step in enumerate(steps):
-        if step.opname == "IMPORT_NAME":  # after the number of dots and the names that are wanted
-            parents = package.split(".")[: 1 - steps[k - 2].argval or None] if steps[k - 2].argval else []
-            names.add(".".join(filter(None, [*parents, step.argval])))
-    inner = (_imported(constant, package) for constant in code.co_consts if isinstance(constant, CodeType))
-    return names.union(*inner)
-
-
-def _is_own_module(value: Any) -> TypeGuard[ModuleType]:
-    return isinstance(value, ModuleType) and not is_library(value.__name__)
-
-
-_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
-_WRITES_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
-_READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
-
-
-def _stored_attributes(code: CodeType) -> set[str]:
-    return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
-
-
-def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
-    """Names that some operations of a code, and of the functions inside it, have as their argument.
-
-    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
-    """
-    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
-    inner = (_named(constant, operations) for constant in code.co_consts if isinstance(constant, CodeType))
-    return own.union(*inner)
