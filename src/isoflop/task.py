@@ -7,6 +7,7 @@ from typing import Any
 
 from isoflop.errors import ContractError
 from isoflop.recipe import Recipe
+from isoflop.sources import remember
 
 __all__ = ["Task"]
 
@@ -95,6 +96,7 @@ class Task:
                 else f"Task: val_loss must be a function of outputs and targets, but got {self.val_loss!r}."
             )
         self._check_units()
+        remember()  # the source of what is loaded now, before it is edited
 
     def _check_units(self) -> None:
         if self.bytes_per_token is None:

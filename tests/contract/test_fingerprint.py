@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import isoflop
-from isoflop.contract import fingerprint as fingerprint_module
+from isoflop import libraries
 from isoflop.contract.fingerprint import fingerprint
 from tasks import MLP, examples, mlp_task
 
@@ -253,7 +253,7 @@ def test_a_library_is_known_as_one_in_an_environment_reached_by_a_link(tmp_path,
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "package.py").write_text("")
-    monkeypatch.setattr(fingerprint_module, "_INSTALLED", {(tmp_path / "link").resolve()})
-    assert fingerprint_module._lies_among_libraries(str(tmp_path / "link" / "package.py"))
-    assert fingerprint_module._is_library("torch.nn.functional")
-    assert not fingerprint_module._is_library("tasks")
+    monkeypatch.setattr(libraries, "_INSTALLED", {(tmp_path / "link").resolve()})
+    assert libraries.lies_among_libraries(str(tmp_path / "link" / "package.py"))
+    assert libraries.is_library("torch.nn.functional")
+    assert not libraries.is_library("tasks")

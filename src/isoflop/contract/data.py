@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loaders import Drawn, data_of_loader, gathered
-from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError, first_line
 
 __all__ = [
@@ -124,7 +124,7 @@ def first_batch(source: Source, num_examples: int) -> Any:
 
     Raises ContractError where there are not as many.
     """
-    with seeded(0):
+    with isolated(0):
         items = list(islice(source.iterate(0), 1 if source.kind == "batches" else num_examples))
         if not items:
             raise ContractError(f"{source.name} must hold at least one example, but it yields none.")

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import default_collate, default_convert
 
 from isoflop.contract.data import Source, first_batch, num_examples_in, open_data, tensors_in
-from isoflop.contract.randomness import seeded
+from isoflop.contract.isolation import isolated
 from isoflop.errors import ContractError, first_line
 from isoflop.task import Task
 
@@ -67,7 +67,7 @@ def _is_batch(item: Any, loss_of: Callable[[Any], torch.Tensor]) -> bool:
 
 
 def _first_item(source: Source) -> Any:
-    with seeded(0):
+    with isolated(0):
         return next(islice(source.iterate(0), 1))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.contract.data import num_examples_in, sliced
-from isoflop.contract.randomness import reseed, seeded
+from isoflop.contract.isolation import isolated
+from isoflop.contract.randomness import reseed
 
 __all__ = ["NUM_COMPARED", "sums_among"]
 
@@ -45,7 +46,7 @@ def _mean_over_parts(
 ) -> NDArray[np.float64]:
     """Mean of the measures over the parts of a batch, and over draws until they are seen to draw nothing."""
     found: list[NDArray[np.float64]] = []
-    with seeded(0):
+    with isolated(0):
         for draw in range(max(1, min(most_draws, MOST_DRAWS))):
             values = []
             for part in range(num_parts):

@@ -8,6 +8,7 @@ import torch
 
 from isoflop.contract.data import first_batch, open_data, to_device
 from isoflop.contract.examples import check_examples, why_not
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss, token_rule
 from isoflop.contract.model import build, check_size_param
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
@@ -15,7 +16,7 @@ from isoflop.planning.counting import count_size
 from isoflop.planning.lattice import smallest_size
 from isoflop.planning.means import check_means
 from isoflop.planning.tokens import token_supply
-from isoflop.planning.trials import FIRST, trial
+from isoflop.planning.trials import FIRST, params_anew, trial
 from isoflop.task import Task
 
 __all__ = ["check_task"]
@@ -23,6 +24,8 @@ __all__ = ["check_task"]
 MAX_CHECKED_FLOPS = 5e10
 """Of a step that is made on the CPU only to see that it works: a few seconds."""
 NUM_CHECKED = 2
+NUM_RECOUNTED = 3
+"""Times that the smallest model is built again, to see that its size is no random number."""
 
 
 def check_task(task: Task) -> None:
@@ -54,6 +57,7 @@ def _try_smallest(task: Task) -> None:
     for name, batch in batches.items():
         token_rule(task, batch, name)
     counted = count_size(task, smallest_size(task))
+    _check_same_size(task, counted.size, counted.num_params)
     per_example = counted.flops_per_token * token_supply(task).tokens_per_example
     # On the meta device shapes are checked, values are not: the step of a deep model may take a CPU a minute.
     device = "cpu" if NUM_CHECKED * per_example <= MAX_CHECKED_FLOPS else "meta"
@@ -67,6 +71,18 @@ def _try_smallest(task: Task) -> None:
     if device == "cpu":
         with torch.set_grad_enabled(task.step is not None):
             check_means(task, model, per_example, MAX_CHECKED_FLOPS)
+
+
+def _check_same_size(task: Task, size: Any, num_params: int) -> None:
+    """Raise ContractError for a model whose size is drawn at random: laws are of the size that was planned."""
+    for seed in range(1, NUM_RECOUNTED + 1):
+        with isolated(seed):
+            again, _ = params_anew(task, size)
+        if again != num_params:
+            raise ContractError(
+                f"A model must have as many params each time that it is built at one size, but at size {size!r} it has "
+                f"{num_params} at one time and {again} at another; let its size depend on nothing but its arguments."
+            )
 
 
 def _loss_at(task: Task, size: Any, batch: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import nnls
 
 from isoflop.contract.data import to_device
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build
 from isoflop.errors import IsoflopError
@@ -64,7 +65,7 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
         return None
     timed = list({spec.id: spec for spec in (small[0], small[len(small) // 2], small[-1])}.values())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _one_thread():
+    with isolated(0), _one_thread():
         try:
             points = [_timed_step(task, spec, device) for spec in timed]
         except IsoflopError:

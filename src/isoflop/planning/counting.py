@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.contract.data import dimensions
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import count_tokens
 from isoflop.contract.model import build
-from isoflop.contract.randomness import seeded
 from isoflop.errors import IsoflopError, first_line
 from isoflop.planning.batchcost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.planning.flops import StepCost
@@ -187,7 +187,7 @@ def batch_sample(task: Task, batch: int) -> BatchSample:
     sample, reading = sample_of(task), counting_batches(task).reading
     if reading.num_variables == 1 and not sample.in_batches:
         return BatchSample(sample, np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())]))
-    with seeded(0):
+    with isolated(0):
         read = [(reading(one), float(count_tokens(task, one))) for one in sample.batches(batch)]
     return BatchSample(
         sample, np.array([variables for variables, _ in read]), np.array([num_tokens for _, num_tokens in read])

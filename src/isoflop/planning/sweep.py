@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from isoflop.contract.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.contract.randomness import seeded
+from isoflop.contract.isolation import isolated
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.fitting.foresight import design_condition
@@ -161,7 +162,7 @@ def plan(
     question = asked(budgets, target, spend)
     _check(question, design)
     runs = _made(runs)
-    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+    with isolated(0), torch.enable_grad():  # models are built and timed; the caller's process stays as it was
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)

@@ -33,15 +33,12 @@ class DirectoryStore:
     """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # the user's code may go to another folder
         if self.path.is_file():
             raise StoreError(f"A store is a folder, but {self.path} is a file; name another folder.")
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute()}  # a worker may stand in another folder
 
     def read_runs(self) -> list[Run]:
         names = sorted(os.listdir(self.path)) if self.path.is_dir() else []

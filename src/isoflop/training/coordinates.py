@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from isoflop.contract.data import first_batch, open_data
+from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build, count_params
-from isoflop.contract.randomness import reseed, seeded
+from isoflop.contract.randomness import reseed
 from isoflop.errors import ContractError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
@@ -86,7 +87,7 @@ def coordinate_check(
         raise ContractError(f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}.")
     widths = tuple(sorted(set(sizes)))
     batch = first_batch(open_data(task.train_data, "train_data"), num_examples)
-    with seeded(0):
+    with isolated(0):
         measured = [[_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)] for size in widths]
     names = [name for name in measured[0][0] if all(name in one for row in measured for one in row)]
     means = {name: np.array([np.mean([one[name] for one in row], axis=0) for row in measured]) for name in names}

@@ -18,6 +18,7 @@ from isoflop.planning.tokens import token_supply
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
 from isoflop.training.ranks import Ranks
+from isoflop.training.watchdog import beat
 
 __all__ = ["HeldOut", "evaluate"]
 
@@ -66,6 +67,7 @@ def _one_pass(
     wanted = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
     batches = held_out_batches(source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number)
     for k, batch in enumerate(batches):
+        beat()
         if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
             reseed(EVALUATION, number, k)
             # a step of the user's may need gradients of its own, as of an energy

@@ -13,6 +13,7 @@ from torch import nn
 
 from isoflop import __version__
 from isoflop.contract.data import Source, open_data
+from isoflop.contract.model import check_count
 from isoflop.contract.randomness import mix, reseed, seeded
 from isoflop.planning.counting import BatchCounter
 from isoflop.planning.peak import is_bf16, peak_flops
@@ -29,6 +30,7 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.state import State, resume, save
 from isoflop.training.step import Setting, train_step
 from isoflop.training.trackers import open_trackers
+from isoflop.training.watchdog import beat
 
 __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 
@@ -79,6 +81,7 @@ def train_model(
         # build
         reseed(INIT, spec.seed)
         model = new_model(task, spec.size).to(ranks.device).train()
+        check_count(task, model, spec.size, spec.num_params)
         state = State(model, make_optimizer(task, spec, model))
         if spec.ema is not None:
             state.average = Average.of(model)
@@ -96,6 +99,7 @@ def train_model(
         # loop
         while state.num_tokens < spec.num_tokens and error is None:
             stop = train_step(setting, state, batches, stop_requested())
+            beat()
             # once in a while: look at the loss
             if state.num_tokens >= _next_point(state, spec):
                 error = _add_point(state)

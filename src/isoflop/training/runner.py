@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from isoflop import __version__
 from isoflop.contract.fingerprint import fingerprint
-from isoflop.contract.randomness import seeded
+from isoflop.contract.isolation import isolated
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
@@ -45,6 +45,7 @@ def train(
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
+    hang_seconds: float | None = None,
 ) -> list[Run]:
     """Train the runs of a sweep and give them in its order; those that the store has are not trained again.
 
@@ -56,6 +57,8 @@ def train(
     progress: show runs done, tokens per second, time left and the best loss of each budget.
     trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
     checkpoint_seconds: how often a run's state is saved, and so what a killed run loses at most.
+    hang_seconds: end a run as failed that makes no step for so long; give several times what a step, a batch of the
+        evaluation and the compilation take. None only says on stderr, from ten minutes on, which run stands where.
 
     A run that diverges or raises comes back with that status and its reason, and a summary on stderr counts them;
     failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C stops after saving checkpoints, and so
@@ -71,6 +74,8 @@ def train(
     store, ranks = open_store(store), current_ranks()
     _check(task, sweep, executor, ranks)
     check_trackers(trackers)
+    if hang_seconds is not None and not hang_seconds > 0:
+        raise PlanError(f"hang_seconds must be above 0, or None to end no run, but got {hang_seconds!r}.")
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
@@ -80,7 +85,9 @@ def train(
         with telling_of_a_stop(sweep, store, enabled=ranks.is_first), shown as display, terminated_as_exit():
             waiting = waves(todo)
             offshoots = branches_of(*waiting)
-            work = Work(task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots)
+            work = Work(
+                task, store, display.update, checkpoint_seconds, tuple(trackers), demands, offshoots, hang_seconds
+            )
             # closed before anything is said of what is saved: closing asks the workers to save, and waits for them
             with closing(_records_of(waiting, executor, work, ranks)) as done:
                 for run in done:
@@ -158,7 +165,7 @@ def _check_optimizer(task: Task, todo: Sequence[RunSpec]) -> None:
     if task.recipe.optimizer is None and task.recipe.groups is None:
         return
     smallest = min(todo, key=lambda spec: spec.num_params)
-    with seeded(0):
+    with isolated(0):
         model = new_model(task, smallest.size)
         try:
             make_optimizer(task, smallest, model)

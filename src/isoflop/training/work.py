@@ -2,17 +2,22 @@
 
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
+import torch
+
+from isoflop.contract.isolation import kept, numerics, use_numerics
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import Demand
-from isoflop.training.interrupt import leave, stop_requests
+from isoflop.training.interrupt import is_stop, leave, stop_requests
 from isoflop.training.loop import CHECKPOINT_SECONDS, Progress, train_model, versions
 from isoflop.training.ranks import current_ranks
+from isoflop.training.watchdog import watched
 
 __all__ = ["Elsewhere", "Work"]
 
@@ -34,6 +39,12 @@ class Work:
     """By run id: what the plan predicts, for executors that place runs by it."""
     branches: Mapping[str, tuple[RunSpec, ...]] = field(default_factory=dict)
     """By run id: the runs that branch off its constant-rate trunk."""
+    hang_seconds: float | None = None
+    """Without a step after which a run is ended as failed; None for never."""
+    expendable: bool = False
+    """Whether the process may be ended for the sake of the others: it is a worker."""
+    numerics: Mapping[str, Any] = field(default_factory=numerics)
+    """Settings of the process where this was made, so that workers have the same."""
     session: str = field(default_factory=lambda: uuid4().hex)
     """Shared by all workers of one call of `train`."""
 
@@ -63,18 +74,30 @@ class Work:
 
     def _attempt(self, spec: RunSpec, stop_requested: Callable[[], int | None]) -> Run:
         try:
-            return train_model(
-                self.task,
-                spec,
-                self.store,
-                on_progress=self.on_progress,
-                checkpoint_seconds=self.checkpoint_seconds,
-                trackers=self.trackers,
-                stop_requested=stop_requested,
-                branches=self.branches.get(spec.id, ()),
-            )
-        except Exception as error:  # the one place where a run's failure becomes a record
+            with kept(), torch.enable_grad(), self._watched(spec):
+                use_numerics(self.numerics)
+                return train_model(
+                    self.task,
+                    spec,
+                    self.store,
+                    on_progress=self.on_progress,
+                    checkpoint_seconds=self.checkpoint_seconds,
+                    trackers=self.trackers,
+                    stop_requested=stop_requested,
+                    branches=self.branches.get(spec.id, ()),
+                )
+        except BaseException as error:  # the one place where a run's failure becomes a record
+            if is_stop(error, stop_requested()):
+                raise
             return failed_run(spec, error)
+
+    def _watched(self, spec: RunSpec) -> AbstractContextManager[None]:
+        # one of several processes must not leave the others waiting for it
+        end_seconds = self.hang_seconds if current_ranks().num_ranks == 1 else None
+        return watched(spec, end_seconds, self._abandon(spec) if self.expendable else None)
+
+    def _abandon(self, spec: RunSpec) -> Callable[[BaseException], None]:
+        return lambda error: self.store.write_run(failed_run(spec, error))
 
 
 @dataclass(frozen=True, kw_only=True)

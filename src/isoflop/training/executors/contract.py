@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["Deaths", "Demand", "Executor", "demand_of", "longest_first", "reporting_to"]
+__all__ = ["Deaths", "Demand", "Executor", "demand_of", "in_worker", "longest_first", "reporting_to"]
 
 
 class Executor(Protocol):
@@ -59,6 +59,12 @@ def longest_first(work: Any, specs: Iterable[RunSpec]) -> list[RunSpec]:
 def reporting_to(work: Any, on_progress: Callable[[Any], None] | None) -> Any:
     """The same work with its progress told to another function, or to nobody: functions of the caller cannot travel."""
     return replace(work, on_progress=on_progress) if hasattr(work, "on_progress") else work
+
+
+def in_worker(work: Any, on_progress: Callable[[Any], None]) -> Any:
+    """The same work in a process of its own, which may be ended where a run hangs."""
+    told = reporting_to(work, on_progress)
+    return replace(told, expendable=True) if hasattr(told, "expendable") else told
 
 
 @dataclass

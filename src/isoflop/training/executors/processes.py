@@ -61,7 +61,7 @@ class Processes:
         gpus = visible_gpus()
         num_workers = self.num_workers or len(gpus) * self.runs_per_device or max(1, num_cores() // self.num_threads)
         slots: list[str | None] = [gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))]
-        payload = dump_work(reporting_to(work, None), with_modules=False)
+        payload = dump_work(reporting_to(work, None))
         pool = _Pool(payload, slots, self.num_threads, Deaths(self.retries), getattr(work, "on_progress", None))
         try:
             yield from pool.run(longest_first(work, specs))

@@ -109,7 +109,7 @@ class _Jobs:
         """By task."""
         self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         self.node_memory = max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"])
-        self.payload = ray.put(dump_work(reporting_to(work, None), with_modules=True))
+        self.payload = ray.put(dump_work(reporting_to(work, None)))
         self.mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=_here(ray)).remote()
         self.do_run = ray.remote(max_retries=0)(do_run)  # deaths are counted here, as everywhere
         self.do_part = ray.remote(max_retries=0, max_calls=1)(do_part)

@@ -79,7 +79,7 @@ class Slurm:
             return
         folder = (self.folder or _folder_of(work)).absolute()
         executor = self._executor(folder)
-        payload = dump_work(reporting_to(work, None), with_modules=True)
+        payload = dump_work(reporting_to(work, None))
         job = Job(write_bytes(folder / f"work-{uuid4().hex[:8]}.pickle", payload), self.num_threads)
         jobs = _Jobs(executor, job, Deaths(self.retries), longest_first(work, specs))
         try:

@@ -14,7 +14,7 @@ from typing import Any
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_text
-from isoflop.training.executors.contract import reporting_to
+from isoflop.training.executors.contract import in_worker
 from isoflop.training.interrupt import terminated_as_exit
 
 __all__ = ["Job"]
@@ -36,7 +36,7 @@ class Job:
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.num_threads)
         with _requeued_when_preempted():
-            run: Run = reporting_to(work, _Teller(self.progress(spec)))(spec)
+            run: Run = in_worker(work, _Teller(self.progress(spec)))(spec)
         return run
 
     def checkpoint(self, spec: RunSpec) -> Any:

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from isoflop.training.executors.contract import reporting_to
+from isoflop.training.executors.contract import in_worker
 from isoflop.training.executors.devices import GPU_VARIABLE
 
 __all__ = ["Message", "serve"]
@@ -53,7 +53,7 @@ def _load(payload: bytes, pipe: Connection, num_threads: int) -> Any:
     if "torch" in sys.modules:  # loaded with the work
         sys.modules["torch"].set_num_threads(num_threads)
     pipe.send(("ready", None))
-    return reporting_to(work, lambda progress: pipe.send(("progress", progress)))
+    return in_worker(work, lambda progress: pipe.send(("progress", progress)))
 
 
 def _listen(pipe: Connection, inbox: "SimpleQueue[Any]") -> None:
