@@ -1,0 +1,28 @@
+"""Saver: the checkpoints of a run under way; one that cannot be written is a line on stderr, and the run goes on."""
+
+from dataclasses import dataclass, field
+
+from isoflop.errors import StoreError
+from isoflop.runs import RunSpec
+from isoflop.storage.store import Store
+from isoflop.training.notices import say
+from isoflop.training.state import State, save
+
+__all__ = ["Saver"]
+
+
+@dataclass
+class Saver:
+    """Saves a run's state, and says once where that fails; the last good checkpoint then stays."""
+
+    spec: RunSpec
+    store: Store
+    has_warned: bool = field(default=False, init=False)
+
+    def save(self, state: State) -> None:
+        try:
+            save(state, self.spec, self.store)
+        except StoreError as error:
+            if not self.has_warned:
+                say(f"{error} Run {self.spec.id} goes on, and its last good checkpoint stays.")
+            self.has_warned = True
