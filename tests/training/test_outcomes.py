@@ -64,7 +64,7 @@ def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_tried_again(tm
     (failed,) = isoflop.train(task, sweep, store=tmp_path, progress=False, checkpoint_seconds=0.0)
     assert failed.status == "failed"
     forget_failed(DirectoryStore(tmp_path))
-    monkeypatch.setenv("TROUBLE_AFTER", str(num_steps // 2 + 1))  # enough for the rest, not for all
+    monkeypatch.setenv("TROUBLE_AFTER", str(num_steps // 2 + 3))  # enough for the rest, not for all
     (run,) = isoflop.train(task, sweep, store=tmp_path, progress=False)
     assert (run.loss, run.curve) == (undisturbed.loss, undisturbed.curve)
 
