@@ -112,7 +112,7 @@ def train_model(
             # once in a while, and when asked to stop: save
             if (stop or now - saved > checkpoint_seconds) and error is None:
                 if ranks.is_first:
-                    saver.save(state)
+                    saver.save(state, waiting)
                 saved = now
             if stop:
                 leave(stop)

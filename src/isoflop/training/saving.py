@@ -1,5 +1,6 @@
 """Saver: the checkpoints of a run under way; one that cannot be written is a line on stderr, and the run goes on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from isoflop.errors import StoreError
@@ -13,16 +14,21 @@ __all__ = ["Saver"]
 
 @dataclass
 class Saver:
-    """Saves a run's state, and says once where that fails; the last good checkpoint then stays."""
+    """Saves a run's state, and says once where that fails; the last good checkpoint then stays.
+
+    Raises StoreError in place of that where runs are to branch off: their states could not be saved, either.
+    """
 
     spec: RunSpec
     store: Store
     has_warned: bool = field(default=False, init=False)
 
-    def save(self, state: State) -> None:
+    def save(self, state: State, waiting: Sequence[RunSpec]) -> None:
         try:
             save(state, self.spec, self.store)
         except StoreError as error:
+            if waiting:
+                raise
             if not self.has_warned:
                 say(f"{error} Run {self.spec.id} goes on, and its last good checkpoint stays.")
             self.has_warned = True
