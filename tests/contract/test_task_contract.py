@@ -141,7 +141,7 @@ def test_a_recipe_out_of_range_is_refused():
 
 
 def test_a_rule_that_gives_no_positive_number_is_refused_with_where():
-    with pytest.raises(isoflop.ContractError, match="lr must give a number above 0 at .* params and .* tokens"):
+    with pytest.raises(isoflop.ContractError, match="lr must give a number above 0 and up to 1e6 at "):
         isoflop.plan(mlp_task(recipe=isoflop.Recipe(epochs=None, lr=lambda n, d: -1.0)), budgets=[1e6])
 
 

@@ -1,5 +1,6 @@
 """The one way isoflop writes a file: whole or not at all, even when the machine dies in between."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 from isoflop.errors import StoreError
 
-__all__ = ["replacing", "write_bytes", "write_text"]
+__all__ = ["is_full", "remove_partials", "replacing", "write_bytes", "write_text", "writing"]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -28,22 +29,60 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """An open file that takes the place of `path` when the block ends without an error: write, fsync, rename."""
+def replacing(path: str | os.PathLike[str], *, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """An open file that takes the place of `path` when the block ends without an error: write, fsync, rename.
+
+    keep: the name that the file which was there goes on under.
+    """
     path = Path(path)
     # The process id and a random tail keep two writers of one path from sharing a temporary file.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                os.replace(path, keep)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside the block an error of the system is a StoreError that says what cannot be written, and the remedy."""
+    try:
+        yield
+    except StoreError:
+        raise
     except OSError as error:
-        raise StoreError(
-            f"Cannot write {path}: {error.strerror or error}; choose a folder that can be written."
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str | os.PathLike[str], error: OSError) -> StoreError:
+    remedy = "choose a folder that can be written"
+    if error.errno in _FULL:
+        remedy = "make room, and the same call goes on"
+    elif error.errno == errno.EIO:
+        remedy = "once the disk answers again, the same call goes on"
+    found = StoreError(f"Cannot write {path}: {error.strerror or error}; {remedy}.")
+    found.errno = error.errno
+    return found
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: StoreError) -> bool:
+    """Whether a file could not be written because there was no room."""
+    return error.errno in _FULL
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder, which nobody else writes now; leases are others'."""
+    for partial in folder.glob(".*.partial"):
+        if not partial.name.startswith(".lease."):
+            partial.unlink(missing_ok=True)

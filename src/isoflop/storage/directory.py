@@ -13,7 +13,7 @@ from typing import Any
 
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
-from isoflop.storage.atomic import write_text
+from isoflop.storage.atomic import is_full, remove_partials, write_bytes, write_text, writing
 from isoflop.storage.lease import leased
 from isoflop.storage.records import (
     SCHEMA,
@@ -27,6 +27,9 @@ from isoflop.storage.records import (
 )
 
 __all__ = ["DirectoryStore"]
+
+RESERVE_BYTES = 2**15
+"""Kept for the record of each run under way: a disk that fills up meanwhile does not cost what was trained."""
 
 
 class DirectoryStore:
@@ -68,16 +71,24 @@ class DirectoryStore:
 
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id
-        if run.status != "failed":
-            write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
-        write_text(folder / "record.json", dump_run(run))
+        try:
+            _write_record(folder, run)
+        except StoreError as error:
+            if not is_full(error):
+                raise
+            _remove(folder, "reserve", "checkpoint.previous")
+            _write_record(folder, run)
+        _remove(folder, "reserve")
         if run.status != "failed":  # one that is tried again goes on from where it was
-            (folder / "checkpoint").unlink(missing_ok=True)
+            _remove(folder, "checkpoint", "checkpoint.previous")
 
     def write_spec(self, spec: RunSpec) -> None:
-        path = self.path / spec.id / "spec.json"
-        if _spec_or_none(_text(str(path)) or "") is None:
-            write_text(path, dump_spec(spec))
+        folder = self.path / spec.id
+        remove_partials(folder)
+        if _spec_or_none(_text(str(folder / "spec.json")) or "") is None:
+            write_text(folder / "spec.json", dump_spec(spec))
+        if not (folder / "reserve").exists():  # noise, for file systems that compress
+            write_bytes(folder / "reserve", os.urandom(RESERVE_BYTES))
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
         path = self.path / "task.json"
@@ -123,9 +134,10 @@ class DirectoryStore:
         # Appending is not atomic, and need not be: cut_curve drops a torn last line and whatever the checkpoint
         # does not reach.
         path = self.path / run_id / "curve.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
-            file.writelines(map(_curve_line, points))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a") as file:
+                file.writelines(map(_curve_line, points))
 
     def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
         path = self.path / run_id / "curve.jsonl"
@@ -138,6 +150,18 @@ class DirectoryStore:
 
     def _stage(self, name: str) -> Path:
         return self.path / "stages" / f"{name}.json"
+
+
+def _write_record(folder: Path, run: Run) -> None:
+    if run.status != "failed":
+        write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
+    write_text(folder / "record.json", dump_run(run))
+
+
+def _remove(folder: Path, *names: str) -> None:
+    with writing(folder):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _spec_or_none(text: str) -> RunSpec | None:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-from isoflop.errors import StoreError
+from isoflop.storage.atomic import writing
 
 __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "holder_of", "leased"]
 
@@ -50,13 +50,9 @@ def leased(folder: Path, session: str) -> Iterator[str | None]:
     STALE_SECONDS ago, or when it is held by the same session, which hands a run to another worker only when the first
     one is dead. Raises StoreError where the folder cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         path, other = _take(folder, session)
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write {folder}: {error.strerror or error}; choose one that can be written."
-        ) from error
     if path is None:
         yield str(other)
         return
@@ -117,8 +113,8 @@ def _clear(folder: Path, last: int) -> None:
 def _offer(folder: Path, holder: Holder) -> Iterator[Path]:
     """A file that names a holder, under a name of its own; it also shows what time it is where the files are."""
     offer = folder / f".lease.{os.getpid()}.{uuid4().hex[:8]}.partial"
-    offer.write_text(json.dumps(asdict(holder)) + "\n")
     try:
+        offer.write_text(json.dumps(asdict(holder)) + "\n")
         yield offer
     finally:
         offer.unlink(missing_ok=True)

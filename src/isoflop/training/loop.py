@@ -27,7 +27,8 @@ from isoflop.training.evaluation import HeldOut, evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
-from isoflop.training.state import State, resume, save
+from isoflop.training.saving import Saver
+from isoflop.training.state import State, resume
 from isoflop.training.step import Setting, train_step
 from isoflop.training.trackers import open_trackers
 from isoflop.training.watchdog import beat
@@ -89,11 +90,11 @@ def train_model(
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device), counter)  # type: ignore[arg-type]
         # resume
-        resume(state, spec, store, ranks.device)
+        resume(state, spec, store, ranks)
         order = mix(DATA, spec.seed)
         batches = training_batches(source, spec.given("batch"), order, state.step, task.recipe.epochs, share)
         waiting = waiting_branches(branches, state, store)
-        saved = time.perf_counter()
+        saver, saved = Saver(spec, store), time.perf_counter()
         started = saved - state.seconds
         error = None
         # loop
@@ -115,7 +116,7 @@ def train_model(
             # once in a while, and when asked to stop: save
             if (stop or now - saved > checkpoint_seconds) and error is None:
                 if ranks.is_first:
-                    save(state, spec, store)
+                    saver.save(state, waiting)
                 saved = now
             if stop:
                 leave(stop)

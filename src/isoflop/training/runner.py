@@ -1,5 +1,6 @@
 """train(): the specs of a sweep that a store does not have yet go to an executor and come back as records."""
 
+import math
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -7,8 +8,7 @@ from typing import Any, Literal
 
 from isoflop import __version__
 from isoflop.contract.fingerprint import fingerprint
-from isoflop.contract.isolation import isolated
-from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
+from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
@@ -20,10 +20,10 @@ from isoflop.training.executors.devices import check_devices, devices_of, num_de
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
-from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.outcomes import tell_of_failures, telling_of_a_stop
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
+from isoflop.training.rehearsal import rehearse
 from isoflop.training.sharing import records
 from isoflop.training.trackers import check_trackers
 from isoflop.training.work import Work
@@ -68,7 +68,8 @@ def train(
 
     Raises PlanError for an empty sweep, one that another task planned, a pool of workers under `torchrun`, a number of
     devices that the executor cannot give, or a run whose states alone are more than a device holds; ContractError for
-    a tracker that is not there, or an optimiser that the recipe's factories do not make.
+    a tracker that is not there, an optimiser that the recipe's factories do not make, or a state that cannot be saved;
+    StoreError where the store cannot be written: that is no run's failure, and the same call goes on.
     """
     executor = executor or InProcess()
     store, ranks = open_store(store), current_ranks()
@@ -79,7 +80,7 @@ def train(
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
-        _check_optimizer(task, todo)
+        rehearse(task, min(todo, key=lambda spec: spec.num_params))
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with telling_of_a_stop(sweep, store, enabled=ranks.is_first), shown as display, terminated_as_exit():
@@ -151,6 +152,7 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
     for spec in sweep.specs:
         for setting in _TRAINED_BY:
             spec.given(setting)
+        _check_finite(spec)
     mark = fingerprint(task)
     strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
     if strangers:
@@ -160,21 +162,10 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
         )
 
 
-def _check_optimizer(task: Task, todo: Sequence[RunSpec]) -> None:
-    """Make the optimiser of the smallest run, where the recipe's own functions do: else each run would fail at it."""
-    if task.recipe.optimizer is None and task.recipe.groups is None:
-        return
-    smallest = min(todo, key=lambda spec: spec.num_params)
-    with isolated(0):
-        model = new_model(task, smallest.size)
-        try:
-            make_optimizer(task, smallest, model)
-        except Exception as error:
-            raise ContractError(
-                f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) and groups one "
-                f"called as groups(model, lr, weight_decay), but they raised {type(error).__name__}: "
-                f"{first_line(error)}; wrap others, as in lambda groups, lr, betas: torch.optim.SGD(groups, lr=lr)."
-            ) from error
+def _check_finite(spec: RunSpec) -> None:
+    for name, value in vars(spec).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PlanError(f"A run's numbers must be finite, but the {name} of one is {value}; make runs with plan().")
 
 
 def _facts(task: Task, sweep: Sweep) -> dict[str, Any]:

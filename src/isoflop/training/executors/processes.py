@@ -74,6 +74,8 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     is_ready: bool = False
+    reason: str = ""
+    """Why it ends, where it said so."""
     spec: RunSpec | None = None
 
 
@@ -160,6 +162,10 @@ class _Pool:
         kind, content = message
         if kind == "broken":
             raise PlanError(f"A worker process cannot load the task: {content}.")
+        if kind == "refused":
+            raise content
+        if kind == "dying":
+            worker.reason = content
         if kind == "ready":
             worker.is_ready, self.failed_starts = True, 0
         if kind == "progress" and self.on_progress is not None:
@@ -175,7 +181,7 @@ class _Pool:
         worker = self.workers.pop(slot)
         worker.pipe.close()
         worker.process.join(STOP_SECONDS)
-        reason = f"exit code {worker.process.exitcode}"
+        reason = worker.reason or f"exit code {worker.process.exitcode}"
         assert worker.spec is not None
         if not worker.is_ready:
             self._note_failed_start(reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from isoflop.errors import IsoflopError, PlanError
+from isoflop.errors import IsoflopError, PlanError, StoreError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
@@ -143,7 +143,10 @@ class _Jobs:
             run: Run = job.results()[0]
         except UncompletedJobError as error:
             reason = str(error).strip().splitlines()[-1]
-            if isinstance(error, FailedJobError) and "not requeued" not in reason:  # every run would meet it
+            if isinstance(error, FailedJobError) and "StoreError: " in reason:
+                raise StoreError(reason.partition("StoreError: ")[2]) from error
+            may_retry = "not requeued" in reason or "BrokenDevice" in reason
+            if isinstance(error, FailedJobError) and not may_retry:  # every run would meet it
                 raise PlanError(f"A job could not do its work: {reason}; its log is {job.paths.stderr}.") from error
             if not self.deaths.again(spec):
                 return self.deaths.failed(spec, f"{reason}; its log is {job.paths.stderr}")
