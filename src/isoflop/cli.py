@@ -279,13 +279,14 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
     """Forget the failed runs of a store, so that the next train tries them again."""
     from isoflop.reporting.machine import run_values, to_json
     from isoflop.storage.standing import forget_failed
+    from isoflop.text import LONG, one_line
 
     failed = forget_failed(_open_store(store))
     if as_json:
         typer.echo(to_json([run_values(run) for run in failed]))
         return
     for run in failed:
-        typer.echo(f"{run.id} size {run.size}: {run.error}")
+        typer.echo(one_line(f"{run.id} size {run.size}: {run.error}", LONG))
     typer.echo(f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again.")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 __all__ = [
+    "LONG",
     "and_list",
     "bullets",
     "change",
@@ -28,6 +29,9 @@ __all__ = [
     "percent",
     "quoted",
 ]
+
+LONG = 300
+"""Characters of what another wrote, where there is room for it."""
 
 _OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
 _WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
@@ -181,6 +185,7 @@ def quoted(value: object, most: int = 60) -> str:
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Rows of cells as aligned text, two blanks between columns, no blanks at line ends."""
+    rows = [[one_line(cell, LONG) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows), default=0))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
     return "\n".join(indent + line.rstrip() for line in lines)
@@ -189,7 +194,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 def bullets(sentences: Sequence[str], width: int = 110) -> str:
     """Sentences as a list, wrapped."""
     wrap = textwrap.TextWrapper(width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
-    return "\n".join(wrap.fill(sentence) for sentence in sentences)
+    return "\n".join(wrap.fill(one_line(sentence, 10 * LONG)) for sentence in sentences)
 
 
 def html(heading: str, tables: Sequence[Sequence[Sequence[str]]], sentences: Sequence[str] = ()) -> str:

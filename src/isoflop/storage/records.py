@@ -1,106 +1,196 @@
-"""Specs and runs as JSON texts with a schema number, and back."""
+"""Specs and runs as JSON texts with a schema number and a digest, and back.
 
+A text is UTF-8 and holds no NaN. Its digest is of all its other values, however they are laid out, so that a digit that
+a disk or a hand has changed is found; a text without a digest is taken at its word, where its fields are those of a
+record.
+"""
+
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, NoReturn
+
+import numpy as np
 
 from isoflop.errors import StoreError
-from isoflop.runs import Run, RunSpec
+from isoflop.runs import CurvePoint, Run, RunSpec
+from isoflop.storage.fields import check_run, check_spec
+from isoflop.storage.files import Damaged
+from isoflop.text import one_line, quoted
 
-__all__ = ["SCHEMA", "TornRecord", "dump_run", "dump_spec", "dump_specs", "load_run", "load_spec", "load_specs"]
-
-T = TypeVar("T", Run, RunSpec)
-
-
-class TornRecord(StoreError):
-    """A text that is no whole record: half-written, or damaged later."""
-
+__all__ = [
+    "SCHEMA",
+    "dump_curve",
+    "dump_run",
+    "dump_spec",
+    "dump_specs",
+    "load_curve",
+    "load_run",
+    "load_spec",
+    "load_specs",
+    "load_values",
+]
 
 SCHEMA = 1
 """Raised whenever a record changes so that an older isoflop would misread it."""
 
+_DIGITS = 16
+
 
 def dump_spec(spec: RunSpec) -> str:
     """A spec as JSON text."""
-    return _dump({"spec": asdict(spec)})
+    return _dump({"spec": _spec_values(spec)})
 
 
-def load_spec(text: str) -> RunSpec:
-    """The spec that `dump_spec` wrote. Raises StoreError where the text is no such record."""
-    return _spec(_part(_load(text), "spec"))
+def load_spec(data: bytes, run_id: str) -> RunSpec:
+    """The spec that `dump_spec` wrote, or that of a record. Raises Damaged where it is not that of the run."""
+    return _spec(load_values(data).get("spec"), run_id)
 
 
 def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
     """The specs of one stage and what else its plan says as JSON text."""
-    return _dump({**plan, "specs": [asdict(spec) for spec in specs]})
+    return _dump({**plan, "specs": [_spec_values(spec) for spec in specs]})
 
 
-def load_specs(text: str) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
-    """The specs and the plan that `dump_specs` wrote."""
-    data = _load(text)
-    specs = tuple(_spec(spec) for spec in data.pop("specs"))
-    del data["schema"]
-    return specs, data
+def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
+    """The specs and the plan that `dump_specs` wrote, to the letter. Raises Damaged where they are not."""
+    values = load_values(data, needs_digest=True)
+    specs = tuple(map(_spec, values.pop("specs")))
+    del values["schema"]
+    return specs, values
 
 
 def dump_run(run: Run) -> str:
-    """A run as JSON text; numbers that are not finite become null. The curve is kept beside the record, not in it."""
-    data = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in ("spec", "curve")}
-    if not run.metrics:  # a record without metrics is one that any isoflop of this schema reads
-        del data["metrics"]
-    return _dump({**data, "versions": dict(run.versions), "spec": asdict(run.spec)})
+    """A run as JSON text; numbers that are not finite become null. The curve is kept beside it, here is its digest."""
+    values = {field.name: getattr(run, field.name) for field in fields(Run) if field.name not in ("spec", "curve")}
+    curve = None if run.status == "failed" else _curve_digest(run.curve)  # of a run that failed it may still grow
+    return _dump({**values, "versions": dict(run.versions), "curve": curve, "spec": _spec_values(run.spec)})
 
 
-def load_run(text: str, curve: tuple[tuple[float, float], ...] = ()) -> Run:
-    """The run that `dump_run` wrote. Raises StoreError where the text is no such record."""
-    data = _load(text)
-    data.pop("schema")
-    spec = _spec(_part(data, "spec"))
-    del data["spec"]
-    metrics = {name: _number(value) for name, value in data.pop("metrics", {}).items()}
-    loss = _number(_part(data, "loss"))
-    return _build(Run, {**data, "spec": spec, "loss": loss, "metrics": metrics, "curve": curve})
+def load_run(data: bytes, run_id: str, curve: Sequence[CurvePoint] = ()) -> tuple[Run, bool]:
+    """The run that `dump_run` wrote, and whether the curve is its own, where the record says.
+
+    Raises Damaged where the text is no record, or another run's.
+    """
+    values = load_values(data)
+    spec, digest = _spec(values.pop("spec", None), run_id), values.pop("curve", None)
+    del values["schema"]
+    check_run(values)
+    metrics = {name: _number(value) for name, value in values["metrics"].items()}
+    loss = _number(values["loss"])
+    run = Run(**{**values, "spec": spec, "loss": loss, "metrics": metrics, "curve": tuple(curve)})
+    return run, digest is None or digest == _curve_digest(curve)
 
 
-def _part(data: Mapping[str, Any], name: str) -> Any:
-    if name not in data:
-        raise TornRecord(f"A record is not what isoflop writes: it has no {name!r}.")
-    return data[name]
+def dump_curve(points: Iterable[CurvePoint]) -> str:
+    """Points of a curve, a line for each; losses that are not finite become null."""
+    return "".join(json.dumps([_finite(value) for value in point]) + "\n" for point in points)
+
+
+def load_curve(data: bytes) -> tuple[list[CurvePoint], str]:
+    """The points of a curve up to the first line that is none, as one that a dying process tore, and what is wrong."""
+    lines = data.decode(errors="replace").splitlines()
+    try:
+        points = _parsed(f"[{','.join(lines)}]")
+        if _are_points(points):
+            return [(num_tokens, loss) for num_tokens, loss in points], ""
+    except Damaged:
+        pass
+    return _whole_points(lines)
+
+
+def load_values(data: bytes, *, needs_digest: bool = False) -> dict[str, Any]:
+    """The object that a JSON text of ours holds, its digest apart. Raises Damaged where it is none, or has changed."""
+    try:
+        values = _parsed(data.decode())
+    except UnicodeDecodeError as error:
+        raise Damaged(f"byte {error.start + 1} is no UTF-8") from error
+    if not isinstance(values, dict) or "schema" not in values:
+        raise Damaged(f"it holds {quoted(values)}, not what isoflop writes")
+    schema, digest = values["schema"], values.pop("digest", None)
+    if schema != SCHEMA or type(schema) is not int:
+        raise Damaged(f"it has schema {quoted(schema)}, but this isoflop reads schema {SCHEMA}")
+    if (digest is not None or needs_digest) and digest != _digest(values):
+        raise Damaged("its contents are not those that were written: its digest is of others")
+    return values
+
+
+def _spec_values(spec: RunSpec) -> dict[str, Any]:
+    """A spec's values. Raises StoreError for one that a file cannot hold, so that its id would change."""
+    values = asdict(spec)
+    try:
+        check_spec(json.loads(json.dumps(values)))
+    except (Damaged, TypeError, ValueError) as error:
+        raise StoreError(
+            f"A run to be kept in a store must have plain finite numbers, but {one_line(error)}."
+        ) from error
+    return values
+
+
+def _spec(values: Any, run_id: str | None = None) -> RunSpec:
+    check_spec(values)
+    size = values["size"]
+    spec = RunSpec(**{**values, "size": tuple(size) if isinstance(size, list) else size})
+    if run_id is not None and spec.id != run_id:
+        raise Damaged(f"it is of the run {spec.id}")
+    return spec
 
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _spec(data: Mapping[str, Any]) -> RunSpec:
-    size = data.get("size")
-    return _build(RunSpec, {**data, "size": tuple(size) if isinstance(size, list) else size})
+def _dump(values: Mapping[str, Any]) -> str:
+    held = json.loads(json.dumps(_finite({"schema": SCHEMA, **values}), allow_nan=False))  # as it will be read
+    return json.dumps({**held, "digest": _digest(held)}, indent=1) + "\n"
 
 
-def _build(kind: type[T], data: Mapping[str, Any]) -> T:
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+def _curve_digest(points: Sequence[CurvePoint]) -> str:
+    found = np.array(points, "<f8")
+    return hashlib.sha256(np.where(np.isfinite(found), found, np.nan).tobytes()).hexdigest()[:_DIGITS]
+
+
+def _parsed(text: str) -> Any:
     try:
-        return kind(**data)
-    except TypeError as error:
-        raise StoreError(f"A record does not have the fields of a {kind.__name__}: {error}.") from error
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise Damaged("its JSON is nested too deeply") from None
+    except ValueError as error:
+        raise Damaged(f"it is no JSON ({one_line(error, 80)})" if text.strip() else "it is empty") from error
 
 
-def _dump(data: Mapping[str, Any]) -> str:
-    return json.dumps(_finite({"schema": SCHEMA, **data}), indent=1, allow_nan=False) + "\n"
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
-def _load(text: str) -> dict[str, Any]:
+def _are_points(points: Any) -> bool:
+    """Whether all are pairs of finite numbers."""
     try:
-        data: dict[str, Any] = json.loads(text)
-        schema = data["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TornRecord(f"A record is not the JSON that isoflop writes: {error!r}.") from error
-    if schema != SCHEMA:
-        raise StoreError(
-            f"A record has schema {schema}, but this isoflop reads schema {SCHEMA}; use the version that wrote it."
-        )
-    return data
+        found = np.array(points)
+    except (ValueError, OverflowError):  # of unequal lengths
+        return False
+    if not points:
+        return True
+    return found.dtype.kind in "fi" and found.shape == (len(points), 2) and bool(np.isfinite(found).all())
+
+
+def _whole_points(lines: Sequence[str]) -> tuple[list[CurvePoint], str]:
+    points: list[CurvePoint] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            num_tokens, loss = _parsed(line)
+        except (Damaged, TypeError, ValueError):
+            return points, f"line {number} is no pair of numbers"
+        if not _are_points([[num_tokens, 0.0 if loss is None else loss]]):
+            return points, f"line {number} is no pair of numbers"
+        points.append((num_tokens, _number(loss)))
+    return points, ""
 
 
 def _finite(value: Any) -> Any:
