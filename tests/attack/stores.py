@@ -21,12 +21,12 @@ JSON_FILES = ("record.json", "spec.json")
 FILES = (*JSON_FILES, "curve.jsonl")
 
 
-def run_of(budget, num_params, seed=0, **changes):
+def run_of(budget, num_params, mark, **changes):
     num_tokens = budget / 6 / num_params
     spec = RunSpec(
         num_params=num_params, num_tokens=num_tokens, flops=budget, budget=budget, size=int(num_params // 1000),
         param_counts={"total": int(num_params)}, batch=8, tokens_per_example=16, lr=0.01, beta1=0.9, beta2=0.95,
-        weight_decay=0.1, warmup=0.02, schedule="cosine", clip=1.0, epochs=0.1, seed=seed, fingerprint="f" * 16,
+        weight_decay=0.1, warmup=0.02, schedule="cosine", clip=1.0, epochs=0.1, fingerprint=mark,
     )  # fmt: skip
     loss = 1.7 + 406.4 / num_params**0.34 + 410.7 / num_tokens**0.28
     ended = {"status": "completed", "loss": loss, "loss_stderr": 0.003, "metrics": {"accuracy": 1 / loss}}
@@ -35,13 +35,15 @@ def run_of(budget, num_params, seed=0, **changes):
     return Run(spec=spec, num_tokens=num_tokens, flops=budget, curve=curve, **{**ended, **took, **changes})
 
 
-def make_store(path):
-    """Three curves of four runs, one failed run, one that was begun and one that waits, in one stage."""
+def make_store(path, mark="f" * 16):
+    """Three curves of three runs, one failed run, one that was begun and one that waits, in one stage."""
     store = DirectoryStore(path)
-    runs = [run_of(budget, (budget / 120) ** 0.5 * side) for budget in BUDGETS for side in (0.4, 0.8, 1.6, 3.2)]
-    failed = run_of(1e17, 1e7, status="failed", loss=float("nan"), loss_stderr=None, metrics={}, error="OSError: disk")
-    begun, waiting = run_of(1e17, 2e7).spec, run_of(1e17, 3e7).spec
-    store.write_task({"model": "GPT", "fingerprint": "f" * 16})
+    runs = [run_of(budget, (budget / 120) ** 0.5 * side, mark) for budget in BUDGETS for side in (0.4, 1.0, 2.5)]
+    failed = run_of(
+        1e17, 1e7, mark, status="failed", loss=float("nan"), loss_stderr=None, metrics={}, error="OSError: disk"
+    )
+    begun, waiting = run_of(1e17, 2e7, mark).spec, run_of(1e17, 3e7, mark).spec
+    store.write_task({"model": "GPT", "fingerprint": mark})
     specs = (*(run.spec for run in (*runs, failed)), begun, waiting)
     plan = {"notes": ["A note."], "seconds": {}, "memory_bytes": {}, "mfu": {}, "unit": "token", "hardware": None}
     store.write_stage("first", specs, {"purpose": "budget 1e17 FLOPs", **plan, "outlook": None})
@@ -77,14 +79,21 @@ class Harm:
         }.get(self.file, run / self.file)  # fmt: skip
 
 
+def _read(path):
+    """What a harm before this one left, where it is a file; a pipe would let us wait."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path.read_bytes()
+
+
 def _flip(path, draw):
-    data = bytearray(path.read_bytes())
+    data = bytearray(_read(path))
     data[draw.randrange(len(data))] = draw.randrange(256)
     path.write_bytes(data)
 
 
 def _insert(path, draw):
-    data, at = path.read_bytes(), draw.random()
+    data, at = _read(path), draw.random()
     cut = int(at * len(data))
     path.write_bytes(data[:cut] + bytes(draw.randrange(256) for _ in range(draw.choice((1, 1, 4)))) + data[cut:])
 
@@ -92,6 +101,8 @@ def _insert(path, draw):
 def _field(path, draw):
     """Give one field another value, take it away, or add one."""
     values = _json_of(path)
+    if isinstance(values, dict) and draw.random() < 0.5:  # as a hand does it that wants to be believed
+        values.pop("digest", None)
     place, key = draw.choice(list(_places(values)))
     way = draw.random()
     if way < 0.2:
@@ -105,8 +116,8 @@ def _field(path, draw):
 
 def _json_of(path):
     if path.name == "curve.jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    return json.loads(path.read_text())
+        return [json.loads(line) for line in _read(path).splitlines()]
+    return json.loads(_read(path))
 
 
 def _write_json(path, values):
@@ -135,6 +146,7 @@ def _write(*texts):
         path.parent.mkdir(exist_ok=True)
         if path.is_dir():
             shutil.rmtree(path)
+        path.unlink(missing_ok=True)
         path.write_bytes(draw.choice(texts))
 
     return harm
@@ -156,7 +168,7 @@ def _exchange(path, draw):
     """A file of another run in its place."""
     others = sorted(other for other in path.parent.parent.glob(f"*/{path.name}"))
     other = draw.choice(others)
-    data = other.read_bytes()
+    data, _ = _read(other), _read(path)
     path.write_bytes(data)
 
 
