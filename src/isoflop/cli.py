@@ -314,9 +314,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _open_store(path: Path) -> "DirectoryStore":
     from isoflop.storage.directory import DirectoryStore
+    from isoflop.text import one_line
 
-    if not path.is_dir():
-        raise StoreError(f"There is no store {path}; name the folder that `isoflop train --store` was given.")
+    if not os.path.isdir(path):
+        raise StoreError(f"There is no store {one_line(path)}; name the folder that `isoflop train --store` was given.")
     return DirectoryStore(path)
 
 

@@ -33,7 +33,7 @@ RUN = Run(
 
 
 def loaded(run):
-    return load_run(dump_run(run).encode(), run.id)[0]
+    return load_run(dump_run(run).encode(), run.id)
 
 
 @pytest.fixture(params=["directory", "memory"])

@@ -15,10 +15,13 @@ from typing import Any
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import write_text
-from isoflop.storage.files import Damaged, cannot_be_read, move_aside, read_file, set_aside
+from isoflop.storage.files import Damaged, Unopened, cannot_be_read, move_aside, read_file, set_aside
 from isoflop.storage.lease import leased
 from isoflop.storage.records import (
     SCHEMA,
+    Curve,
+    DamagedCurve,
+    UnopenedCurve,
     dump_curve,
     dump_run,
     dump_spec,
@@ -42,8 +45,8 @@ class DirectoryStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if self.path.is_file():
-            raise StoreError(f"A store is a folder, but {self.path} is a file; name another folder.")
+        if os.path.isfile(self.path):  # unlike Path's, it answers for names that no file can have
+            raise StoreError(f"A store is a folder, but {one_line(self.path, 150)} is a file; name another folder.")
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
@@ -56,22 +59,21 @@ class DirectoryStore:
         return [run for name in self._names() if (run := self.read_run(name)) is not None]
 
     def read_run(self, run_id: str) -> Run | None:
-        folder = f"{self.path}/{run_id}"
-        data, at_fault = None, "record.json"
+        data = None
         try:
-            data = read_file(f"{folder}/record.json")
-            if data is None:
-                return self._in_the_way(run_id)
-            at_fault = "curve.jsonl"
-            curve, damage = load_curve(read_file(f"{folder}/curve.jsonl") or b"")
-            at_fault = "record.json"
-            run, is_own = load_run(data, run_id, curve)
-            at_fault = "curve.jsonl"
-            if run.status != "failed" and (damage or (curve and not is_own)):  # a failed run's may be torn
-                raise Damaged(damage or "its points are not those of the record")
+            data = read_file(f"{self.path}/{run_id}/record.json")
+            return self._in_the_way(run_id) if data is None else load_run(data, run_id, self._curve(run_id))
         except Damaged as error:
+            at_fault = "curve.jsonl" if isinstance(error, DamagedCurve) else "record.json"
             return unreadable(self.path / run_id / at_fault, run_id, error, self._spec_of(run_id, data))
-        return run
+
+    def _curve(self, run_id: str) -> Curve | None:
+        """A run's curve; None where there is none. Raises DamagedCurve where something stands in its place."""
+        try:
+            data = read_file(f"{self.path}/{run_id}/curve.jsonl")
+        except Damaged as error:
+            raise (UnopenedCurve if isinstance(error, Unopened) else DamagedCurve)(error) from error
+        return None if data is None else load_curve(data)
 
     def _in_the_way(self, run_id: str) -> Run | None:
         """What stands in place of a run's folder, where it is a file."""
@@ -160,9 +162,15 @@ class DirectoryStore:
             run = self.read_run(run_id)
         if was_unreadable and run is not None and run.status != "failed":
             return
-        (folder / "record.json").unlink(missing_ok=True)
-        if os.path.lexists(folder / "curve.jsonl") and not (folder / "checkpoint").exists():
-            move_aside(folder / "curve.jsonl") if was_unreadable else (folder / "curve.jsonl").unlink()
+        try:
+            (folder / "record.json").unlink(missing_ok=True)
+            if os.path.lexists(folder / "curve.jsonl") and not (folder / "checkpoint").exists():
+                move_aside(folder / "curve.jsonl") if was_unreadable else (folder / "curve.jsonl").unlink()
+        except OSError as error:
+            raise StoreError(
+                f"Cannot remove files of {one_line(folder, 150)}: {one_line(error.strerror or error)}; make the folder "
+                f"writable."
+            ) from error
 
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
@@ -183,14 +191,14 @@ class DirectoryStore:
         data = read_file(str(path))
         if data is None:
             return []
-        kept = [point for point in load_curve(data)[0] if point[0] <= num_tokens]
+        kept = [point for point in load_curve(data).points if point[0] <= num_tokens]
         write_text(path, dump_curve(kept))
         return kept
 
     def _names(self) -> list[str]:
         """Of what lies in the store, run folders among it."""
         try:
-            return sorted(os.listdir(self.path)) if self.path.is_dir() else []
+            return sorted(os.listdir(self.path)) if os.path.isdir(self.path) else []
         except OSError as error:
             raise StoreError(
                 f"The store {one_line(self.path, 150)} cannot be listed: {one_line(error.strerror or error)}; "
@@ -207,7 +215,7 @@ def _stage_or_why(path: Path) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]]:
 
 def _tasks(data: bytes | None) -> tuple[bytes | None, list[dict[str, Any]]]:
     """What task.json holds, and the facts of its tasks. Raises Damaged where it is another's."""
-    tasks = [] if data is None else load_values(data).get("tasks")
+    tasks = [] if data is None else load_values(data)[0].get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise Damaged("it has no list of tasks")
     return data, tasks

@@ -10,18 +10,22 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.fields import check_run, check_spec
-from isoflop.storage.files import Damaged
+from isoflop.storage.files import Damaged, Unopened
 from isoflop.text import one_line, quoted
 
 __all__ = [
     "SCHEMA",
+    "Curve",
+    "DamagedCurve",
+    "UnopenedCurve",
     "dump_curve",
     "dump_run",
     "dump_spec",
@@ -37,6 +41,7 @@ SCHEMA = 1
 """Raised whenever a record changes so that an older isoflop would misread it."""
 
 _DIGITS = 16
+_SPEC_FIELDS = {field.name for field in fields(RunSpec)}
 
 
 def dump_spec(spec: RunSpec) -> str:
@@ -46,7 +51,8 @@ def dump_spec(spec: RunSpec) -> str:
 
 def load_spec(data: bytes, run_id: str) -> RunSpec:
     """The spec that `dump_spec` wrote, or that of a record. Raises Damaged where it is not that of the run."""
-    return _spec(load_values(data).get("spec"), run_id)
+    values, is_whole = load_values(data)
+    return _spec(values.get("spec"), is_whole, run_id)
 
 
 def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
@@ -56,8 +62,10 @@ def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
 
 def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
     """The specs and the plan that `dump_specs` wrote, to the letter. Raises Damaged where they are not."""
-    values = load_values(data, needs_digest=True)
-    specs = tuple(map(_spec, values.pop("specs")))
+    values, is_whole = load_values(data)
+    if not is_whole:
+        raise Damaged("it has no digest")
+    specs = tuple(_spec(spec, is_whole) for spec in values.pop("specs"))
     del values["schema"]
     return specs, values
 
@@ -69,19 +77,21 @@ def dump_run(run: Run) -> str:
     return _dump({**values, "versions": dict(run.versions), "curve": curve, "spec": _spec_values(run.spec)})
 
 
-def load_run(data: bytes, run_id: str, curve: Sequence[CurvePoint] = ()) -> tuple[Run, bool]:
-    """The run that `dump_run` wrote, and whether the curve is its own, where the record says.
+def load_run(data: bytes, run_id: str, curve: "Curve | None" = None) -> Run:
+    """The run that `dump_run` wrote, with its curve.
 
-    Raises Damaged where the text is no record, or another run's.
+    Raises Damaged where the text is no record, or another run's; DamagedCurve where the curve is torn or another's,
+    but for a run that failed while it wrote it.
     """
-    values = load_values(data)
-    spec, digest = _spec(values.pop("spec", None), run_id), values.pop("curve", None)
+    values, is_whole = load_values(data)
+    spec, digest = _spec(values.pop("spec", None), is_whole, run_id), values.pop("curve", None)
     del values["schema"]
     check_run(values)
+    if curve is not None and values["status"] != "failed":
+        _check_curve(curve, digest)
     metrics = {name: _number(value) for name, value in values["metrics"].items()}
-    loss = _number(values["loss"])
-    run = Run(**{**values, "spec": spec, "loss": loss, "metrics": metrics, "curve": tuple(curve)})
-    return run, digest is None or digest == _curve_digest(curve)
+    points = () if curve is None else curve.points
+    return Run(**{**values, "spec": spec, "loss": _number(values["loss"]), "metrics": metrics, "curve": points})
 
 
 def dump_curve(points: Iterable[CurvePoint]) -> str:
@@ -89,20 +99,39 @@ def dump_curve(points: Iterable[CurvePoint]) -> str:
     return "".join(json.dumps([_finite(value) for value in point]) + "\n" for point in points)
 
 
-def load_curve(data: bytes) -> tuple[list[CurvePoint], str]:
-    """The points of a curve up to the first line that is none, as one that a dying process tore, and what is wrong."""
+class DamagedCurve(Damaged):
+    """The curve beside a record is not what isoflop wrote."""
+
+
+class UnopenedCurve(DamagedCurve, Unopened):
+    """The curve beside a record is there, but the system does not give it."""
+
+
+class Curve(NamedTuple):
+    """The points of a curve up to the first line that is none, as one that a dying process tore."""
+
+    points: tuple[CurvePoint, ...]
+    damage: str
+    """What is wrong with that line; empty where all are whole."""
+    digest: str
+
+
+def load_curve(data: bytes) -> Curve:
+    """The curve that `dump_curve` wrote."""
     lines = data.decode(errors="replace").splitlines()
     try:
         points = _parsed(f"[{','.join(lines)}]")
-        if _are_points(points):
-            return [(num_tokens, loss) for num_tokens, loss in points], ""
     except Damaged:
-        pass
-    return _whole_points(lines)
+        return _whole_points(lines)
+    found = _array(points)
+    return _whole_points(lines) if found is None else Curve(tuple(map(tuple, points)), "", _array_digest(found))
 
 
-def load_values(data: bytes, *, needs_digest: bool = False) -> dict[str, Any]:
-    """The object that a JSON text of ours holds, its digest apart. Raises Damaged where it is none, or has changed."""
+def load_values(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The object that a JSON text of ours holds, and whether a digest says that nothing in it has changed.
+
+    Raises Damaged where it is none, or has changed.
+    """
     try:
         values = _parsed(data.decode())
     except UnicodeDecodeError as error:
@@ -112,9 +141,9 @@ def load_values(data: bytes, *, needs_digest: bool = False) -> dict[str, Any]:
     schema, digest = values["schema"], values.pop("digest", None)
     if schema != SCHEMA or type(schema) is not int:
         raise Damaged(f"it has schema {quoted(schema)}, but this isoflop reads schema {SCHEMA}")
-    if (digest is not None or needs_digest) and digest != _digest(values):
+    if digest is not None and digest != _digest(values):
         raise Damaged("its contents are not those that were written: its digest is of others")
-    return values
+    return values, digest is not None
 
 
 def _spec_values(spec: RunSpec) -> dict[str, Any]:
@@ -129,8 +158,9 @@ def _spec_values(spec: RunSpec) -> dict[str, Any]:
     return values
 
 
-def _spec(values: Any, run_id: str | None = None) -> RunSpec:
-    check_spec(values)
+def _spec(values: Any, is_whole: bool, run_id: str | None = None) -> RunSpec:
+    if not (is_whole and isinstance(values, dict) and values.keys() == _SPEC_FIELDS):  # what we wrote was checked then
+        check_spec(values)
     size = values["size"]
     spec = RunSpec(**{**values, "size": tuple(size) if isinstance(size, list) else size})
     if run_id is not None and spec.id != run_id:
@@ -152,13 +182,24 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 
 def _curve_digest(points: Sequence[CurvePoint]) -> str:
-    found = np.array(points, "<f8")
-    return hashlib.sha256(np.where(np.isfinite(found), found, np.nan).tobytes()).hexdigest()[:_DIGITS]
+    return _array_digest(np.array(points, float))
+
+
+def _array_digest(points: npt.NDArray[np.float64]) -> str:
+    finite = np.where(np.isfinite(points), points, np.nan).astype("<f8")
+    return hashlib.sha256(finite.tobytes()).hexdigest()[:_DIGITS]
+
+
+def _check_curve(curve: Curve, digest: Any) -> None:
+    if curve.damage:
+        raise DamagedCurve(curve.damage)
+    if curve.points and digest not in (None, curve.digest):  # one that was removed may be missing
+        raise DamagedCurve("its points are not those of the record")
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except RecursionError:
         raise Damaged("its JSON is nested too deeply") from None
     except ValueError as error:
@@ -169,28 +210,34 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _are_points(points: Any) -> bool:
-    """Whether all are pairs of finite numbers."""
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _array(points: Any) -> npt.NDArray[np.float64] | None:
+    """Pairs of finite numbers; None where they are anything else."""
     try:
         found = np.array(points)
     except (ValueError, OverflowError):  # of unequal lengths
-        return False
+        return None
     if not points:
-        return True
-    return found.dtype.kind in "fi" and found.shape == (len(points), 2) and bool(np.isfinite(found).all())
+        return found
+    are_pairs = found.dtype.kind in "fi" and found.shape == (len(points), 2)
+    return found.astype(float) if are_pairs and np.isfinite(found).all() else None
 
 
-def _whole_points(lines: Sequence[str]) -> tuple[list[CurvePoint], str]:
+def _whole_points(lines: Sequence[str]) -> Curve:
     points: list[CurvePoint] = []
+    damage = ""
     for number, line in enumerate(lines, 1):
         try:
             num_tokens, loss = _parsed(line)
         except (Damaged, TypeError, ValueError):
-            return points, f"line {number} is no pair of numbers"
-        if not _are_points([[num_tokens, 0.0 if loss is None else loss]]):
-            return points, f"line {number} is no pair of numbers"
+            num_tokens = loss = ""
+        if _array([[num_tokens, 0.0 if loss is None else loss]]) is None:
+            damage = f"line {number} is no pair of numbers"
+            break
         points.append((num_tokens, _number(loss)))
-    return points, ""
+    return Curve(tuple(points), damage, _curve_digest(points))
 
 
 def _finite(value: Any) -> Any:

@@ -85,7 +85,7 @@ def read_table(
     """The same with what was understood of the table, as notes."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return Readings(_runs_of_store(path)) if path.is_dir() else _table_of_sheet(read_sheet(path), columns)
+        return Readings(_runs_of_store(path)) if os.path.isdir(path) else _table_of_sheet(read_sheet(path), columns)
     if isinstance(source, Store):
         return Readings(source.read_runs())
     if is_frame(source):

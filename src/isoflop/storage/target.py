@@ -15,6 +15,8 @@ __all__ = ["is_stream", "keep_mode", "opened_stream", "real_path"]
 
 def real_path(path: str | os.PathLike[str]) -> Path:
     """Where links lead to, so that the file there is replaced and not the link. Raises StoreError for a folder."""
+    if "\0" in os.fspath(path):
+        raise StoreError(f"A file's name must hold no zero byte, but {one_line(path, 150)} does; leave it out.")
     if os.path.isdir(path):
         raise StoreError(f"A file is to be written, but {one_line(path, 200)} is a folder; name a file in it.")
     return Path(path) if is_stream(path) else Path(os.path.realpath(path))
