@@ -279,13 +279,14 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
     """Forget the failed runs of a store, so that the next train tries them again."""
     from isoflop.reporting.machine import run_values, to_json
     from isoflop.storage.standing import forget_failed
+    from isoflop.text import LONG, one_line
 
     failed = forget_failed(_open_store(store))
     if as_json:
         typer.echo(to_json([run_values(run) for run in failed]))
         return
     for run in failed:
-        typer.echo(f"{run.id} size {run.size}: {run.error}")
+        typer.echo(one_line(f"{run.id} size {run.size}: {run.error}", LONG))
     typer.echo(f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again.")
 
 
@@ -313,9 +314,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _open_store(path: Path) -> "DirectoryStore":
     from isoflop.storage.directory import DirectoryStore
+    from isoflop.text import one_line
 
-    if not path.is_dir():
-        raise StoreError(f"There is no store {path}; name the folder that `isoflop train --store` was given.")
+    if not os.path.isdir(path):
+        raise StoreError(f"There is no store {one_line(path)}; name the folder that `isoflop train --store` was given.")
     return DirectoryStore(path)
 
 

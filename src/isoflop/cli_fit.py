@@ -3,8 +3,8 @@
 # What is needed is imported inside the functions, as in cli.py.
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from isoflop.cli_arguments import approach_of, columns_of, prior_of
@@ -34,7 +34,7 @@ def fit_runs_of(
     given = _runs_of(table.runs, task)
     chosen, believed = approach_of(approach), prior_of(prior)
     fitted = fit_runs(given, chosen, prior=believed, level=level, keep=cast(Any, keep))
-    told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
+    told: tuple[str, ...] = () if os.path.isdir(source) else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 
 

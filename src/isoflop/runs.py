@@ -121,7 +121,7 @@ class Run:
 
     def __repr__(self) -> str:
         """What was trained and what came of it, without the settings and the curve."""
-        size = "" if self.size is None else f"size {self.size}, "
+        size = "" if self.size is None else f"size {text.one_line(self.size)}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
         ended = f"loss {text.number(self.loss, 4)}" if self.status == "completed" else self.status
         return (

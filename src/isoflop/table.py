@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoflop.text import LONG, one_line
+
 __all__ = ["Column", "Table"]
 
 
@@ -34,7 +36,7 @@ class Table:
         return cls(tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
 
     def cells(self) -> list[list[str]]:
-        """The rows as people read them."""
+        """The rows as people read them, each cell in one line."""
         return [[_cell(column, value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
     def names(self) -> list[str]:
@@ -49,7 +51,7 @@ class Table:
         ]
 
     def headings(self) -> list[str]:
-        return [column.heading for column in self.columns]
+        return [one_line(column.heading) for column in self.columns]
 
 
 def _parts(value: Any, column: Column) -> tuple[Any, ...]:
@@ -59,4 +61,4 @@ def _parts(value: Any, column: Column) -> tuple[Any, ...]:
 
 
 def _cell(column: Column, value: Any) -> str:
-    return "" if value is None else column.write(value)
+    return "" if value is None else one_line(column.write(value), LONG)

@@ -3,10 +3,12 @@
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 __all__ = [
+    "LONG",
     "and_list",
     "bullets",
     "change",
@@ -23,10 +25,17 @@ __all__ = [
     "money",
     "number",
     "one_for_budgets",
+    "one_line",
     "percent",
+    "quoted",
 ]
 
+LONG = 300
+"""Characters of what another wrote, where there is room for it."""
+
 _OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
+_WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
+"""Types of values whose beginning is shown where all of it would be too long."""
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -151,8 +160,32 @@ def _of_budgets(told: str, budgets: Sequence[str]) -> str:
     return f"Budget {budgets[0]} {told}" if budgets else told
 
 
+def one_line(words: object, most: int = 120) -> str:
+    """What another wrote, in one line of so many characters at most, with every sign visible that a terminal obeys."""
+    beginning = str(words)[: most + 1]
+    shown = "".join(sign if sign.isprintable() else _visible(sign) for sign in beginning)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def _visible(sign: str) -> str:
+    return " " if unicodedata.category(sign) == "Zs" else ascii(sign)[1:-1]
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as it stands in code, in one short line; its type where that says more."""
+    try:
+        written = repr(value)
+    except Exception:  # a class of someone else's, or a number of more digits than Python writes
+        written = ""
+    is_long = len(written) > most and not isinstance(value, _WRITTEN)
+    if not written or is_long or "\n" in written or written.startswith("<"):
+        return f"a value of type {one_line(type(value).__name__, most)}"
+    return one_line(written, most)
+
+
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Rows of cells as aligned text, two blanks between columns, no blanks at line ends."""
+    rows = [[one_line(cell, LONG) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows), default=0))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
     return "\n".join(indent + line.rstrip() for line in lines)
@@ -161,7 +194,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 def bullets(sentences: Sequence[str], width: int = 110) -> str:
     """Sentences as a list, wrapped."""
     wrap = textwrap.TextWrapper(width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
-    return "\n".join(wrap.fill(sentence) for sentence in sentences)
+    return "\n".join(wrap.fill(one_line(sentence, 10 * LONG)) for sentence in sentences)
 
 
 def html(heading: str, tables: Sequence[Sequence[Sequence[str]]], sentences: Sequence[str] = ()) -> str:

@@ -84,7 +84,7 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
 
 def describe(run: Run) -> str:
     """A run in words: 1.20B params on 24.0B tokens."""
-    size = f" (size {run.size})" if run.size is not None else ""
+    size = f" (size {text.one_line(run.size)})" if run.size is not None else ""
     return f"{text.count(run.num_params)} params on {text.count(run.num_tokens)} tokens{size}"
 
 
@@ -112,7 +112,7 @@ def _refuse_several_tasks(runs: Sequence[Run]) -> None:
 def _reason(run: Run) -> str:
     """Why a run cannot be used; empty where it can."""
     if run.status != "completed":
-        return f"{run.status}: {run.error}" if run.error else run.status
+        return f"{run.status}: {text.one_line(run.error, text.LONG)}" if run.error else run.status
     return "" if math.isfinite(run.loss) else "its loss is not finite"
 
 

@@ -63,7 +63,14 @@ def sweep_values(sweep: "Sweep") -> dict[str, Any]:
 def run_values(run: "Run") -> dict[str, Any]:
     """What happened to a run, without its curve."""
     ended = {"status": run.status, "loss": run.loss, "loss_stderr": run.loss_stderr, "error": run.error}
-    return {**spec_values(run.spec), **ended, "num_tokens": run.num_tokens, "flops": run.flops, "seconds": run.seconds}
+    return {
+        **spec_values(run.spec),
+        "id": run.id,
+        **ended,
+        "num_tokens": run.num_tokens,
+        "flops": run.flops,
+        "seconds": run.seconds,
+    }
 
 
 def standing_values(stage: "Standing") -> dict[str, Any]:

@@ -9,21 +9,26 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from isoflop.errors import StoreError
+from isoflop.storage.target import is_stream, keep_mode, opened_stream, real_path
 
 __all__ = ["is_full", "remove_partials", "replacing", "write_bytes", "write_text", "writing"]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a text file (UTF-8) atomically; gives its path. Folders are made as needed."""
-    return write_bytes(path, text.encode())
+    return write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file atomically; gives its path. Folders are made as needed.
 
-    Raises StoreError where the folder cannot be written.
+    A link is followed, a file keeps its mode, and a device or a pipe is written to.
+
+    Raises StoreError where the folder cannot be written, or `path` is one.
     """
-    with replacing(path) as file:
+    target = real_path(path)
+    with opened_stream(target) if is_stream(target) else replacing(target) as file:
+        keep_mode(file, target)
         file.write(data)
     return Path(path)
 

@@ -18,6 +18,7 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.sheet import Sheet, is_frame, read_sheet, sheet_of_frame
 from isoflop.storage.store import Store
 from isoflop.storage.units import COUNTS, number_of, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
+from isoflop.storage.unreadable import Unreadable
 
 __all__ = ["Readings", "read_runs", "read_table", "table_notes"]
 
@@ -75,7 +76,7 @@ def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
     if not own:
         others = tasks_text(tasks_of(runs)) or "no runs with a fingerprint"
         raise DataError(f"There must be runs of the task {fingerprint}, but there are {others}; train it first.")
-    return own
+    return [*own, *(run for run in runs if isinstance(run, Unreadable) and not run.spec.fingerprint)]
 
 
 def read_table(
@@ -84,7 +85,7 @@ def read_table(
     """The same with what was understood of the table, as notes."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return Readings(_runs_of_store(path)) if path.is_dir() else _table_of_sheet(read_sheet(path), columns)
+        return Readings(_runs_of_store(path)) if os.path.isdir(path) else _table_of_sheet(read_sheet(path), columns)
     if isinstance(source, Store):
         return Readings(source.read_runs())
     if is_frame(source):

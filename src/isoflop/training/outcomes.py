@@ -8,6 +8,7 @@ from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
+from isoflop.text import LONG, one_line
 from isoflop.training.notices import say
 
 __all__ = ["tell_of_failures", "telling_of_a_stop"]
@@ -50,7 +51,7 @@ def tell_of_failures(runs: Sequence[Run], store: Store) -> None:
         return
     counts = ", ".join(f"{by_status[name]} {name}" for name in ("completed", "diverged", "failed") if by_status[name])
     say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
-    reasons = Counter(run.error or "no reason" for run in distinct if run.status == "failed")
+    reasons = Counter(one_line(run.error or "no reason", LONG) for run in distinct if run.status == "failed")
     for reason, number in reasons.most_common(MOST_REASONS):
         say(f"  {number} failed with {reason}")
     if len(reasons) > MOST_REASONS:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
-from isoflop.text import count, duration, flops, number
+from isoflop.text import LONG, count, duration, flops, number, one_line
 from isoflop.training.loop import Progress
 
 __all__ = ["Display", "show_progress"]
@@ -99,8 +99,9 @@ class _Lines(Display):
 
 
 def _outcome(run: Run) -> str:
-    name = f"size {run.size} at {flops(run.budget)}" if run.budget else f"size {run.size}"
-    return f"{name}: loss {number(run.loss, 4)}" if run.status == "completed" else f"{name}: {run.status}, {run.error}"
+    name = f"size {one_line(run.size)}" + (f" at {flops(run.budget)}" if run.budget else "")
+    ended = f"loss {number(run.loss, 4)}" if run.status == "completed" else f"{run.status}, {one_line(run.error, LONG)}"
+    return f"{name}: {ended}"
 
 
 def _drawn(display: Display) -> Group:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal
 
 from isoflop import __version__
@@ -125,7 +126,9 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
 def _begun(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
     """What the store has of a sweep, after noting there what is being scaled."""
     store.write_task(_facts(task, sweep))
-    return {spec.id: run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None}
+    found = {spec.id: (spec, run) for spec in sweep.specs if (run := store.read_run(spec.id)) is not None}
+    # the files of a run may not say what it was; the sweep does
+    return {run_id: replace(run, spec=spec) if run.spec != spec else run for run_id, (spec, run) in found.items()}
 
 
 def _demands(

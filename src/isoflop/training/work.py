@@ -15,6 +15,7 @@ from isoflop.errors import StoreError, first_line
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.text import one_line
 from isoflop.training.executors.contract import BrokenDevice, Demand
 from isoflop.training.interrupt import is_stop, leave, stop_requests
 from isoflop.training.loop import CHECKPOINT_SECONDS, Progress, train_model, versions
@@ -24,6 +25,10 @@ from isoflop.training.retries import RETRY_SECONDS, PassingElsewhere, is_of_devi
 from isoflop.training.watchdog import watched
 
 __all__ = ["Elsewhere", "Work"]
+
+
+MOST_SAID = 1000
+"""Characters of an error that its record keeps."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,8 @@ def elsewhere(spec: RunSpec, holder: str) -> Elsewhere:
 
 
 def failed_run(spec: RunSpec, error: BaseException) -> Run:
-    """The record of a run that raised, with the place where it did."""
+    """The record of a run that raised, with the place where it did; what the error says may be of any length."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" (in {frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    reason = f"{type(error).__name__}: {error}{where}"
+    reason = f"{type(error).__name__}: {one_line(error, MOST_SAID)}{where}"
     return Run(spec=spec, status="failed", num_tokens=0, flops=0.0, error=reason, versions=versions())
