@@ -112,7 +112,10 @@ def signs_of(cells: Sequence[object], *, is_count: bool) -> Signs:
 
 
 def _has_news(block: Sequence[object], signs: Signs) -> bool:
-    text = "".join(cell for cell in block if isinstance(cell, str))
+    try:
+        text = "".join(block)  # type: ignore[arg-type]
+    except TypeError:
+        text = "".join(cell for cell in block if isinstance(cell, str))
     return any(sign in text and sign not in signs.sure for sign in OTHER)
 
 

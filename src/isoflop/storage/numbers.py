@@ -59,8 +59,15 @@ def _plain_numbers(cells: Sequence[object]) -> list[float] | None:
         numbers = [float(cell) for cell in cells]  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
-    is_odd = any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells)
-    return None if is_odd else numbers
+    return None if _has_odd(cells) else numbers
+
+
+def _has_odd(cells: Sequence[object]) -> bool:
+    """Whether Python takes a cell for a number that people would not: True, or 1_3."""
+    try:
+        return "_" in "".join(cells)  # type: ignore[arg-type]
+    except TypeError:
+        return any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells)
 
 
 def number_of(cell: object, decimal: str = ".", *, is_count: bool) -> tuple[float, bool] | None:

@@ -199,15 +199,12 @@ def _undecoded(path: Path) -> DataError:
 
 
 def _records(path: Path, delimiter: str) -> Iterator[list[str]]:
-    number = 0
+    """The rows of a file as they are, also those that are blank."""
     try:
-        for cells in csv.reader(_lines(path), delimiter=delimiter):
-            number += 1
-            yield cells
+        yield from csv.reader(_lines(path), delimiter=delimiter)
     except csv.Error as error:
         raise DataError(
-            f"{one_line(path.name, 60)} is no table after row {number}: {first_line(error)}; look for a quote that is "
-            f"not closed."
+            f"{one_line(path.name, 60)} is no table: {first_line(error)}; look for a quote that is not closed."
         ) from error
 
 
@@ -243,7 +240,7 @@ def _collected(layout: _Layout, chunks: Iterable[list[list[str]]], names: Sequen
 
 
 def _is_blank(row: Sequence[str]) -> bool:
-    return not "".join(row).strip()
+    return not any(map(str.strip, row))
 
 
 def _refuse_doubled(names: Sequence[str], source: str) -> None:
@@ -255,9 +252,10 @@ def _refuse_doubled(names: Sequence[str], source: str) -> None:
 
 
 def _refuse_ragged(numbers: npt.NDArray[np.int64], lines: Sequence[Sequence[str]], width: int, source: str) -> None:
-    for number, line in zip(numbers, lines, strict=True):
-        if len(line) != width:
-            raise DataError(
-                f"Every row of {one_line(source, 60)} must have the header's {width} cells, but row {number} has "
-                f"{len(line)}; quote cells that hold a comma."
-            )
+    widths = list(map(len, lines))
+    if widths.count(width) < len(widths):
+        index = next(index for index, found in enumerate(widths) if found != width)
+        raise DataError(
+            f"Every row of {one_line(source, 60)} must have the header's {width} cells, but row {numbers[index]} "
+            f"has {widths[index]}; quote cells that hold a comma."
+        )
