@@ -75,6 +75,7 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     points = Points.of([given[row] for row in rows])
     for row in np.flatnonzero(_is_odd(points)).tolist():
         _refuse_impossible(points.runs[row])
+        _refuse_parts(points.runs[row])
     contrary = {rows[row]: reason for row, reason in contradicting(points).items()} if keep == "sound" else {}
     if contrary:
         points = Points.of([given[row] for row in rows if row not in contrary])
@@ -142,6 +143,15 @@ def _refuse_impossible(run: Run) -> None:
             raise DataError(
                 f"{are} above 0 and finite, but the run with {describe(run)} has {value:g}; "
                 f"correct it or leave the run out."
+            )
+
+
+def _refuse_parts(run: Run) -> None:
+    for name, value in (("params", run.num_params), ("tokens", run.num_tokens), ("FLOPs", run.flops)):
+        if value < 1:
+            raise DataError(
+                f"A run's {name} must be 1 or more, but the run with {describe(run)} has {value:.3g}; give plain "
+                f"counts, not millions or billions."
             )
 
 

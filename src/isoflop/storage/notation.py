@@ -27,6 +27,7 @@ _ONE = re.compile(r"(\d*)([.,])(\d*)")
 _BOTH = re.compile(r"\d{1,3}(?:,\d{3})+(\.)\d*|\d{1,3}(?:\.\d{3})+(,)\d*")
 _MANY = re.compile(r"\d{1,3}([.,])\d{3}(?:\1\d{3})+")
 _SPACED = re.compile(r"\d{1,3}([' _])\d{3}(?:\1\d{3})*(?:([.,])\d*)?")
+_UNSURE = re.compile(r"^\s*[-+]?[1-9]\d{0,2}[.,]\d{3}[ a-z]*$", re.IGNORECASE | re.MULTILINE)
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}")
 
 
@@ -60,6 +61,10 @@ class Signs:
     """Rows in which it may as well part thousands."""
     plain: dict[str, int] = field(default_factory=dict)
     """Those of them whose cell has no letter, as 1.300B has."""
+    padded: dict[str, int] = field(default_factory=dict)
+    """Those of them that end in zeros, which decimals as short as they can be never do."""
+    short: set[str] = field(default_factory=set)
+    """Signs before one, two or many decimals, so that three are not those of a fixed format."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +110,19 @@ def signs_of(cells: Sequence[object], *, is_count: bool) -> Signs:
     signs = Signs()
     for start in range(0, len(cells), BLOCK):
         block = cells[start : start + BLOCK]
-        if _has_news(block, signs):
+        if _has_news(block, signs, is_count):
             for row, number in _numbers(block, start):
                 _note(signs, row, number, is_count)
     return signs
 
 
-def _has_news(block: Sequence[object], signs: Signs) -> bool:
+def _has_news(block: Sequence[object], signs: Signs, is_count: bool) -> bool:
     try:
-        text = "".join(block)  # type: ignore[arg-type]
+        text = "\n".join(block)  # type: ignore[arg-type]
     except TypeError:
-        text = "".join(cell for cell in block if isinstance(cell, str))
-    return any(sign in text and sign not in signs.sure for sign in OTHER)
+        text = "\n".join(cell for cell in block if isinstance(cell, str))
+    is_new = any(sign in text and sign not in signs.sure for sign in OTHER)
+    return is_new or (is_count and _UNSURE.search(text) is not None)
 
 
 def _numbers(block: Sequence[object], start: int) -> Iterator[tuple[int, Written]]:
@@ -129,10 +135,14 @@ def _numbers(block: Sequence[object], start: int) -> Iterator[tuple[int, Written
 def _note(signs: Signs, row: int, number: Written, is_count: bool) -> None:
     if number.sure or (number.sign == "." and not is_count):
         signs.sure.setdefault(number.sign, row)
+        if not (number.power or number.letter) and len(number.body.rpartition(number.sign)[2]) != 3:
+            signs.short.add(number.sign)
         return
     signs.unsure.setdefault(number.sign, row)
     if not number.letter:
         signs.plain.setdefault(number.sign, row)
+        if number.body.endswith("0"):
+            signs.padded.setdefault(number.sign, row)
 
 
 def decimal_signs(columns: Sequence[Numbers], sheet: Sheet) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -151,7 +161,11 @@ def _chosen(column: Numbers, signs: Signs, shown: Collection[str], sheet: Sheet)
     if len(signs.sure) == 2:
         raise _two_ways(column, signs.sure, sheet)
     if signs.sure:
-        return next(iter(signs.sure))
+        (decimal,) = signs.sure
+        odd = signs.padded if column.has_unit else signs.plain
+        if decimal in signs.short and decimal in odd:
+            raise _unclear(column, odd[decimal], sheet)
+        return decimal
     if not signs.unsure:
         return "."
     (sign, row), *more = signs.unsure.items()
@@ -177,19 +191,35 @@ def _may_have_decimals(column: Numbers, signs: Signs, sign: str) -> bool:
     if not column.is_count:
         return True
     has_unit = column.has_unit or sign not in signs.plain
-    return has_unit and not any(isinstance(cell, str) and cell.strip().isdecimal() for cell in column.cells)
+    return has_unit and not any(map(_is_whole, column.cells))
+
+
+def _is_whole(cell: object) -> bool:
+    """Whether a cell shows no decimals: beside such cells three digits after a sign are thousands as likely."""
+    number = parse(cell) if isinstance(cell, str) else None
+    return number is not None and not (number.sign or number.power or number.letter)
 
 
 def _reading(column: Numbers, signs: Signs, decimal: str, shown: Collection[str]) -> str:
-    """A cell as it was read, where a decimal comma or a guess at thousands is behind it."""
-    rows = {**signs.unsure, **signs.sure}
-    by_default = OTHER[decimal] in signs.unsure and not signs.sure and decimal not in shown
-    if not rows or (decimal == "." and not by_default):
+    """A cell as it was read, where a decimal comma is behind it, or it might have been read otherwise."""
+    row = _doubtful(signs, decimal, shown)
+    if row is None:
         return ""
-    cell = str(column.cells[rows[decimal] if decimal in rows else next(iter(rows.values()))])
+    cell = str(column.cells[row])
     number = parse(cell)
     value = None if number is None else number.value(decimal)
     return "" if value is None else f"{quoted(cell, 20)} in {one_line(column.name, 30)} as {value:,.12g}"
+
+
+def _doubtful(signs: Signs, decimal: str, shown: Collection[str]) -> int | None:
+    """The row whose reading is worth a note; None for a table as programs write it."""
+    thousands = OTHER[decimal]
+    if decimal in signs.unsure and decimal in signs.short:
+        return signs.unsure[decimal]
+    if thousands in signs.unsure and not signs.sure and decimal not in shown:
+        return signs.unsure[thousands]
+    rows = [*signs.sure.values(), *signs.unsure.values()]
+    return rows[0] if rows and decimal == "," else None
 
 
 def _two_ways(column: Numbers, rows: Mapping[str, int], sheet: Sheet) -> DataError:

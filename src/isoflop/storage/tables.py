@@ -123,6 +123,7 @@ def _table(source: Source, columns: Mapping[str, str] | None) -> Readings:
     return Readings(runs_of(table), notes)
 
 
+@np.errstate(all="ignore")  # what overflows is not finite, and refused or set aside for it
 def _columns(source: Source, columns: Mapping[str, str] | None) -> tuple[TableColumns, tuple[str, ...]]:
     """What stands in the columns of a table that are needed, and what was understood of them."""
     if not any(source.head.values()):
