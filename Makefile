@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test campaigns check docs
+LIGHT := .venv-light
 
-# The environment of the demo: the core dependencies alone.
+.PHONY: setup demo test test-light campaigns check docs
+
+# The environment of the demo: what training needs.
 .venv/core: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[train]"
 	touch $@
 
 # Everything that tests and checks need.
@@ -22,6 +24,15 @@ demo: .venv/core
 
 test: .venv/dev
 	$(BIN)/python -m pytest
+
+# The tests that need no torch, in an environment without it: make test-light PYTHON=python3.13
+$(LIGHT)/done: pyproject.toml
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" $(LOWEST)
+	touch $@
+
+test-light: $(LIGHT)/done
+	$(LIGHT)/bin/python -m pytest
 
 # Tests that take minutes to hours.
 campaigns: .venv/dev

@@ -4,12 +4,21 @@ IsoflopError
 ├── ContractError   the user's model, data or loss does not keep the contract (also a ValueError)
 ├── PlanError       a plan cannot be made or may not be paid for (also a ValueError)
 ├── DataError       measurements that cannot answer the question (also a ValueError)
-└── StoreError      a store cannot be read or written (also an OSError)
+├── StoreError      a store cannot be read or written (also an OSError)
+└── InstallError    a package that an extra installs is missing (also an ImportError)
 
 Every message is one sentence or two: the rule, the value that broke it, the remedy.
 """
 
-__all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError", "first_line"]
+__all__ = [
+    "ContractError",
+    "DataError",
+    "InstallError",
+    "IsoflopError",
+    "PlanError",
+    "StoreError",
+    "first_line",
+]
 
 
 class IsoflopError(Exception):
@@ -30,6 +39,10 @@ class DataError(IsoflopError, ValueError):
 
 class StoreError(IsoflopError, OSError):
     """A store cannot be read or written."""
+
+
+class InstallError(IsoflopError, ImportError):
+    """A package that an extra of isoflop installs is missing."""
 
 
 def first_line(error: BaseException) -> str:
