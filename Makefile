@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 LIGHT := .venv-light
 
-.PHONY: setup demo test test-light campaigns check docs
+.PHONY: setup demo test test-light campaigns check docs dist
 
 # The environment of the demo: what training needs.
 .venv/core: pyproject.toml requirements.lock
@@ -51,3 +51,10 @@ check: .venv/dev
 # Every example in the pages runs; a warning is an error.
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going --nitpicky -j 2 docs docs/_build/html
+
+# The packages of a release, with their metadata checked.
+dist: .venv/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
-NEEDS_TORCH = re.compile(r"^((import|from) (torch|tasks)\b|pytestmark = pytest.mark.train$)", re.MULTILINE)
+NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks)\b|pytestmark = pytest.mark.train$)")
 if HAS_TORCH:
     import torch
 
@@ -28,7 +28,7 @@ task = mlp_task()
 
 
 def pytest_ignore_collect(collection_path):
-    """True, without torch, for folders that are all about training and for modules that import or need it."""
+    """True, without torch, for folders that are all about training and modules that need it."""
     if HAS_TORCH:
         return None
     if collection_path.is_dir():

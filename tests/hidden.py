@@ -13,7 +13,8 @@ HIDDEN = {hidden!r}
 class Hiding(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else PathFinder.find_spec(name, path, target)
+        is_hidden = name.partition(".")[0] in HIDDEN
+        return None if is_hidden else PathFinder.find_spec(name, path, target)
 
     @staticmethod
     def find_distributions(context):
@@ -27,6 +28,7 @@ sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.me
 def run_without(packages, program, *arguments):
     """What a program prints where these packages are missing."""
     code = HIDE.format(hidden=packages) + program
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""An installation without the extra `train` fits, answers and reports; what it cannot do is one sentence."""
+"""Without the extra `train` isoflop fits, answers and reports; the rest is one sentence."""
 
 import json
 from dataclasses import replace
@@ -16,10 +16,19 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.tables import read_runs
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
-NEEDS_TORCH = {"Sweep", "Tuning", "coordinate_check", "find_optimal", "fingerprint", "plan", "train", "tune"}
+NEEDS_TORCH = {
+    "Sweep",
+    "Tuning",
+    "coordinate_check",
+    "find_optimal",
+    "fingerprint",
+    "plan",
+    "train",
+    "tune",
+}
 SENTENCE = (
-    "Tasks, planning and training need the extra train, but torch, accelerate and cloudpickle are not installed; "
-    "run: pip install 'isoflop[train]'."
+    "Tasks, planning and training need the extra train, but torch, accelerate and cloudpickle are "
+    "not installed; run: pip install 'isoflop[train]'."
 )
 
 COMMANDS = """
@@ -58,13 +67,18 @@ task = isoflop.Task(model=dict, size_param="width", train_data=[], val_data=[], 
 def a_run(params, budget):
     tokens = budget / 6 / params
     spec = RunSpec(num_params=params, num_tokens=tokens, flops=budget, budget=budget)
-    return Run(spec=spec, status="completed", loss=float(LAW.loss(params, tokens)), num_tokens=tokens, flops=budget)
+    return Run(
+        spec=spec,
+        status="completed",
+        loss=float(LAW.loss(params, tokens)),
+        num_tokens=tokens,
+        flops=budget,
+    )
 
 
 def sweep():
-    return [
-        a_run(float(LAW.optimum(C)[0]) * factor, C) for C in (1e17, 3e17, 1e18, 3e18) for factor in (0.2, 0.5, 1, 2, 5)
-    ]
+    budgets, factors = (1e17, 3e17, 1e18, 3e18), (0.2, 0.5, 1, 2, 5)
+    return [a_run(float(LAW.optimum(C)[0]) * factor, C) for C in budgets for factor in factors]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +86,8 @@ def folder(tmp_path_factory):
     """Two systems' tables, a store with a failed run, and tasks."""
     folder = tmp_path_factory.mktemp("light")
     for name, worse in (("runs", 1.0), ("other", 1.02)):
-        rows = [f"{r.num_params},{r.num_tokens},{r.flops},{worse * r.loss},{r.budget}" for r in sweep()]
-        (folder / f"{name}.csv").write_text("\n".join(["params,tokens,flops,loss,compute_budget", *rows]))
+        rows = [f"{r.num_params},{r.num_tokens},{worse * r.loss},{r.budget}" for r in sweep()]
+        (folder / f"{name}.csv").write_text("\n".join(["params,tokens,loss,compute_budget", *rows]))
     store = DirectoryStore(folder / "store")
     for run in sweep():
         store.write_run(run)
@@ -100,17 +114,55 @@ def results(folder):
         "status": ["status", store],
         "rerun": ["rerun", store],
         "plan": ["plan", f"{folder / 'plain.py'}:task", "--budget", "1e6"],
-        "train": ["train", f"{folder / 'plain.py'}:task", "--budget", "1e6", "--store", str(folder / "new")],
-        "tune": ["tune", f"{folder / 'plain.py'}:task", "--budget", "1e6", "--store", str(folder / "new")],
-        "fit for a task": ["fit", table, "--target", "1e20", "--task", f"{folder / 'plain.py'}:task"],
-        "fit for a task that imports torch": ["fit", table, "--task", f"{folder / 'with_torch.py'}:task"],
+        "train": [
+            "train",
+            f"{folder / 'plain.py'}:task",
+            "--budget",
+            "1e6",
+            "--store",
+            str(folder / "new"),
+        ],
+        "tune": [
+            "tune",
+            f"{folder / 'plain.py'}:task",
+            "--budget",
+            "1e6",
+            "--store",
+            str(folder / "new"),
+        ],
+        "fit for a task": [
+            "fit",
+            table,
+            "--target",
+            "1e20",
+            "--task",
+            f"{folder / 'plain.py'}:task",
+        ],
+        "fit for a task that imports torch": [
+            "fit",
+            table,
+            "--task",
+            f"{folder / 'with_torch.py'}:task",
+        ],
     }
     return json.loads(run_without(TRAIN, COMMANDS, json.dumps(commands)))
 
 
 @pytest.mark.parametrize(
     "command",
-    ["help", "fit", "fit a store", "predict", "report", "compare", "holdout", "budget", "doctor", "status", "rerun"],
+    [
+        "help",
+        "fit",
+        "fit a store",
+        "predict",
+        "report",
+        "compare",
+        "holdout",
+        "budget",
+        "doctor",
+        "status",
+        "rerun",
+    ],
 )
 def test_commands_that_train_nothing_work_without_torch(results, command):
     code, out, err = results[command]
@@ -120,7 +172,8 @@ def test_commands_that_train_nothing_work_without_torch(results, command):
 
 def test_the_answer_without_torch_is_the_answer_with_it(results, folder):
     answer = predict(fit(read_runs(folder / "runs.csv")), flops=1e20)
-    assert json.loads(results["fit"][1])["optimum"]["num_params"]["value"] == answer.num_params.value
+    found = json.loads(results["fit"][1])["optimum"]
+    assert found["num_params"]["value"] == answer.num_params.value
 
 
 def test_the_page_is_whole_without_torch(results, folder):
@@ -139,7 +192,10 @@ def test_doctor_says_how_to_install_what_trains(results):
     assert "not measured without torch" in out
 
 
-@pytest.mark.parametrize("command", ["plan", "train", "tune", "fit for a task", "fit for a task that imports torch"])
+@pytest.mark.parametrize(
+    "command",
+    ["plan", "train", "tune", "fit for a task", "fit for a task that imports torch"],
+)
 def test_commands_that_need_torch_say_how_to_install_it(results, command):
     assert results[command] == [2, "", f"isoflop: {SENTENCE}\n"]
 
@@ -160,10 +216,11 @@ def test_an_answer_for_a_task_says_how_to_install_torch(folder):
     program = """
 import isoflop
 fitted = isoflop.fit(isoflop.read_runs(sys.argv[1]))
+answer = isoflop.predict(fitted, flops=1e20)
 task = isoflop.Task(model=dict, size_param="width", train_data=[], val_data=[], loss=max)
 for call in (
     lambda: isoflop.predict(fitted, flops=1e20, task=task),
-    lambda: isoflop.report(fitted, isoflop.predict(fitted, flops=1e20), path=sys.argv[2], task=task),
+    lambda: isoflop.report(fitted, answer, path=sys.argv[2], task=task),
 ):
     try:
         call()

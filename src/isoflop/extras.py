@@ -1,4 +1,4 @@
-"""Packages that only an extra of isoflop installs: imported when they are used, named when they are missing."""
+"""Packages that only extras install: imported when they are used, named when they are missing."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,7 +30,8 @@ def load_extra(package: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise  # it is there, but something that it needs is not
-        raise InstallError(f"This needs the package {package}, which is not installed; {_remedy(extra)}.") from error
+        needed = f"This needs the package {package}, which is not installed"
+        raise InstallError(f"{needed}; {_remedy(extra)}.") from error
 
 
 def _remedy(extra: str) -> str:

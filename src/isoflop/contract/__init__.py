@@ -1,4 +1,7 @@
-"""What a user's model, data and loss must keep. All that needs torch imports this first, so the check is here."""
+"""What a user's model, data and loss must keep.
+
+Everything that needs torch imports this package first, so here is the check that it is installed.
+"""
 
 from isoflop.extras import require_train
 
