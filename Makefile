@@ -1,20 +1,22 @@
 # `make demo` runs the main job on real data; `make test` runs the tests. Both need only Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
-
 LIGHT := .venv-light
+# Versions to install: those tested together, or the lowest allowed (LOCK=requirements.lowest).
+LOCK ?= requirements.lock
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
 .PHONY: setup demo test test-light campaigns check docs dist
 
 # The environment of the demo: what training needs.
-.venv/core: pyproject.toml requirements.lock
+.venv/core: pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[train]"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[train]"
 	touch $@
 
 # Everything that tests and checks need.
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dev,hf,ray,slurm,hydra]"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[dev,hf,ray,slurm,hydra]"
 	touch $@
 
 setup: .venv/dev
@@ -26,9 +28,9 @@ test: .venv/dev
 	$(BIN)/python -m pytest
 
 # The tests that need no torch, in an environment without it: make test-light PYTHON=python3.13
-$(LIGHT)/done: pyproject.toml
+$(LIGHT)/done: pyproject.toml $(LOCK)
 	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" $(LOWEST)
+	$(LIGHT)/bin/python $(PIP_INSTALL) --editable ".[test]"
 	touch $@
 
 test-light: $(LIGHT)/done
@@ -45,7 +47,7 @@ check: .venv/dev
 	$(BIN)/lint-imports
 
 .venv/docs: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[docs,ray,slurm]"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[docs,ray,slurm]"
 	touch $@
 
 # Every example in the pages runs; a warning is an error.
@@ -54,7 +56,7 @@ docs: .venv/docs
 
 # The packages of a release, with their metadata checked.
 dist: .venv/dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock build twine
+	$(BIN)/python $(PIP_INSTALL) build twine
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*

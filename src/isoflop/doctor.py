@@ -19,7 +19,7 @@ EXTRAS = {
     "hf": ("transformers", "datasets"),
     "datasets": ("pooch",),
     "trackers": ("tensorboard", "wandb"),
-    "test": ("pytest", "hypothesis"),
+    "test": ("pytest", "xdist", "hypothesis"),
     "docs": ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinx_copybutton", "ipykernel"),
     "dev": ("playwright", "nbclient", "ruff", "mypy", "importlinter"),
 }
