@@ -1,4 +1,6 @@
+import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -6,10 +8,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-torch.set_num_threads(1)
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
+NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks)\b|pytestmark = pytest.mark.train$)")
+if HAS_TORCH:
+    import torch
+
+    torch.set_num_threads(1)
 
 TASK = f"""
 import sys
@@ -18,6 +25,22 @@ from tasks import mlp_task
 
 task = mlp_task()
 """
+
+
+def pytest_ignore_collect(collection_path):
+    """True, without torch, for folders that are all about training and modules that need it."""
+    if HAS_TORCH:
+        return None
+    if collection_path.is_dir():
+        return collection_path.name in ("docs", "examples", "executors") or None
+    return NEEDS_TORCH.search(collection_path.read_text()) is not None or None
+
+
+def pytest_collection_modifyitems(items):
+    """Without torch, tests that are marked `train` are skipped."""
+    for item in items:
+        if not HAS_TORCH and item.get_closest_marker("train"):
+            item.add_marker(pytest.mark.skip(reason="needs torch"))
 
 
 @pytest.fixture

@@ -161,6 +161,7 @@ def sizing(monkeypatch):
     return count_size
 
 
+@pytest.mark.train
 def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(exact, sizing):
     best = predict(exact, flops=1e22, task=SimpleNamespace(unit="byte", loss_unit="nats/byte", bytes_per_token=1.0))
     assert best.size_num_params == 100 * best.size**2
@@ -172,6 +173,7 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
     assert f"size to build    {best.size}" in str(best)
 
 
+@pytest.mark.train
 def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(exact, sizing, monkeypatch):
     task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
     best = predict(exact, flops=1e22, task=task).num_params.value
@@ -185,6 +187,7 @@ def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(e
     assert 15 < wasted < 22  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
 
 
+@pytest.mark.train
 def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):
     task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
     best = predict(exact, flops=1e22, served_tokens=1e12, task=task)
@@ -192,6 +195,7 @@ def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_bu
     assert best.serving.serving.value == pytest.approx(2.4 * best.num_params.value * 1e12, rel=1e-6)
 
 
+@pytest.mark.train
 def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact, sizing):
     task = SimpleNamespace(unit="token", loss_unit="nats/token", bytes_per_token=4.2)
     best = predict(exact, flops=1e22, task=task)

@@ -10,6 +10,7 @@ def run_python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
+@pytest.mark.train
 def test_every_public_name_exists_and_has_a_docstring():
     for name in isoflop.__all__:
         value = getattr(isoflop, name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoflop.errors import ContractError, DataError, IsoflopError, first_line
+from isoflop.extras import TRAIN, require_train
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -80,7 +81,8 @@ def executor_of(name: str | None, processes: int | None) -> "Executor":
 def load_task(address: str) -> "Task":
     """The task at module:name or file.py:name; a function without arguments is called for it.
 
-    Raises ContractError where there is none of that name, or the code that makes it fails.
+    Raises ContractError where there is none of that name, or the code that makes it fails; InstallError where that
+    code needs torch and it is not installed.
     """
     from isoflop.task import Task
 
@@ -130,6 +132,8 @@ def _ran(call: Callable[[], Any], name: str) -> Any:
     except SyntaxError as error:
         raise ContractError(f"{name} cannot be read: {error.msg} ({error.filename}, line {error.lineno}).") from error
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
+            require_train()
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
         told = f"{type(error).__name__}: {first_line(error)}"

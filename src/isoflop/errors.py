@@ -4,14 +4,23 @@ IsoflopError
 ├── ContractError   the user's model, data or loss does not keep the contract (also a ValueError)
 ├── PlanError       a plan cannot be made or may not be paid for (also a ValueError)
 ├── DataError       measurements that cannot answer the question (also a ValueError)
-└── StoreError      a store cannot be read or written (also an OSError)
+├── StoreError      a store cannot be read or written (also an OSError)
+└── InstallError    a package that an extra installs is missing (also an ImportError)
 
 Every message is one sentence or two: the rule, the value that broke it, the remedy.
 """
 
 from isoflop.text import one_line
 
-__all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError", "first_line"]
+__all__ = [
+    "ContractError",
+    "DataError",
+    "InstallError",
+    "IsoflopError",
+    "PlanError",
+    "StoreError",
+    "first_line",
+]
 
 
 class IsoflopError(Exception):
@@ -32,6 +41,10 @@ class DataError(IsoflopError, ValueError):
 
 class StoreError(IsoflopError, OSError):
     """A store cannot be read or written."""
+
+
+class InstallError(IsoflopError, ImportError):
+    """A package that an extra of isoflop installs is missing."""
 
 
 def first_line(error: BaseException, most: int = 120) -> str:

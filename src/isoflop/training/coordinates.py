@@ -1,5 +1,8 @@
 """coordinate_check(): do activations keep their scale as a model widens, at the start and after a few steps?"""
 
+from isoflop.contract.data import first_batch, open_data  # first: it says how to install torch
+
+# isort: split
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.contract.data import first_batch, open_data
 from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build, count_params

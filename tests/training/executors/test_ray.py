@@ -42,7 +42,7 @@ def test_a_number_of_devices_that_makes_no_sense_is_refused(devices):
 def test_a_missing_package_is_one_sentence_that_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        isoflop.IsoflopError, match=r"needs the package ray; install it with: pip install 'isoflop\[ray\]'"
+        isoflop.InstallError, match=r"needs the package ray, which is not installed; run: pip install 'isoflop\[ray\]'"
     ):
         list(Ray().map(lambda spec: None, [promises.specs()[0]]))
 

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from isoflop.errors import IsoflopError, PlanError
+from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, demand_of, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.extras import load_extra
 from isoflop.training.executors.placement import gpu_share, memory_class
 from isoflop.training.executors.ray_worker import Mailbox, do_part, do_run
 from isoflop.training.executors.shipping import dump_work

@@ -10,11 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 from isoflop.errors import IsoflopError, PlanError, StoreError
+from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.extras import load_extra
 from isoflop.training.executors.shipping import dump_work
 from isoflop.training.executors.slurm_job import Job
 
