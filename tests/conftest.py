@@ -20,6 +20,10 @@ task = mlp_task()
 """
 
 
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="write what tests/golden holds isoflop to anew")
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Exit code, stdout and stderr of a command in a folder with a task of its own."""
