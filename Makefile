@@ -20,8 +20,9 @@ setup: .venv/dev
 demo: .venv/core
 	$(BIN)/python examples/python_source_gpt.py
 
+# Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
 
 # Tests that take minutes to hours.
 campaigns: .venv/dev

@@ -24,6 +24,20 @@ def pytest_addoption(parser):
     parser.addoption("--rewrite-golden", action="store_true", help="write what tests/golden holds isoflop to anew")
 
 
+def pytest_collection_modifyitems(items):
+    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: "training" not in item.path.parts)
+
+
+def _group(item):
+    """Ray starves where two clusters share two cores, and Chromium is started once."""
+    if {"ray_cluster", "three_nodes"} & {*item.fixturenames} or "[ray-" in item.name:
+        return "ray"
+    return item.path.stem
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Exit code, stdout and stderr of a command in a folder with a task of its own."""
