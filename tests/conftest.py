@@ -36,11 +36,27 @@ def pytest_ignore_collect(collection_path):
     return NEEDS_TORCH.search(collection_path.read_text()) is not None or None
 
 
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="write what tests/golden holds isoflop to anew")
+
+
 def pytest_collection_modifyitems(items):
-    """Without torch, tests that are marked `train` are skipped."""
+    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource.
+
+    Without torch, tests that are marked `train` are skipped.
+    """
     for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if not HAS_TORCH and item.get_closest_marker("train"):
             item.add_marker(pytest.mark.skip(reason="needs torch"))
+    items.sort(key=lambda item: "training" not in item.path.parts)
+
+
+def _group(item):
+    """Ray starves where two clusters share two cores, and Chromium is started once."""
+    if {"ray_cluster", "three_nodes"} & {*item.fixturenames} or "[ray-" in item.name:
+        return "ray"
+    return item.path.stem
 
 
 @pytest.fixture

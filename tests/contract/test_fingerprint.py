@@ -1,7 +1,9 @@
+import io
 import logging
-import subprocess
+import runpy
 import sys
 import textwrap
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -87,7 +89,12 @@ def marks_of(tmp_path, program, name="program.py"):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(program))
-    return subprocess.run([sys.executable, path], capture_output=True, text=True, check=True).stdout.strip()
+    with redirect_stdout(io.StringIO()) as output, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))
+        patch.setattr(sys, "dont_write_bytecode", True)  # a module that is written twice in a second
+        runpy.run_path(str(path), run_name="__main__")
+    sys.modules.pop("layers", None)
+    return output.getvalue().strip()
 
 
 def test_neither_path_nor_line_numbers_enter(tmp_path):

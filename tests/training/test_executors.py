@@ -53,7 +53,7 @@ print(sum(run.status == "completed" for run in runs))
 """
 
 
-@pytest.mark.parametrize("how", ["script", "-c"])
+@pytest.mark.parametrize("how", ["script", pytest.param("-c", marks=pytest.mark.slow)])
 def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path):
     program = UNGUARDED.format(store=str(tmp_path / "store"))
     (tmp_path / "program.py").write_text(program)

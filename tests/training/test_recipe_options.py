@@ -87,6 +87,15 @@ def spec_and_task(changes, num_tokens=900, **fields):
     return (branched(task.recipe, [spec])[0] if task.recipe.branches else spec), task
 
 
+@pytest.fixture(scope="module", autouse=True)
+def only_new_objects():
+    """What was there before these tests is not looked through again and again for their tensors."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def num_live_tensors():
     return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
 
@@ -118,7 +127,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_keeps_no_more_in_memory(changes, t
     assert DirectoryStore(tmp_path).checkpoint(spec.id).exists()
     resumed = train_model(task, spec, DirectoryStore(tmp_path), on_progress=count)
     assert (resumed.loss, resumed.curve) == (undisturbed.loss, undisturbed.curve)
-    assert num_tensors[0.9] == num_tensors[0.4]
+    assert num_tensors[0.9] == num_tensors[0.4] > 0
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def test_averaged_weights_are_what_is_evaluated():
     assert other.loss == pytest.approx(one.loss, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it imports its compiler
 def test_a_compiled_model_trains_to_the_same_loss():
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, compile=True))

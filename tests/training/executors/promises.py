@@ -1,6 +1,7 @@
 """What every executor promises (training/executors/contract.py), each promise as a function that an executor keeps.
 
-promise(executor, folder)       raises AssertionError where the executor breaks it
+OF_A_MAP: promise(watched(executor, folder))    raises AssertionError where the executor breaks it
+OF_AN_END: promise(executor, folder)            the same, of a map that is stopped and of one whose workers die
 """
 
 import os
@@ -29,30 +30,48 @@ def expected_losses():
     return {run.id: run.loss for run in InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), list(specs()))}
 
 
-def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(executor, folder):
-    runs = list(executor.map(Work(mlp_task(), isoflop.DirectoryStore(folder)), list(specs())))
-    assert sorted(run.id for run in runs) == sorted(spec.id for spec in specs())
-    assert {run.id: run.loss for run in runs} == expected_losses()
+@dataclass(frozen=True)
+class Watched:
+    """One map of an executor over runs of which one raises, as its caller sees it."""
+
+    runs: list
+    recorded: list
+    """What the store had of each run when it was reported."""
+    progress: list
 
 
-def a_run_is_recorded_before_it_is_reported(executor, folder):
-    store = isoflop.DirectoryStore(folder)
-    for run in executor.map(Work(mlp_task(), store), list(specs())):
-        assert store.read_run(run.id) == run
-
-
-def progress_comes_in_one_form_to_the_caller(executor, folder):
-    seen = []
-    for _ in executor.map(Work(mlp_task(), isoflop.DirectoryStore(folder), seen.append), list(specs())):
-        pass
-    assert {type(progress) for progress in seen} == {Progress}
-    assert {progress.spec.id for progress in seen} <= {spec.id for spec in specs()}
-    assert all(0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch for progress in seen)
-
-
-def a_run_that_raises_is_a_record_and_the_others_go_on(executor, folder):
+def watched(executor, folder):
+    store, seen = isoflop.DirectoryStore(folder), []
     failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
-    runs = {run.id: run for run in executor.map(Work(failing, isoflop.DirectoryStore(folder)), list(specs()))}
+    runs, recorded = [], []
+    for run in executor.map(Work(failing, store, seen.append), list(specs())):
+        runs.append(run)
+        recorded.append(store.read_run(run.id))
+    return Watched(runs, recorded, seen)
+
+
+def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(watched):
+    assert sorted(run.id for run in watched.runs) == sorted(spec.id for spec in specs())
+    losses = {run.id: run.loss for run in watched.runs if run.status == "completed"}
+    assert losses == {run_id: loss for run_id, loss in expected_losses().items() if run_id != specs()[1].id}
+
+
+def a_run_is_recorded_before_it_is_reported(watched):
+    assert [str(run) for run in watched.runs] == [str(run) for run in watched.recorded]
+    completed = [pair for pair in zip(watched.runs, watched.recorded, strict=True) if pair[0].status == "completed"]
+    assert len(completed) == 2
+    assert all(run == recorded for run, recorded in completed)  # a failed one has no number for its loss
+
+
+def progress_comes_in_one_form_to_the_caller(watched):
+    assert {type(progress) for progress in watched.progress} == {Progress}
+    assert {progress.spec.id for progress in watched.progress} <= {spec.id for spec in specs()}
+    most = [progress.spec.num_tokens + progress.spec.batch for progress in watched.progress]
+    assert all(0 < progress.num_tokens <= end for progress, end in zip(watched.progress, most, strict=True))
+
+
+def a_run_that_raises_is_a_record_and_the_others_go_on(watched):
+    runs = {run.id: run for run in watched.runs}
     assert [runs[spec.id].status for spec in specs()] == ["completed", "failed", "completed"]
     assert "not this size" in runs[specs()[1].id].error
 
@@ -135,11 +154,13 @@ class Deadly:
         return self.work(spec)
 
 
-PROMISES = (
+OF_A_MAP = (
     each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep,
     a_run_is_recorded_before_it_is_reported,
     progress_comes_in_one_form_to_the_caller,
     a_run_that_raises_is_a_record_and_the_others_go_on,
+)
+OF_AN_END = (
     a_stopped_sweep_goes_on_to_the_same_losses,
     a_run_whose_worker_dies_is_tried_again_and_then_failed,
 )

@@ -99,6 +99,17 @@ def notes(folder, what):
     return [line[1:] for line in lines if line[0] == what]
 
 
+def process_under_way(folder, seconds=30):
+    """Of the run that was begun last, once one has not ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended = {line[0] for line in notes(folder, "ended")}
+        if under_way := [line for line in notes(folder, "begun") if line[0] not in ended]:
+            return int(under_way[-1][1])
+        time.sleep(0.01)
+    raise AssertionError("no run was under way")
+
+
 @pytest.fixture
 def three_nodes(monkeypatch):
     ray = pytest.importorskip("ray")
@@ -123,9 +134,8 @@ def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothin
     runs = []
     for run in Ray(retries=2).map(work, specs):
         runs.append(run)
-        under_way = [line for line in notes(tmp_path, "begun") if line[0] not in {r.id for r in runs}]
         if len(runs) == 3:
-            os.kill(int(under_way[-1][1]), signal.SIGKILL)
+            os.kill(process_under_way(tmp_path), signal.SIGKILL)
         if len(runs) == 6:
             cluster.remove_node(nodes[0])
     assert sorted(run.id for run in runs) == sorted(expected)
@@ -148,6 +158,7 @@ isoflop.train(task, isoflop.plan(task, budgets=[1e6, 3e6]), store={store!r}, exe
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_program_left_is_finished_by_the_next(tmp_path):
     task, store = mlp_task(), tmp_path / "store"
     text = PROGRAM.format(tests=str(Path(__file__).parents[2]), store=str(store))
