@@ -157,6 +157,11 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
             spec.given(setting)
         _check_finite(spec)
     mark = fingerprint(task)
+    if len(set(ranks.gathered([mark]))) > 1:
+        raise PlanError(
+            f"All {ranks.num_ranks} processes of torchrun must have the same task, but their fingerprints differ: a "
+            f"file was edited while they started, or the task depends on the rank; start them again."
+        )
     strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
     if strangers:
         raise PlanError(
