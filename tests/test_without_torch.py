@@ -207,6 +207,7 @@ def test_public_names_that_need_torch_say_how_to_install_it_and_the_others_are_t
     assert {problems[name] for name in NEEDS_TORCH} == {SENTENCE}
 
 
+@pytest.mark.train
 def test_one_missing_package_is_enough_and_is_named():
     problems = json.loads(run_without(("cloudpickle",), NAMES))
     assert "train, but cloudpickle is not installed" in problems["train"]
