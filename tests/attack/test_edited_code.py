@@ -81,7 +81,6 @@ class Project:
             val_data=examples(200, seed=1),
             loss=loss,
             recipe=recipe,
-            sizes=(4, 8, 12, 16, 32),
         )
 
 
@@ -136,8 +135,9 @@ def between_stages(project, store):
         if len(begun) == 2:
             project.edit()
 
-    question = Question(Asked((BUDGET,), None, None, ()))
+    question = Question(Asked(None, 1e8, 1e7, ()), design="lean")
     train_stages(task, question, store=isoflop.DirectoryStore(store), on_stage=edit_before_the_second)
+    assert len(begun) == 4
 
 
 def before_a_workers_replacement(project, store):
@@ -212,7 +212,7 @@ def test_records_carry_the_fingerprint_of_the_code_that_they_ran(moment, project
     if project.edit_name == "comment":
         assert said == 0
         assert isoflop.fingerprint(task) == before
-        assert {run.id for run in again} <= {run.id for run in records}
+        assert moment is between_stages or {run.id for run in again} <= {run.id for run in records}
     else:
         assert isoflop.fingerprint(task) != before
         assert not {run.id for run in again} & {run.id for run in records}
