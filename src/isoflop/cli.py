@@ -276,7 +276,10 @@ def status(store: StoreArgument, as_json: Json = False) -> None:
 
 @app.command()
 def rerun(store: StoreArgument, as_json: Json = False) -> None:
-    """Forget the failed runs of a store, so that the next train tries them again."""
+    """Forget the failed runs of a store, so that the next train tries them again.
+
+    Files that cannot be read are set aside under a new name.
+    """
     from isoflop.reporting.machine import run_values, to_json
     from isoflop.storage.standing import forget_failed
     from isoflop.text import LONG, one_line

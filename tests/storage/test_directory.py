@@ -173,7 +173,7 @@ def test_a_spoilt_record_stops_nothing_but_its_own_run(tmp_path, data, reason):
     assert (spoilt.status, spoilt.spec) == ("failed", SPEC)
     assert spoilt.error.startswith(f"{path} cannot be read: ")
     assert reason.replace("it has no", "its record has no") in spoilt.error
-    assert spoilt.error.endswith("(isoflop rerun sets it aside)")
+    assert spoilt.error.endswith("; isoflop rerun sets it aside")
     store.remove_record(SPEC.id)
     assert store.read_run(SPEC.id) is None
     assert path.with_name("record.json.unreadable").read_bytes() == data
@@ -281,7 +281,7 @@ def test_a_record_that_may_not_be_opened_is_named_and_left_where_it_is(tmp_path,
         return opened(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", refused)
-    assert "record.json cannot be read: permission denied (make it readable)" in store.read_run(RUN.id).error
+    assert "record.json cannot be read: permission denied; make it readable" in store.read_run(RUN.id).error
     assert store.read_run(OTHER.id) == OTHER
     with pytest.raises(isoflop.StoreError, match="permission denied; make it readable, or remove it"):
         store.remove_record(RUN.id)

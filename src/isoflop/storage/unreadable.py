@@ -36,7 +36,7 @@ def unreadable(path: Path, folder: str, damage: Damaged, spec: RunSpec | None) -
         status="failed",
         num_tokens=0,
         flops=0.0,
-        error=f"{cannot_be_read(path, damage)} ({remedy})",
+        error=f"{cannot_be_read(path, damage)}; {remedy}",
         folder=folder,
         path=path,
         damage=damage,
