@@ -9,6 +9,8 @@ IsoflopError
 Every message is one sentence or two: the rule, the value that broke it, the remedy.
 """
 
+from isoflop.text import one_line
+
 __all__ = ["ContractError", "DataError", "IsoflopError", "PlanError", "StoreError", "first_line"]
 
 
@@ -32,6 +34,6 @@ class StoreError(IsoflopError, OSError):
     """A store cannot be read or written."""
 
 
-def first_line(error: BaseException) -> str:
-    """What another's error says, in one line without its full stop; empty where it says nothing."""
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")
+def first_line(error: BaseException, most: int = 120) -> str:
+    """What another's error says, in one short line without its full stop; empty where it says nothing."""
+    return one_line((str(error).strip().splitlines() or [""])[0], most).rstrip(".")

@@ -3,6 +3,7 @@
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
@@ -23,10 +24,14 @@ __all__ = [
     "money",
     "number",
     "one_for_budgets",
+    "one_line",
     "percent",
+    "quoted",
 ]
 
 _OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
+_WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
+"""Types of values whose beginning is shown where all of it would be too long."""
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -149,6 +154,29 @@ def _of_budgets(told: str, budgets: Sequence[str]) -> str:
     if len(budgets) > 1:
         return f"Each of the budgets {and_list(budgets)} {told}"
     return f"Budget {budgets[0]} {told}" if budgets else told
+
+
+def one_line(words: object, most: int = 120) -> str:
+    """What another wrote, in one line of so many characters at most, with every sign visible that a terminal obeys."""
+    beginning = str(words)[: most + 1]
+    shown = "".join(sign if sign.isprintable() else _visible(sign) for sign in beginning)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def _visible(sign: str) -> str:
+    return " " if unicodedata.category(sign) == "Zs" else ascii(sign)[1:-1]
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as it stands in code, in one short line; its type where that says more."""
+    try:
+        written = repr(value)
+    except Exception:  # a class of someone else's, or a number of more digits than Python writes
+        written = ""
+    is_long = len(written) > most and not isinstance(value, _WRITTEN)
+    if not written or is_long or "\n" in written or written.startswith("<"):
+        return f"a value of type {one_line(type(value).__name__, most)}"
+    return one_line(written, most)
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
