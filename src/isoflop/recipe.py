@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
+from isoflop import arguments
 from isoflop.errors import ContractError
+from isoflop.text import quoted
 
 __all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
 
@@ -51,6 +53,19 @@ class PowerRule:
     """Exponent of the params."""
     num_tokens: float = 0.0
     """Exponent of the tokens."""
+
+    def __post_init__(self) -> None:
+        coefficient = arguments.positive(self.coefficient, "PowerRule: coefficient", error=ContractError)
+        object.__setattr__(self, "coefficient", coefficient)
+        for name in ("num_params", "num_tokens"):
+            read = arguments.number(
+                getattr(self, name),
+                f"PowerRule: {name}",
+                must="an exponent from -10 to 10",
+                holds=lambda value: -10 <= value <= 10,
+                error=ContractError,
+            )
+            object.__setattr__(self, name, read)
 
     def __call__(self, num_params: float, num_tokens: float) -> float:
         return float(self.coefficient * num_params**self.num_params * num_tokens**self.num_tokens)
@@ -143,10 +158,16 @@ class Recipe:
             value = getattr(self, name)
             if (name in _RULES and callable(value)) or ("None" in must and value is None):
                 continue
-            _require(_is_number(value) and holds(value), f"{name} must be {must}", value)
+            read = arguments.number(value, f"Recipe: {name}", must=must, holds=_finite(holds), error=ContractError)
+            object.__setattr__(self, name, read)
         for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
             value = getattr(self, name)
-            _require(value in known, f"{name} must be one of {known}", value)
+            object.__setattr__(self, name, arguments.one_of(value, f"Recipe: {name}", known, error=ContractError))
+        for name in ("branches", "compile"):
+            arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
+        for name in ("optimizer", "groups"):
+            value = getattr(self, name)
+            _require(value is None or callable(value), f"{name} must be a function or None", value)
         _require(
             not self.branches or self.schedule == "wsd",
             'branches are cooldowns off a constant rate and need schedule="wsd"',
@@ -158,9 +179,9 @@ class Recipe:
             self.ema,
         )
         _require(isinstance(self.seeds, tuple | list), "seeds must be a tuple of whole numbers", self.seeds)
-        object.__setattr__(self, "seeds", tuple(self.seeds))  # of a list too
         _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)
-        _require(all(isinstance(seed, Integral) for seed in self.seeds), "seeds must be whole numbers", self.seeds)
+        _require(all(_is_whole(seed) for seed in self.seeds), "seeds must be whole numbers from 0 on", self.seeds)
+        object.__setattr__(self, "seeds", tuple(map(int, self.seeds)))  # of a list or an array's numbers too
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ", self.seeds)
 
     @classmethod
@@ -260,6 +281,14 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 _RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "warmup")
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**63
+
+
+def _finite(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: math.isfinite(value) and holds(value)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -277,4 +306,4 @@ def _above_zero(name: str, rule: float | Rule, num_params: float, num_tokens: fl
 
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise ContractError(f"Recipe: {rule}, but got {value!r}.")
+        raise ContractError(f"Recipe: {rule}, but got {quoted(value)}.")
