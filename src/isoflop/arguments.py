@@ -17,6 +17,7 @@ from isoflop.text import quoted
 
 __all__ = [
     "a_path",
+    "count",
     "flag",
     "is_number",
     "listed",
@@ -40,6 +41,8 @@ _WRITTEN = re.compile(
     r"\s*(?:params?|parameters?|tokens?|flops?|bytes?|images?)?",
     re.IGNORECASE,
 )
+LONGEST = 255
+"""Characters of a file's name, as file systems have it."""
 _LARGEST, _SMALLEST = 1e60, 1e-60
 """No count or FLOPs of this world lie beyond them, and products of numbers within them are finite."""
 
@@ -63,13 +66,20 @@ def number(
     return found
 
 
-def positive(value: Any, name: str, *, error: Error = DataError, remedy: str = "") -> float:
+def positive(
+    value: Any, name: str, *, must: str = "above 0 and finite", error: Error = DataError, remedy: str = ""
+) -> float:
     """A number above 0 with which arithmetic stays finite."""
-    must = "above 0 and finite"
     found = number(value, name, must=must, holds=lambda one: 0 < one < math.inf, error=error, remedy=remedy)
     if not _SMALLEST <= found <= _LARGEST:
         raise refused(value, name, f"between {_SMALLEST:g} and {_LARGEST:g}", error=error, remedy=remedy)
     return found
+
+
+def count(value: Any, name: str, *, error: Error = DataError) -> float:
+    """A number of params or tokens: 1 or more, whole or not."""
+    must = f"from 1 to {_LARGEST:g}"
+    return number(value, name, must=must, holds=lambda one: 1 <= one <= _LARGEST, error=error)
 
 
 def whole(value: Any, name: str, *, least: int = 0, most: float = 1e15, error: Error = DataError) -> int:
@@ -120,7 +130,7 @@ def word(value: Any, name: str, must: str = "a text", *, error: Error = DataErro
 def a_path(value: Any, name: str, *, error: Error = DataError) -> str:
     """A path, as text."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or not path.isprintable() or max(map(len, path.split("/"))) > LONGEST:
         raise refused(value, name, "a path", error=error)
     return path
 

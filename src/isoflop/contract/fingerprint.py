@@ -26,7 +26,7 @@ import torch
 from isoflop.contract.data import Source, open_data
 from isoflop.contract.randomness import seeded
 from isoflop.errors import ContractError
-from isoflop.task import Task
+from isoflop.task import Task, require_task
 
 __all__ = ["check_unchanged", "digest_of", "fingerprint", "named_values"]
 
@@ -43,6 +43,7 @@ def fingerprint(task: Task) -> str:
 
     Raises ContractError for data that differ each time they are read.
     """
+    require_task(task, "fingerprint: task")
     if task.fingerprint is not None:
         return task.fingerprint
     _check_repeatable(task)

@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoflop import text
+from isoflop import arguments, text
+from isoflop.errors import StoreError
 from isoflop.fitting.fit import Fit
 from isoflop.optimum import Optimum
 from isoflop.reporting import drawings, explore, sections
@@ -19,6 +20,7 @@ from isoflop.reporting.opinions import opinions
 from isoflop.reporting.plots.curves import valleys_of
 from isoflop.reporting.svg import dark_colours
 from isoflop.storage.atomic import write_text
+from isoflop.task import require_task
 
 if TYPE_CHECKING:
     from isoflop.planning.counting import SizeCount
@@ -35,6 +37,13 @@ def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "T
 
     Raises StoreError where the file cannot be written.
     """
+    if not isinstance(fit, Fit):
+        raise arguments.refused(fit, "report: fit", "what isoflop.fit(runs) gives")
+    if not isinstance(optimum, Optimum):
+        raise arguments.refused(optimum, "report: optimum", "one answer of isoflop.predict(fit, ...)")
+    if task is not None:
+        require_task(task, "report: task")
+    path = arguments.a_path(path, "report: path", error=StoreError)
     return write_text(path, render(fit, optimum, task=task))
 
 

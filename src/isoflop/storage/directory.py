@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from isoflop import arguments
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import write_text
@@ -33,7 +34,7 @@ class DirectoryStore:
     """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(arguments.a_path(path, "A store", error=StoreError))
         if self.path.is_file():
             raise StoreError(f"A store is a folder, but {self.path} is a file; name another folder.")
 
