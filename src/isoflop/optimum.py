@@ -47,11 +47,11 @@ def predict(
     fit: Fit,
     *,
     flops: float | str | None = None,
-    num_params: float | None = None,
-    num_tokens: float | None = None,
+    num_params: float | str | None = None,
+    num_tokens: float | str | None = None,
     loss: float | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum: ...
@@ -63,8 +63,8 @@ def predict(
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima: ...
@@ -77,8 +77,8 @@ def predict(
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima:
@@ -89,7 +89,8 @@ def predict(
     FLOPs per token and among sizes that can be built; without, under the FLOPs that the runs record, 6 per param and
     token where they do not differ from it.
 
-    Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for each, as one table.
+    Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for
+    each, as one table.
 
     served_tokens: tokens that the model will serve; compute is then that of training and of serving together (Sardana
         et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
@@ -131,7 +132,7 @@ def _told(fit: Fit, question: str, given: float | str, bounds: tuple[Any, Any, A
     value = read(question, given)
     conditions = Conditions.of(*bounds[:2], most_params(bounds[2], question, value))
     answer = _answer(fit, question, value, conditions, task)
-    return replace(answer, notes=(*answer.notes, *told_of(given)))
+    return replace(answer, notes=(*answer.notes, *(told_of(given) if question == "flops" else ())))
 
 
 def _answer(fit: Fit, question: str, value: float, conditions: Conditions, task: "Task | None") -> Optimum:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 from isoflop import arguments, text
-from isoflop.errors import DataError, PlanError
+from isoflop.errors import DataError, IsoflopError, PlanError
 
 __all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "runs_of", "tasks_of", "tasks_text"]
 
@@ -181,12 +181,12 @@ def _require_numbers(value: Any, names: Iterable[str], optional: Iterable[str]) 
         object.__setattr__(value, name, read)
 
 
-def runs_of(runs: Any, function: str) -> list[Run]:
+def runs_of(runs: Any, function: str, error: Callable[[str], IsoflopError] = DataError) -> list[Run]:
     """Runs as a list. Raises DataError where it is something else, such as a table."""
     given = [*runs] if arguments.several(runs) and not hasattr(runs, "columns") else [runs]
     for run in given:
         if not isinstance(run, Run):
-            raise DataError(
+            raise error(
                 f"{function} needs runs, but got {type(run).__name__}; read a table or a store with "
                 f"isoflop.read_runs() first."
             )

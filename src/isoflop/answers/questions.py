@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Values", "cost_of", "read", "the_question"]
 
-Values = float | Sequence[float]
+Values = float | str | Sequence[float | str]
 """What a question may be asked with: a number, or several for a table."""
 COUNTED = (1 / 4, 1 / 2, 1, 2, 4)
 """Sizes next to the optimum on which FLOPs per token are counted."""

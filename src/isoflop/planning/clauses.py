@@ -80,9 +80,8 @@ def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
         match = pattern.fullmatch(clause)
         if match and _is_meant(kind, match):
             return kind, {name: part for name, part in match.groupdict().items() if part}
-    raise PlanError(
-        f"A budget is written as {EXAMPLES}, but in {quoted(phrase)} {quoted(clause, 40)} is none of these."
-    )
+    where = "" if clause == phrase else f"in {quoted(phrase)} "
+    raise PlanError(f"A budget is written as {EXAMPLES}, but {where}{quoted(clause, 40)} is none of these.")
 
 
 def _is_meant(kind: str, match: re.Match[str]) -> bool:

@@ -165,7 +165,7 @@ def plan(
     design = cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError))
     allow_far = arguments.flag(allow_far, "allow_far", error=PlanError)
     _check(question)
-    runs = runs_of(runs, "plan")
+    runs = runs_of(runs, "plan", PlanError)
     with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
         before = named_values(task)
         check_task(task)

@@ -18,7 +18,7 @@ from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.method import method
 from isoflop.reporting.opinions import opinions
 from isoflop.reporting.plots.curves import valleys_of
-from isoflop.reporting.svg import dark_colours
+from isoflop.reporting.svg import dark_colours, own_style
 from isoflop.storage.atomic import write_text
 from isoflop.task import require_task
 
@@ -47,6 +47,7 @@ def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "T
     return write_text(path, render(fit, optimum, task=task))
 
 
+@own_style()
 def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()) -> str:
     """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
     found = valleys_of(fit)
