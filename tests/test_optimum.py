@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from isoflop.answers.possible import EXACT_NOTE
 from isoflop.errors import DataError
 from isoflop.fitting.costs import counted_cost, interpolated_cost
 from isoflop.fitting.fit import fit
@@ -47,7 +48,7 @@ def test_a_noise_free_sweep_predicts_the_true_optimum_with_no_doubt(exact):
     assert best.loss.value == pytest.approx(LAW.loss(N, D), rel=1e-6)
     assert best.regret.value < 1e-6
     assert best.extrapolation == pytest.approx(1.0)
-    assert best.notes == ()
+    assert best.notes == (EXACT_NOTE,)
 
 
 def test_noise_gives_intervals_around_the_values_that_widen_with_the_distance(noisy):
@@ -128,6 +129,7 @@ def test_predict_wants_exactly_one_possible_question(exact, question, message):
 def test_a_far_target_is_answered_with_a_note(exact):
     assert predict(exact, flops=1e23).notes == (
         "The target is 100 times the largest run (1e+21 FLOPs); beyond 30 times, published laws have often failed.",
+        EXACT_NOTE,
     )
 
 

@@ -158,7 +158,7 @@ def fit(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
@@ -185,16 +185,18 @@ def predict(
         list[str] | None,
         typer.Option(help="Compute to be spent, in FLOPs or as `isoflop budget` takes it; repeat it for a table."),
     ] = None,
-    params: Annotated[list[float] | None, typer.Option(help="Params, to ask for the compute they are best at.")] = None,
-    tokens: Annotated[list[float] | None, typer.Option(help="Tokens, to ask for the compute they are best at.")] = None,
-    loss: Annotated[
-        list[float] | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")
+    params: Annotated[
+        list[str] | None, typer.Option(help="Params, as 70B, to ask for the compute they are best at.")
     ] = None,
+    tokens: Annotated[
+        list[str] | None, typer.Option(help="Tokens, as 1T, to ask for the compute they are best at.")
+    ] = None,
+    loss: Annotated[list[str] | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")] = None,
     served_tokens: Annotated[
-        float | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
+        str | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
     ] = None,
     unique_tokens: Annotated[
-        float | None, typer.Option(help="Distinct training tokens that there are: beyond them some are repeated.")
+        str | None, typer.Option(help="Distinct training tokens that there are: beyond them some are repeated.")
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric of the runs to expect too; name its column with --column.")
@@ -205,7 +207,7 @@ def predict(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
@@ -244,7 +246,7 @@ def report(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,

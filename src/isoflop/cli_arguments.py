@@ -9,8 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isoflop import arguments
 from isoflop.errors import ContractError, DataError, IsoflopError, first_line
 from isoflop.extras import TRAIN, require_train
+from isoflop.text import one_line, quoted
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -18,13 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["APPROACHES", "FORMS", "approach_of", "columns_of", "executor_of", "load_task", "prior_of", "writer_of"]
 
-APPROACHES = {
-    "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
-    "kriging": ("isoflop.fitting.kriging", "Kriging"),
-    "parametric": ("isoflop.fitting.parametric", "Parametric"),
-    "isoflop": ("isoflop.fitting.isoflop", "IsoFLOP"),
-    "envelope": ("isoflop.fitting.envelope", "Envelope"),
-}
+APPROACHES = ("bayesian", "kriging", "parametric", "isoflop", "envelope")
 
 FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}
 
@@ -32,7 +28,7 @@ FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv
 def writer_of(name: str) -> str:
     """The function of written.py for a form."""
     if name not in FORMS:
-        raise DataError(f"--format must be {' or '.join(FORMS)}, but got {name!r}.")
+        raise DataError(f"--format must be {' or '.join(FORMS)}, but got {quoted(name)}.")
     return FORMS[name]
 
 
@@ -40,7 +36,7 @@ def columns_of(pairs: Sequence[str]) -> dict[str, str]:
     """Field -> column's name, from field=name."""
     for pair in pairs:
         if "=" not in pair:
-            raise DataError(f"--column must be written as field=name, as in params=my_col, but got {pair!r}.")
+            raise DataError(f"--column must be written as field=name, as in params=my_col, but got {quoted(pair)}.")
     return {field: name for field, _, name in (pair.partition("=") for pair in pairs)}
 
 
@@ -48,10 +44,9 @@ def approach_of(name: str | None) -> Any:
     """The approach of a name; None for the default."""
     if name is None:
         return None
-    if name.lower() not in APPROACHES:
-        raise DataError(f"--approach must be {' or '.join(APPROACHES)}, but got {name!r}.")
-    module, public = APPROACHES[name.lower()]
-    return getattr(importlib.import_module(module), public)()
+    from isoflop.fitting.named import approach_from
+
+    return approach_from(arguments.one_of(name, "--approach", APPROACHES), "fit")
 
 
 def prior_of(words: str | None) -> Any:
@@ -66,13 +61,15 @@ def prior_of(words: str | None) -> Any:
     try:
         return Prior(slope=(float(mean), float(width)))
     except ValueError:
-        raise DataError(f"--prior must be flat, or a slope such as 0.5±0.05, but got {words!r}.") from None
+        raise DataError(f"--prior must be flat, or a slope such as 0.5±0.05, but got {quoted(words)}.") from None
 
 
-def executor_of(name: str | None, processes: int | None) -> "Executor":
+def executor_of(name: str | None, processes: str | None) -> "Executor":
     """The executor of --executor, or of --processes, which is short for the commonest one."""
     from isoflop.training.executors.named import executor_from
 
+    if processes is not None:
+        processes = str(arguments.whole(processes, "--processes", least=1, most=10_000))
     if name is not None and processes is not None:
         raise DataError(f"--processes {processes} is short for --executor processes:{processes}; give one of them.")
     return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
@@ -88,14 +85,16 @@ def load_task(address: str) -> "Task":
 
     module_name, _, name = address.rpartition(":")
     if not module_name or not name:
-        raise ContractError(f"A task is named as module:task or file.py:task, but got {address!r}.")
+        raise ContractError(f"A task is named as module:task or file.py:task, but got {quoted(address)}.")
     module = _load_module(module_name)
     if not hasattr(module, name):
-        raise ContractError(f"{module_name} has nothing of the name {name!r}{_nearest(name, module)}.")
+        raise ContractError(f"{module_name} has nothing of the name {quoted(name)}{_nearest(name, module)}.")
     value = getattr(module, name)
     task = _ran(value, address) if callable(value) else value
     if not isinstance(task, Task):
-        raise ContractError(f"{address} must be an isoflop.Task or a function that gives one, but is {value!r:.80}.")
+        raise ContractError(
+            f"{one_line(address, 80)} must be an isoflop.Task or a function that gives one, but is {quoted(value)}."
+        )
     return task
 
 
@@ -119,7 +118,9 @@ def _load_module(name: str) -> Any:
     except ModuleNotFoundError:  # of the package that it would lie in
         missing = True
     if missing:
-        raise ContractError(f"There is no module {name!r} in {folder} or among the installed packages.")
+        raise ContractError(
+            f"There is no module {quoted(name)} in {one_line(folder, 120)} or among the installed packages."
+        )
     return _ran(lambda: importlib.import_module(module), name)
 
 

@@ -23,8 +23,15 @@ __all__ = [
 ]
 
 
+MOST_CHARACTERS = 300
+"""Of a message; the rule stands at its beginning and the remedy at its end, so that its middle is what is cut."""
+
+
 class IsoflopError(Exception):
-    """Base of everything that isoflop raises on purpose."""
+    """Base of everything that isoflop raises on purpose; its message is one paragraph that a person reads."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*map(_readable, words))
 
 
 class ContractError(IsoflopError, ValueError):
@@ -45,6 +52,17 @@ class StoreError(IsoflopError, OSError):
 
 class InstallError(IsoflopError, ImportError):
     """A package that an extra of isoflop installs is missing."""
+
+
+def _readable(words: object) -> object:
+    """A message in one line, with what stands in its middle cut where it is longer than people read."""
+    if not isinstance(words, str):
+        return words
+    shown = one_line(words, 10 * len(words) + 1)
+    if len(shown) <= MOST_CHARACTERS:
+        return shown
+    end = MOST_CHARACTERS // 3
+    return f"{shown[: MOST_CHARACTERS - end - 3]} … {shown[-end:]}"
 
 
 def first_line(error: BaseException, most: int = 120) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
+from isoflop import arguments
 from isoflop.errors import ContractError, first_line
+from isoflop.text import quoted
 
 __all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
 
@@ -51,6 +53,19 @@ class PowerRule:
     """Exponent of the params."""
     num_tokens: float = 0.0
     """Exponent of the tokens."""
+
+    def __post_init__(self) -> None:
+        coefficient = arguments.positive(self.coefficient, "PowerRule: coefficient", error=ContractError)
+        object.__setattr__(self, "coefficient", coefficient)
+        for name in ("num_params", "num_tokens"):
+            read = arguments.number(
+                getattr(self, name),
+                f"PowerRule: {name}",
+                must="an exponent from -10 to 10",
+                holds=lambda value: -10 <= value <= 10,
+                error=ContractError,
+            )
+            object.__setattr__(self, name, read)
 
     def __call__(self, num_params: float, num_tokens: float) -> float:
         return float(self.coefficient * num_params**self.num_params * num_tokens**self.num_tokens)
@@ -144,17 +159,16 @@ class Recipe:
             object.__setattr__(self, name, value)  # of NumPy's numbers, too: a spec is written as JSON
             if (name in _RULES and callable(value)) or ("None" in must and value is None):
                 continue
-            _require(_is_number(value) and holds(value), f"{name} must be {must}", value)
-        for name in ("branches", "compile"):
-            value = _plain(getattr(self, name))
-            object.__setattr__(self, name, value)
-            _require(isinstance(value, bool), f"{name} must be True or False", value)
-        for name in ("optimizer", "groups"):
-            value = getattr(self, name)
-            _require(value is None or callable(value), f"{name} must be a function, or None", value)
+            read = arguments.number(value, f"Recipe: {name}", must=must, holds=_finite(holds), error=ContractError)
+            object.__setattr__(self, name, read)
         for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
             value = getattr(self, name)
-            _require(value in known, f"{name} must be one of {known}", value)
+            object.__setattr__(self, name, arguments.one_of(value, f"Recipe: {name}", known, error=ContractError))
+        for name in ("branches", "compile"):
+            arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
+        for name in ("optimizer", "groups"):
+            value = getattr(self, name)
+            _require(value is None or callable(value), f"{name} must be a function or None", value)
         _require(
             not self.branches or self.schedule == "wsd",
             'branches are cooldowns off a constant rate and need schedule="wsd"',
@@ -265,6 +279,10 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 _RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "warmup")
 
 
+def _finite(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: math.isfinite(value) and holds(value)
+
+
 def _is_number(value: object) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
@@ -312,4 +330,4 @@ def _checked_seeds(seeds: Any) -> tuple[int, ...]:
 
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise ContractError(f"Recipe: {rule}, but got {value!r:.60}.")
+        raise ContractError(f"Recipe: {rule}, but got {quoted(value)}.")

@@ -4,7 +4,7 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 __all__ = [
@@ -36,6 +36,7 @@ LONG = 300
 _OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
 _WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
 """Types of values whose beginning is shown where all of it would be too long."""
+_NUMBER = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?[kMBT]?")
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -143,15 +144,31 @@ def and_list(words: Sequence[str], most: int = 6) -> str:
     return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part) if shown else ""
 
 
-def one_for_budgets(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Sentences without copies, those that say the same of several budgets as one that names them all."""
+def one_for_budgets(sentences: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """Sentences without copies, those that say the same of several budgets as one that names them all.
+
+    most: sentences that differ in their numbers alone; of more the first is kept, and says of how many others it holds.
+    """
     budgets: dict[str, list[str]] = {}
     for sentence in sentences:
         told = _OF_BUDGET.fullmatch(sentence)
         named = budgets.setdefault(told[2] if told else sentence, [])
         if told and told[1] not in named:
             named.append(told[1])
-    return tuple(_of_budgets(told, named) for told, named in budgets.items())
+    kinds: dict[str, list[str]] = {}
+    for words, named in budgets.items():
+        kinds.setdefault(_NUMBER.sub("#", words) if named else words, []).append(words)
+    return tuple(shown for alike in kinds.values() for shown in _shown({told: budgets[told] for told in alike}, most))
+
+
+def _shown(alike: Mapping[str, Sequence[str]], most: int) -> Iterator[str]:
+    """Sentences of one kind, with the budgets that each is said of."""
+    if len(alike) <= most:
+        yield from (_of_budgets(told, named) for told, named in alike.items())
+        return
+    (first, its), *others = alike.items()
+    rest = [budget for _, named in others for budget in named]
+    yield f"{_of_budgets(first, its)[:-1]}; so it is at {len(rest)} more budgets ({and_list(rest, most=4)})."
 
 
 def _of_budgets(told: str, budgets: Sequence[str]) -> str:

@@ -57,6 +57,13 @@ def check_answer(answer: Any) -> None:
             assert value >= 1, f"{name} is {value}"
 
 
+def check_width(answer: Any) -> None:
+    """Fail unless every interval has a width, but for what the question fixed, or the answer says that it has none."""
+    said = any("no width" in note or "do not differ" in note or "device's memory" in note for note in answer.notes)
+    widths = [getattr(answer, name).high - getattr(answer, name).low for name in ("num_params", "num_tokens")]
+    assert said or sum(width == 0 for width in widths) <= 1, f"no width: {answer.num_params}, {answer.num_tokens}"
+
+
 @contextmanager
 def _time_limit() -> Iterator[None]:
     def stop(*_: object) -> None:

@@ -164,7 +164,7 @@ def test_an_array_of_budgets_gives_the_runs_of_the_list(sweep):
 
 @pytest.mark.parametrize("runs", ["runs/store", isoflop.MemoryStore(), [{"loss": 2.0}], 3])
 def test_runs_that_are_not_records_are_refused_with_the_remedy(runs):
-    with pytest.raises(isoflop.PlanError, match=r"runs must be records of runs, but got .* isoflop\.read_runs"):
+    with pytest.raises(isoflop.PlanError, match=r"plan needs runs, but got .* isoflop\.read_runs"):
         isoflop.plan(mlp_task(), budgets=[1e6], runs=runs)
 
 

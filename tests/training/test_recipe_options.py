@@ -245,7 +245,7 @@ def test_a_boundary_value_reaches_the_training(changes, arrived):
         ({"warmup": "10%"}, "warmup must be a share from 0 to below 1, or a rule, but got '10%'"),
         ({"cooldown": 0}, "cooldown must be a share above 0 and up to 1, but got 0"),
         ({"clip": 0.0}, "clip must be above 0 or None, but got 0.0"),
-        ({"precision": "fp16"}, "precision must be one of"),
+        ({"precision": "fp16"}, "precision must be 'auto' or 'fp32' or 'bf16'"),
         ({"ema": 0.999}, r"ema must be a share of the run .* \(it is no decay per step\), but got 0.999"),
         ({"ema": 0.05, "schedule": "wsd", "branches": True}, "branches share a trunk"),
         ({"eval_tokens": 0}, "eval_tokens must be a whole number from 1 to 1e15, but got 0"),

@@ -24,7 +24,7 @@ from isoflop.contract.references import referred_by, stored_attributes, written_
 from isoflop.errors import ContractError
 from isoflop.libraries import is_library, lies_among_libraries
 from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
-from isoflop.task import Task
+from isoflop.task import Task, require_task
 
 __all__ = ["check_unchanged", "digest_of", "digest_of_code", "fingerprint", "named_values"]
 
@@ -41,6 +41,7 @@ def fingerprint(task: Task) -> str:
 
     Raises ContractError for data that differ each time they are read.
     """
+    require_task(task, "fingerprint: task")
     if task.fingerprint is not None:
         return task.fingerprint
     remember()

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Solved
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.inverses import flops_for
+from isoflop.fitting.named import approach_from, require_draws
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
 from isoflop.fitting.thinning import sifted
@@ -59,7 +60,7 @@ def compare(
     second: Iterable[Run],
     *,
     flops: float,
-    approach: Approach | None = None,
+    approach: Approach | str | None = None,
     resamples: int = 1000,
     level: float = 0.9,
     seed: int = 0,
@@ -71,7 +72,9 @@ def compare(
 
     Raises DataError where either set cannot be fitted, or the approach has no law for the loss.
     """
-    chosen = approach if approach is not None else Parametric()
+    chosen = approach_from(approach, "compare") or Parametric()
+    flops = arguments.positive(flops, "compare: flops")
+    resamples, level, seed = require_draws("compare", resamples, level, seed)
     points = [sifted(runs).points for runs in (first, second)]
     solved = [chosen.solve(each) for each in points]
     _require_loss_and_refit(solved)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach, Diagnostics, NoLawError, Solved
 from isoflop.fitting.bayesian.approach import Bayesian
@@ -19,6 +19,7 @@ from isoflop.fitting.influence import Influence, find_influence
 from isoflop.fitting.intervals import LawRegion
 from isoflop.fitting.isoflop import valleys
 from isoflop.fitting.laws import PowerLaw
+from isoflop.fitting.named import approach_from, require_draws
 from isoflop.fitting.parametric import Parametric, straight
 from isoflop.fitting.points import Points
 from isoflop.fitting.repeats import seed_noise
@@ -66,6 +67,11 @@ class Fit(Tabular):
     """The laws that the runs do not rule out, where profile intervals were asked for."""
 
     @property
+    def smallest(self) -> float:
+        """FLOPs of the smallest run."""
+        return min(run.flops for run in self.runs)
+
+    @property
     def largest(self) -> float:
         """FLOPs of the largest run."""
         return max(run.flops for run in self.runs)
@@ -87,7 +93,7 @@ class Fit(Tabular):
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def fit(
     runs: Iterable[Run],
-    approach: Approach | None = None,
+    approach: Approach | str | None = None,
     *,
     prior: Prior | None = None,
     resamples: int = 1000,
@@ -98,7 +104,8 @@ def fit(
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
-    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope().
+    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope(); a name as
+        "kriging" is the approach with its own defaults.
     prior: what the default believes before any run is seen, Prior(slope=(0.5, 0.05)) or Prior.flat(); None for what
         public sweeps teach.
     resamples: laws drawn for the intervals.
@@ -112,13 +119,12 @@ def fit(
 
     Raises DataError where the runs cannot answer: too few, one budget, impossible values.
     """
-    if not 0 < level < 1:
-        raise DataError(f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals.")
-    if resamples < 20:
-        raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    screened = screen(runs, keep) if isinstance(approach, Envelope) else sifted(runs, keep)  # a hull needs all
+    named = approach_from(approach, "fit")
+    resamples, level, seed = require_draws("fit", resamples, level, seed)
+    intervals = cast(Intervals, arguments.one_of(intervals, "fit: intervals", get_args(Intervals)))
+    screened = screen(runs, keep) if isinstance(named, Envelope) else sifted(runs, keep)  # a hull needs all
     points = screened.points
-    chosen, solved, fallback = _solved(_with_prior(approach, prior), points)
+    chosen, solved, fallback = _solved(_with_prior(named, prior), points)
     largest = float(points.C.max())
     one_law = straight(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
@@ -146,9 +152,11 @@ def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | No
     if prior is None:
         return approach
     if not isinstance(prior, Prior):
-        raise DataError(f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {prior!r}.")
+        raise DataError(f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {text.quoted(prior)}.")
     if approach is not None:
-        raise DataError(f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out.")
+        raise DataError(
+            f"fit: prior= is for the default approach, but got {text.quoted(approach)} too; leave one of them out."
+        )
     return Bayesian(prior)
 
 

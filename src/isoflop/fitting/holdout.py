@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Approach
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.costs import cost_for
 from isoflop.fitting.isoflop import Valley, valleys
 from isoflop.fitting.laws import CostPerToken
+from isoflop.fitting.named import approach_from
 from isoflop.fitting.points import Points
 from isoflop.fitting.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
@@ -57,18 +58,20 @@ class Holdout:
 
 
 @one_blas_thread
-def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: int = 1) -> Holdout:
+def holdout(runs: Iterable[Run], approach: Approach | str | None = None, *, budgets: int = 1) -> Holdout:
     """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
 
     Raises DataError where fewer than two budgets would be left.
     """
+    chosen = approach_from(approach, "holdout") or Bayesian()
+    budgets = arguments.whole(budgets, "holdout: budgets", least=1)
     points = sifted(runs).points
-    if budgets < 1 or len(points.budgets) < budgets + 2:
+    if len(points.budgets) < budgets + 2:
         raise DataError(
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
             f"with {budgets} to be held out; add budgets."
         )
-    return held_out(points, approach if approach is not None else Bayesian(), budgets)
+    return held_out(points, chosen, budgets)
 
 
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite

@@ -11,17 +11,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.curves import CURVES, Curve
 from isoflop.fitting.laws import FrontierLaw, entry
 from isoflop.fitting.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.fitting.points import Array, Points
-from isoflop.runs import Run
+from isoflop.runs import Run, runs_of
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
 
+LARGEST_WINDOW = 1e30
 CurveName = Literal["parabola", "cubic", "akima"]
 
 
@@ -70,10 +71,11 @@ class IsoFLOP:
     curve: CurveName = "parabola"
 
     def __post_init__(self) -> None:
-        if self.window is not None and not self.window > 1:
-            raise DataError(f"IsoFLOP: window must be above 1, but got {self.window}; None uses every run of a budget.")
-        if self.curve not in CURVES:
-            raise DataError(f"IsoFLOP: curve must be {text.and_list(list(CURVES))}, but got {self.curve!r}.")
+        if self.window is not None:
+            remedy = "None uses every run of a budget"
+            read = arguments.number(self.window, "IsoFLOP: window", must="above 1", holds=_is_window, remedy=remedy)
+            object.__setattr__(self, "window", read)
+        object.__setattr__(self, "curve", arguments.one_of(self.curve, "IsoFLOP: curve", CURVES))
 
     def solve(self, points: Points) -> Solved:
         """Power laws of the interior minima; Raises DataError with fewer than two of them."""
@@ -94,9 +96,13 @@ class IsoFLOP:
         )
 
 
+def _is_window(value: float) -> bool:
+    return 1 < value <= LARGEST_WINDOW
+
+
 def valleys(runs: Sequence[Run], window: float | None = 4, curve: CurveName = "parabola") -> tuple[Valley, ...]:
     """The curve of each budget in `runs`, by rising budget; runs without a finite loss or a budget are left out."""
-    usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
+    usable = [run for run in runs_of(runs, "valleys") if run.status == "completed" and math.isfinite(run.loss)]
     return tuple(budget.valley() for budget in _budgets(Points.of(usable), IsoFLOP(window, curve)))
 
 
@@ -231,7 +237,9 @@ def _require_two(found: Sequence[_Budget], good: Sequence[_Budget]) -> None:
     if len(found) < 2:
         raise DataError(f"Approach 2 needs at least 2 budgets, but got {len(found)}; add runs at another budget.")
     if len(good) < 2:
+        lacking = [budget.reason for budget in found if not budget.interior]
+        more = f" {len(lacking) - 1} more budgets have none." if len(lacking) > 1 else ""
         raise DataError(
             f"Approach 2 needs at least 2 budgets with a minimum between their sizes, but got {len(good)}. "
-            + " ".join(budget.reason for budget in found if not budget.interior)
+            f"{lacking[0]}{more}"
         )

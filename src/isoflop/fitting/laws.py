@@ -10,11 +10,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.errors import DataError
 from isoflop.fitting.objective import Term
 from isoflop.fitting.points import Array, Points
 
-__all__ = ["ChinchillaLaw", "CostPerToken", "FrontierLaw", "Posed", "PowerLaw", "entry", "six_per_param"]
+__all__ = [
+    "ChinchillaLaw",
+    "CostPerToken",
+    "FrontierLaw",
+    "Posed",
+    "PowerLaw",
+    "entry",
+    "require_numbers",
+    "six_per_param",
+]
 
 CostPerToken = Callable[[Any], Any]
 """N -> FLOPs per token, for arrays of N."""
@@ -45,6 +55,9 @@ class PowerLaw:
     coefficient: Any
     exponent: Any
     offset: Any = 0.0
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __call__(self, C: Any) -> Any:
         """Value at C FLOPs; an array of C needs a last axis of its own when the fields are arrays."""
@@ -87,6 +100,9 @@ class ChinchillaLaw:
     B: Any = math.nan
     alpha: Any = math.nan
     beta: Any = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_written(self)
@@ -141,6 +157,16 @@ class ChinchillaLaw:
 
         names = (*(["E"] if constant else []), "A", "B", *exponents)
         return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
+
+
+def require_numbers(law: Any) -> None:
+    """Read a law's fields that are no arrays as numbers. Raises DataError where one is none."""
+    for part in fields(law):
+        value = getattr(law, part.name)
+        if type(value) is not float and not (isinstance(value, np.ndarray) and value.dtype.kind in "fiu"):
+            name = f"{type(law).__name__}: {part.name}"
+            read = arguments.number(value, name, must="a number", holds=lambda one: abs(one) < math.inf)
+            object.__setattr__(law, part.name, read)
 
 
 def as_written(law: Any) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Diagnostics, Solved
+from isoflop.fitting.forms import DataConstrainedLaw, KaplanLaw, OvertrainingLaw
 from isoflop.fitting.intervals import LawRegion, gaussian_draws
 from isoflop.fitting.laws import ChinchillaLaw, Posed
 from isoflop.fitting.objective import Problem
@@ -27,6 +28,11 @@ FIRST_DELTA = 1e-3
 """Of the fit whose residuals measure the noise: small, so that far-off runs hardly move it (Hoffmann et al. 2022)."""
 LEAST_DELTA = 1e-5
 """Below the rounding of published losses, so that noise-free tables are fitted by least squares."""
+
+
+_LAWS = (ChinchillaLaw, OvertrainingLaw, DataConstrainedLaw, KaplanLaw)
+LEAST_OWN_DELTA = 1e-12
+LARGEST_BELIEF = 1e6
 
 
 class Surface(Protocol):
@@ -52,15 +58,20 @@ class Parametric:
     prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.delta is not None and not self.delta > 0:
-            raise DataError(
-                f"Parametric: delta must be above 0, but got {self.delta}; leave it out to have it measured."
-            )
-        for name, (_, deviation) in self.prior.items():
-            if name in ("A", "B", "N_c", "D_c") or not deviation > 0:
+        if self.delta is not None:
+            remedy = "leave it out to have it measured"
+            read = arguments.number(self.delta, "Parametric: delta", must="above 0", holds=_is_delta, remedy=remedy)
+            object.__setattr__(self, "delta", float(read))
+        if isinstance(self.law, type) or not callable(getattr(self.law, "pose", None)):
+            if not (isinstance(self.law, type) and self.law in _LAWS):
+                raise arguments.refused(self.law, "Parametric: law", "a law such as ChinchillaLaw()")
+            object.__setattr__(self, "law", self.law())
+        arguments.mapping(self.prior, "Parametric: prior", "a dict, name -> (value, standard deviation)")
+        for name, value in self.prior.items():
+            if name in ("A", "B", "N_c", "D_c") or not _is_belief(value):
                 raise DataError(
                     f"Parametric: prior gives E, alpha or beta a value and a standard deviation above 0, "
-                    f"but got {name}={self.prior[name]}."
+                    f"but got {text.one_line(name, 40)}={text.quoted(value)}."
                 )
 
     def solve(self, points: Points) -> Solved:
@@ -133,6 +144,18 @@ def measured_noise(problem: Problem, parameters: Array) -> float:
 def residuals(problem: Problem, parameters: Array) -> Array:
     """Log of the law minus log of the loss, shape (n,)."""
     return np.log(problem.model(parameters)) - np.log(problem.target)
+
+
+def _is_delta(value: float) -> bool:
+    return value >= LEAST_OWN_DELTA
+
+
+def _is_belief(value: Any) -> bool:
+    """Whether a value is a finite number with a standard deviation above 0."""
+    if not (isinstance(value, tuple | list) and len(value) == 2 and all(map(arguments.is_number, value))):
+        return False
+    middle, deviation = map(float, value)
+    return abs(middle) <= LARGEST_BELIEF and 1 / LARGEST_BELIEF <= deviation <= LARGEST_BELIEF
 
 
 def straight(points: Points, solved: Solved) -> Solved | None:

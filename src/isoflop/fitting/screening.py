@@ -3,18 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.contradictions import contradicting
 from isoflop.fitting.points import Array, Points
 from isoflop.fitting.repeats import are_seeds
 from isoflop.fitting.validity import invalid
-from isoflop.runs import Run, tasks_of, tasks_text
+from isoflop.runs import Run, runs_of, tasks_of, tasks_text
 
 __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 
@@ -23,7 +23,8 @@ Keep = Literal["sound", "all"]
 SAME_BUDGET = 1.5
 """Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
 
-
+LARGEST = 1e40
+"""Of a run's numbers, beyond all that were ever measured in any unit; products of such numbers are finite."""
 RISING = 0.5
 """Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
 
@@ -65,9 +66,10 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
     them have one budget.
     """
-    if keep not in get_args(Keep):
-        raise DataError(f"keep must be {' or '.join(map(repr, get_args(Keep)))}, but got {keep!r}.")
-    given = _as_runs(runs)
+    keep = cast(Keep, arguments.one_of(keep, "fit: keep", get_args(Keep)))
+    given = runs_of(runs, "fit")
+    if not given:
+        raise DataError("fit needs at least 6 runs, but got none.")
     _refuse_several_tasks(given)
     doubted = invalid(given) if keep == "sound" else {}
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
@@ -92,20 +94,8 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
 
 def describe(run: Run) -> str:
     """A run in words: 1.20B params on 24.0B tokens."""
-    size = f" (size {text.one_line(run.size)})" if run.size is not None else ""
+    size = f" (size {text.one_line(run.size, 40)})" if run.size is not None else ""
     return f"{text.count(run.num_params)} params on {text.count(run.num_tokens)} tokens{size}"
-
-
-def _as_runs(runs: Iterable[Run]) -> list[Run]:
-    given = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
-    for run in given:
-        if not isinstance(run, Run):
-            raise DataError(
-                f"fit needs runs, but got {type(run).__name__}; read a table or a store with isoflop.read_runs() first."
-            )
-    if not given:
-        raise DataError("fit needs at least 6 runs, but got none.")
-    return given
 
 
 def _refuse_several_tasks(runs: Sequence[Run]) -> None:
@@ -139,11 +129,15 @@ def _refuse_impossible(run: Run) -> None:
         ("FLOPs", run.flops),
     ):
         if not (value > 0 and math.isfinite(value)):
-            are = "A run's loss must be" if name == "loss" else f"A run's {name} must be"
-            raise DataError(
-                f"{are} above 0 and finite, but the run with {describe(run)} has {value:g}; "
-                f"correct it or leave the run out."
-            )
+            must = "above 0 and finite"
+        elif not 1 / LARGEST <= value <= LARGEST:
+            must = f"between {1 / LARGEST:g} and {LARGEST:g}"
+        else:
+            continue
+        raise DataError(
+            f"A run's {name} must be {must}, but the run with {describe(run)} has {float(value):g}; "
+            f"correct it or leave the run out."
+        )
 
 
 def _refuse_parts(run: Run) -> None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.laws import ChinchillaLaw, Posed
+from isoflop.fitting.named import require_draws
 from isoflop.fitting.objective import Term
 from isoflop.fitting.parametric import Parametric
 from isoflop.fitting.points import Array, Points
@@ -64,6 +66,9 @@ def fit_systems(
 
     Raises DataError with fewer than two systems, or where the runs of one cannot be fitted.
     """
+    must = "a dict of at least 2 systems, name -> runs"
+    arguments.mapping(systems, "fit_systems: systems", must)
+    resamples, level, seed = require_draws("fit_systems", resamples, level, seed)
     if len(systems) < 2:
         raise DataError(f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one.")
     screened = {name: sifted(runs) for name, runs in systems.items()}

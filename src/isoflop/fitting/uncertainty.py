@@ -1,10 +1,9 @@
 """How sure a law is: the same approach on resampled runs."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
-from isoflop import text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.points import Array, Points
@@ -21,8 +20,6 @@ def resampled_law(solved: Solved, points: Points, num_resamples: int, seed: int,
 
     Raises DataError where the approach has no such draws.
     """
-    if intervals not in get_args(Intervals):
-        raise DataError(f"fit: intervals must be {text.and_list(get_args(Intervals))}, but got {intervals!r}.")
     random = np.random.default_rng(seed)
     if intervals == "auto" and solved.draw is not None:
         return solved.draw(num_resamples, random)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from isoflop.errors import PlanError
 from isoflop.planning.hardware import resembles
+from isoflop.text import quoted
 
 __all__ = ["ANY_DEVICE", "EXAMPLES", "Said", "clauses_of", "mfu_parts", "number_of"]
 
@@ -17,6 +18,9 @@ EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,0
 
 Said = Mapping[str, Mapping[str, str]]
 """Kind of clause -> the parts of it that were given."""
+
+LONGEST = 200
+"""Characters of a phrase."""
 
 _NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
 _UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
@@ -53,6 +57,8 @@ def clauses_of(phrase: str) -> Said:
 
     Raises PlanError where one cannot be read, or is said twice.
     """
+    if len(phrase) > LONGEST or not phrase.isprintable():
+        raise PlanError(f"A budget is written as {EXAMPLES}, but got {quoted(phrase)}.")
     said: dict[str, Mapping[str, str]] = {}
     for clause in _BETWEEN.split(phrase.strip()):
         kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
@@ -66,7 +72,7 @@ def _joined(first: Mapping[str, str], second: Mapping[str, str], kind: str, phra
         for many, named in ((first, second), (second, first)):
             if _is_any(many["name"]) and not _is_any(named["name"]) and "number" not in named:
                 return {**many, "name": named["name"]}
-    raise PlanError(f"A budget says its {kind} once, but {phrase!r} says it twice; leave one of them out.")
+    raise PlanError(f"A budget says its {kind} once, but {quoted(phrase)} says it twice; leave one of them out.")
 
 
 def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
@@ -74,7 +80,8 @@ def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
         match = pattern.fullmatch(clause)
         if match and _is_meant(kind, match):
             return kind, {name: part for name, part in match.groupdict().items() if part}
-    raise PlanError(f"A budget is written as {EXAMPLES}, but in {phrase!r} {clause!r} is none of these.")
+    where = "" if clause == phrase else f"in {quoted(phrase)} "
+    raise PlanError(f"A budget is written as {EXAMPLES}, but {where}{quoted(clause, 40)} is none of these.")
 
 
 def _is_meant(kind: str, match: re.Match[str]) -> bool:

@@ -3,16 +3,17 @@
 FLOPs = accelerator-seconds x dense peak FLOP/s x MFU, the share of the peak that training makes of the model's FLOPs.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 from isoflop import text
 from isoflop.errors import PlanError
 from isoflop.planning.hardware import Accelerator
 
-__all__ = ["HOUR", "Compute", "Hardware", "compute_of", "default_mfu"]
+__all__ = ["HOUR", "MOST_FLOPS", "Compute", "Hardware", "compute_of", "default_mfu"]
 
 HOUR = 3600.0
+MOST_FLOPS = 1e60
+"""No compute of this world is more, and arithmetic with it stays finite."""
 
 MFU, MFU_SOURCE = 0.38, "the lowest of Llama 3 405B's trainings, 38 to 43 % (Grattafiori et al. 2024, table 4)"
 MFU_FP8, MFU_FP8_SOURCE = 0.17, "6 N D of DeepSeek-V3's training over its H800-hours (DeepSeek-AI 2024, table 1)"
@@ -102,7 +103,7 @@ def compute_of(hardware: Hardware, device_seconds: float) -> Compute:
     Raises PlanError where they are none, or too many for a number.
     """
     made = device_seconds * hardware.flops_per_second
-    if not (device_seconds > 0 and math.isfinite(made)):
+    if not (device_seconds > 0 and 0 < made < MOST_FLOPS):
         told = f"{device_seconds / HOUR:g} hours of one accelerator"
         raise PlanError(f"A budget must last longer than 0 hours and not forever, but got {told}; say another time.")
     return Compute(flops=made, hardware=hardware, device_seconds=device_seconds, notes=hardware.notes)

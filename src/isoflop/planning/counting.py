@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import arguments
 from isoflop.contract.data import dimensions
 from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import count_tokens
 from isoflop.contract.model import build
-from isoflop.errors import IsoflopError, first_line
+from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.planning.batchcost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.planning.flops import StepCost
 from isoflop.planning.lattice import smallest_size
@@ -30,7 +31,7 @@ from isoflop.planning.trials import (
     trial_of,
 )
 from isoflop.task import Task
-from isoflop.text import and_list, percent
+from isoflop.text import and_list, percent, quoted
 
 __all__ = [
     "BatchCounter",
@@ -94,7 +95,9 @@ def count_size(task: Task, size: Any) -> SizeCount:
         most = None if None in per_example else max(value for value in per_example if value is not None)
         counted = replace(counted, activation_bytes=most)
     if own is not None:
-        return replace(counted, flops_per_token=float(own(build(task, size, "meta"))))
+        name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
+        given = arguments.positive(own(build(task, size, "meta")), name, must=must, error=ContractError)
+        return replace(counted, flops_per_token=float(given))
     if costs is None or terms is None:
         return _by_six_n(counted, f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params")
     flops = np.array([cost.flops for cost in costs], dtype=float)

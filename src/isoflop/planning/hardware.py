@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isoflop.errors import PlanError
-from isoflop.text import and_list
+from isoflop.text import and_list, quoted
 
 __all__ = ["ACCELERATORS", "PRECISIONS", "Accelerator", "find_accelerator", "is_accelerator", "resembles"]
 
@@ -62,7 +62,7 @@ def find_accelerator(name: str) -> Accelerator:
         return found
     near = _near(_bare(name))
     told = f"is it {' or '.join(near)}?" if near else f"known are {and_list([a.name for a in ACCELERATORS], 40)}."
-    raise PlanError(f"There is no accelerator {name!r} in the table: {told}")
+    raise PlanError(f"There is no accelerator {quoted(name)} in the table: {told}")
 
 
 def is_accelerator(name: str) -> bool:

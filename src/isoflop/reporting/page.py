@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoflop import text
+from isoflop import arguments, text
+from isoflop.errors import StoreError
 from isoflop.fitting.fit import Fit
 from isoflop.optimum import Optimum
 from isoflop.reporting import drawings, explore, sections
@@ -17,8 +18,9 @@ from isoflop.reporting.html import Html, join, tag
 from isoflop.reporting.method import method
 from isoflop.reporting.opinions import opinions
 from isoflop.reporting.plots.curves import valleys_of
-from isoflop.reporting.svg import dark_colours
+from isoflop.reporting.svg import dark_colours, own_style
 from isoflop.storage.atomic import write_text
+from isoflop.task import require_task
 
 if TYPE_CHECKING:
     from isoflop.planning.counting import SizeCount
@@ -35,9 +37,17 @@ def report(fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "T
 
     Raises StoreError where the file cannot be written.
     """
+    if not isinstance(fit, Fit):
+        raise arguments.refused(fit, "report: fit", "what isoflop.fit(runs) gives")
+    if not isinstance(optimum, Optimum):
+        raise arguments.refused(optimum, "report: optimum", "one answer of isoflop.predict(fit, ...)")
+    if task is not None:
+        require_task(task, "report: task")
+    path = arguments.a_path(path, "report: path", error=StoreError)
     return write_text(path, render(fit, optimum, task=task))
 
 
+@own_style()
 def render(fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()) -> str:
     """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
     found = valleys_of(fit)

@@ -166,6 +166,8 @@ def _consequences(optimum: Optimum) -> list[str]:
         words.append(f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the compute. ")
     if optimum.extrapolation > 0:
         words.append(f"The target lies {text.number(10**optimum.extrapolation, 2)} times beyond the largest run.")
+    elif optimum.extrapolation < 0:
+        words.append(f"The target lies {text.number(10**-optimum.extrapolation, 2)} times below the smallest run.")
     else:
         words.append("The target lies within the compute of the runs.")
     return words
@@ -184,7 +186,7 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
         grounds.append(f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets.")
     if fit.diagnostics.converged and fit.diagnostics.agreement == 1 and not fit.diagnostics.at_bound:
         grounds.append("The fit converged, with no parameter at a bound.")
-    if 10**optimum.extrapolation <= NEAR:
+    if 1 / NEAR <= 10**optimum.extrapolation <= NEAR:
         grounds.append("The target is no further than the runs themselves.")
     return grounds
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+from isoflop import arguments
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
 from isoflop.storage.atomic import is_full, remove_partials, write_bytes, write_text, writing
@@ -46,7 +47,8 @@ class DirectoryStore:
     """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()  # the user's code may go to another folder
+        # absolute: the user's code may go to another folder
+        self.path = Path(arguments.a_path(path, "A store", error=StoreError)).absolute()
         if os.path.isfile(self.path):  # unlike Path's, it answers for names that no file can have
             raise StoreError(f"A store is a folder, but {one_line(self.path, 150)} is a file; name another folder.")
 

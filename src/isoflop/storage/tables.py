@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isoflop import arguments
 from isoflop.errors import DataError
 from isoflop.runs import Run, tasks_of, tasks_text
 from isoflop.storage.columns import Column, find_columns, find_metrics
@@ -68,7 +69,7 @@ def read_runs(
     is no such file.
     """
     runs = read_table(source, columns=columns).runs
-    return runs if fingerprint is None else _of_task(runs, fingerprint)
+    return runs if fingerprint is None else _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
 
 
 def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
@@ -83,8 +84,9 @@ def read_table(
     source: str | os.PathLike[str] | Store | Sequence[Run] | Any, *, columns: Mapping[str, str] | None = None
 ) -> Readings:
     """The same with what was understood of the table, as notes."""
+    columns = None if columns is None else _own_names(columns)
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = Path(arguments.a_path(source, "read_runs: source"))
         return Readings(_runs_of_store(path)) if os.path.isdir(path) else _table(open_sheet(path), columns)
     if isinstance(source, Store):
         return Readings(source.read_runs())
@@ -96,6 +98,16 @@ def read_table(
         f"read_runs() takes a store's folder, a CSV, TSV or parquet file, a pandas DataFrame or runs, but got "
         f"{type(source).__name__}."
     )
+
+
+def _own_names(columns: Any) -> Mapping[str, str]:
+    """What `columns` maps. Raises DataError where it is no dict of names."""
+    must = 'a dict, field -> name of a column, such as {"loss": "eval/nll"}'
+    given = arguments.mapping(columns, "read_runs: columns", must)
+    for field, column in given.items():
+        if not (isinstance(field, str) and isinstance(column, str)):
+            raise arguments.refused(column, f"read_runs: columns[{quoted(field, 40)}]", "the name of a column")
+    return given
 
 
 def table_notes(runs: Sequence[Run]) -> tuple[str, ...]:

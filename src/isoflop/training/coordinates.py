@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from isoflop import arguments
 from isoflop.contract.isolation import isolated
 from isoflop.contract.loss import batch_loss
 from isoflop.contract.model import build, count_params
 from isoflop.contract.randomness import reseed
 from isoflop.errors import ContractError
 from isoflop.runs import RunSpec
-from isoflop.task import Task
-from isoflop.text import bullets, columns, number
+from isoflop.task import Task, require_task
+from isoflop.text import bullets, columns, number, quoted
 from isoflop.training.mup import scaled_parameters
 from isoflop.training.optimiser import make_optimizer, new_model
 
@@ -85,9 +86,16 @@ def coordinate_check(
 
     Raises ContractError for fewer than three sizes, or sizes that are no numbers.
     """
-    if len(set(sizes)) < 3 or not all(isinstance(size, int | float) for size in sizes):
-        raise ContractError(f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}.")
-    widths = tuple(sorted(set(sizes)))
+    require_task(task, "coordinate_check: task")
+    given = arguments.listed(sizes, "coordinate_check: sizes", error=ContractError)
+    read = {arguments.positive(one, "coordinate_check: sizes", error=ContractError) for one in given}
+    if len(read) < 3:
+        raise ContractError(f"coordinate_check needs at least 3 sizes that are widths, but got {quoted(given)}.")
+    num_steps, num_examples, num_seeds = (
+        arguments.whole(value, f"coordinate_check: {name}", least=1, most=10_000, error=ContractError)
+        for name, value in (("num_steps", num_steps), ("num_examples", num_examples), ("num_seeds", num_seeds))
+    )
+    widths = tuple(sorted(read))
     batch = first_batch(open_data(task.train_data, "train_data"), num_examples)
     with isolated(0):
         measured = [[_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)] for size in widths]

@@ -5,20 +5,24 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from isoflop import __version__
+from isoflop import __version__, arguments
 from isoflop.contract.fingerprint import fingerprint
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
-from isoflop.task import Task
+from isoflop.task import Task, require_task
 from isoflop.training.branches import branches_of, waves
 from isoflop.training.executors.contract import Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.named import executor_from
+from isoflop.training.executors.processes import Processes
+from isoflop.training.executors.ray import Ray
+from isoflop.training.executors.slurm import Slurm
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.outcomes import tell_of_failures, telling_of_a_stop
@@ -29,7 +33,7 @@ from isoflop.training.sharing import records
 from isoflop.training.trackers import check_trackers
 from isoflop.training.work import Work
 
-__all__ = ["Executor", "open_store", "train"]
+__all__ = ["Executor", "executor_of", "open_store", "train"]
 
 _TRAINED_BY = ("batch", "tokens_per_example", "lr", "beta1", "beta2", "weight_decay", "warmup", "schedule")
 """What a spec must say to be trained."""
@@ -40,7 +44,7 @@ def train(
     sweep: Sweep,
     *,
     store: str | os.PathLike[str] | Store,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     devices_per_run: int | Literal["auto"] = "auto",
     on_record: Callable[[Run], None] | None = None,
     progress: bool = True,
@@ -51,7 +55,7 @@ def train(
     """Train the runs of a sweep and give them in its order; those that the store has are not trained again.
 
     store: a folder's path, or a Store.
-    executor: where runs are trained; None for one after the other in this process.
+    executor: where runs are trained, as Processes(8) or "processes:8"; None for one after the other in this process.
     devices_per_run: over how many devices each run is spread, where the executor can; "auto" for one, or the fewest of
         1, 2, 4, 8 that hold its states and its part of the batch. Under `torchrun` it is the ranks there are.
     on_record: called with each new record; for redrawing a page, say.
@@ -72,12 +76,18 @@ def train(
     a tracker that is not there, an optimiser that the recipe's factories do not make, or a state that cannot be saved;
     StoreError where the store cannot be written: that is no run's failure, and the same call goes on.
     """
-    executor = executor or InProcess()
+    require_task(task, "train: task")
+    if not isinstance(sweep, Sweep):
+        raise arguments.refused(sweep, "train: sweep", "what isoflop.plan(task, ...) gives", error=PlanError)
+    executor = executor_of(executor, "train")
+    checkpoint_seconds = float(arguments.positive(checkpoint_seconds, "train: checkpoint_seconds", error=PlanError))
+    if on_record is not None and not callable(on_record):
+        raise arguments.refused(on_record, "train: on_record", "a function of a Run", error=PlanError)
     store, ranks = open_store(store), current_ranks()
     _check(task, sweep, executor, ranks)
-    check_trackers(trackers)
-    if hang_seconds is not None and not hang_seconds > 0:
-        raise PlanError(f"hang_seconds must be above 0, or None to end no run, but got {hang_seconds!r}.")
+    trackers = check_trackers(trackers)
+    if hang_seconds is not None:
+        hang_seconds = float(arguments.positive(hang_seconds, "train: hang_seconds", error=PlanError))
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
@@ -114,12 +124,26 @@ def _records_of(
         yield from records(executor, work, specs, ranks)
 
 
+def executor_of(value: Any, function: str) -> Executor:
+    """The executor that is meant, by its value, its class or a name such as processes:8; None is this process."""
+    if value is None:
+        return InProcess()
+    if isinstance(value, str):
+        return executor_from(value)
+    if isinstance(value, type) and value in (InProcess, Processes, Ray, Slurm):
+        return cast(Executor, value())
+    if isinstance(value, type) or not callable(getattr(value, "map", None)):
+        ways = "InProcess(), Processes(8), Ray() or Slurm(partition=...)"
+        raise arguments.refused(value, f"{function}: executor", ways, error=PlanError)
+    return cast(Executor, value)
+
+
 def open_store(store: str | os.PathLike[str] | Store) -> Store:
     """The store itself, or the one in the folder that was named."""
     if isinstance(store, str | os.PathLike):
         return DirectoryStore(store)
     if not isinstance(store, Store):
-        raise IsoflopError(f"store must be a folder's path or a Store, but got {type(store).__name__}.")
+        raise arguments.refused(store, "store", "a folder's path or a Store", error=IsoflopError)
     return store
 
 

@@ -6,9 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from isoflop import arguments
 from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
+from isoflop.text import quoted
 from isoflop.training.notices import say
 from isoflop.training.ranks import Ranks
 
@@ -19,16 +21,22 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 PROJECT = "isoflop"
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise ContractError for a tracker that is not known or not installed, before anything is trained."""
+def check_trackers(names: Sequence[str] | str) -> tuple[str, ...]:
+    """The names of trackers. Raises ContractError for one that is not known or not installed, before all training."""
+    if not arguments.several(names) and not isinstance(names, str):
+        raise arguments.refused(names, "trackers", f"a list of {', '.join(TRACKERS)}", error=ContractError)
+    listed = tuple([names] if isinstance(names, str) else names)
+    if not listed:
+        return ()
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     available = {str(tracker.value if hasattr(tracker, "value") else tracker) for tracker in get_available_trackers()}
-    for name in names:
-        if name not in TRACKERS or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}:
-            raise ContractError(f"trackers must be among {', '.join(TRACKERS)}, but got {name!r}.")
+    for name in listed:
+        if not isinstance(name, str) or name not in TRACKERS or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}:
+            raise ContractError(f"trackers must be among {', '.join(TRACKERS)}, but got {quoted(name)}.")
         if name not in available:
             raise ContractError(f"Tracker {name!r} must be installed; run: pip install 'isoflop[trackers]'.")
+    return listed
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoflop import text
+from isoflop import arguments, text
 from isoflop.errors import DataError
 from isoflop.fitting.approach import Solved
 from isoflop.fitting.bayesian.evidence import Evidence, gather
@@ -46,6 +46,10 @@ class Bayesian:
     """
 
     prior: Prior = field(default_factory=Prior)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prior, Prior):
+            raise arguments.refused(self.prior, "Bayesian: prior", "a Prior, such as Prior(slope=(0.5, 0.05))")
 
     def __repr__(self) -> str:
         return "Bayesian()" if self.prior == Prior() else f"Bayesian(prior={self.prior!r})"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from isoflop.errors import PlanError
 from isoflop.planning.memory import STATE_BYTES_PER_PARAM
 from isoflop.runs import RunSpec
-from isoflop.text import count, number
+from isoflop.text import count, number, quoted
 
 __all__ = [
     "GPU_VARIABLE",
@@ -56,10 +56,10 @@ def check_devices(executor: Any, devices: Devices, asked: int | Literal["auto"],
 
     A number that is asked for is taken as it is: the user may know more of a run's memory than what is predicted.
     """
-    if asked == "auto":
+    if isinstance(asked, str) and asked == "auto":
         _check_states(devices, specs)
-    elif not isinstance(asked, int) or asked < 1:
-        raise PlanError(f'devices_per_run must be "auto" or a whole number from 1, but got {asked!r}.')
+    elif not isinstance(asked, int) or isinstance(asked, bool) or not 1 <= asked <= 100_000:
+        raise PlanError(f'devices_per_run must be "auto" or a whole number from 1, but got {quoted(asked)}.')
     elif devices.most is None and asked != devices.per_run:
         raise PlanError(
             f"devices_per_run={asked} needs Ray() with no number of its own, Slurm(ntasks_per_node={asked}) or a start "

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from isoflop import arguments
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
@@ -18,6 +19,9 @@ from isoflop.training.executors.shipping import dump_work
 from isoflop.training.executors.worker import Message, serve
 
 __all__ = ["Processes"]
+
+MOST = 10_000
+"""Workers, threads or tries; more are a slip of the pen."""
 
 STOP_SECONDS = 20.0
 """What workers have to save their checkpoints when the pool is stopped."""
@@ -48,9 +52,9 @@ class Processes:
     def __post_init__(self) -> None:
         for name, least in (("num_workers", 1), ("num_threads", 1), ("runs_per_device", 1), ("retries", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                noun = "worker" if name == "num_workers" else name
-                raise PlanError(f"Processes needs at least {least} {noun}, but got {value}.")
+            if value is not None or name != "num_workers":
+                read = arguments.whole(value, f"Processes: {name}", least=least, most=MOST, error=PlanError)
+                object.__setattr__(self, name, read)
 
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())
