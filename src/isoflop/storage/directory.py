@@ -87,7 +87,7 @@ class DirectoryStore:
 
     def write_spec(self, spec: RunSpec) -> None:
         folder = self.path / spec.id
-        remove_partials(folder)
+        remove_partials(folder, shared=False)
         if _spec_or_none(_text(str(folder / "spec.json")) or "") is None:
             write_text(folder / "spec.json", dump_spec(spec))
         if not (folder / "reserve").exists():  # noise, for file systems that compress
@@ -95,6 +95,7 @@ class DirectoryStore:
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
         path = self.path / "task.json"
+        remove_partials(self.path, shared=True)
         before = _text(str(path))
         known = [] if before is None else json.loads(before)["tasks"]
         others = [task for task in known if task.get("fingerprint") != facts.get("fingerprint")]
