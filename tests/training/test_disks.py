@@ -277,12 +277,17 @@ def test_a_curve_that_is_lost_does_not_change_the_runs(sweep, undisturbed, tmp_p
     assert trained(sweep, store) == undisturbed
 
 
-def test_what_a_killed_writer_left_is_removed_when_its_run_is_tried_again(sweep, tmp_path):
-    left = tmp_path / sweep.specs[0].id / ".checkpoint.123.abcdef01.partial"
-    left.parent.mkdir()
-    left.write_bytes(b"half")
+def test_what_killed_writers_left_is_removed(sweep, tmp_path):
+    """At once in the folder of a run that is tried again, elsewhere when no living writer can own it."""
+    folder = tmp_path / sweep.specs[0].id
+    folder.mkdir()
+    mine, lease = folder / ".checkpoint.123.abcdef01.partial", folder / ".lease.123.abcdef01.partial"
+    old, new = tmp_path / ".task.json.123.abcdef01.partial", tmp_path / ".task.json.124.abcdef01.partial"
+    for path in (mine, lease, old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
     trained(sweep, tmp_path)
-    assert not left.exists()
+    assert [path.exists() for path in (mine, lease, old, new)] == [False, True, False, True]
 
 
 # -- errors that pass

@@ -2,8 +2,9 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -12,6 +13,9 @@ from isoflop.errors import StoreError
 from isoflop.storage.target import is_stream, keep_mode, opened_stream, real_path
 
 __all__ = ["is_full", "remove_partials", "replacing", "write_bytes", "write_text", "writing"]
+
+SHARED_SECONDS = 3600.0
+"""No writer of a small file takes so long."""
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -86,8 +90,13 @@ def is_full(error: StoreError) -> bool:
     return error.errno in _FULL
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder, which nobody else writes now; leases are others'."""
+def remove_partials(folder: Path, *, shared: bool) -> None:
+    """Remove what writers that were killed have left in a folder.
+
+    shared: others may write there now, so only what is an hour old goes; leases are always written by others, too.
+    """
     for partial in folder.glob(".*.partial"):
-        if not partial.name.startswith(".lease."):
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # another has removed it
+            is_old = time.time() - partial.stat().st_mtime > SHARED_SECONDS
+            if is_old or not (shared or partial.name.startswith(".lease.")):
+                partial.unlink()

@@ -106,7 +106,7 @@ class DirectoryStore:
 
     def write_spec(self, spec: RunSpec) -> None:
         folder = self.path / spec.id
-        remove_partials(folder)
+        remove_partials(folder, shared=False)
         if not self._has_spec(spec):
             write_text(folder / "spec.json", dump_spec(spec))
         if not (folder / "reserve").exists():  # noise, for file systems that compress
@@ -127,6 +127,7 @@ class DirectoryStore:
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
         path = self.path / "task.json"
+        remove_partials(self.path, shared=True)
         try:
             before, known = _tasks(read_file(str(path)))
         except Damaged as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import isoflop
+from isoflop.errors import StoreError
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.loop import Progress
 from isoflop.training.work import Work
@@ -154,6 +155,45 @@ class Deadly:
         return self.work(spec)
 
 
+def an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run(executor, folder):
+    (folder / "marks").mkdir(parents=True)
+    task = mlp_task(model=Unlucky, model_kwargs={"folder": str(folder / "marks")})
+    store = Full(folder)
+    runs = {run.id: run.loss for run in executor.map(Work(task, store), list(specs()[:2]))}
+    assert runs == {spec.id: expected_losses()[spec.id] for spec in specs()[:2]}
+    assert len(os.listdir(folder / "marks")) == 2
+    (folder / "full").touch()
+    try:
+        found = list(executor.map(Work(task, store), list(specs()[2:])))
+    except StoreError as error:
+        found = str(error)
+    assert found == "Cannot write the record: no room."
+    assert store.read_run(specs()[2].id) is None
+
+
+class Unlucky(MLP):
+    """Meets an error of the network once at each size."""
+
+    def __init__(self, width, folder):
+        super().__init__(width)
+        self.mark = f"{folder}/{width}"
+
+    def forward(self, x):
+        if self.training and len(x) > 2 and x.device.type == "cpu" and not os.path.exists(self.mark):
+            open(self.mark, "w").close()
+            raise ConnectionResetError("reset by peer")
+        return super().forward(x)
+
+
+class Full(isoflop.DirectoryStore):
+    """Has no room for a record while its folder is marked."""
+
+    def write_run(self, run):
+        if (self.path / "full").exists():
+            raise StoreError("Cannot write the record: no room.")
+        super().write_run(run)
+
+
 OF_A_MAP = (
     each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep,
     a_run_is_recorded_before_it_is_reported,
@@ -163,4 +203,5 @@ OF_A_MAP = (
 OF_AN_END = (
     a_stopped_sweep_goes_on_to_the_same_losses,
     a_run_whose_worker_dies_is_tried_again_and_then_failed,
+    an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run,
 )

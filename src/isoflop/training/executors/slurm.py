@@ -1,6 +1,7 @@
 """Slurm: each run a job of a cluster's queue, through submitit."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -151,9 +152,9 @@ class _Jobs:
             run: Run = job.results()[0]
         except UncompletedJobError as error:
             reason = str(error).strip().splitlines()[-1]
-            if isinstance(error, FailedJobError) and "StoreError: " in reason:
-                raise StoreError(reason.partition("StoreError: ")[2]) from error
-            may_retry = "not requeued" in reason or "BrokenDevice" in reason
+            if isinstance(error, FailedJobError) and (refused := re.search(r"StoreError: (.*)", str(error))):
+                raise StoreError(refused[1]) from error
+            may_retry = "not requeued" in reason or "BrokenDevice" in str(error)
             if isinstance(error, FailedJobError) and not may_retry:  # every run would meet it
                 raise PlanError(f"A job could not do its work: {reason}; its log is {job.paths.stderr}.") from error
             if not self.deaths.again(spec):
