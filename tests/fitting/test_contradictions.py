@@ -8,6 +8,7 @@ from sweeps import LAW, a_run, a_sweep
 
 import isoflop
 from isoflop.errors import DataError
+from isoflop.fitting.curves import parabola
 from isoflop.fitting.fit import fit
 from isoflop.fitting.parametric import Parametric
 
@@ -121,3 +122,20 @@ def test_the_command_line_and_python_read_a_table_alike(tmp_path):
     found = refitted(isoflop.read_runs(path))
     assert [item.run.num_tokens for item in found.set_aside] == [5.0]
     assert best(found) == pytest.approx(best(refitted([*SWEEP[:4], *SWEEP[5:]])), rel=1e-9)
+
+
+def test_budgets_of_equal_losses_are_answered_by_a_law_alone_and_said():
+    sizes = ((2.11e7, 7.899e9), (3.3761e8, 4.94e8), (3.711e7, 1.3473e10), (5.9374e8, 8.42e8), (6.889e7, 2.4193e10))
+    rows = [*sizes, (1.1023e9, 1.512e9)]
+    losses = [4.0, 4.0, 3.0, 3.0, 3.0, 3.0]
+    budgets = [1e18, 1e18, 3e18, 3e18, 1e19, 1e19]
+    runs = [a_run(N, D, L, budget=C) for (N, D), L, C in zip(rows, losses, budgets, strict=True)]
+    assert fit(runs, resamples=20).notes[0] == (
+        "The default approach finds no path that these runs allow: the answer is of Approach 3 alone, whose intervals "
+        "take its law for true."
+    )
+
+
+def test_a_budget_of_one_size_has_no_minimum():
+    curve = parabola(np.full(3, 20.0), np.array([3.0, 2.9, 3.1]), np.ones((2, 3)))
+    assert np.isnan(curve.minimum).all()
