@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
-NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks)\b|pytestmark = pytest.mark.train$)")
+NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks|golden_task)\b|pytestmark = pytest.mark.train$)")
 if HAS_TORCH:
     import torch
 
@@ -36,11 +36,10 @@ def pytest_ignore_collect(collection_path):
     return NEEDS_TORCH.search(collection_path.read_text()) is not None or None
 
 
-def pytest_collection_modifyitems(items):
+def pytest_runtest_setup(item):
     """Without torch, tests that are marked `train` are skipped."""
-    for item in items:
-        if not HAS_TORCH and item.get_closest_marker("train"):
-            item.add_marker(pytest.mark.skip(reason="needs torch"))
+    if not HAS_TORCH and item.get_closest_marker("train"):
+        pytest.skip("needs torch")
 
 
 @pytest.fixture
