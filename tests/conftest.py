@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
-NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks)\b|pytestmark = pytest.mark.train$)")
+NEEDS_TORCH = re.compile(r"(?m)^((import|from) (torch|tasks|golden_task)\b|pytestmark = pytest.mark.train$)")
 if HAS_TORCH:
     import torch
 
@@ -36,19 +36,20 @@ def pytest_ignore_collect(collection_path):
     return NEEDS_TORCH.search(collection_path.read_text()) is not None or None
 
 
+def pytest_runtest_setup(item):
+    """Without torch, tests that are marked `train` are skipped."""
+    if not HAS_TORCH and item.get_closest_marker("train"):
+        pytest.skip("needs torch")
+
+
 def pytest_addoption(parser):
     parser.addoption("--rewrite-golden", action="store_true", help="write what tests/golden holds isoflop to anew")
 
 
 def pytest_collection_modifyitems(items):
-    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource.
-
-    Without torch, tests that are marked `train` are skipped.
-    """
+    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
-        if not HAS_TORCH and item.get_closest_marker("train"):
-            item.add_marker(pytest.mark.skip(reason="needs torch"))
     items.sort(key=lambda item: "training" not in item.path.parts)
 
 
