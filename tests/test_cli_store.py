@@ -77,7 +77,7 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
 
 def test_status_and_rerun_speak_json_too(run):
     Path("broken").touch()
-    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--executor", "processes:2")
+    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6")
     run(*train)
     (stage,) = json.loads(run("status", "store", "--json")[1])
     (failed,) = stage["failed"]
