@@ -225,9 +225,9 @@ def test_forty_runs_take_milliseconds():
     points = Points.of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002))
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         Kriging().solve(points)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.1  # 9 ms on an idle core
 
 

@@ -91,7 +91,7 @@ class Failing(MLP):
 def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     store, slow = isoflop.DirectoryStore(folder), long_spec()
     asked = [specs()[1], slow]
-    runs = iter(executor.map(Work(mlp_task(model=Slow), store), asked))
+    runs = iter(executor.map(Work(mlp_task(model=Slower), store), asked))
     first = next(runs)
     end = time.monotonic() + 1
     while first.id != slow.id and not (folder / slow.id / "spec.json").exists() and time.monotonic() < end:
@@ -114,10 +114,18 @@ def long_spec():
 class Slow(MLP):
     """The same numbers, but so slowly at one size that it is still under way when it is stopped."""
 
+    seconds = 0.02
+
     def forward(self, x):
         if self.training and self.out.in_features == long_spec().size:
-            time.sleep(0.02)
+            time.sleep(self.seconds)
         return super().forward(x)
+
+
+class Slower(Slow):
+    """Over a minute, so that it has not ended on a busy machine where the run beside it has."""
+
+    seconds = 0.1
 
 
 @cache

@@ -57,15 +57,16 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
         array_parallelism=2, setup=["export READY=1"], look_seconds=0.1,
     )  # fmt: skip
     store = isoflop.DirectoryStore(tmp_path / "store")
-    runs = list(executor.map(Work(mlp_task(), store), list(promises.specs())))
-    assert {run.id: run.loss for run in runs} == promises.expected_losses()
+    specs = list(promises.specs())[:2]
+    runs = list(executor.map(Work(mlp_task(), store), specs))
+    assert {run.id: run.loss for run in runs} == {spec.id: promises.expected_losses()[spec.id] for spec in specs}
     script = (fake_slurm / "submitted.sh").read_text()
     for option in ("partition=gpu", "gres=gpu:1", "time=240", "cpus-per-task=8", "mem=64G", "account=lab", "requeue"):
         assert f"#SBATCH --{option}\n" in script
-    assert "#SBATCH --array=0-2%2\n" in script
+    assert "#SBATCH --array=0-1%2\n" in script
     assert "export READY=1\n" in script
     assert (tmp_path / "store" / "slurm").is_dir()
-    assert len(store.read_runs()) == 3
+    assert len(store.read_runs()) == 2
 
 
 def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(local_slurm, tmp_path):
