@@ -144,7 +144,7 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
         (("fit", "missing.csv"), "There is no file or store missing.csv"),
         (
             ("fit", "TABLE", "--approach", "magic"),
-            "--approach must be bayesian or kriging or parametric or isoflop or envelope, but got 'magic'.",
+            "--approach must be 'bayesian' or 'kriging' or 'parametric' or 'isoflop' or 'envelope', but got 'magic'.",
         ),
         (("fit", "TABLE", "--column", "params"), "--column must be written as field=name, as in params=my_col"),
         (("fit", "TABLE", "--column", "params=x"), "has no column 'x'"),

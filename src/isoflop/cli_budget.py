@@ -34,7 +34,7 @@ def budget(
 
     share = None if mfu is None else parse_share(mfu)
     form = None if precision is None else parse_precision(precision)
-    paid = None if price is None else float(positive(price, "--price", error=PlanError))
+    paid = None if price is None else float(positive(price, "A price per hour", error=PlanError))
     found = parse_compute(compute, mfu=share, price=paid, precision=form)
     others = [_elsewhere(found, name, share, paid, form) for name in _names(found, on, form)]
     if as_json:

@@ -27,6 +27,10 @@ MOST_CHARACTERS = 300
 """Of a message; the rule stands at its beginning and the remedy at its end, so that its middle is what is cut."""
 
 
+CUT = " … "
+"""Where the middle of a message is left out."""
+
+
 class IsoflopError(Exception):
     """Base of everything that isoflop raises on purpose; its message is one paragraph that a person reads."""
 
@@ -62,7 +66,7 @@ def _readable(words: object) -> object:
     if len(shown) <= MOST_CHARACTERS:
         return shown
     end = MOST_CHARACTERS // 3
-    return f"{shown[: MOST_CHARACTERS - end - 3]} … {shown[-end:]}"
+    return f"{shown[: MOST_CHARACTERS - end - len(CUT)]}{CUT}{shown[-end:]}"
 
 
 def first_line(error: BaseException, most: int = 120) -> str:

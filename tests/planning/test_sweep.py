@@ -98,11 +98,11 @@ def test_more_than_four_passes_are_noted():
     ("question", "message"),
     [
         ({}, "needs budgets="),
-        ({"budgets": []}, "must be FLOPs above 0"),
+        ({"budgets": []}, "budgets must have at least one value"),
         ({"budgets": [-1e6]}, "must be FLOPs above 0"),
         ({"budgets": [1e6], "spend": 0.1}, "give one of them"),
         ({"target": 1e9}, "needs budgets="),
-        ({"target": -1e9, "spend": 0.1}, "must be above 0"),
+        ({"target": -1e9, "spend": 0.1}, "must be FLOPs above 0"),
     ],
 )
 def test_a_question_that_has_no_plan_is_refused(question, message):

@@ -25,7 +25,7 @@ def test_a_task_that_cannot_be_sent_is_refused_with_the_remedy(sweep):
 
 
 def test_no_worker_is_refused():
-    with pytest.raises(isoflop.PlanError, match="at least 1 worker, but got 0"):
+    with pytest.raises(isoflop.PlanError, match="num_workers must be a whole number from 1 to 10000, but got 0"):
         isoflop.Processes(0)
 
 

@@ -67,7 +67,7 @@ def test_a_sweep_of_another_task_is_refused(sweep):
 
 
 def test_a_store_that_is_none_is_refused(sweep):
-    with pytest.raises(isoflop.IsoflopError, match="store must be a folder's path or a Store, but got dict"):
+    with pytest.raises(isoflop.IsoflopError, match="store must be a folder's path or a Store, but got"):
         isoflop.train(mlp_task(), sweep, store={})
 
 

@@ -92,7 +92,12 @@ def _errors(law: Any, cost: CostPerToken | None, valley: Valley) -> HeldOut:
     trusted = 1.0 if valley.interior else math.nan
     return HeldOut(
         budget=valley.budget,
-        num_params=trusted * (float(N) / valley.num_params - 1),
-        num_tokens=trusted * (float(D) / valley.num_tokens - 1),
-        loss=math.nan if loss is None else trusted * (float(loss) / valley.loss - 1),
+        num_params=trusted * _error(N, valley.num_params),
+        num_tokens=trusted * _error(D, valley.num_tokens),
+        loss=math.nan if loss is None else trusted * _error(loss, valley.loss),
     )
+
+
+def _error(predicted: Any, measured: float) -> float:
+    """Of a prediction; NaN where nothing above 0 was measured."""
+    return float(predicted) / measured - 1 if 0 < measured < math.inf else math.nan

@@ -22,7 +22,7 @@ from isoflop.runs import Run, runs_of
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
 
-LARGEST_WINDOW = 1e30
+LARGEST_WINDOW, LARGEST_LOG = 1e30, 700.0
 CurveName = Literal["parabola", "cubic", "akima"]
 
 
@@ -141,22 +141,25 @@ class _Budget:
         ones, rows = np.ones((1, len(self.points))), self.rows[self.near_N]
         enough = len(np.unique(self.points.N[rows])) >= CURVES[self.shape][1]
         curve = self.curve(self.points.N, self.near_N, ones) if enough else None
-        N, D, loss, _ = (
-            (np.exp(v) if i < 2 else v for i, v in enumerate(self.minima(ones))) if enough else [[math.nan]] * 4
-        )
+        log_N, log_D, loss, _ = self.minima(ones) if enough else [np.array([math.nan])] * 4
         ordered = sorted((self.points.runs[row] for row in self.rows), key=lambda run: run.num_params)
         return Valley(
             budget=self.nominal,
             flops=self.flops,
             runs=tuple(ordered),
             window=(float(self.points.N[rows].min()), float(self.points.N[rows].max())),
-            num_params=float(N[0]),
-            num_tokens=float(D[0]),
+            num_params=_count(log_N[0]),
+            num_tokens=_count(log_D[0]),
             loss=float(loss[0]),
             interior=self.interior,
             reason=self.reason,
             _curve=curve,
         )
+
+
+def _count(log: float) -> float:
+    """Params or tokens of their logarithm; NaN for one that no number holds, of a curve that is all but straight."""
+    return math.exp(log) if abs(log) < LARGEST_LOG else math.nan
 
 
 def _budgets(points: Points, approach: IsoFLOP) -> list[_Budget]:

@@ -104,7 +104,7 @@ def test_a_time_limit_is_what_sbatch_takes(limit, minutes):
 def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch):
     with pytest.raises(isoflop.PlanError, match="time must be minutes or as in"):
         Slurm(time="tomorrow")
-    with pytest.raises(isoflop.PlanError, match='cluster must be "slurm" or "local"'):
+    with pytest.raises(isoflop.PlanError, match="cluster must be 'slurm' or 'local'"):
         Slurm(cluster="pbs")
     with pytest.raises(isoflop.PlanError, match="needs a store in a folder that all nodes share"):
         list(Slurm().map(Work(mlp_task(), isoflop.MemoryStore()), list(promises.specs())))
