@@ -17,6 +17,8 @@ from isoflop.display.format import (
     format_replacement,
     join_words,
     merge_budgets,
+    one_line,
+    quoted,
 )
 
 
@@ -154,3 +156,43 @@ def test_what_is_said_of_several_budgets_is_one_sentence_that_names_them():
         "Take care.",
         "Budget 1e+19 is flat.",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("as it is", "as it is"),
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("right\u202eleft", r"right\u202eleft"),
+        ("1\xa0300", "1 300"),
+        ("a" * 200_000, "a" * 119 + "…"),
+        ("\x00" * 200, r"\x00" * 29 + r"\x0…"),
+    ],
+    ids=["plain", "line break", "escape", "direction", "hard space", "long", "zeros"],
+)
+def test_words_of_others_are_one_short_line_without_control_characters(words, shown):
+    assert one_line(words) == shown
+    assert len(shown) <= 120
+    assert shown.isprintable()
+
+
+class _Unwritable:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("70B", "'70B'"),
+        (None, "None"),
+        ("x" * 100, "'" + "x" * 58 + "…"),
+        (10**5000, "a value of type int"),
+        (_Unwritable(), "a value of type _Unwritable"),
+        (len, "a value of type builtin_function_or_method"),
+    ],
+    ids=["text", "None", "long text", "huge number", "no repr", "function"],
+)
+def test_values_are_quoted_as_code_or_by_their_type(value, shown):
+    assert quoted(value) == shown

@@ -160,7 +160,7 @@ def test_what_the_answer_would_be_with_the_runs_set_aside_is_told_and_they_can_b
     ]
     assert note == (
         f"With the run set aside for how it was trained, the best size at 1e+20 FLOPs would be "
-        f'{isoflop.display.format.instead(*sizes[::-1])}; fit(..., keep="all") uses it.'
+        f'{isoflop.display.format.format_replacement(*sizes[::-1])}; fit(..., keep="all") uses it.'
     )
     assert not kept.set_aside
     assert len(kept.runs) == len(runs)

@@ -3,10 +3,12 @@
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 __all__ = [
+    "LONG",
     "align_columns",
     "format_bullets",
     "format_change",
@@ -24,9 +26,17 @@ __all__ = [
     "format_replacement",
     "join_words",
     "merge_budgets",
+    "one_line",
+    "quoted",
 ]
 
+LONG = 300
+"""Characters of what another wrote, where there is room for it."""
+
 _OF_BUDGET = re.compile(r"Budget (\S+) ((?:has|is) .*)")
+_WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
+"""Types of values whose beginning is shown where all of it would be too long."""
+_NUMBER = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?[kMBT]?")
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -140,15 +150,35 @@ def join_words(words: Sequence[str], most: int = 6) -> str:
     )
 
 
-def merge_budgets(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Sentences without copies, those that say the same of several budgets as one that names them all."""
+def merge_budgets(sentences: Iterable[str], most: int = 3) -> tuple[str, ...]:
+    """Sentences without copies, those that say the same of several budgets as one that names them all.
+
+    most: sentences that differ in their numbers alone; of more the first is kept, and says of how many others it holds.
+    """
     budgets: dict[str, list[str]] = {}
     for sentence in sentences:
         told = _OF_BUDGET.fullmatch(sentence)
         named = budgets.setdefault(told[2] if told else sentence, [])
         if told and told[1] not in named:
             named.append(told[1])
-    return tuple(_of_budgets(told, named) for told, named in budgets.items())
+    kinds: dict[str, list[str]] = {}
+    for words, named in budgets.items():
+        kinds.setdefault(_NUMBER.sub("#", words) if named else words, []).append(words)
+    return tuple(
+        shown
+        for alike in kinds.values()
+        for shown in _shown({told: budgets[told] for told in alike}, most)
+    )
+
+
+def _shown(alike: Mapping[str, Sequence[str]], most: int) -> Iterator[str]:
+    """Sentences of one kind, with the budgets that each is said of."""
+    if len(alike) <= most:
+        yield from (_of_budgets(told, named) for told, named in alike.items())
+        return
+    (first, its), *others = alike.items()
+    rest = [budget for _, named in others for budget in named]
+    yield f"{_of_budgets(first, its)[:-1]}; so it is at {len(rest)} more budgets ({join_words(rest, most=4)})."
 
 
 def _of_budgets(told: str, budgets: Sequence[str]) -> str:
@@ -157,8 +187,32 @@ def _of_budgets(told: str, budgets: Sequence[str]) -> str:
     return f"Budget {budgets[0]} {told}" if budgets else told
 
 
+def one_line(words: object, most: int = 120) -> str:
+    """What another wrote, in one line of so many characters at most, with every sign visible that a terminal obeys."""
+    beginning = str(words)[: most + 1]
+    shown = "".join(sign if sign.isprintable() else _visible(sign) for sign in beginning)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def _visible(sign: str) -> str:
+    return " " if unicodedata.category(sign) == "Zs" else ascii(sign)[1:-1]
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as it stands in code, in one short line; its type where that says more."""
+    try:
+        written = repr(value)
+    except Exception:  # a class of someone else's, or a number of more digits than Python writes
+        written = ""
+    is_long = len(written) > most and not isinstance(value, _WRITTEN)
+    if not written or is_long or "\n" in written or written.startswith("<"):
+        return f"a value of type {one_line(type(value).__name__, most)}"
+    return one_line(written, most)
+
+
 def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Rows of cells as aligned text, two blanks between columns, no blanks at line ends."""
+    rows = [[one_line(cell, LONG) for cell in row] for row in rows]
     widths = [
         max(len(row[i]) for row in rows if i < len(row))
         for i in range(max(map(len, rows), default=0))
@@ -175,7 +229,7 @@ def format_bullets(sentences: Sequence[str], width: int = 110) -> str:
     wrap = textwrap.TextWrapper(
         width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False
     )
-    return "\n".join(wrap.fill(sentence) for sentence in sentences)
+    return "\n".join(wrap.fill(one_line(sentence, 10 * LONG)) for sentence in sentences)
 
 
 def format_html(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.errors import DataError
 from isoflop.laws.objective import Term
 from isoflop.laws.points import Array, Points
@@ -21,6 +22,7 @@ __all__ = [
     "Posed",
     "PowerLaw",
     "entry",
+    "require_numbers",
     "six_per_param",
 ]
 
@@ -53,6 +55,9 @@ class PowerLaw:
     coefficient: Any
     exponent: Any
     offset: Any = 0.0
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __call__(self, C: Any) -> Any:
         """Value at C FLOPs; an array of C needs a last axis of its own when the fields are arrays."""
@@ -95,6 +100,9 @@ class ChinchillaLaw:
     B: Any = math.nan
     alpha: Any = math.nan
     beta: Any = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_written(self)
@@ -159,6 +167,20 @@ class ChinchillaLaw:
 
         names = (*(["E"] if constant else []), "A", "B", *exponents)
         return Posed(terms, names, law, self.E if _is_given(self.E) else 0.0)
+
+
+def require_numbers(law: Any) -> None:
+    """Read a law's fields that are no arrays as numbers. Raises DataError where one is none."""
+    for part in fields(law):
+        value = getattr(law, part.name)
+        if type(value) is not float and not (
+            isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+        ):
+            name = f"{type(law).__name__}: {part.name}"
+            read = arguments.number(
+                value, name, must="a number", holds=lambda one: abs(one) < math.inf
+            )
+            object.__setattr__(law, part.name, read)
 
 
 def as_written(law: Any) -> str:

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from isoflop.errors import DataError
-from isoflop.laws.additive import ChinchillaLaw, CostPerToken, Posed, as_written, cheapest_size
+from isoflop.laws.additive import (
+    ChinchillaLaw,
+    CostPerToken,
+    Posed,
+    as_written,
+    cheapest_size,
+    require_numbers,
+)
 from isoflop.laws.objective import Term
 from isoflop.laws.points import Array, Points
 
@@ -29,6 +36,9 @@ class OvertrainingLaw:
     A: Any = math.nan
     B: Any = math.nan
     alpha: Any = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_written(self)
@@ -95,6 +105,9 @@ class DataConstrainedLaw:
     tokens_per_param: float = 20.0
     """Of the size that U tokens are optimal for."""
 
+    def __post_init__(self) -> None:
+        require_numbers(self)
+
     def __repr__(self) -> str:
         return as_written(self)
 
@@ -151,6 +164,9 @@ class KaplanLaw:
     D_c: Any = math.nan
     alpha_N: Any = math.nan
     alpha_D: Any = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_written(self)

@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
+import torch
 
+from isoflop import arguments
 from isoflop.compute.budget import Asked, asked
 from isoflop.compute.compute import Compute, Hardware
 from isoflop.counting.accounts import counting_notes
@@ -47,10 +50,10 @@ from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs
 from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep_table import specs_table
-from isoflop.runs import Run, RunSpec
-from isoflop.task import Task
+from isoflop.runs import Run, RunSpec, runs_of
+from isoflop.task import Task, require_task
 from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.user_code.randomness import seeded
+from isoflop.user_code.isolation import isolated
 
 __all__ = ["Sweep", "plan"]
 
@@ -142,7 +145,7 @@ def plan(
     target: float | str | None = None,
     spend: float | str | None = None,
     runs: Iterable[Run] = (),
-    epochs: Sequence[float] | None = None,
+    epochs: Sequence[float] | float | None = None,
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -158,8 +161,8 @@ def plan(
     runs: what has been run so far. Budgets that they have are kept, and repaired where the lowest loss is at the edge;
         new ones are centred on their estimate of the optimum. What failed is not planned again. For a target they count
         against the spend.
-    epochs: passes over the data to sweep: each run is made once per number, with the part of the data that its tokens
-        pass over as often, to show what repeated data are worth. None for all of the data.
+    epochs: passes over the data to sweep, one number or several: each run is made once per number, with the part of the
+        data that its tokens pass over as often, to show what repeated data are worth. None for all of the data.
     hardware: what the runs are to be trained on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per device:
         sizes that its memory does not hold are left out, and the sweep is told in its hours. "here" is this machine;
         None is this machine too, but only a GPU's memory binds.
@@ -171,10 +174,16 @@ def plan(
     not positive or cannot be read, too few sizes, too little data for the passes that the recipe allows, a target too
     far.
     """
+    require_task(task, "plan: task")
     question = asked(budgets, target, spend)
-    _check(question, design)
-    runs = _made(runs)
-    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+    design = cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError))
+    allow_far = arguments.flag(allow_far, "allow_far", error=PlanError)
+    _check(question)
+    runs = runs_of(runs, "plan", PlanError)
+    with (
+        isolated(0),
+        torch.enable_grad(),
+    ):  # models are built and timed; the caller's process stays as it was
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)
@@ -210,11 +219,9 @@ def _small_notes(specs: Sequence[RunSpec]) -> tuple[str, ...]:
     )
 
 
-def _check(question: Asked, design: str) -> None:
+def _check(question: Asked) -> None:
     budgets, target, spend = question.budgets, question.target, question.spend
     if budgets is not None:
-        if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
-            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
         if spend is not None:
             raise PlanError(
                 "budgets and spend both say how much the sweep may cost; give one of them."
@@ -223,24 +230,6 @@ def _check(question: Asked, design: str) -> None:
         raise PlanError(
             "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may cost."
         )
-    elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
-        raise PlanError(
-            f"target and spend must be above 0, but got target={target!r} and spend={spend!r}."
-        )
-    if design not in DESIGNS:
-        raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
-
-
-def _made(runs: Iterable[Run]) -> list[Run]:
-    """The runs so far, if that is what they are."""
-    made = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]
-    strange = [run for run in made if not isinstance(run, Run)]
-    if strange:
-        raise PlanError(
-            f"runs must be records of runs, but got {strange[0]!r:.80}; read those of a folder or table with "
-            f"isoflop.read_runs(...)."
-        )
-    return made
 
 
 def _of_task(runs: list[Run], mark: str) -> tuple[list[Run], tuple[str, ...]]:

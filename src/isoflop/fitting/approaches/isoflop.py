@@ -11,17 +11,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop.display.format import format_count, format_flops, join_words
+from isoflop import arguments
+from isoflop.display.format import format_count, format_flops
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.laws.additive import FrontierLaw, entry
 from isoflop.laws.points import Array, Points
-from isoflop.runs import Run
+from isoflop.runs import Run, runs_of
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
 
+LARGEST_WINDOW, LARGEST_LOG = 1e30, 700.0
 CurveName = Literal["parabola", "cubic", "akima"]
 
 
@@ -70,14 +72,13 @@ class IsoFLOP:
     curve: CurveName = "parabola"
 
     def __post_init__(self) -> None:
-        if self.window is not None and not self.window > 1:
-            raise DataError(
-                f"IsoFLOP: window must be above 1, but got {self.window}; None uses every run of a budget."
+        if self.window is not None:
+            remedy = "None uses every run of a budget"
+            read = arguments.number(
+                self.window, "IsoFLOP: window", must="above 1", holds=_is_window, remedy=remedy
             )
-        if self.curve not in CURVES:
-            raise DataError(
-                f"IsoFLOP: curve must be {join_words(list(CURVES))}, but got {self.curve!r}."
-            )
+            object.__setattr__(self, "window", read)
+        object.__setattr__(self, "curve", arguments.one_of(self.curve, "IsoFLOP: curve", CURVES))
 
     def solve(self, points: Points) -> Solved:
         """Power laws of the interior minima; Raises DataError with fewer than two of them."""
@@ -98,11 +99,19 @@ class IsoFLOP:
         )
 
 
+def _is_window(value: float) -> bool:
+    return 1 < value <= LARGEST_WINDOW
+
+
 def valleys(
     runs: Sequence[Run], window: float | None = 4, curve: CurveName = "parabola"
 ) -> tuple[Valley, ...]:
     """The curve of each budget in `runs`, by rising budget; runs without a finite loss or a budget are left out."""
-    usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
+    usable = [
+        run
+        for run in runs_of(runs, "valleys")
+        if run.status == "completed" and math.isfinite(run.loss)
+    ]
     return tuple(budget.valley() for budget in _budgets(Points.of(usable), IsoFLOP(window, curve)))
 
 
@@ -141,11 +150,7 @@ class _Budget:
         ones, rows = np.ones((1, len(self.points))), self.rows[self.near_N]
         enough = len(np.unique(self.points.N[rows])) >= CURVES[self.shape][1]
         curve = self.curve(self.points.N, self.near_N, ones) if enough else None
-        N, D, loss, _ = (
-            (np.exp(v) if i < 2 else v for i, v in enumerate(self.minima(ones)))
-            if enough
-            else [[math.nan]] * 4
-        )
+        log_N, log_D, loss, _ = self.minima(ones) if enough else [np.array([math.nan])] * 4
         ordered = sorted(
             (self.points.runs[row] for row in self.rows), key=lambda run: run.num_params
         )
@@ -154,13 +159,18 @@ class _Budget:
             flops=self.flops,
             runs=tuple(ordered),
             window=(float(self.points.N[rows].min()), float(self.points.N[rows].max())),
-            num_params=float(N[0]),
-            num_tokens=float(D[0]),
+            num_params=_count(log_N[0]),
+            num_tokens=_count(log_D[0]),
             loss=float(loss[0]),
             interior=self.interior,
             reason=self.reason,
             _curve=curve,
         )
+
+
+def _count(log: float) -> float:
+    """Params or tokens of their logarithm; NaN for one that no number holds, of a curve that is all but straight."""
+    return math.exp(log) if abs(log) < LARGEST_LOG else math.nan
 
 
 def _budgets(points: Points, approach: IsoFLOP) -> list[_Budget]:
@@ -251,7 +261,9 @@ def _require_two(found: Sequence[_Budget], good: Sequence[_Budget]) -> None:
             f"Approach 2 needs at least 2 budgets, but got {len(found)}; add runs at another budget."
         )
     if len(good) < 2:
+        lacking = [budget.reason for budget in found if not budget.interior]
+        more = f" {len(lacking) - 1} more budgets have none." if len(lacking) > 1 else ""
         raise DataError(
             f"Approach 2 needs at least 2 budgets with a minimum between their sizes, but got {len(good)}. "
-            + " ".join(budget.reason for budget in found if not budget.interior)
+            f"{lacking[0]}{more}"
         )

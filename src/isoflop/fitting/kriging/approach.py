@@ -9,10 +9,12 @@ the size and the length of the discrepancy integrated over (`exponents`, `discre
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import arguments
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import NoLawError, Solved
@@ -34,6 +36,7 @@ from isoflop.laws.points import Points, require_enough, require_off_a_line
 
 __all__ = ["FEWEST", "KrigedLaw", "Kriging", "Posterior", "misfit_notes"]
 
+MOST_GUESSES = 20
 MOST_RUNS = 300
 """Memory and time grow with the square and the cube of the runs; 300 take .1 s on one core."""
 NUM_STANDING = 250
@@ -61,16 +64,21 @@ class Kriging:
     ratios: tuple[float, ...] = (0.7, 1.4, 2.8)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.law, ChinchillaLaw):
+            raise arguments.refused(self.law, "Kriging: law", "ChinchillaLaw()")
         if not all(np.isnan(value) for value in vars(self.law).values()):
             raise DataError(
                 f"Kriging integrates over the numbers of its law, so none can be held, but got {self.law}; "
                 f"use Parametric(law=...) to hold some."
             )
-        if not self.lengths or not self.ratios or min(*self.lengths, *self.ratios) <= 0:
-            raise DataError(
-                f"Kriging: lengths and ratios must be above 0, one at least of each, "
-                f"but got {self.lengths} and {self.ratios}."
-            )
+        for name in ("lengths", "ratios"):
+            values = arguments.listed(getattr(self, name), f"Kriging: {name}")
+            if len(values) > MOST_GUESSES:
+                raise DataError(
+                    f"Kriging: {name} must be at most {MOST_GUESSES} numbers, but got {len(values)}."
+                )
+            read = tuple(_guess(value, name) for value in values)
+            object.__setattr__(self, name, read)
 
     def solve(self, points: Points) -> Solved:
         """The kriged law of some points; Raises DataError where they cannot determine it."""
@@ -137,6 +145,13 @@ class Posterior:
     @property
     def _is_law(self) -> NDArray[np.bool_]:
         return np.array([guess.ratio == 0 for guess in self.given.hypotheses])
+
+
+def _guess(value: Any, name: str) -> float:
+    must = "numbers from 0.001 to 1000"
+    return float(
+        arguments.number(value, f"Kriging: {name}", must=must, holds=lambda one: 1e-3 <= one <= 1e3)
+    )
 
 
 def _nearest(points: Points) -> Points:

@@ -56,9 +56,7 @@ class Plane:
     @classmethod
     def of(cls, points: Points, spoilt: NDArray[np.bool_] | None = None) -> "Plane":
         x, y = np.log(points.N), np.log(points.D)
-        names = [run.group or str(number) for number, run in enumerate(points.runs)]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        group = np.array([numbers[name] for name in names], dtype=np.intp)
+        group = _groups(points)
         none = np.zeros(len(points), dtype=bool)
         middle = (float(x.mean()), float(y.mean()))
         return cls(
@@ -88,6 +86,14 @@ class Plane:
         """Log loss above the best at the same compute by a first law; a run's own excess where that is far larger."""
         law = pilot(self, NEAR.multiplier(self, self.own_excess))
         return np.asarray(np.maximum(law.excess(self), self.own_excess - ALLOWANCE))
+
+
+def _groups(points: Points) -> NDArray[np.intp]:
+    if not any(run.group for run in points.runs):
+        return np.arange(len(points))
+    names = [run.group or number for number, run in enumerate(points.runs)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=np.intp)
 
 
 @dataclass(frozen=True)

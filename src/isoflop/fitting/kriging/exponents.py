@@ -33,6 +33,8 @@ LARGEST_E = 0.98
 LEAST_NOISE = 1e-7
 """Of the loss; the products round to a third of it, so that below it nothing tells one covariance from another."""
 IMPOSSIBLE = -1e9
+PART = 50_000
+"""Runs whose columns are held at a time where their errors are independent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +77,12 @@ def restricted(
 
 def restricted_alone(noise: Array, x: Array, y: Array, loss: Array, axis: Array) -> Restricted:
     """The same for independent errors of known size, shape (n,), and one axis of log exponents, shape (G,): K = 1."""
-    white = _columns(x, y, loss, axis[None], axis[None])[0] / noise
-    return _of_products((white @ white.T)[None], loss, len(axis))
+    gram = np.zeros((2 * len(axis) + 2, 2 * len(axis) + 2))
+    for start in range(0, len(x), PART):  # 40 columns of a million runs would take a third of a GB
+        part = slice(start, start + PART)
+        white = _columns(x[part], y[part], loss[part], axis[None], axis[None])[0] / noise[part]
+        gram += white @ white.T
+    return _of_products(gram[None], loss, len(axis))
 
 
 def _columns(x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array) -> Array:
