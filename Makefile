@@ -1,18 +1,22 @@
 # `make demo` runs the main job on real data; `make test` runs the tests. Both need only Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+LIGHT := .venv-light
+# Versions to install: those tested together, or the lowest allowed (LOCK=requirements.lowest).
+LOCK ?= requirements.lock
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test campaigns check docs
+.PHONY: setup demo test test-light campaigns check docs dist
 
-# The environment of the demo: the core dependencies alone.
-.venv/core: pyproject.toml requirements.lock
+# The environment of the demo: what training needs.
+.venv/core: pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	$(BIN)/python $(PIP_INSTALL) --editable ".[train]"
 	touch $@
 
 # Everything that tests and checks need.
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dev,hf,ray,slurm,hydra]"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[dev,hf,ray,slurm,hydra]"
 	touch $@
 
 setup: .venv/dev
@@ -20,8 +24,18 @@ setup: .venv/dev
 demo: .venv/core
 	$(BIN)/python examples/python_source_gpt.py
 
+# Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+
+# The tests that need no torch, in an environment without it: make test-light PYTHON=python3.13
+$(LIGHT)/done: pyproject.toml $(LOCK)
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python $(PIP_INSTALL) --editable ".[test]"
+	touch $@
+
+test-light: $(LIGHT)/done
+	$(LIGHT)/bin/python -m pytest
 
 # Tests that take minutes to hours.
 campaigns: .venv/dev
@@ -34,9 +48,16 @@ check: .venv/dev
 	$(BIN)/lint-imports
 
 .venv/docs: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[docs,ray,slurm]"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[docs,ray,slurm]"
 	touch $@
 
 # Every example in the pages runs; a warning is an error.
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going --nitpicky -j 2 docs docs/_build/html
+
+# The packages of a release, with their metadata checked.
+dist: .venv/dev
+	$(BIN)/python $(PIP_INSTALL) build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*

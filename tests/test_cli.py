@@ -150,7 +150,7 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
         (("fit", "missing.csv"), "There is no file or store missing.csv"),
         (
             ("fit", "TABLE", "--approach", "magic"),
-            "--approach must be bayesian or kriging or parametric or isoflop or envelope, but got 'magic'.",
+            "--approach must be 'bayesian' or 'kriging' or 'parametric' or 'isoflop' or 'envelope', but got 'magic'.",
         ),
         (
             ("fit", "TABLE", "--column", "params"),
@@ -166,13 +166,13 @@ def test_report_writes_a_page_and_prints_its_path(run, table, tmp_path):
             ("fit", "TABLE", "--target", "8xH10 for 3 days"),
             "There is no accelerator 'H10' in the table",
         ),
-        (("plan", "no_such_module:task", "--budget=1e9"), "There is no module 'no_such_module'"),
+        (("fit", "TABLE", "--task=no_such_module:task"), "There is no module 'no_such_module'"),
         (
-            ("plan", "json:dumps2", "--budget=1e9"),
+            ("fit", "TABLE", "--task=json:dumps2"),
             "json has nothing of the name 'dumps2'; did you mean dumps",
         ),
-        (("plan", "json:__name__", "--budget=1e9"), "json:__name__ must be an isoflop.Task"),
-        (("plan", "gone.py:task", "--budget=1e9"), "There is no module 'gone.py'"),
+        (("fit", "TABLE", "--task=json:__name__"), "json:__name__ must be an isoflop.Task"),
+        (("fit", "TABLE", "--task=gone.py:task"), "There is no module 'gone.py'"),
     ],
 )
 def test_what_cannot_be_answered_is_one_sentence_and_exit_code_2(run, table, arguments, sentence):
@@ -200,6 +200,7 @@ def test_ctrl_c_is_exit_code_130(run, table, monkeypatch):
     assert run("fit", table)[0] == 130
 
 
+@pytest.mark.train
 def test_what_a_task_cannot_import_is_not_blamed_on_its_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_task.py").write_text("import surely_not_installed\n")
     monkeypatch.chdir(tmp_path)
@@ -239,6 +240,7 @@ def test_help_fit_and_budget_import_neither_torch_nor_matplotlib_nor_pandas(tabl
     assert out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.train
 def test_a_task_is_planned_from_the_command_line(run, own_task):
     code, out, _ = run("plan", "own_task:task", "--budget=2e6", "--budget=5e6")
 
@@ -246,6 +248,7 @@ def test_a_task_is_planned_from_the_command_line(run, own_task):
     assert "2e+06" in out
 
 
+@pytest.mark.train
 def test_a_plan_is_told_for_named_hardware(run, own_task):
     plan = ("plan", "own_task:task", "--budget=2e6", "--hardware", "8xT4 at 30% MFU at $0.50/hour")
 
@@ -255,6 +258,7 @@ def test_a_plan_is_told_for_named_hardware(run, own_task):
     assert values["money"] == pytest.approx(0.5 * values["device_hours"])
 
 
+@pytest.mark.train
 def test_a_refusal_names_the_option_that_lifts_it(run, own_task):
     code, _, err = run("plan", "own_task:task", "--target=1e15", "--spend=1e8")
 
@@ -263,6 +267,7 @@ def test_a_refusal_names_the_option_that_lifts_it(run, own_task):
     assert "allow_far" not in err
 
 
+@pytest.mark.train
 def test_a_plan_is_centred_on_what_was_run_so_far(run, own_task, table):
     with_runs = run("plan", "own_task:task", "--budget=1e6", "--runs", table)
     without = run("plan", "own_task:task", "--budget=1e6")
@@ -271,6 +276,7 @@ def test_a_plan_is_centred_on_what_was_run_so_far(run, own_task, table):
     assert with_runs[1] != without[1]
 
 
+@pytest.mark.train
 def test_a_task_is_trained_once_from_the_command_line(run, own_task):
     train = ("train", "own_task.py:task", "--budget=1e6", "--store", "store")
 
@@ -283,6 +289,7 @@ def test_a_task_is_trained_once_from_the_command_line(run, own_task):
     assert out.splitlines()[-len(runs) :] == again.splitlines()[-len(runs) :]
 
 
+@pytest.mark.train
 def test_an_answer_is_given_in_sizes_of_a_task(run, table, own_task):
     assert (
         json.loads(run("predict", table, "--flops=1e9", "--task=own_task:task", "--json")[1])[

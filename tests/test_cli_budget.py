@@ -98,7 +98,7 @@ def test_json_holds_the_same_numbers_as_python(run):
     [
         (("8xH10 for 3 days",), "is it H100 SXM?"),
         (("1e21", "--on", "3 days"), "Hardware is written as"),
-        (("1e21", "--mfu", "40"), "MFU is a share of the peak"),
+        (("1e21", "--mfu", "40"), "MFU must be a share of the peak"),
         (
             ("1e21", "--precision", "fp64"),
             "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'",

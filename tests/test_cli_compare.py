@@ -64,6 +64,7 @@ def test_holdout_needs_budgets(run, tables):
     assert "add budgets" in err
 
 
+@pytest.mark.train
 def test_tune_ends_with_the_recipe_that_it_found(run):
     arguments = (
         "tune",
@@ -105,6 +106,7 @@ def test_sentences_name_options_where_python_users_read_arguments(python, option
     assert with_options(python) == options
 
 
+@pytest.mark.train
 def test_a_refusal_and_a_plan_speak_of_options(run):
     refused = run("plan", "owned.py:task")[2]
 

@@ -51,17 +51,8 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     Path("broken").touch()
-    train = (
-        "train",
-        "fragile:task",
-        "--store",
-        "store",
-        "--budget",
-        "1e6",
-        "--executor",
-        "processes:2",
-    )
-    code, _, told = run(*train)
+    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6")
+    code, _, told = run(*train, "--executor", "processes:2")
     assert code == 3
     assert "9 runs: 8 completed, 1 failed." in told
     code, shown, _ = run("status", "store")
@@ -86,16 +77,7 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
 
 def test_status_and_rerun_speak_json_too(run):
     Path("broken").touch()
-    train = (
-        "train",
-        "fragile:task",
-        "--store",
-        "store",
-        "--budget",
-        "1e6",
-        "--executor",
-        "processes:2",
-    )
+    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6")
     run(*train)
     (stage,) = json.loads(run("status", "store", "--json")[1])
     (failed,) = stage["failed"]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from isoflop.answers.possible import EXACT_NOTE
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import IsoFLOP
@@ -47,7 +48,7 @@ def test_a_noise_free_sweep_predicts_the_true_optimum_with_no_doubt(exact):
     assert best.loss.value == pytest.approx(LAW.loss(N, D), rel=1e-6)
     assert best.regret.value < 1e-6
     assert best.extrapolation == pytest.approx(1.0)
-    assert best.notes == ()
+    assert best.notes == (EXACT_NOTE,)
 
 
 def test_noise_gives_intervals_around_the_values_that_widen_with_the_distance(noisy):
@@ -137,6 +138,7 @@ def test_predict_wants_exactly_one_possible_question(exact, question, message):
 def test_a_far_target_is_answered_with_a_note(exact):
     assert predict(exact, flops=1e23).notes == (
         "The target is 100 times the largest run (1e+21 FLOPs); beyond 30 times, published laws have often failed.",
+        EXACT_NOTE,
     )
 
 
@@ -174,6 +176,7 @@ def sizing(monkeypatch):
     return count_size
 
 
+@pytest.mark.train
 def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(
     exact, sizing
 ):
@@ -191,6 +194,7 @@ def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_count
     assert f"size to build    {best.size}" in str(best)
 
 
+@pytest.mark.train
 def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(
     exact, sizing, monkeypatch
 ):
@@ -212,6 +216,7 @@ def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(
     )  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
 
 
+@pytest.mark.train
 def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):
     task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
     best = predict(exact, flops=1e22, served_tokens=1e12, task=task)
@@ -219,6 +224,7 @@ def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_bu
     assert best.serving.serving.value == pytest.approx(2.4 * best.num_params.value * 1e12, rel=1e-6)
 
 
+@pytest.mark.train
 def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact, sizing):
     task = SimpleNamespace(unit="token", loss_unit="nats/token", bytes_per_token=4.2)
     best = predict(exact, flops=1e22, task=task)

@@ -14,6 +14,7 @@ def run_python(code):
     ).stdout.split()
 
 
+@pytest.mark.train
 def test_every_public_name_exists_and_has_a_docstring():
     for name in isoflop.__all__:
         value = getattr(isoflop, name)

@@ -16,6 +16,8 @@ from isoflop.display.format import (
     format_percent,
     format_replacement,
     join_words,
+    one_line,
+    quoted,
 )
 
 
@@ -137,3 +139,43 @@ def test_changes_are_percents_while_they_can_be_read_as_such_and_factors_beyond(
     assert format_replacement(75.9e9, 124e9) == "75.9B instead of 124B, -39 %"
     assert format_replacement(math.inf, 124e9) == "undetermined"
     assert format_replacement(75.9e9, 0.0) == "75.9B"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("as it is", "as it is"),
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("right\u202eleft", r"right\u202eleft"),
+        ("1\xa0300", "1 300"),
+        ("a" * 200_000, "a" * 119 + "…"),
+        ("\x00" * 200, r"\x00" * 29 + r"\x0…"),
+    ],
+    ids=["plain", "line break", "escape", "direction", "hard space", "long", "zeros"],
+)
+def test_words_of_others_are_one_short_line_without_control_characters(words, shown):
+    assert one_line(words) == shown
+    assert len(shown) <= 120
+    assert shown.isprintable()
+
+
+class _Unwritable:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("70B", "'70B'"),
+        (None, "None"),
+        ("x" * 100, "'" + "x" * 58 + "…"),
+        (10**5000, "a value of type int"),
+        (_Unwritable(), "a value of type _Unwritable"),
+        (len, "a value of type builtin_function_or_method"),
+    ],
+    ids=["text", "None", "long text", "huge number", "no repr", "function"],
+)
+def test_values_are_quoted_as_code_or_by_their_type(value, shown):
+    assert quoted(value) == shown

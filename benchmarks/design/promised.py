@@ -3,7 +3,7 @@
     ISOFLOP_DATA=<folder of the tables> python benchmarks/design/promised.py
 
 The largest budget of each sweep is the target, the runs below it are the plan. Promised is the half-width of the 90 %
-interval of N_opt and the waste that `Sweep.expected` gives before any of them is made, or when those below the
+interval of N_opt and the waste that `Sweep.forecast` gives before any of them is made, or when those below the
 median budget or below the largest one are known. Told is what isoflop's default fit of all of them gives. No loss
 enters a promise with nothing known, but the noise, the misfit and the law that are held to be usual are about the
 medians of these nine sweeps, in the last table.
@@ -24,7 +24,7 @@ from tables import markdown, write
 from isoflop.display.format import format_number, format_percent
 from isoflop.fitting.kriging.approach import Kriging
 from isoflop.fitting.screening.screen import screen
-from isoflop.planning.forecast import Expected, Outlook
+from isoflop.planning.forecast import Forecast, Simulation
 from isoflop.planning.sequential import NUM_DRAWS, Known, known_of
 from isoflop.runs import Run
 
@@ -35,10 +35,10 @@ def told(replay: Replay) -> Known:
     return known
 
 
-def promised(replay: Replay, known: Sequence[Run]) -> Expected:
+def promised(replay: Replay, known: Sequence[Run]) -> Forecast:
     specs = [run.spec for run in replay.pool if run not in known]
     expected = Simulation(replay.target, replay.ladder, tuple(known)).forecast(specs)
-    assert expected is not None
+    assert isinstance(expected, Forecast)
     return expected
 
 
@@ -62,7 +62,7 @@ def usual(replay: Replay) -> list[float]:
     return [*draws.errors, float(np.mean(length)), surfaces.covariances.reducible, *middle]
 
 
-def factors(promises: Sequence[Expected], known: Known) -> list[float]:
+def factors(promises: Sequence[Forecast], known: Known) -> list[float]:
     """Of each promise's half-width over the one that was told, in logs of N."""
     return [math.log(one.factor) / math.log(known.factor(one.level)) for one in promises]
 
@@ -112,7 +112,7 @@ def main() -> None:
     )
 
 
-def shown(expected: Expected) -> str:
+def shown(expected: Forecast) -> str:
     return f"x/÷{expected.factor:.2f}, {format_percent(expected.waste)}"
 
 

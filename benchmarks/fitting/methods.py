@@ -23,8 +23,8 @@ from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.fit import Fit, fit
 from isoflop.fitting.kriging.approach import Kriging
-from isoflop.laws.cost import cost_for
 from isoflop.laws.base import Array
+from isoflop.laws.cost import cost_for
 from isoflop.laws.waste import expected_waste
 from isoflop.runs import Run
 

@@ -64,6 +64,7 @@ _HOMES = {
     "DataError": "errors",
     "PlanError": "errors",
     "StoreError": "errors",
+    "InstallError": "errors",
 }
 
 __all__ = [*_HOMES]
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from isoflop.compute.phrases import parse_hardware as parse_hardware
     from isoflop.errors import ContractError as ContractError
     from isoflop.errors import DataError as DataError
+    from isoflop.errors import InstallError as InstallError
     from isoflop.errors import IsoflopError as IsoflopError
     from isoflop.errors import PlanError as PlanError
     from isoflop.errors import StoreError as StoreError

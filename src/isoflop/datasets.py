@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from isoflop.errors import DataError, StoreError
+from isoflop.extras import load_extra
 from isoflop.runs import Run
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
@@ -196,16 +197,12 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Pa
 
     folder: the cache; the system's place for caches by default, or $ISOFLOP_CACHE.
 
-    Raises DataError for an unknown name or without pooch, StoreError where a file can neither be found nor fetched.
+    Raises DataError for an unknown name, InstallError without pooch, StoreError where a file can neither be found nor
+    fetched.
     """
     if name not in DATASETS:
         raise DataError(f"There is no data set {name!r}; there are {', '.join(DATASETS)}.")
-    try:
-        import pooch  # an extra
-    except ImportError as error:
-        raise DataError(
-            "isoflop.datasets needs pooch; install it with `pip install 'isoflop[datasets]'`."
-        ) from error
+    pooch = load_extra("pooch", "datasets")
     wanted = DATASETS[name]
     place = Path(folder or os.environ.get("ISOFLOP_CACHE") or pooch.os_cache("isoflop"))
     found = []

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, get_args
 
-from isoflop.errors import ContractError
+from isoflop import arguments
+from isoflop.display.format import quoted
+from isoflop.errors import ContractError, first_line
 
 __all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
 
@@ -42,8 +44,8 @@ def default_batch_tokens(num_params: float, num_tokens: float) -> float:
 class PowerRule:
     """A rule as plain numbers: coefficient x params^num_params x tokens^num_tokens.
 
-    >>> PowerRule(0.3, num_params=-0.31)(1e8, 2e9)
-    0.0009934...
+    >>> round(PowerRule(0.3, num_params=-0.31)(1e8, 2e9), 6)
+    0.000993
     """
 
     coefficient: float
@@ -51,6 +53,21 @@ class PowerRule:
     """Exponent of the params."""
     num_tokens: float = 0.0
     """Exponent of the tokens."""
+
+    def __post_init__(self) -> None:
+        coefficient = arguments.positive(
+            self.coefficient, "PowerRule: coefficient", error=ContractError
+        )
+        object.__setattr__(self, "coefficient", coefficient)
+        for name in ("num_params", "num_tokens"):
+            read = arguments.number(
+                getattr(self, name),
+                f"PowerRule: {name}",
+                must="an exponent from -10 to 10",
+                holds=lambda value: -10 <= value <= 10,
+                error=ContractError,
+            )
+            object.__setattr__(self, name, read)
 
     def __call__(self, num_params: float, num_tokens: float) -> float:
         return float(self.coefficient * num_params**self.num_params * num_tokens**self.num_tokens)
@@ -140,13 +157,26 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, (must, holds) in _RANGES.items():
-            value = getattr(self, name)
+            value = _plain(getattr(self, name))
+            object.__setattr__(
+                self, name, value
+            )  # of NumPy's numbers, too: a spec is written as JSON
             if (name in _RULES and callable(value)) or ("None" in must and value is None):
                 continue
-            _require(_is_number(value) and holds(value), f"{name} must be {must}", value)
+            read = arguments.number(
+                value, f"Recipe: {name}", must=must, holds=_finite(holds), error=ContractError
+            )
+            object.__setattr__(self, name, read)
         for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
             value = getattr(self, name)
-            _require(value in known, f"{name} must be one of {known}", value)
+            object.__setattr__(
+                self, name, arguments.one_of(value, f"Recipe: {name}", known, error=ContractError)
+            )
+        for name in ("branches", "compile"):
+            arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
+        for name in ("optimizer", "groups"):
+            value = getattr(self, name)
+            _require(value is None or callable(value), f"{name} must be a function or None", value)
         _require(
             not self.branches or self.schedule == "wsd",
             'branches are cooldowns off a constant rate and need schedule="wsd"',
@@ -157,19 +187,7 @@ class Recipe:
             "branches share a trunk, and each run's ema is over a share of its own steps, so one of them must be off",
             self.ema,
         )
-        _require(
-            isinstance(self.seeds, tuple | list),
-            "seeds must be a tuple of whole numbers",
-            self.seeds,
-        )
-        object.__setattr__(self, "seeds", tuple(self.seeds))  # of a list too
-        _require(len(self.seeds) >= 1, "seeds must name at least one seed", self.seeds)
-        _require(
-            all(isinstance(seed, Integral) for seed in self.seeds),
-            "seeds must be whole numbers",
-            self.seeds,
-        )
-        _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ", self.seeds)
+        object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
 
     @classmethod
     def tiny_cpu(cls, **changes: Any) -> "Recipe":
@@ -206,11 +224,11 @@ class Recipe:
 
     def peak_lr(self, num_params: float, num_tokens: float) -> float:
         """Peak learning rate of a run."""
-        return _above_zero("lr", self.lr, num_params, num_tokens)
+        return _value("lr", self.lr, num_params, num_tokens)
 
     def tokens_per_step(self, num_params: float, num_tokens: float) -> float:
         """Wanted tokens per optimiser step of a run, before rounding to whole examples."""
-        return _above_zero("batch_tokens", self.batch_tokens, num_params, num_tokens)
+        return _value("batch_tokens", self.batch_tokens, num_params, num_tokens)
 
     def settings(
         self, num_params: float, num_tokens: float, step_tokens: float
@@ -220,18 +238,20 @@ class Recipe:
         step_tokens: tokens of one optimiser step, after rounding to whole examples.
         """
         lr = self.peak_lr(num_params, num_tokens)
-        decay = _resolved(self.weight_decay, num_params, num_tokens)
-        _require(0 <= decay < math.inf, "weight_decay must give a number of 0 or more", decay)
+        decay = _value("weight_decay", self.weight_decay, num_params, num_tokens)
         if self.decay_timescale is not None:
             decay = step_tokens / (lr * self.decay_timescale * num_tokens)
-        warmup = _resolved(self.warmup, num_params, num_tokens)
-        _require(0 <= warmup < 1, "warmup must give a share from 0 to below 1", warmup)
-        beta2 = self.beta2(step_tokens) if callable(self.beta2) else self.beta2
-        _require(0 <= beta2 < 1, "beta2 must give a number from 0 to below 1", beta2)
+            _require(
+                math.isfinite(decay),
+                "decay_timescale and lr must give a finite weight decay",
+                decay,
+            )
+        beta2 = _value("beta2", self.beta2, step_tokens)
+        warmup = _value("warmup", self.warmup, num_params, num_tokens)
         return {
             "lr": lr,
             "beta1": float(self.beta1),
-            "beta2": float(beta2),
+            "beta2": beta2,
             "weight_decay": decay,
             "warmup": warmup,
             "schedule": self.schedule,
@@ -253,11 +273,17 @@ class Recipe:
         )
 
 
+_MOST = 1e15
+"""Of counts and passes: beyond it a run would never end."""
+
 _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "epochs": ("above 0 or None", lambda value: value > 0),
-    "lr": ("a number above 0, or a rule", lambda value: value > 0),
-    "batch_tokens": ("a number above 0, or a rule", lambda value: value > 0),
-    "min_batch": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+    "epochs": ("above 0 or None", lambda value: 0 < value <= _MOST),
+    "lr": ("a number above 0 and up to 1e6, or a rule", lambda value: 0 < value <= 1e6),
+    "batch_tokens": ("a number above 0, or a rule", lambda value: 0 < value <= _MOST),
+    "min_batch": (
+        "a whole number from 1 to 1e9",
+        lambda value: 1 <= value <= 1e9 and value == int(value),
+    ),
     "beta1": ("from 0 to below 1", lambda value: 0 <= value < 1),
     "beta2": ("from 0 to below 1, or a rule", lambda value: 0 <= value < 1),
     "weight_decay": ("0 or more, or a rule", lambda value: value >= 0),
@@ -269,28 +295,76 @@ _RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         f"a share of the run above 0 and up to {LARGEST_EMA}, such as 0.05, or None (it is no decay per step)",
         lambda value: 0 < value <= LARGEST_EMA,
     ),
-    "eval_tokens": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
-    "eval_passes": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+    "eval_tokens": (
+        "a whole number from 1 to 1e15",
+        lambda value: 1 <= value <= _MOST and value == int(value),
+    ),
+    "eval_passes": (
+        "a whole number from 1 to 1e6",
+        lambda value: 1 <= value <= 1e6 and value == int(value),
+    ),
 }
 """By field: what a number must be, in words and as a test. Where a rule may stand, its numbers are tested too."""
 _RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "warmup")
 
 
+def _finite(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: math.isfinite(value) and holds(value)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
-def _resolved(rule: float | Rule, num_params: float, num_tokens: float) -> float:
-    return float(rule(num_params, num_tokens) if callable(rule) else rule)
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python's; anything else as it is."""
+    return (
+        value.item()
+        if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+        else value
+    )
 
 
-def _above_zero(name: str, rule: float | Rule, num_params: float, num_tokens: float) -> float:
-    value = rule(num_params, num_tokens) if callable(rule) else rule
-    where = f" at {num_params:.3g} params and {num_tokens:.3g} tokens" if callable(rule) else ""
-    _require(_is_number(value) and value > 0, f"{name} must give a number above 0{where}", value)
+def _value(name: str, rule: Any, *arguments: float) -> float:
+    """The number of a field, of its rule where it has one. Raises ContractError where that is out of range."""
+    if not callable(rule):
+        return float(rule)
+    must, holds = _RANGES[name]
+    at = ", ".join(f"{argument:.3g}" for argument in arguments)
+    try:
+        value = _plain(rule(*arguments))
+    except Exception as error:
+        raise ContractError(
+            f"Recipe: the rule of {name} must be a function of {_GIVEN.get(name, 'num_params and num_tokens')}, but "
+            f"at ({at}) it raised {type(error).__name__}: {first_line(error):.120}."
+        ) from error
+    must = must.removesuffix(", or a rule").removeprefix("a number ")
+    _require(
+        _is_number(value) and holds(value), f"{name} must give a number {must} at ({at})", value
+    )
     return float(value)
+
+
+_GIVEN = {"beta2": "the tokens per optimiser step"}
+
+
+def _checked_seeds(seeds: Any) -> tuple[int, ...]:
+    _require(
+        isinstance(seeds, tuple | list | range), "seeds must be a tuple of whole numbers", seeds
+    )
+    plain = tuple(_plain(seed) for seed in seeds)
+    _require(len(plain) >= 1, "seeds must name at least one seed", plain)
+    whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in plain)
+    _require(whole, "seeds must be whole numbers from 0 to below 2^63", plain)
+    _require(len(set(plain)) == len(plain), "seeds must differ", plain)
+    return plain
 
 
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise ContractError(f"Recipe: {rule}, but got {value!r}.")
+        raise ContractError(f"Recipe: {rule}, but got {quoted(value)}.")

@@ -4,15 +4,25 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from isoflop.display.format import format_count, format_flops, format_number
-from isoflop.errors import PlanError
+from isoflop import arguments
+from isoflop.display.format import format_count, format_flops, format_number, one_line
+from isoflop.errors import DataError, IsoflopError, PlanError
 
-__all__ = ["CurvePoint", "Run", "RunSpec", "SizeValue", "Status", "tasks_of", "tasks_text"]
+__all__ = [
+    "CurvePoint",
+    "Run",
+    "RunSpec",
+    "SizeValue",
+    "Status",
+    "runs_of",
+    "tasks_of",
+    "tasks_text",
+]
 
 SizeValue = int | float | str | tuple[int | float | str, ...]
 Status = Literal["completed", "diverged", "failed"]
@@ -69,6 +79,9 @@ class RunSpec:
     fingerprint: str = ""
     """Of the task: model, loss, recipe and data (contract/fingerprint.py)."""
 
+    def __post_init__(self) -> None:
+        _require_numbers(self, ("num_params", "num_tokens", "flops"), ("budget", "epochs"))
+
     @cached_property
     def id(self) -> str:
         """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
@@ -121,9 +134,21 @@ class Run:
     group: str | None = None
     """Name shared by the rows of one trained model (checkpoints, branches of one trunk)."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.spec, RunSpec):
+            raise arguments.refused(self.spec, "Run: spec", "a RunSpec")
+        if not isinstance(self.status, str) or self.status not in get_args(Status):
+            raise arguments.refused(
+                self.status, "Run: status", " or ".join(map(repr, get_args(Status)))
+            )
+        _require_numbers(self, ("loss", "num_tokens", "flops"), ("loss_stderr", "seconds"))
+        arguments.mapping(self.metrics, "Run: metrics", "a dict, name -> value")
+        if not isinstance(self.curve, tuple):
+            raise arguments.refused(self.curve, "Run: curve", "a tuple of pairs (tokens, loss)")
+
     def __repr__(self) -> str:
         """What was trained and what came of it, without the settings and the curve."""
-        size = "" if self.size is None else f"size {self.size}, "
+        size = "" if self.size is None else f"size {one_line(self.size)}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
         ended = f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
         return (
@@ -158,6 +183,32 @@ class Run:
     @property
     def size(self) -> SizeValue | None:
         return self.spec.size
+
+
+def _require_numbers(value: Any, names: Iterable[str], optional: Iterable[str]) -> None:
+    """Numbers of NumPy and words such as 70B as plain numbers. Raises DataError for what is none; NaN is one."""
+    for name in (*names, *optional):
+        given = getattr(value, name)
+        if type(given) is float or type(given) is int or (given is None and name in optional):
+            continue
+        read = arguments.number(
+            given, f"{type(value).__name__}: {name}", must="a number", holds=lambda one: True
+        )
+        object.__setattr__(value, name, read)
+
+
+def runs_of(
+    runs: Any, function: str, error: Callable[[str], IsoflopError] = DataError
+) -> list[Run]:
+    """Runs as a list. Raises DataError where it is something else, such as a table."""
+    given = [*runs] if arguments.several(runs) and not hasattr(runs, "columns") else [runs]
+    for run in given:
+        if not isinstance(run, Run):
+            raise error(
+                f"{function} needs runs, but got {type(run).__name__}; read a table or a store with "
+                f"isoflop.read_runs() first."
+            )
+    return given
 
 
 def tasks_of(runs: Iterable[Run]) -> Counter[str]:

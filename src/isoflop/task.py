@@ -1,14 +1,18 @@
 """Task: what to scale. The user's model class, the name of its size parameter, data and loss, as one value."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from isoflop import arguments
+from isoflop.display.format import quoted
 from isoflop.errors import ContractError
 from isoflop.recipe import Recipe
+from isoflop.sources import remember
 
-__all__ = ["Task"]
+__all__ = ["Task", "require_task"]
+
+LONGEST_NAME, LARGEST = 200, 1e60
 
 
 # Compared by identity: data sets have no cheap equality, and counts are cached per task.
@@ -72,8 +76,9 @@ class Task:
         if not (isinstance(self.size_param, str) or callable(self.size_param)):
             raise ContractError(
                 f"Task: size_param must be the name of one of the model's arguments, or a function size -> keyword "
-                f"arguments, but got {self.size_param!r}."
+                f"arguments, but got {quoted(self.size_param)}."
             )
+        self._check_kinds()
         if isinstance(self.size_param, str) and self.size_param in self.model_kwargs:
             raise ContractError(
                 f"Task: size_param {self.size_param!r} must not stand in model_kwargs too; take it out of model_kwargs."
@@ -94,18 +99,45 @@ class Task:
                 "Task: val_loss must be a function of outputs and targets, which step(model, batch) does not show; let "
                 "step look at model.training instead."
                 if self.step is not None
-                else f"Task: val_loss must be a function of outputs and targets, but got {self.val_loss!r}."
+                else f"Task: val_loss must be a function of outputs and targets, but got {quoted(self.val_loss)}."
             )
         self._check_units()
+        remember()  # the source of what is loaded now, before it is edited
+
+    def _check_kinds(self) -> None:
+        arguments.mapping(
+            self.model_kwargs, "Task: model_kwargs", "a dict, name -> value", error=ContractError
+        )
+        arguments.mapping(
+            self.metrics, "Task: metrics", "a dict, name -> function", error=ContractError
+        )
+        of_model = ("loss", "step", "num_params", "flops_per_token", "count_tokens")
+        functions = {name: getattr(self, name) for name in of_model}
+        functions |= {
+            f"metrics[{quoted(name, 40)}]": function for name, function in self.metrics.items()
+        }
+        for name, function in functions.items():
+            if not (function is None and name in of_model) and not callable(function):
+                raise arguments.refused(
+                    function, f"Task: {name}", "a function", error=ContractError
+                )
+        arguments.word(self.unit, "Task: unit", "a word such as 'token'", error=ContractError)
+        for name in ("loss_unit", "fingerprint"):
+            if getattr(self, name) is not None:
+                arguments.word(getattr(self, name), f"Task: {name}", error=ContractError)
 
     def _check_units(self) -> None:
         if self.bytes_per_token is None:
             return
-        if not (math.isfinite(self.bytes_per_token) and self.bytes_per_token > 0):
-            raise ContractError(
-                f"Task: bytes_per_token must be above 0, but got {self.bytes_per_token}; it is the bytes of the "
-                f"held-out text divided by its tokens."
-            )
+        remedy = "it is the bytes of the held-out text divided by its tokens"
+        read = arguments.positive(
+            self.bytes_per_token,
+            "Task: bytes_per_token",
+            must="above 0",
+            error=ContractError,
+            remedy=remedy,
+        )
+        object.__setattr__(self, "bytes_per_token", float(read))
         if self.loss_unit is not None and not self.loss_unit.startswith("nats"):
             raise ContractError(
                 f"Task: bytes_per_token turns a loss in nats into bits per byte, but loss_unit is {self.loss_unit!r}; "
@@ -126,13 +158,21 @@ class Task:
         return replace(self, fingerprint=fingerprint)
 
 
+def require_task(value: Any, name: str) -> None:
+    """Raise ContractError for what is no task, such as its class or its model."""
+    if isinstance(value, type) or not all(
+        hasattr(value, field) for field in ("unit", "bytes_per_token")
+    ):
+        raise arguments.refused(value, name, "an isoflop.Task", error=ContractError)
+
+
 def _plain_sizes(sizes: Any) -> tuple[Any, ...]:
     """Sizes as plain values, which a store can write and read: lists are made tuples, numbers of NumPy Python's."""
-    given = () if isinstance(sizes, str) or not isinstance(sizes, Iterable) else sizes
+    given = sizes if arguments.several(sizes) else ()
     plain = tuple(_plain_size(size) for size in given)
     if not plain:
         raise ContractError(
-            f"Task: sizes must name at least one size, but got {sizes!r}; leave it out to have sizes found."
+            f"Task: sizes must name at least one size, but got {quoted(sizes)}; leave it out to have sizes found."
         )
     return plain
 
@@ -144,13 +184,18 @@ def _plain_size(size: Any) -> int | float | str | tuple[int | float | str, ...]:
 
 
 def _plain_part(size: Any) -> int | float | str:
-    value: Any = size.item() if hasattr(size, "item") else size
-    if not isinstance(value, int | float | str):
+    value: Any = size.item() if getattr(size, "ndim", None) == 0 and hasattr(size, "item") else size
+    if not isinstance(value, int | float | str) or isinstance(value, bool) or not _is_short(value):
         raise ContractError(
-            f"Task: each of sizes must be a number, a name, or a tuple of them, but got {size!r}; name the sizes, and "
-            f"let size_param be a function name -> keyword arguments."
+            f"Task: each of sizes must be a number, a name, or a tuple of them, but got {quoted(size)}; name the "
+            f"sizes, and let size_param be a function name -> keyword arguments."
         )
     return value
+
+
+def _is_short(value: float | str) -> bool:
+    """Whether a size is a finite number of this world, or a name that fits a table."""
+    return len(value) <= LONGEST_NAME if isinstance(value, str) else -LARGEST < value < LARGEST
 
 
 def _is_module(value: object) -> bool:

@@ -37,7 +37,15 @@ def test_a_devices_memory_is_bytes_a_size_or_a_name(device, bytes_):
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [(0, "above 0 bytes"), ("0 GB", "above 0 bytes"), ("H10", "is it H100")]
+    ("device", "message"),
+    [
+        (0, "must be '80 GB', 'H100' or bytes from 1e3"),
+        (80, "must be '80 GB', 'H100' or bytes from 1e3 to 1e18, but got 80"),
+        ("0 GB", "must be '80 GB'"),
+        (float("nan"), "but got nan"),
+        ([80e9], "but got"),
+        ("H10", "is it H100"),
+    ],
 )
 def test_what_is_no_memory_is_refused(device, message):
     with pytest.raises(isoflop.PlanError, match=message):

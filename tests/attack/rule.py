@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from isoflop.errors import IsoflopError
+from isoflop.errors import CUT, IsoflopError
 
 MOST_SECONDS = 20
 MOST_CHARACTERS = 300
@@ -43,6 +43,9 @@ def check_sentence(message: str) -> None:
     assert len(message) <= MOST_CHARACTERS, (
         f"the message has {len(message)} characters: {message[:400]}"
     )
+    assert CUT not in message, (
+        f"the message was longer than {MOST_CHARACTERS} characters: {message}"
+    )
     assert message.isprintable(), f"the message has control characters or line breaks: {message!r}"
 
 
@@ -50,6 +53,8 @@ def check_answer(answer: Any) -> None:
     """Fail unless an answer's numbers are ones that a model could have, inside intervals that have a width."""
     for name in ("num_params", "num_tokens", "loss"):
         estimate = getattr(answer, name)
+        if estimate is None:  # some approaches say nothing about the loss
+            continue
         value = estimate.value
         assert not math.isnan(value), f"{name} is NaN"
         assert math.isnan(estimate.low) == math.isnan(estimate.high), f"{name} has half an interval"
@@ -59,6 +64,21 @@ def check_answer(answer: Any) -> None:
             )
         if name != "loss":
             assert value >= 1, f"{name} is {value}"
+
+
+def check_width(answer: Any) -> None:
+    """Fail unless every interval has a width, but for what the question fixed, or the answer says that it has none."""
+    said = any(
+        "no width" in note or "do not differ" in note or "device's memory" in note
+        for note in answer.notes
+    )
+    widths = [
+        getattr(answer, name).high - getattr(answer, name).low
+        for name in ("num_params", "num_tokens")
+    ]
+    assert said or sum(width == 0 for width in widths) <= 1, (
+        f"no width: {answer.num_params}, {answer.num_tokens}"
+    )
 
 
 @contextmanager

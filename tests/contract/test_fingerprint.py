@@ -1,14 +1,16 @@
+import io
 import logging
-import subprocess
+import runpy
 import sys
 import textwrap
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 import torch
 
 import isoflop
-from isoflop.user_code import fingerprint as fingerprint_module
+from isoflop import libraries
 from isoflop.user_code.fingerprint import fingerprint
 from tasks import MLP, examples, mlp_task
 
@@ -87,9 +89,14 @@ def marks_of(tmp_path, program, name="program.py"):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(program))
-    return subprocess.run(
-        [sys.executable, path], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    with redirect_stdout(io.StringIO()) as output, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(path.parent))
+        patch.setattr(
+            sys, "dont_write_bytecode", True
+        )  # a module that is written twice in a second
+        runpy.run_path(str(path), run_name="__main__")
+    sys.modules.pop("layers", None)
+    return output.getvalue().strip()
 
 
 def test_neither_path_nor_line_numbers_enter(tmp_path):
@@ -263,7 +270,7 @@ def test_a_library_is_known_as_one_in_an_environment_reached_by_a_link(tmp_path,
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "package.py").write_text("")
-    monkeypatch.setattr(fingerprint_module, "_INSTALLED", {(tmp_path / "link").resolve()})
-    assert fingerprint_module._lies_among_libraries(str(tmp_path / "link" / "package.py"))
-    assert fingerprint_module._is_library("torch.nn.functional")
-    assert not fingerprint_module._is_library("tasks")
+    monkeypatch.setattr(libraries, "_INSTALLED", {(tmp_path / "link").resolve()})
+    assert libraries.lies_among_libraries(str(tmp_path / "link" / "package.py"))
+    assert libraries.is_library("torch.nn.functional")
+    assert not libraries.is_library("tasks")

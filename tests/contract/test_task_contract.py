@@ -148,7 +148,7 @@ def test_a_model_that_runs_at_no_size_is_refused_with_its_own_error():
 def test_a_recipe_out_of_range_is_refused():
     with pytest.raises(isoflop.ContractError, match="epochs must be above 0 or None, but got 0"):
         isoflop.Recipe(epochs=0)
-    with pytest.raises(isoflop.ContractError, match="schedule must be one of"):
+    with pytest.raises(isoflop.ContractError, match="schedule must be"):
         isoflop.Recipe(schedule="cosin")
     with pytest.raises(isoflop.ContractError, match="seeds must differ"):
         isoflop.Recipe(seeds=(1, 1))
@@ -156,7 +156,7 @@ def test_a_recipe_out_of_range_is_refused():
 
 def test_a_rule_that_gives_no_positive_number_is_refused_with_where():
     with pytest.raises(
-        isoflop.ContractError, match="lr must give a number above 0 at .* params and .* tokens"
+        isoflop.ContractError, match="lr must give a number above 0 and up to 1e6 at "
     ):
         isoflop.plan(
             mlp_task(recipe=isoflop.Recipe(epochs=None, lr=lambda n, d: -1.0)), budgets=[1e6]

@@ -20,6 +20,7 @@ def parameters_of(notebook):
     return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
 
 
+@pytest.mark.slow
 # Kernel clients leave sockets and event loops to the garbage collector.
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_gives_an_answer_with_a_size_to_build(notebook, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import isoflop
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TINY = ["budgets=[1e8,2e8,4e8]", "+recipe.eval_tokens=2048"]
+TINY = ["budgets=[1e8,2e8]", "+recipe.eval_tokens=2048"]
 
 
 @pytest.fixture
@@ -53,8 +53,14 @@ def test_a_misspelt_override_is_refused(hydra_sweep):
 
 @pytest.mark.parametrize(
     "launcher",
-    [[], ["-m", "torch.distributed.run", "--nproc_per_node=2"]],
-    ids=["alone", "torchrun"],
+    [
+        pytest.param([], id="alone"),
+        pytest.param(
+            ["-m", "torch.distributed.run", "--nproc_per_node=2"],
+            id="torchrun",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_one_output_folder_alone_and_under_torchrun(hydra_sweep, launcher, tmp_path):
     program = [sys.executable, *launcher, str(EXAMPLES / "hydra_sweep.py"), *TINY, "store=out"]
@@ -78,8 +84,6 @@ def test_the_argparse_program_names_its_executor(tmp_path, monkeypatch, capsys):
     assert given.executor == isoflop.Ray("ray://head:10001")
     assert given.budgets == [1e9, 3e9]
     monkeypatch.setattr(isoflop, "Recipe", partial(isoflop.Recipe, eval_tokens=2**11))
-    argparse_sweep.main(
-        ["--budgets", "1e8", "2e8", "4e8", "--executor", "in-process", "--store", "out"]
-    )
+    argparse_sweep.main(["--budgets", "1e8", "2e8", "--executor", "in-process", "--store", "out"])
     assert "tokens" in capsys.readouterr().out
-    assert len(isoflop.read_runs("out")) >= 15
+    assert len(isoflop.read_runs("out")) >= 10

@@ -247,8 +247,8 @@ def test_runs_that_cannot_answer_are_refused_in_one_sentence(runs, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"level": 1.0}, "level must lie between 0 and 1, but got 1.0"),
-        ({"resamples": 3}, "resamples must be at least 20, but got 3"),
+        ({"level": 1.0}, "level must be between 0 and 1, but got 1.0"),
+        ({"resamples": 3}, "resamples must be a whole number from 20 to 100000, but got 3"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, message):

@@ -60,12 +60,15 @@ def test_a_held_out_budget_without_a_bracketed_minimum_has_nothing_to_compare_wi
     assert "no minimum to compare with" in str(found)
 
 
-@pytest.mark.parametrize("budgets", [0, 3])
-def test_holding_out_too_many_budgets_is_refused(budgets):
-    with pytest.raises(
-        DataError,
-        match=f"at least 2 budgets besides those held out, but got 4 budgets with {budgets}",
-    ):
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        (0, "budgets must be a whole number from 1 on, but got 0"),
+        (3, "at least 2 budgets besides those held out, but got 4 budgets with 3"),
+    ],
+)
+def test_holding_out_too_many_budgets_or_none_is_refused(budgets, message):
+    with pytest.raises(DataError, match=message):
         holdout(a_sweep(budgets=BUDGETS), Parametric(), budgets=budgets)
 
 

@@ -103,7 +103,7 @@ def test_budgets_without_bracketed_minima_are_refused_naming_them():
     ("arguments", "message"),
     [
         ({"window": 0.5}, "window must be above 1, but got 0.5; None uses every run"),
-        ({"curve": "line"}, "curve must be parabola.*but got 'line'"),
+        ({"curve": "line"}, "curve must be 'parabola' or.*but got 'line'"),
     ],
 )
 def test_an_impossible_argument_is_refused(arguments, message):

@@ -251,9 +251,9 @@ def test_forty_runs_take_milliseconds():
     points = Points.of(a_sweep(budgets=BUDGETS, sizes=8, noise=0.002))
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         Kriging().solve(points)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.1  # 9 ms on an idle core
 
 
@@ -283,9 +283,15 @@ def test_runs_that_cannot_answer_are_refused(runs, sentence):
         solve(runs)
 
 
-@pytest.mark.parametrize("arguments", [{"lengths": ()}, {"ratios": (0.0, 1.0)}])
-def test_lengths_and_ratios_must_be_above_zero(arguments):
-    with pytest.raises(DataError, match="all above 0"):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lengths": ()}, "lengths must have at least one value"),
+        ({"ratios": (0.0, 1.0)}, "ratios must be numbers from 0.001 to 1000, but got 0.0"),
+    ],
+)
+def test_lengths_and_ratios_must_be_numbers_above_zero(arguments, message):
+    with pytest.raises(DataError, match=message):
         Kriging(**arguments)
 
 

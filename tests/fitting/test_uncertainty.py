@@ -144,6 +144,7 @@ def test_intervals_that_an_approach_does_not_have_are_refused(approach, interval
 
 def test_unknown_intervals_are_refused_with_the_known_ones():
     with pytest.raises(
-        DataError, match="intervals must be auto, bootstrap, delta and profile, but got 'exact'"
+        DataError,
+        match="intervals must be 'auto' or 'bootstrap' or 'delta' or 'profile', but got 'exact'",
     ):
         fit(a_sweep(), intervals="exact")

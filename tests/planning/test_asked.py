@@ -9,10 +9,15 @@ HOURS = "1000 H100-hours at 40% MFU"
 FLOPS = 1000 * HOUR * 0.4 * 989.4e12
 
 
-def test_numbers_stay_as_they_are_for_those_who_check_them():
-    assert flops_of(-1.0) == -1.0
-    question = asked([1e17, -3.0], None, 0.5)
-    assert (question.budgets, question.target, question.spend) == ((1e17, -3.0), None, 0.5)
+def test_numbers_stay_as_they_are():
+    question = asked([1e17, 3e17], None, 0.5)
+    assert (question.budgets, question.target, question.spend) == ((1e17, 3e17), None, 0.5)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 1e300, 5e-324])
+def test_what_no_compute_is_is_refused(value):
+    with pytest.raises(isoflop.PlanError, match="target must be"):
+        flops_of(value)
 
 
 def test_phrases_become_flops():
@@ -74,13 +79,13 @@ def test_one_budget_as_a_number_needs_no_list():
         ("target", True),
         ("spend", [1e8]),
         ("budgets", [None]),
-        ("budgets", np.array(1e7)),
+        ("budgets", [True]),
     ],
 )
 def test_what_is_neither_number_nor_phrase_is_refused_by_name(name, value):
     question = {"budgets": None, "target": None, "spend": None, name: value}
     with pytest.raises(
         isoflop.PlanError,
-        match=f"{name} must be FLOPs, as a number or a phrase such as '1e21', but",
+        match=f"{name} must be FLOPs above 0, as a number or a phrase such as '1e21', but",
     ):
         asked(**question)

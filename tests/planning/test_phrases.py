@@ -130,7 +130,7 @@ def test_a_budget_prints_its_flops_hours_time_and_money():
             "1e19 on H100 at 40% MFU at $2.50/hour",
             "money           $17.55 at $2.50 per hour of one",
         ),
-        ("1e300 on H100 at 40% MFU", "H100 SXM hours  7.02e+281"),
+        ("1e60 on H100 at 40% MFU", "H100 SXM hours  7.02e+41"),
     ],
 )
 def test_small_money_and_huge_hours_print_as_people_read_them(phrase, row):
@@ -165,7 +165,9 @@ def test_a_notebook_shows_the_same():
         ("8xH100 for 1e500 days", "longer than 0 hours and not forever, but got inf hours"),
         ("1e304 H100-hours", "longer than 0 hours and not forever, but got 1e\\+304 hours"),
         ("0xH100 for 3 days", "1 or more"),
-        (f"{'9' * 400}xH100 for 3 days", "1 or more"),
+        (f"{'9' * 400}xH100 for 3 days", "is written as"),
+        ("8xH100\nfor 3 days", "is written as"),
+        ("1e300", "must be FLOPs above 0"),
         ("8xV100 for 1 day in bf16", "V100 16GB has no peak in bf16"),
         ("8xA100 for 2 days at $2/H100-hour", "names A100 80GB and H100"),
         ("$5 at €2/H100-hour", "in one currency"),
@@ -193,7 +195,7 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(phrase, message):
         ),
         ({"price": 0.0}, "price per hour must be above 0 and finite, but got 0"),
         ({"price": float("inf")}, "price per hour must be above 0 and finite, but got inf"),
-        ({"mfu": 40.0}, "MFU is a share of the peak"),
+        ({"mfu": 40.0}, "MFU must be a share of the peak"),
     ],
 )
 @pytest.mark.parametrize("budget", [1e21, "1e21", "8xH100 for 3 days"])

@@ -15,6 +15,7 @@ from isoflop.planning.forecast import Simulation
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.storage.directory import DirectoryStore
 
+pytestmark = pytest.mark.train
 PLACES = [Place(float(N), C / (6 * float(N)), C, C) for C in (1e17, 1e18) for N in SIZES[30:60:5]]
 RUNS = made(PLACES[:6])
 

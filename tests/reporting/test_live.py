@@ -11,6 +11,8 @@ from isoflop.planning.sweep import Sweep
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import render
 
+pytestmark = pytest.mark.train
+
 
 def words(path):
     return re.sub(r"<[^>]*>", " ", path.read_text().split("<main>")[1])

@@ -9,8 +9,10 @@ import pytest
 from made import SCRIPT, make_run, make_sweep, tiny_task
 
 import isoflop
+from isoflop import figures
 from isoflop.answers.predict import Estimate, predict
 from isoflop.display.format import format_count, format_flops, format_number
+from isoflop.display.html import Html
 from isoflop.errors import StoreError
 from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.isoflop import IsoFLOP
@@ -20,6 +22,7 @@ from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import PowerLaw
 from isoflop.laws.frontier import FrontierLaw
+from isoflop.reporting import page_figures as drawings
 from isoflop.reporting.page import render, report
 from isoflop.reporting.reproduction import facts, formula
 from isoflop.reporting.sections import MANY_ROWS
@@ -65,6 +68,22 @@ def page(fitted, answer):
     return render(fitted, answer)
 
 
+FIGURES = (
+    "isoflop_curves", "optimum_law", "loss_frontier", "regret_curve", "residuals", "loss_surface", "collapse_plot",
+    "side_by_side",
+)  # fmt: skip
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """`render` without its figures, which other tests look at: for what the sections say."""
+    monkeypatch.setattr(drawings, "inline_svg", lambda ax, name, label: Html(""))
+    for name in FIGURES:
+        monkeypatch.setattr(figures, name, lambda *arguments, **options: None)
+    monkeypatch.setattr(drawings, "_points", lambda ax, found: [])
+    return render
+
+
 def test_report_writes_one_file_and_gives_its_path(fitted, answer, tmp_path):
     path = report(fitted, answer, path=tmp_path / "deep" / "report.html")
 
@@ -96,18 +115,18 @@ def test_the_answer_stands_first_with_its_intervals(page, answer):
     assert "times beyond the largest run" in first
 
 
-def test_a_size_that_can_be_built_leads_the_answer(fitted, answer):
+def test_a_size_that_can_be_built_leads_the_answer(words, fitted, answer):
     sized = replace(
         answer, size=512, size_num_params=98_000_000, size_num_tokens=1.5e9, unit="byte"
     )
 
-    assert "Train size 512, 98.0M params, on 1.50B bytes." in Outline(render(fitted, sized)).text
+    assert "Train size 512, 98.0M params, on 1.50B bytes." in Outline(words(fitted, sized)).text
 
 
-def test_an_answer_without_loss_band_or_regret_is_shown_without_them(fitted, answer):
+def test_an_answer_without_loss_band_or_regret_is_shown_without_them(words, fitted, answer):
     unknown = Estimate(math.nan, math.nan, math.nan)
     bare = Outline(
-        render(fitted, replace(answer, loss=None, band=None, regret=unknown, extrapolation=0.0))
+        words(fitted, replace(answer, loss=None, band=None, regret=unknown, extrapolation=0.0))
     ).text
 
     first = bare[: bare.index("Why believe it")]
@@ -116,34 +135,34 @@ def test_an_answer_without_loss_band_or_regret_is_shown_without_them(fitted, ans
     assert "The target lies within the compute of the runs." in bare
 
 
-def test_a_tiny_waste_is_said_in_words(fitted, answer):
+def test_a_tiny_waste_is_said_in_words(words, fitted, answer):
     sure = replace(answer, regret=Estimate(1e-9, 0.0, 1e-8))
 
-    assert "expected to waste less than 0.01 % of the compute" in Outline(render(fitted, sure)).text
+    assert "expected to waste less than 0.01 % of the compute" in Outline(words(fitted, sure)).text
 
 
-def test_every_note_of_the_answer_is_shown(fitted, answer):
+def test_every_note_of_the_answer_is_shown(words, fitted, answer):
     noted = replace(answer, notes=("The largest budget is one-sided.", "Two runs pull the answer."))
 
-    text = Outline(render(fitted, noted)).text
+    text = Outline(words(fitted, noted)).text
 
     assert "The largest budget is one-sided." in text
     assert "Two runs pull the answer." in text
 
 
-def test_an_answer_to_another_question_shows_the_compute_that_it_needs(fitted):
+def test_an_answer_to_another_question_shows_the_compute_that_it_needs(words, fitted):
     wanted = predict(fitted, loss=2.5)
     needed = wanted.flops_needed
 
     assert (
         f"{format_flops(needed.low)} to {format_flops(needed.high)}, 90 % interval"
-        in Outline(render(fitted, wanted)).text
+        in Outline(words(fitted, wanted)).text
     )
 
 
-def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_again(fitted):
+def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_again(words, fitted):
     best = predict(fitted, flops=1e20, served_tokens=1e11, unique_tokens=1e9)
-    shown = Outline(render(fitted, best)).text
+    shown = Outline(words(fitted, best)).text
 
     assert "Training and serving 100B tokens with" in shown
     assert "from 1.00B distinct ones" in shown
@@ -159,10 +178,10 @@ def test_an_answer_that_serves_from_finite_data_says_both_and_how_to_get_it_agai
     assert "by the same law, with nothing served or repeated." in shown
 
 
-def test_an_answer_without_notes_says_so(fitted, answer):
+def test_an_answer_without_notes_says_so(words, fitted, answer):
     assert (
         "None of isoflop's checks speaks against it."
-        in Outline(render(fitted, replace(answer, notes=()))).text
+        in Outline(words(fitted, replace(answer, notes=()))).text
     )
 
 
@@ -263,12 +282,12 @@ def test_runs_without_budgets_still_make_a_page(sweep):
     assert "diamonds" not in outline.text
 
 
-def test_a_budget_that_is_not_bracketed_says_why(sweep):
+def test_a_budget_that_is_not_bracketed_says_why(words, sweep):
     fitted = fit([*sweep[:21], *sweep[24:]], Parametric())
 
     assert (
         "its minimum is not bracketed; add smaller sizes"
-        in Outline(render(fitted, predict(fitted, flops=1e20))).text
+        in Outline(words(fitted, predict(fitted, flops=1e20))).text
     )
 
 
@@ -282,12 +301,12 @@ def test_runs_are_sortable_by_their_unrounded_values(page, fitted):
     assert str(fitted.runs[0].num_params) in values
 
 
-def test_a_very_long_table_is_cut_and_counted(fitted, answer):
+def test_a_very_long_table_is_cut_and_counted(words, fitted, answer):
     many = replace(fitted, set_aside=tuple(SetAside(run, "too many") for run in fitted.runs * 50))
 
     assert (
         f"{len(fitted.runs) * 51 - MANY_ROWS} more runs are not shown."
-        in Outline(render(many, answer)).text
+        in Outline(words(many, answer)).text
     )
 
 
@@ -372,10 +391,10 @@ def test_the_same_answer_gives_the_same_page(page, fitted, answer):
     assert render(fitted, answer) == page
 
 
-def test_estimates_of_other_levels_say_so(fitted, answer):
+def test_estimates_of_other_levels_say_so(words, fitted, answer):
     half = replace(answer, level=0.5, num_params=Estimate(1e9, 0.9e9, 1.1e9))
 
-    assert "900M to 1.10B, 50 % interval" in Outline(render(fitted, half)).text
+    assert "900M to 1.10B, 50 % interval" in Outline(words(fitted, half)).text
 
 
 def data_of(page):

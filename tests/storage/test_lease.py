@@ -1,6 +1,8 @@
+import errno
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 
 import isoflop
 from isoflop.storage import lease
-from isoflop.storage.lease import leased
+from isoflop.storage.lease import holder_of, leased
 
 
 def test_a_free_lease_is_taken_and_given_back(tmp_path):
@@ -42,7 +44,7 @@ def test_the_same_session_takes_the_lease_over(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from isoflop.storage.lease import leased
+from isoflop.storage.lease import holder_of, leased
 with leased(Path(sys.argv[1]), "other") as holder:
     print(holder, flush=True)
     time.sleep(600)
@@ -78,7 +80,7 @@ def test_the_lease_of_another_machine_is_free_when_its_heartbeat_has_stopped(tmp
     path = tmp_path / "lease-0"
     write(path, host="far", machine="far 1", pid=17)
     with leased(tmp_path, "mine") as holder:
-        assert holder == "process 17 on far"
+        assert holder.startswith("process 17 on far since 20")
     os.utime(path, times=(time.time() - lease.STALE_SECONDS - 1,) * 2)
     with leased(tmp_path, "mine") as holder:
         assert holder is None
@@ -127,6 +129,135 @@ def test_of_many_threads_that_take_a_stale_lease_at_once_one_has_it(tmp_path):
         for thread in threads:
             thread.join()
         assert sum(taken) == 1
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "torn", "foreign", "mistyped", "bytes", "folder", "dangling link"]
+)
+def test_a_lease_that_names_nobody_is_held_until_its_heartbeat_has_stopped(tmp_path, kind):
+    path = tmp_path / "lease-7"
+    data = {
+        "torn": b'{"host": "fa',
+        "foreign": b"[3]",
+        "mistyped": b'{"pid": "17"}',
+        "bytes": b"\xff\x00",
+    }
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("/nowhere/at/all")
+    else:
+        path.write_bytes(data.get(kind, b""))
+    with leased(tmp_path, "mine") as holder:
+        assert holder == "a process that its lease does not name"
+    assert holder_of(tmp_path) == holder
+    os.utime(path, times=(time.time() - lease.STALE_SECONDS - 1,) * 2, follow_symlinks=False)
+    assert holder_of(tmp_path) is None
+    with leased(tmp_path, "mine") as holder:
+        assert holder is None
+        assert (tmp_path / "lease-8").is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": "17"},
+        {"pid": 10**30},
+        {"pid": -1},
+        {"since": "now"},
+        {"since": 1e300},
+        {"host": None},
+        {"session": 3},
+    ],
+)
+def test_a_holder_that_cannot_be_is_nobody(tmp_path, change):
+    write(tmp_path / "lease-0", **change)
+    assert lease._read(tmp_path / "lease-0").pid == 0
+
+
+def test_names_that_are_no_leases_are_left_alone(tmp_path):
+    for name in ("lease-", "lease-²", "lease-x", "lease-1.old", ".lease-5"):
+        (tmp_path / name).write_text("")
+    with leased(tmp_path, "mine") as holder:
+        assert holder is None
+        assert (tmp_path / "lease-0").exists()
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_lease_dated_ahead_is_free_once_its_date_has_stood_still(tmp_path, monkeypatch):
+    path, year = tmp_path / "lease-0", 365 * 86400
+    write(path, host="far", machine="far 1", pid=17)
+    os.utime(path, times=(time.time() + year,) * 2)
+    clock = iter([0.0, 30.0, 59.0, 89.0, 117.0, 120.0])
+    monkeypatch.setattr(lease.time, "monotonic", lambda: next(clock))
+
+    def held():
+        with leased(tmp_path, "mine") as holder:
+            return holder is not None
+
+    assert [held(), held()] == [True, True]
+    os.utime(path, times=(time.time() + year + 10,) * 2)  # a heartbeat, by a clock that goes ahead
+    assert [held(), held(), held()] == [True, True, True]
+    assert not held()
+
+
+@pytest.fixture
+def linkless(monkeypatch):
+    """A disk without hard links, as network drives and FUSE have it."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_a_disk_without_hard_links_has_leases_too(tmp_path, linkless):
+    with leased(tmp_path, "a") as first, leased(tmp_path, "b") as second:
+        assert first is None
+        assert f"process {os.getpid()} on " in second
+        assert [path.name for path in tmp_path.iterdir()] == ["lease-0"]
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "lease-3", started="17")
+    with leased(tmp_path, "mine") as holder:
+        assert holder is None
+
+
+def test_of_many_threads_without_hard_links_one_has_the_lease(tmp_path, linkless):
+    test_of_many_threads_that_take_a_stale_lease_at_once_one_has_it(tmp_path)
+
+
+def test_a_full_disk_without_hard_links_leaves_no_empty_lease(tmp_path, linkless, monkeypatch):
+    def full(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    offer = tmp_path / "offer"
+    offer.write_text("text")
+    monkeypatch.setattr(lease.Path, "read_text", full)
+    with pytest.raises(OSError, match="No space"):
+        lease._give(offer, tmp_path / "lease-0")
+    assert not (tmp_path / "lease-0").exists()
+
+
+def test_a_heartbeat_is_kept_up_on_a_disk_that_lets_nobody_set_dates(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "lease-0"
+    path.write_text("mine")
+    os.utime(path, times=(0, 0))
+    monkeypatch.setattr(os, "utime", refuse)
+    lease._touch(path)
+    assert path.stat().st_mtime > 0
+    assert path.read_text() == "mine"
+
+
+def test_a_holder_says_since_when_it_holds(tmp_path):
+    before = time.time()
+    with leased(tmp_path, "a"):
+        assert before <= lease._read(tmp_path / "lease-0").since <= time.time()
+        assert re.search(
+            r"process \d+ on .* since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", holder_of(tmp_path)
+        )
 
 
 def contend_for(folder, name, count):

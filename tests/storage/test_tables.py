@@ -497,11 +497,11 @@ def test_a_hundred_thousand_rows_take_a_few_seconds(write):
     path = write(
         "params,tokens,loss,compute_budget\n" + "".join(f"{n!r},{d!r},3.5,1e18\n" for n, d in rows)
     )
-    start = time.perf_counter()
+    start = time.process_time()
 
     runs = read_runs(path)
 
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert (len(runs), runs[-1].num_params) == (100_000, rows[-1][0])
 
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_swept_is_refused_with_the_remedy():
         match="different tokens, but the training data have 2.00k; sweep more epochs",
     ):
         planned((1, 4), num_examples=2000)
-    with pytest.raises(isoflop.PlanError, match="must be numbers of passes of at least 1"):
+    with pytest.raises(isoflop.PlanError, match="must be a number of passes from 1"):
         planned((0.5,))
     with pytest.raises(isoflop.PlanError, match="must be a map-style dataset"):
         task = mlp_task(train_data=lambda seed: iter([examples(8)[:8]] * 1000))

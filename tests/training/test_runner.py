@@ -8,6 +8,7 @@ import isoflop
 from isoflop.planning.sweep import Sweep
 from isoflop.training.executors.simulated import Simulated
 from isoflop.training.progress import Display
+from isoflop.training.ranks import Ranks
 from tasks import BUDGETS, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
@@ -71,7 +72,7 @@ def test_a_sweep_of_another_task_is_refused(sweep):
 
 def test_a_store_that_is_none_is_refused(sweep):
     with pytest.raises(
-        isoflop.IsoflopError, match="store must be a folder's path or a Store, but got dict"
+        isoflop.IsoflopError, match="store must be a folder's path or a Store, but got"
     ):
         isoflop.train(mlp_task(), sweep, store={})
 
@@ -125,3 +126,17 @@ def test_an_optimiser_that_cannot_be_made_is_refused_before_the_sweep(recipe, re
     ):
         isoflop.train(task, sweep, store=store, progress=False)
     assert store.read_runs() == []
+
+
+class TwoWithOtherTasks(Ranks):
+    def gathered(self, items):
+        return [*items, "another"]
+
+
+def test_processes_of_torchrun_that_have_other_tasks_are_refused(sweep, monkeypatch):
+    two = TwoWithOtherTasks(0, 2, torch.device("cpu"))
+    monkeypatch.setattr("isoflop.training.runner.current_ranks", lambda: two)
+    with pytest.raises(
+        isoflop.PlanError, match="All 2 processes of torchrun must have the same task"
+    ):
+        isoflop.train(mlp_task(), sweep, store=isoflop.MemoryStore())

@@ -1,10 +1,13 @@
 """Several calls of train() on one store: different runs each, none twice, and what one leaves the other finishes."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,14 +83,18 @@ def test_two_programs_on_one_store_split_the_work_and_both_have_all_runs(expecte
 
 
 def test_a_program_finishes_what_a_killed_one_left(expected, tmp_path):
-    doomed, other = start(tmp_path, seconds=0.3), start(tmp_path, seconds=0.3)
-    while not (tmp_path / "log").exists() or str(doomed.pid) not in (tmp_path / "log").read_text():
+    """The other is this one, under way while the first is killed in the middle of a run that it holds."""
+    doomed = start(tmp_path, seconds=60)
+    while not (tmp_path / "log").exists():
         time.sleep(0.01)
-    doomed.send_signal(signal.SIGKILL)
+    task = mlp_task()
+    sweep = isoflop.plan(task, budgets=[1e6, 3e6])
+    threading.Timer(0.3, doomed.kill).start()
+    runs = isoflop.train(task, sweep, store=tmp_path / "store", progress=False)
+    assert doomed.wait() == -signal.SIGKILL
     doomed.communicate()
-    output, errors = other.communicate(timeout=120)
-    assert output == f"{len(expected)}\n", errors
-    assert {run.id: run.loss for run in isoflop.read_runs(tmp_path / "store")} == expected
+    assert {run.id: run.loss for run in runs} == expected
+    assert len(trained(tmp_path)) == 1
 
 
 def test_a_run_that_another_session_holds_is_not_trained_but_awaited(monkeypatch, tmp_path):
@@ -115,6 +122,36 @@ def test_a_run_that_another_session_holds_is_not_trained_but_awaited(monkeypatch
     assert runs[-1].id == specs[0].id
     assert {run.status for run in runs} == {"completed"}
     assert len({run.id for run in runs}) == len(specs)
+
+
+def test_waiting_for_another_program_is_said_once_with_its_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sharing, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(sharing, "QUIET_SECONDS", 0.05)
+    task, store = mlp_task(), isoflop.DirectoryStore(tmp_path)
+    specs = list(isoflop.plan(task, budgets=[1e6]).specs)[:1]
+    said = []
+
+    def look(work, runs):
+        found = real(work, runs)
+        said.append(capsys.readouterr().err)
+        if len(said) == 20:
+            held.close()
+        return found
+
+    real = sharing._look
+    monkeypatch.setattr(sharing, "_look", look)
+    with ExitStack() as held:
+        held.enter_context(store.lease(specs[0].id, "other"))
+        (run,) = sharing.records(InProcess(), Work(task, store), specs, current_ranks())
+    assert run.status == "completed"
+    (line,) = [line for line in said if "waiting" in line]
+    assert line.startswith(
+        f"isoflop: waiting for 1 run of another program: run {specs[0].id} (size "
+    )
+    assert re.search(
+        rf"at 1e\+06 FLOPs\): process {os.getpid()} on .* since \d{{4}}-.* is training it$",
+        line.strip(),
+    )
 
 
 def test_a_run_that_has_a_record_by_now_is_not_trained_again(tmp_path):

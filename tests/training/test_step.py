@@ -164,6 +164,7 @@ def test_averaged_weights_are_what_is_evaluated():
     assert other.loss == pytest.approx(one.loss, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"
 )  # of torch's own, while it imports its compiler

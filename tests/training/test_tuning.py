@@ -120,7 +120,7 @@ def test_the_recipe_holds_plain_numbers_so_that_ids_are_stable(planned):
 def test_a_share_that_cannot_pay_is_refused_with_one_that_can(planned):
     with pytest.raises(isoflop.PlanError, match=r"does not pay for them; allow share=\S+ or more"):
         tuned(planned, share=1e-6)
-    with pytest.raises(isoflop.PlanError, match="share must lie above 0"):
+    with pytest.raises(isoflop.PlanError, match="share must be above 0 and up to 1"):
         tuned(planned, share=0)
 
 

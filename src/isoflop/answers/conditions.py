@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from isoflop.answers.question import require_positive
+from isoflop import arguments
+from isoflop.display.format import quoted
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging.law import for_search
@@ -28,16 +29,25 @@ class Conditions:
     unique_tokens: float | None = None
     most_params: float | None = None
 
+    @classmethod
+    def of(
+        cls, served_tokens: object, unique_tokens: object, most_params: float | None
+    ) -> "Conditions":
+        """The conditions of a question. Raises DataError where a number cannot be one."""
+        served, unique = (
+            None if value is None else float(arguments.count(value, f"predict: {name}"))
+            for name, value in (("served_tokens", served_tokens), ("unique_tokens", unique_tokens))
+        )
+        return cls(served, unique, most_params)
+
     def check(self, fit: Fit) -> None:
-        """Raise DataError where a number is impossible or the fit says nothing about sizes off the optimum."""
+        """Raise DataError where the fit says nothing about sizes off the optimum."""
         for name in ("served_tokens", "unique_tokens", "most_params"):
-            if (value := getattr(self, name)) is not None:
-                require_positive(name, value)
-                if not isinstance(fit.law, Surface):
-                    raise DataError(
-                        f"predict: {_ARGUMENTS.get(name, name)} needs a law of the loss at any params and tokens, but "
-                        f"{fit.approach!r} gives the compute-optimal ones alone; fit with Kriging() or Parametric()."
-                    )
+            if getattr(self, name) is not None and not isinstance(fit.law, Surface):
+                raise DataError(
+                    f"predict: {_ARGUMENTS.get(name, name)} needs a law of the loss at any params and tokens, but "
+                    f"{quoted(fit.approach)} gives the compute-optimal ones alone; fit with Kriging() or Parametric()."
+                )
 
     @property
     def offset(self) -> float:

@@ -46,7 +46,7 @@ class Optimum(Tabular):
     band: tuple[float, float] | None
     """Range of num_params that costs at most 1 % more compute for the same loss."""
     extrapolation: float
-    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs."""
+    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs, below 0 short of the smallest one."""
     size: SizeValue | None = None
     """The buildable size nearest to num_params; None without a task."""
     size_num_params: int | None = None
@@ -159,4 +159,6 @@ def _loss_text(value: float) -> str:
 def _distance(decades: float) -> tuple[str, str]:
     if decades == 0:
         return "none", "the target lies within the runs"
+    if decades < 0:
+        return f"÷{format_number(10**-decades)}", "of the FLOPs of the smallest run"
     return f"{format_number(10**decades)}x", "the FLOPs of the largest run"

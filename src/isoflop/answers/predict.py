@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.answers.conditions import Conditions
 from isoflop.answers.effects import with_conditions
 from isoflop.answers.memory_limit import most_params
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.question import Values, cost_of, is_one, require_positive, the_question
+from isoflop.answers.possible import (
+    below_notes,
+    decades_outside,
+    require_possible,
+    with_honest_intervals,
+)
+from isoflop.answers.question import Values, cost_of, read, the_question
 from isoflop.answers.search import Place, find
-from isoflop.compute.budget import flops_of, told_of
+from isoflop.compute.budget import told_of
 from isoflop.display.format import format_count, format_flops, format_number, format_percent
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
@@ -23,6 +30,7 @@ from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Number
 from isoflop.laws.waste import band, wasted_share
 from isoflop.runs import tasks_of
+from isoflop.task import require_task
 
 if TYPE_CHECKING:
     from isoflop.counting.counting import SizeCount
@@ -45,11 +53,11 @@ def predict(
     fit: Fit,
     *,
     flops: float | str | None = None,
-    num_params: float | None = None,
-    num_tokens: float | None = None,
+    num_params: float | str | None = None,
+    num_tokens: float | str | None = None,
     loss: float | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum: ...
@@ -61,8 +69,8 @@ def predict(
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima: ...
@@ -75,8 +83,8 @@ def predict(
     num_params: Values | None = None,
     num_tokens: Values | None = None,
     loss: Values | None = None,
-    served_tokens: float | None = None,
-    unique_tokens: float | None = None,
+    served_tokens: float | str | None = None,
+    unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     task: "Task | None" = None,
 ) -> Optimum | Optima:
@@ -87,7 +95,8 @@ def predict(
     FLOPs per token and among sizes that can be built; without, under the FLOPs that the runs record, 6 per param and
     token where they do not differ from it.
 
-    Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for each, as one table.
+    Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for
+    each, as one table.
 
     served_tokens: tokens that the model will serve; compute is then that of training and of serving together (Sardana
         et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
@@ -99,15 +108,19 @@ def predict(
     Raises DataError where not exactly one question is asked, or it has no answer.
     """
     asked = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
+    if not isinstance(fit, Fit):
+        raise arguments.refused(fit, "predict: fit", "what isoflop.fit(runs) gives")
+    if task is not None:
+        require_task(task, "predict: task")
     question, given = the_question(asked)
-    values = [given] if is_one(given) else list(given)
+    values = given if isinstance(given, list) else [given]
     answers = [
         _told(fit, question, value, (served_tokens, unique_tokens, device_memory), task)
         for value in values
     ]
     if task is not None and (other := _other_task(fit, task)):
         answers = [replace(answer, notes=(*answer.notes, other)) for answer in answers]
-    return answers[0] if is_one(given) else Optima(tuple(answers))
+    return Optima(tuple(answers)) if isinstance(given, list) else answers[0]
 
 
 def _other_task(fit: Fit, task: "Task") -> str:
@@ -127,13 +140,10 @@ def _told(
     fit: Fit, question: str, given: float | str, bounds: tuple[Any, Any, Any], task: "Task | None"
 ) -> Optimum:
     """The answer for one value, with what was assumed to read it; bounds: tokens served and distinct, memory."""
-    value = require_positive(question, flops_of(given) if question == "flops" else given)
-    served_tokens, unique_tokens, device_memory = bounds
-    conditions = Conditions(
-        served_tokens, unique_tokens, most_params(device_memory, question, value)
-    )
+    value = read(question, given)
+    conditions = Conditions.of(*bounds[:2], most_params(bounds[2], question, value))
     answer = _answer(fit, question, value, conditions, task)
-    return replace(answer, notes=(*answer.notes, *told_of(given)))
+    return replace(answer, notes=(*answer.notes, *(told_of(given) if question == "flops" else ())))
 
 
 def _answer(
@@ -144,6 +154,7 @@ def _answer(
     cost, told = cost_of(fit, task, lambda cost: conditions.law(fit.law, cost), question, wanted)
     found = find(fit, conditions, cost, question, value)
     place = found.middle
+    require_possible(fit, place, conditions)
     flops = float(place.training_flops)
     is_given = question == "flops" and conditions.served_tokens is None
     answer = Optimum(
@@ -155,15 +166,16 @@ def _answer(
         loss=None if place.loss is None else found.estimate("loss"),
         regret=found.regret,
         band=band(place.law, float(place.C), cost),
-        extrapolation=max(math.log10(flops / fit.largest), 0.0),
+        extrapolation=decades_outside(fit, flops),
         holdout=fit.holdout,
-        notes=(*_notes(fit, flops, found.draws.C), *told),
+        notes=(*_notes(fit, flops, found.draws.C), *below_notes(fit, flops), *told),
     )
     if fit.region is not None and question == "flops":
         answer = _with_profile(
             answer, fit.region, place, lambda law: conditions.law(law, cost), cost
         )
     answer = with_conditions(answer, fit, found, conditions)
+    answer = with_honest_intervals(answer, fit, question, place)
     answer = replace(answer, notes=(*answer.notes, *_weakness_notes(answer)))
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 

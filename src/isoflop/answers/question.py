@@ -1,11 +1,12 @@
 """Which question was asked, and what a token costs in its answer."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isoflop import arguments
+from isoflop.compute.budget import flops_of
 from isoflop.display.format import format_count, format_number, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
@@ -16,9 +17,9 @@ from isoflop.laws.inverses import require_answer
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["Values", "cost_of", "is_one", "require_positive", "the_question"]
+__all__ = ["Values", "cost_of", "read", "the_question"]
 
-Values = float | Sequence[float]
+Values = float | str | Sequence[float | str]
 """What a question may be asked with: a number, or several for a table."""
 COUNTED = (1 / 4, 1 / 2, 1, 2, 4)
 """Sizes next to the optimum on which FLOPs per token are counted."""
@@ -33,21 +34,14 @@ def the_question(asked: Mapping[str, Any]) -> tuple[str, Any]:
             f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
         )
     name, value = given[0]
-    if not is_one(value) and len(value) == 0:
-        raise DataError(f"predict: {name} must have at least one value, but got none.")
-    return name, value
+    return name, arguments.listed(value, f"predict: {name}") if arguments.several(value) else value
 
 
-def is_one(value: Any) -> bool:
-    """True for a number or a phrase, False for several of them."""
-    return np.ndim(value) == 0
-
-
-def require_positive(name: str, value: Any) -> float:
-    """The number of a question. Raises DataError where it cannot be one."""
-    if not (value > 0 and math.isfinite(value)):
-        raise DataError(f"predict: {name} must be above 0 and finite, but got {value:g}.")
-    return float(value)
+def read(name: str, value: Any) -> float:
+    """The number of a question or a condition. Raises DataError where it cannot be one."""
+    if name == "flops" and isinstance(value, str):
+        value = flops_of(value)
+    return float(arguments.positive(value, f"predict: {name}"))
 
 
 def cost_of(

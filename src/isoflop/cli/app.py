@@ -173,7 +173,7 @@ def fit(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
@@ -209,19 +209,21 @@ def predict(
         ),
     ] = None,
     params: Annotated[
-        list[float] | None, typer.Option(help="Params, to ask for the compute they are best at.")
+        list[str] | None,
+        typer.Option(help="Params, as 70B, to ask for the compute they are best at."),
     ] = None,
     tokens: Annotated[
-        list[float] | None, typer.Option(help="Tokens, to ask for the compute they are best at.")
+        list[str] | None,
+        typer.Option(help="Tokens, as 1T, to ask for the compute they are best at."),
     ] = None,
     loss: Annotated[
-        list[float] | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")
+        list[str] | None, typer.Option(help="Loss, to ask for the least compute that reaches it.")
     ] = None,
     served_tokens: Annotated[
-        float | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
+        str | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
     ] = None,
     unique_tokens: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             help="Distinct training tokens that there are: beyond them some are repeated."
         ),
@@ -236,7 +238,7 @@ def predict(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
@@ -292,7 +294,7 @@ def report(
     task: TaskOption = None,
     approach: Approach = None,
     prior: Prior = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     keep: Keep = "sound",
     column: Column = None,
     as_json: Json = False,
@@ -326,7 +328,11 @@ def status(store: StoreArgument, as_json: Json = False) -> None:
 
 @app.command()
 def rerun(store: StoreArgument, as_json: Json = False) -> None:
-    """Forget the failed runs of a store, so that the next train tries them again."""
+    """Forget the failed runs of a store, so that the next train tries them again.
+
+    Files that cannot be read are set aside under a new name.
+    """
+    from isoflop.display.format import LONG, one_line
     from isoflop.reporting.json_output import run_values, to_json
     from isoflop.storage.status import forget_failed
 
@@ -335,7 +341,7 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
         typer.echo(to_json([run_values(run) for run in failed]))
         return
     for run in failed:
-        typer.echo(f"{run.id} size {run.size}: {run.error}")
+        typer.echo(one_line(f"{run.id} size {run.size}: {run.error}", LONG))
     typer.echo(
         f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train tries again."
     )
@@ -364,11 +370,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _open_store(path: Path) -> "DirectoryStore":
+    from isoflop.display.format import one_line
     from isoflop.storage.directory import DirectoryStore
 
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise StoreError(
-            f"There is no store {path}; name the folder that `isoflop train --store` was given."
+            f"There is no store {one_line(path)}; name the folder that `isoflop train --store` was given."
         )
     return DirectoryStore(path)
 

@@ -9,7 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isoflop import arguments
+from isoflop.display.format import one_line, quoted
 from isoflop.errors import ContractError, DataError, IsoflopError, first_line
+from isoflop.extras import TRAIN, require_train
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -26,13 +29,7 @@ __all__ = [
     "writer_of",
 ]
 
-APPROACHES = {
-    "bayesian": ("isoflop.fitting.bayesian.approach", "Bayesian"),
-    "kriging": ("isoflop.fitting.kriging.approach", "Kriging"),
-    "parametric": ("isoflop.fitting.approaches.parametric", "Parametric"),
-    "isoflop": ("isoflop.fitting.approaches.isoflop", "IsoFLOP"),
-    "envelope": ("isoflop.fitting.approaches.envelope", "Envelope"),
-}
+APPROACHES = ("bayesian", "kriging", "parametric", "isoflop", "envelope")
 
 FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}
 
@@ -40,7 +37,7 @@ FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv
 def writer_of(name: str) -> str:
     """The function of written.py for a form."""
     if name not in FORMS:
-        raise DataError(f"--format must be {' or '.join(FORMS)}, but got {name!r}.")
+        raise DataError(f"--format must be {' or '.join(FORMS)}, but got {quoted(name)}.")
     return FORMS[name]
 
 
@@ -49,7 +46,7 @@ def columns_of(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise DataError(
-                f"--column must be written as field=name, as in params=my_col, but got {pair!r}."
+                f"--column must be written as field=name, as in params=my_col, but got {quoted(pair)}."
             )
     return {field: name for field, _, name in (pair.partition("=") for pair in pairs)}
 
@@ -58,10 +55,9 @@ def approach_of(name: str | None) -> Any:
     """The approach of a name; None for the default."""
     if name is None:
         return None
-    if name.lower() not in APPROACHES:
-        raise DataError(f"--approach must be {' or '.join(APPROACHES)}, but got {name!r}.")
-    module, public = APPROACHES[name.lower()]
-    return getattr(importlib.import_module(module), public)()
+    from isoflop.fitting.from_name import approach_from
+
+    return approach_from(arguments.one_of(name, "--approach", APPROACHES), "fit")
 
 
 def prior_of(words: str | None) -> Any:
@@ -77,14 +73,16 @@ def prior_of(words: str | None) -> Any:
         return Prior(slope=(float(mean), float(width)))
     except ValueError:
         raise DataError(
-            f"--prior must be flat, or a slope such as 0.5±0.05, but got {words!r}."
+            f"--prior must be flat, or a slope such as 0.5±0.05, but got {quoted(words)}."
         ) from None
 
 
-def executor_of(name: str | None, processes: int | None) -> "Executor":
+def executor_of(name: str | None, processes: str | None) -> "Executor":
     """The executor of --executor, or of --processes, which is short for the commonest one."""
     from isoflop.training.executors.from_string import executor_from
 
+    if processes is not None:
+        processes = str(arguments.whole(processes, "--processes", least=1, most=10_000))
     if name is not None and processes is not None:
         raise DataError(
             f"--processes {processes} is short for --executor processes:{processes}; give one of them."
@@ -95,23 +93,26 @@ def executor_of(name: str | None, processes: int | None) -> "Executor":
 def load_task(address: str) -> "Task":
     """The task at module:name or file.py:name; a function without arguments is called for it.
 
-    Raises ContractError where there is none of that name, or the code that makes it fails.
+    Raises ContractError where there is none of that name, or the code that makes it fails; InstallError where that
+    code needs torch and it is not installed.
     """
     from isoflop.task import Task
 
     module_name, _, name = address.rpartition(":")
     if not module_name or not name:
-        raise ContractError(f"A task is named as module:task or file.py:task, but got {address!r}.")
+        raise ContractError(
+            f"A task is named as module:task or file.py:task, but got {quoted(address)}."
+        )
     module = _load_module(module_name)
     if not hasattr(module, name):
         raise ContractError(
-            f"{module_name} has nothing of the name {name!r}{_nearest(name, module)}."
+            f"{module_name} has nothing of the name {quoted(name)}{_nearest(name, module)}."
         )
     value = getattr(module, name)
     task = _ran(value, address) if callable(value) else value
     if not isinstance(task, Task):
         raise ContractError(
-            f"{address} must be an isoflop.Task or a function that gives one, but is {value!r:.80}."
+            f"{one_line(address, 80)} must be an isoflop.Task or a function that gives one, but is {quoted(value)}."
         )
     return task
 
@@ -139,7 +140,7 @@ def _load_module(name: str) -> Any:
         missing = True
     if missing:
         raise ContractError(
-            f"There is no module {name!r} in {folder} or among the installed packages."
+            f"There is no module {quoted(name)} in {one_line(folder, 120)} or among the installed packages."
         )
     return _ran(lambda: importlib.import_module(module), name)
 
@@ -155,6 +156,8 @@ def _ran(call: Callable[[], Any], name: str) -> Any:
             f"{name} cannot be read: {error.msg} ({error.filename}, line {error.lineno})."
         ) from error
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
+            require_train()
         own = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)

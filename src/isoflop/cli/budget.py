@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isoflop.arguments import positive
+from isoflop.errors import PlanError
+
 if TYPE_CHECKING:
     from isoflop.compute.compute import Compute, Hardware
 
@@ -24,7 +27,7 @@ def budget(
     mfu: Annotated[
         str | None, typer.Option(help="Share of the peak where COMPUTE says none, e.g. 40%.")
     ] = None,
-    price: Annotated[float | None, typer.Option(help="Money per accelerator and hour.")] = None,
+    price: Annotated[str | None, typer.Option(help="Money per accelerator and hour.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp16, tf32, fp32 or fp8.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -34,8 +37,9 @@ def budget(
 
     share = None if mfu is None else parse_share(mfu)
     form = None if precision is None else parse_precision(precision)
-    found = parse_compute(compute, mfu=share, price=price, precision=form)
-    others = [_elsewhere(found, name, share, price, form) for name in _names(found, on, form)]
+    paid = None if price is None else float(positive(price, "A price per hour", error=PlanError))
+    found = parse_compute(compute, mfu=share, price=paid, precision=form)
+    others = [_elsewhere(found, name, share, paid, form) for name in _names(found, on, form)]
     if as_json:
         typer.echo(to_json({**_values(found), "on": [_values(other) for other in others]}))
     else:

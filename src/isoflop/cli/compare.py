@@ -3,7 +3,7 @@
 # Imported inside each command, as in cli/app.py: `isoflop --help` must answer at once.
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -27,7 +27,7 @@ def compare(
         str, typer.Option(help="FLOPs at which the two are compared, as for `isoflop plan`.")
     ],
     approach: Approach = None,
-    level: Level = 0.9,
+    level: Level = "0.9",
     column: Column = None,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +42,9 @@ def compare(
 
     columns = columns_of(column or ())
     runs = [read_runs(source, columns=columns) for source in (first, second)]
-    found = compare_runs(*runs, flops=flops_of(target), approach=approach_of(approach), level=level)
+    found = compare_runs(
+        *runs, flops=flops_of(target), approach=approach_of(approach), level=cast(Any, level)
+    )
     typer.echo(to_json(found) if as_json else found)
 
 

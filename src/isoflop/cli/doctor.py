@@ -6,19 +6,22 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
 from isoflop.display.format import align_columns, format_count
+from isoflop.extras import TRAIN
 
 __all__ = ["Checkup", "Device", "checkup"]
 
-PACKAGES = ("isoflop", "torch", "accelerate", "numpy", "scipy", "pandas", "matplotlib")
+PACKAGES = ("isoflop", "numpy", "scipy", "pandas", "matplotlib", *TRAIN)
 EXTRAS = {
+    "train": TRAIN,
     "ray": ("ray",),
     "slurm": ("submitit",),
     "hydra": ("hydra",),
     "hf": ("transformers", "datasets"),
     "datasets": ("pooch",),
     "trackers": ("tensorboard", "wandb"),
+    "test": ("pytest", "xdist", "hypothesis"),
     "docs": ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinx_copybutton", "ipykernel"),
-    "dev": ("pytest", "playwright", "nbclient", "ruff", "mypy", "importlinter"),
+    "dev": ("playwright", "nbclient", "ruff", "mypy", "importlinter"),
 }
 """Extra -> the modules that it brings."""
 
@@ -45,7 +48,9 @@ class Checkup:
 
     def __str__(self) -> str:
         found = [("Python", self.python), ("platform", self.platform), *self.versions.items()]
-        devices = [("device", _described(device)) for device in self.devices]
+        devices = [("device", _described(device)) for device in self.devices] or [
+            ("device", "not measured without torch")
+        ]
         extras = [
             (f"[{name}]", "there" if there else _remedy(name))
             for name, there in self.extras.items()
@@ -67,10 +72,12 @@ def checkup() -> Checkup:
 
 
 def _version(name: str) -> str:
-    """Installed version, and what isoflop asks for where it is not there."""
+    """Installed version; where it is missing, what installs it."""
     try:
         return version(name)
     except PackageNotFoundError:
+        if name in TRAIN:
+            return _remedy("train")
         wanted = next((line for line in requires("isoflop") or () if line.startswith(name)), name)
         return f"missing; pip install '{wanted}'"
 

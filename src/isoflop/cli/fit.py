@@ -3,8 +3,8 @@
 # What is needed is imported inside the functions, as in cli/app.py.
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from isoflop.cli.arguments import approach_of, columns_of, prior_of
@@ -22,7 +22,7 @@ def fit_runs_of(
     task: "Task | None",
     approach: str | None,
     prior: str | None,
-    level: float,
+    level: str,
     keep: str,
     column: Sequence[str] | None,
 ) -> "Fit":
@@ -33,8 +33,8 @@ def fit_runs_of(
     table = read_table(source, columns=columns_of(column or ()))
     given = _runs_of(table.runs, task)
     chosen, believed = approach_of(approach), prior_of(prior)
-    fitted = fit_runs(given, chosen, prior=believed, level=level, keep=cast(Any, keep))
-    told: tuple[str, ...] = () if Path(source).is_dir() else table_notes(fitted.runs)
+    fitted = fit_runs(given, chosen, prior=believed, level=cast(Any, level), keep=cast(Any, keep))
+    told: tuple[str, ...] = () if os.path.isdir(source) else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
 
 

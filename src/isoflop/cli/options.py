@@ -57,7 +57,7 @@ Keep = Annotated[
         help="Which completed runs count: sound, or all, those that look badly trained among them."
     ),
 ]
-Level = Annotated[float, typer.Option(help="Coverage of the intervals.")]
+Level = Annotated[str, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Target = Annotated[
     str | None,
@@ -98,7 +98,7 @@ AllowFar = Annotated[
         help="Plan for a target more than 1,000 times the largest run that is paid for.",
     ),
 ]
-Processes = Annotated[int | None, typer.Option(help="Runs trained at the same time here.", min=1)]
+Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]
 Executor = Annotated[
     str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
 ]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from isoflop.display.format import join_words
+from isoflop.display.format import join_words, quoted
 from isoflop.errors import PlanError
 
 __all__ = [
@@ -75,7 +75,7 @@ def find_accelerator(name: str) -> Accelerator:
         if near
         else f"known are {join_words([a.name for a in ACCELERATORS], 40)}."
     )
-    raise PlanError(f"There is no accelerator {name!r} in the table: {told}")
+    raise PlanError(f"There is no accelerator {quoted(name)} in the table: {told}")
 
 
 def is_accelerator(name: str) -> bool:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 
+from isoflop import arguments
 from isoflop.compute.phrases import parse_compute
+from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 
@@ -30,11 +31,11 @@ def asked(
     target: float | str | None,
     spend: float | str | None,
 ) -> Asked:
-    """The question in FLOPs; numbers stay as they are.
+    """The question in FLOPs.
 
-    Raises PlanError where a phrase cannot be read, or is neither phrase nor number.
+    Raises PlanError where a phrase cannot be read, or is neither phrase nor number above 0.
     """
-    listed = None if budgets is None else _listed(budgets)
+    listed = None if budgets is None else arguments.listed(budgets, "budgets", error=PlanError)
     return Asked(
         budgets=None if listed is None else tuple(flops_of(budget, "budgets") for budget in listed),
         target=None if target is None else flops_of(target, "target"),
@@ -47,34 +48,19 @@ def asked(
     )
 
 
-def _listed(budgets: Iterable[float | str] | float | str) -> list[float | str]:
-    """The budgets one by one; a single one needs no list."""
-    if isinstance(budgets, str) or not isinstance(budgets, Iterable):
-        return [budgets]
-    try:
-        return list(budgets)
-    except TypeError:  # an array without dimensions
-        return [budgets]  # type: ignore[list-item]
-
-
 def flops_of(value: float | str, name: str = "target") -> float:
-    """FLOPs of a number, which is taken as it is, or of a phrase; name: of the argument, for the error."""
+    """FLOPs of a number above 0 or of a phrase; name: of the argument, for the error."""
     if isinstance(value, str):
         return parse_compute(value).flops
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise PlanError(
-            f"{name} must be FLOPs, as a number or a phrase such as '1e21', but got {value!r}."
-        )
-    return (
-        value if type(value) in (int, float) else float(value)
-    )  # what is stored takes no NumPy numbers
+    must = "FLOPs above 0, as a number or a phrase such as '1e21'"
+    return float(arguments.positive(value, name, must=must, error=PlanError))
 
 
 def spend_of(value: float | str) -> float:
     """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
     share = _share(value)
     if share is not None and not 0 < share <= 1:
-        raise PlanError(f"spend may be a share of the target up to 100%, but got {value!r}.")
+        raise PlanError(f"spend may be a share of the target up to 100%, but got {quoted(value)}.")
     return flops_of(value, "spend") if share is None else share
 
 

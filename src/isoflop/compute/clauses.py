@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from isoflop.compute.accelerators import resembles
+from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 
 __all__ = ["ANY_DEVICE", "EXAMPLES", "Said", "clauses_of", "mfu_parts", "number_of"]
@@ -17,6 +18,9 @@ EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,0
 
 Said = Mapping[str, Mapping[str, str]]
 """Kind of clause -> the parts of it that were given."""
+
+LONGEST = 200
+"""Characters of a phrase."""
 
 _NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
 _UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
@@ -53,6 +57,8 @@ def clauses_of(phrase: str) -> Said:
 
     Raises PlanError where one cannot be read, or is said twice.
     """
+    if len(phrase) > LONGEST or not phrase.isprintable():
+        raise PlanError(f"A budget is written as {EXAMPLES}, but got {quoted(phrase)}.")
     said: dict[str, Mapping[str, str]] = {}
     for clause in _BETWEEN.split(phrase.strip()):
         kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
@@ -69,7 +75,7 @@ def _joined(
             if _is_any(many["name"]) and not _is_any(named["name"]) and "number" not in named:
                 return {**many, "name": named["name"]}
     raise PlanError(
-        f"A budget says its {kind} once, but {phrase!r} says it twice; leave one of them out."
+        f"A budget says its {kind} once, but {quoted(phrase)} says it twice; leave one of them out."
     )
 
 
@@ -78,8 +84,9 @@ def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
         match = pattern.fullmatch(clause)
         if match and _is_meant(kind, match):
             return kind, {name: part for name, part in match.groupdict().items() if part}
+    where = "" if clause == phrase else f"in {quoted(phrase)} "
     raise PlanError(
-        f"A budget is written as {EXAMPLES}, but in {phrase!r} {clause!r} is none of these."
+        f"A budget is written as {EXAMPLES}, but {where}{quoted(clause, 40)} is none of these."
     )
 
 

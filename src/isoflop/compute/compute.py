@@ -3,7 +3,6 @@
 FLOPs = accelerator-seconds x dense peak FLOP/s x MFU, the share of the peak that training makes of the model's FLOPs.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 from isoflop.compute.accelerators import Accelerator
@@ -21,9 +20,11 @@ from isoflop.display.format import (
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 
-__all__ = ["HOUR", "Compute", "Hardware", "compute_of", "default_mfu"]
+__all__ = ["HOUR", "MOST_FLOPS", "Compute", "Hardware", "compute_of", "default_mfu"]
 
 HOUR = 3600.0
+MOST_FLOPS = 1e60
+"""No compute of this world is more, and arithmetic with it stays finite."""
 
 MFU, MFU_SOURCE = (
     0.38,
@@ -130,7 +131,7 @@ def compute_of(hardware: Hardware, device_seconds: float) -> Compute:
     Raises PlanError where they are none, or too many for a number.
     """
     made = device_seconds * hardware.flops_per_second
-    if not (device_seconds > 0 and math.isfinite(made)):
+    if not (device_seconds > 0 and 0 < made < MOST_FLOPS):
         told = f"{device_seconds / HOUR:g} hours of one accelerator"
         raise PlanError(
             f"A budget must last longer than 0 hours and not forever, but got {told}; say another time."

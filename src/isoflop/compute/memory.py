@@ -2,6 +2,7 @@
 
 import re
 
+from isoflop import arguments
 from isoflop.compute.phrases import parse_hardware
 from isoflop.errors import PlanError
 
@@ -9,6 +10,10 @@ __all__ = ["STATE_BYTES_PER_PARAM", "memory_of"]
 
 STATE_BYTES_PER_PARAM = 16
 """fp32 weight, gradient and AdamW's two moments."""
+
+LEAST_BYTES, MOST_BYTES = 1e3, 1e18
+"""What a device may have: fewer bytes, as in 80, are meant in another unit."""
+_MUST = "'80 GB', 'H100' or bytes from 1e3 to 1e18"
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", re.IGNORECASE)
 _BYTES = re.compile(
@@ -21,12 +26,20 @@ def memory_of(device: float | str) -> float:
 
     Raises PlanError where that is not a size above 0 or an accelerator of the table.
     """
-    found = _written(device) if isinstance(device, str) else float(device)
-    if not 0 < found < float("inf"):
-        raise PlanError(
-            f"A device's memory must be above 0 bytes, but got {device!r}; write 80e9, '80 GB' or 'H100'."
+    found = _written(device) if isinstance(device, str) else None
+    if found is None:
+        found = float(
+            arguments.number(
+                device, "A device's memory", must=_MUST, holds=_is_memory, error=PlanError
+            )
         )
+    elif not _is_memory(found):
+        raise arguments.refused(device, "A device's memory", _MUST, error=PlanError)
     return found
+
+
+def _is_memory(num_bytes: float) -> bool:
+    return LEAST_BYTES <= num_bytes <= MOST_BYTES
 
 
 def _written(device: str) -> float:

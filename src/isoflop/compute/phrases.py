@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+from isoflop import arguments
 from isoflop.compute.accelerators import PRECISIONS, Accelerator, find_accelerator, is_accelerator
 from isoflop.compute.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_parts, number_of
-from isoflop.compute.compute import HOUR, Compute, Hardware, compute_of, default_mfu
-from isoflop.display.format import format_percent, join_words
+from isoflop.compute.compute import HOUR, MOST_FLOPS, Compute, Hardware, compute_of, default_mfu
+from isoflop.display.format import format_percent, join_words, quoted
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 
@@ -16,6 +18,7 @@ _PREFIXES = dict(zip("kmgtpezy", (10.0 ** (3 * k) for k in range(1, 9)), strict=
 _SECONDS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR, "w": 168 * HOUR}
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8": "fp8"}
 _SCALES = {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9}  # by the first letter; t is thousand
+_A_SHARE = "a share of the peak, above 0 and at most 100%"
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "dollar": "$", "euro": "€"}
 
 
@@ -37,9 +40,19 @@ def parse_compute(
     >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
     '8.21e+20 FLOPs, 576 H100-hours'
     """
-    _require_sensible(mfu, price, precision, value)
+    mfu, price, precision = _sensible(mfu, price, precision)
     if not isinstance(value, str):
-        return Compute(flops=_positive(float(value), value))
+        return Compute(
+            flops=float(
+                arguments.positive(
+                    value,
+                    "A budget",
+                    must="FLOPs above 0",
+                    error=PlanError,
+                    remedy=f"write {EXAMPLES}",
+                )
+            )
+        )
     said = clauses_of(value)
     if said.keys() & {"time", "device-hours", "money"}:
         said = _numbers_named(said)
@@ -64,10 +77,12 @@ def parse_hardware(
 
     Raises PlanError where it cannot be read or says a time, money or FLOPs.
     """
+    mfu, price, precision = _sensible(mfu, price, precision)
+    value = arguments.word(value, "Hardware", "a text such as '8xH100 at 40% MFU'", error=PlanError)
     said = _numbers_named(clauses_of(value))
     if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(
-            f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {value!r}."
+            f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {quoted(value)}."
         )
     return _hardware(said, value, mfu, price, precision, number=1)
 
@@ -77,9 +92,9 @@ def parse_share(value: str) -> float:
 
     Raises PlanError where it is not one.
     """
-    parts = mfu_parts(value)
+    parts = mfu_parts(value) if isinstance(value, str) else None
     if parts is None:
-        raise PlanError(f"MFU is written as 40% or 0.4, but got {value!r}.")
+        raise PlanError(f"MFU is written as 40% or 0.4, but got {quoted(value)}.")
     return _share_of(parts, value)
 
 
@@ -88,33 +103,41 @@ def parse_precision(value: str) -> str:
 
     Raises PlanError where it is none.
     """
-    written = value.strip().lower()
+    written = value.strip().lower() if isinstance(value, str) else ""
     form = _FORMATS.get(written, written)
     if form not in PRECISIONS:
         raise PlanError(
-            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {value!r}; take one of them."
+            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {quoted(value)}; take one of them."
         )
     return form
 
 
-def _require_sensible(
-    mfu: float | None, price: float | None, precision: str | None, phrase: float | str
-) -> None:
-    """Refuse wrong values even where plain FLOPs have no use for them."""
-    if mfu is not None:
-        _checked_share(mfu, mfu)
-    if precision is not None:
-        parse_precision(precision)
-    _checked_price(price, phrase)
+def _sensible(
+    mfu: Any, price: Any, precision: Any
+) -> tuple[float | None, float | None, str | None]:
+    """What is said beside a phrase, checked even where plain FLOPs have no use for it."""
+    return (
+        _given_share(mfu),
+        None
+        if price is None
+        else float(arguments.positive(price, "A price per hour", error=PlanError)),
+        None if precision is None else parse_precision(precision),
+    )
+
+
+def _given_share(mfu: Any) -> float | None:
+    if mfu is None or isinstance(mfu, str):
+        return None if mfu is None else parse_share(mfu)
+    return _checked_share(arguments.number(mfu, "MFU", must=_A_SHARE, error=PlanError), mfu)
 
 
 # -- FLOPs ---------------------------------------------------------------------------------------------------------
 
 
 def _positive(flops: float | None, value: float | str) -> float:
-    if flops is None or not (flops > 0 and math.isfinite(flops)):
+    if flops is None or not 1 / MOST_FLOPS <= flops <= MOST_FLOPS:
         raise PlanError(
-            f"A budget must be FLOPs above 0, but got {value!r}; write it as {EXAMPLES}."
+            f"A budget must be FLOPs above 0, but got {quoted(value)}; write it as {EXAMPLES}."
         )
     return flops
 
@@ -123,7 +146,7 @@ def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
     given = [kind for kind in kinds if kind in said]
     if len(given) > 1:
         raise PlanError(
-            f"A budget is said in one way, but {phrase!r} says {' and '.join(given)}; leave one of them out."
+            f"A budget is said in one way, but {quoted(phrase)} says {' and '.join(given)}; leave one of them out."
         )
 
 
@@ -184,13 +207,13 @@ def _accelerator(said: Said, phrase: str) -> Accelerator:
     names = [name for name in names if name.lower() not in ANY_DEVICE]
     if not names:
         raise PlanError(
-            f"Hours and money become FLOPs on an accelerator, but {phrase!r} names none; add 'on 8xH100'."
+            f"Hours and money become FLOPs on an accelerator, but {quoted(phrase)} names none; add 'on 8xH100'."
         )
     first = find_accelerator(names[0])
     for name in names[1:]:
         if find_accelerator(name) != first and name.lower() not in first.name.lower():
             raise PlanError(
-                f"A budget is for one accelerator, but {phrase!r} names {first.name} and {name}."
+                f"A budget is for one accelerator, but {quoted(phrase)} names {first.name} and {name}."
             )
     return first
 
@@ -216,14 +239,14 @@ def _share_of(parts: Mapping[str, str], phrase: str) -> float:
 
 def _checked_share(share: float, value: float | str) -> float:
     if not 0 < share <= 1:
-        raise PlanError(f"MFU is a share of the peak, above 0 and at most 100%, but got {value!r}.")
+        raise arguments.refused(value, "MFU", _A_SHARE, error=PlanError)
     return share
 
 
 def _whole(number: str, phrase: str) -> int:
     many = number_of(number)
     if not 1 <= many < math.inf:
-        raise PlanError(f"A number of accelerators must be 1 or more, but got {phrase!r}.")
+        raise PlanError(f"A number of accelerators must be 1 or more, but got {quoted(phrase)}.")
     return int(many)
 
 
@@ -238,11 +261,11 @@ def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
         return _seconds(said["time"]) * (hardware.number or 1)
     if "money" not in said:
         raise PlanError(
-            f"A budget needs a time, hours, money or FLOPs, but {phrase!r} says none; add 'for 3 days'."
+            f"A budget needs a time, hours, money or FLOPs, but {quoted(phrase)} says none; add 'for 3 days'."
         )
     if hardware.price is None:
         raise PlanError(
-            f"Money becomes hours by a price, but {phrase!r} has none; add 'at $2.50/H100-hour'."
+            f"Money becomes hours by a price, but {quoted(phrase)} has none; add 'at $2.50/H100-hour'."
         )
     return _amount(said["money"]) / hardware.price * HOUR
 
@@ -254,7 +277,7 @@ def _seconds(parts: Mapping[str, str]) -> float:
 def _checked_price(price: float | None, phrase: float | str) -> float | None:
     if price is not None and not 0 < price < math.inf:
         raise PlanError(
-            f"A price per hour must be above 0 and finite, but got {price:g} for {phrase!r}."
+            f"A price per hour must be above 0 and finite, but got {price:g} for {quoted(phrase)}."
         )
     return price
 
@@ -272,6 +295,6 @@ def _currency(said: Said, phrase: str) -> str:
     }
     if len(used) > 1:
         raise PlanError(
-            f"Money and price are in one currency, but {phrase!r} has {' and '.join(sorted(used))}."
+            f"Money and price are in one currency, but {quoted(phrase)} has {' and '.join(sorted(used))}."
         )
     return used.pop() if used else "$"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import arguments
 from isoflop.counting.batch_cost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
 from isoflop.counting.flops import StepCost
 from isoflop.counting.lattice import smallest_size
@@ -23,16 +24,16 @@ from isoflop.counting.trials import (
     trial,
     trial_of,
 )
-from isoflop.display.format import format_percent, join_words
-from isoflop.errors import IsoflopError, first_line
+from isoflop.display.format import format_percent, join_words, quoted
+from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import dimensions
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import count_tokens
 from isoflop.user_code.model import build
-from isoflop.user_code.randomness import seeded
 
 __all__ = [
     "BatchCounter",
@@ -105,7 +106,11 @@ def count_size(task: Task, size: Any) -> SizeCount:
         )
         counted = replace(counted, activation_bytes=most)
     if own is not None:
-        return replace(counted, flops_per_token=float(own(build(task, size, "meta"))))
+        name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
+        given = arguments.positive(
+            own(build(task, size, "meta")), name, must=must, error=ContractError
+        )
+        return replace(counted, flops_per_token=float(given))
     if costs is None or terms is None:
         return _by_six_n(
             counted,
@@ -220,7 +225,7 @@ def batch_sample(task: Task, batch: int) -> BatchSample:
         return BatchSample(
             sample, np.array([[float(batch)]]), np.array([batch * float(sample.tokens.mean())])
         )
-    with seeded(0):
+    with isolated(0):
         read = [(reading(one), float(count_tokens(task, one))) for one in sample.batches(batch)]
     return BatchSample(
         sample,

@@ -14,8 +14,8 @@ from isoflop.errors import ContractError
 from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import Source, dimensions, open_data, tensors_in
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import IGNORED, count_tokens, token_rule
-from isoflop.user_code.randomness import seeded
 
 __all__ = ["Sample", "batch_of", "sample_of"]
 
@@ -110,7 +110,7 @@ def sample_of(task: Task) -> Sample:
     tokens: list[float] = []
     shapes: list[tuple[int, ...]] = []
     rule, num_bytes, error = "", 0, 0.0
-    with seeded(0):
+    with isolated(0):
         for item in _items(source, most):
             batch = item if source.kind == "batches" else source.batch_of([item])
             rule = rule or token_rule(task, batch, source.name)
@@ -172,7 +172,7 @@ def _require_same_alone(task: Task, sample: Sample) -> None:
     num_batches = min(len(sample.kept) // WIDTH, MOST_JOINED)
     if sample.in_batches or sample.has_one_shape or num_batches == 0:
         return
-    with seeded(0):
+    with isolated(0):
         together = sum(
             count_tokens(task, batch) for batch in islice(sample.batches(WIDTH), num_batches)
         )
@@ -192,6 +192,6 @@ def batch_of(task: Task, num_examples: int) -> Any:
     sample = sample_of(task)
     if sample.in_batches:
         return sample.kept[0]
-    with seeded(0):
+    with isolated(0):
         chosen = [sample.kept[index % len(sample.kept)] for index in range(num_examples)]
         return sample.source.batch_of(chosen)

@@ -21,9 +21,9 @@ from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.per_task import per_task
 from isoflop.task import Task
 from isoflop.user_code.data import to_device
+from isoflop.user_code.isolation import contained, isolated
 from isoflop.user_code.loss import batch_loss, forward, loss_of
 from isoflop.user_code.model import build, count_params, param_counts
-from isoflop.user_code.randomness import seeded
 
 __all__ = [
     "FIRST",
@@ -33,6 +33,7 @@ __all__ = [
     "counting_batches",
     "is_large",
     "num_params_at",
+    "params_anew",
     "params_at",
     "trial",
     "trial_of",
@@ -58,15 +59,19 @@ def num_params_at(task: Task, size: Any) -> int:
 @per_task
 def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
     """N of a size, and its params by convention."""
-    try:
-        model = build(task, size, "meta")
-    except ContractError:
-        raise
-    except (
-        Exception
-    ):  # the user's class may do what the meta device cannot; the CPU's error is the one to show
-        model = build(task, size, "cpu")
-    return count_params(task, model), param_counts(model)
+    return params_anew(task, size)
+
+
+def params_anew(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
+    """The same of a model that is built for it."""
+    with contained():
+        try:
+            model = build(task, size, "meta")
+        except ContractError:
+            raise
+        except Exception:  # the user's class may do what the meta device cannot; the CPU's error is the one to show
+            model = build(task, size, "cpu")
+        return count_params(task, model), param_counts(model)
 
 
 @per_task
@@ -104,7 +109,7 @@ def count_on(
 ) -> tuple[StepCost, ...]:
     """What a step costs on some batches, by a count on one device; memory only on the meta device."""
     costs = []
-    with seeded(0):  # a model that is counted on the CPU draws its weights
+    with isolated(0), torch.enable_grad():  # a model that is counted on the CPU draws its weights
         model = build(task, size, device)
         for batch in batches:
             loss_of_batch = partial(_checked_loss, task, model, to_device(batch, device))
@@ -153,7 +158,7 @@ class CountingBatches:
 def counting_batches(task: Task) -> CountingBatches:
     """The batches on which a task's FLOPs are counted: few where all examples have one shape."""
     sample = sample_of(task)
-    with seeded(0):
+    with isolated(0):
         batches = _spread(sample, len(NUM_EXAMPLES) if sample.has_one_shape else NUM_PROBED)
         reading = reading_of(batches)
         if (wanted := num_counts(reading.num_variables)) > len(batches):

@@ -2,10 +2,12 @@
 
 import math
 import textwrap
+import unicodedata
 from collections.abc import Callable, Sequence
 from html import escape
 
 __all__ = [
+    "LONG",
     "align_columns",
     "format_bullets",
     "format_change",
@@ -22,8 +24,15 @@ __all__ = [
     "format_percent",
     "format_replacement",
     "join_words",
+    "one_line",
+    "quoted",
 ]
 
+LONG = 300
+"""Characters of what another wrote, where there is room for it."""
+
+_WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
+"""Types of values whose beginning is shown where all of it would be too long."""
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -137,8 +146,32 @@ def join_words(words: Sequence[str], most: int = 6) -> str:
     )
 
 
+def one_line(words: object, most: int = 120) -> str:
+    """What another wrote, in one line of so many characters at most, with every sign visible that a terminal obeys."""
+    beginning = str(words)[: most + 1]
+    shown = "".join(sign if sign.isprintable() else _visible(sign) for sign in beginning)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def _visible(sign: str) -> str:
+    return " " if unicodedata.category(sign) == "Zs" else ascii(sign)[1:-1]
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as it stands in code, in one short line; its type where that says more."""
+    try:
+        written = repr(value)
+    except Exception:  # a class of someone else's, or a number of more digits than Python writes
+        written = ""
+    is_long = len(written) > most and not isinstance(value, _WRITTEN)
+    if not written or is_long or "\n" in written or written.startswith("<"):
+        return f"a value of type {one_line(type(value).__name__, most)}"
+    return one_line(written, most)
+
+
 def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Rows of cells as aligned text, two blanks between columns, no blanks at line ends."""
+    rows = [[one_line(cell, LONG) for cell in row] for row in rows]
     widths = [
         max(len(row[i]) for row in rows if i < len(row))
         for i in range(max(map(len, rows), default=0))
@@ -155,7 +188,7 @@ def format_bullets(sentences: Sequence[str], width: int = 110) -> str:
     wrap = textwrap.TextWrapper(
         width=width, initial_indent="  - ", subsequent_indent="    ", break_long_words=False
     )
-    return "\n".join(wrap.fill(sentence) for sentence in sentences)
+    return "\n".join(wrap.fill(one_line(sentence, 10 * LONG)) for sentence in sentences)
 
 
 def format_html(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoflop.display.format import LONG, one_line
+
 __all__ = ["Column", "Table"]
 
 
@@ -36,7 +38,7 @@ class Table:
         )
 
     def cells(self) -> list[list[str]]:
-        """The rows as people read them."""
+        """The rows as people read them, each cell in one line."""
         return [
             [_cell(column, value) for column, value in zip(self.columns, row, strict=True)]
             for row in self.rows
@@ -58,7 +60,7 @@ class Table:
         ]
 
     def headings(self) -> list[str]:
-        return [column.heading for column in self.columns]
+        return [one_line(column.heading) for column in self.columns]
 
 
 def _parts(value: Any, column: Column) -> tuple[Any, ...]:
@@ -68,4 +70,4 @@ def _parts(value: Any, column: Column) -> tuple[Any, ...]:
 
 
 def _cell(column: Column, value: Any) -> str:
-    return "" if value is None else column.write(value)
+    return "" if value is None else one_line(column.write(value), LONG)

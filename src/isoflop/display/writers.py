@@ -1,11 +1,14 @@
-"""A table as text, Markdown, LaTeX, CSV or a data frame; and values that are shown so."""
+"""A table as text, Markdown, LaTeX, CSV or a data frame; and values that are shown so.
 
-import csv
+Names of runs, sizes and metrics are others' words: in each form they are read as words, whatever signs they hold.
+"""
+
 import re
 from abc import ABC, abstractmethod
-from io import StringIO
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from isoflop.display.format import LONG, one_line
 from isoflop.display.table import Column, Table
 
 if TYPE_CHECKING:
@@ -15,8 +18,16 @@ __all__ = ["Tabular", "to_csv", "to_frame", "to_latex", "to_markdown", "to_text"
 
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "∞": r"$\infty$",
-    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: rf"\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
+_LATEX_OPTIONS = re.compile(r"^(\s*)([\[*])")
+"""At a row's start the line break before it takes these for its own argument."""
+_MARKDOWN_SIGNS = {
+    "&": "&amp;", "<": "&lt;", ">": "&gt;", **{sign: rf"\{sign}" for sign in "\\`*_[]|~$"},
+}  # fmt: skip
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""What a spreadsheet computes, and may run, in place of showing it."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Tabular(ABC):
@@ -47,12 +58,11 @@ def to_frame(table: Table) -> "pd.DataFrame":
 
 
 def to_csv(table: Table) -> str:
-    """The table's values, unrounded, as CSV; empty where there is none."""
-    lines = StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(table.names())
-    writer.writerows([["" if value is None else value for value in row] for row in table.values()])
-    return lines.getvalue()
+    """The table's values, unrounded, as CSV; empty where there is none.
+
+    A text that a spreadsheet would take for a formula is led by an apostrophe.
+    """
+    return "".join(",".join(map(_csv, row)) + "\n" for row in [table.names(), *table.values()])
 
 
 def to_text(table: Table) -> str:
@@ -72,16 +82,18 @@ def to_text(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """The table in Markdown, numbers to the right."""
     rules = ["---:" if column.is_number else ":---" for column in table.columns]
-    rows = [table.headings(), rules, *table.cells()]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
+    heads, *cells = [
+        [_signs(cell, _MARKDOWN_SIGNS) for cell in row]
+        for row in [table.headings(), *table.cells()]
+    ]
+    rows = [heads, rules, *cells]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def to_latex(table: Table) -> str:
     """The table in LaTeX, as booktabs sets it; powers of ten as they are written in print."""
     kinds = "".join("r" if column.is_number else "l" for column in table.columns)
-    rows = [" & ".join(map(_latex, row)) + r" \\" for row in [table.headings(), *table.cells()]]
+    rows = [_latex_row(row) for row in [table.headings(), *table.cells()]]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{kinds}}}",
@@ -95,10 +107,32 @@ def to_latex(table: Table) -> str:
     )
 
 
+def _csv(value: Any) -> str:
+    """A value as a cell of a CSV file."""
+    if not isinstance(value, str):
+        return "" if value is None else _quoted(one_line(value, 10 * LONG))
+    words = one_line(value, 10 * LONG)
+    return _quoted(f"'{words}" if _FORMULA.match(words) and not _NUMBER.fullmatch(words) else words)
+
+
+def _quoted(words: str) -> str:
+    escaped = words.replace('"', '""')
+    return f'"{escaped}"' if "," in words or '"' in words else words
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    first, *others = map(_latex, row)
+    return " & ".join([_LATEX_OPTIONS.sub(r"\1{\2}", first), *others]) + r" \\"
+
+
 def _latex(cell: str) -> str:
     """A cell with LaTeX's own signs made harmless, and 5.76e+23 as a power of ten."""
-    escaped = "".join(_LATEX_SIGNS.get(sign, sign) for sign in cell)
+    escaped = re.sub("-(?=-)", "-{}", _signs(cell, _LATEX_SIGNS))  # two hyphens would be a dash
     return re.sub(r"\b(\d[\d.]*)e([+-]?)0*(\d+)\b", _latex_power, escaped)
+
+
+def _signs(cell: str, spelt: Mapping[str, str]) -> str:
+    return "".join(spelt.get(sign, sign) for sign in cell)
 
 
 def _latex_power(found: re.Match[str]) -> str:

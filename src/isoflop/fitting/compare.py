@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -21,6 +22,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, Solved
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.estimates import Estimate, estimate
+from isoflop.fitting.from_name import approach_from, require_draws
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import Array
@@ -73,7 +75,7 @@ def compare(
     second: Iterable[Run],
     *,
     flops: float,
-    approach: Approach | None = None,
+    approach: Approach | str | None = None,
     resamples: int = 1000,
     level: float = 0.9,
     seed: int = 0,
@@ -85,7 +87,9 @@ def compare(
 
     Raises DataError where either set cannot be fitted, or the approach has no law for the loss.
     """
-    chosen = approach if approach is not None else Parametric()
+    chosen = approach_from(approach, "compare") or Parametric()
+    flops = arguments.positive(flops, "compare: flops")
+    resamples, level, seed = require_draws("compare", resamples, level, seed)
     points = [sifted(runs).points for runs in (first, second)]
     solved = [chosen.solve(each) for each in points]
     _require_loss_and_refit(solved)

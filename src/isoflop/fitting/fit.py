@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from typing import cast, get_args
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -14,6 +16,7 @@ from isoflop.display.format import (
     format_interval,
     format_number,
     format_percent,
+    quoted,
 )
 from isoflop.display.table import Table
 from isoflop.display.writers import Tabular
@@ -27,6 +30,7 @@ from isoflop.fitting.default import screened, solve_points
 from isoflop.fitting.doubt.checks import reasons_to_doubt
 from isoflop.fitting.doubt.influence import Influence, find_influence
 from isoflop.fitting.doubt.set_aside import Restored, find_restored
+from isoflop.fitting.from_name import approach_from, require_draws
 from isoflop.fitting.holdout import Holdout, held_out
 from isoflop.fitting.law_table import law_table
 from isoflop.fitting.screening.screen import Keep, SetAside
@@ -71,6 +75,11 @@ class Fit(Tabular):
     """The laws that the runs do not rule out, where profile intervals were asked for."""
 
     @property
+    def smallest(self) -> float:
+        """FLOPs of the smallest run."""
+        return min(run.flops for run in self.runs)
+
+    @property
     def largest(self) -> float:
         """FLOPs of the largest run."""
         return max(run.flops for run in self.runs)
@@ -98,7 +107,7 @@ class Fit(Tabular):
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
 def fit(
     runs: Iterable[Run],
-    approach: Approach | None = None,
+    approach: Approach | str | None = None,
     *,
     prior: Prior | None = None,
     resamples: int = 1000,
@@ -109,7 +118,8 @@ def fit(
 ) -> Fit:
     """The law of some runs, how sure it is, and the reasons to doubt it.
 
-    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope().
+    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope(); a name as
+        "kriging" is the approach with its own defaults.
     prior: what the default believes before any run is seen, Prior(slope=(0.5, 0.05)) or Prior.flat(); None for what
         public sweeps teach.
     resamples: laws drawn for the intervals.
@@ -123,15 +133,12 @@ def fit(
 
     Raises DataError where the runs cannot answer: too few, one budget, impossible values.
     """
-    if not 0 < level < 1:
-        raise DataError(
-            f"fit: level must lie between 0 and 1, but got {level}; 0.9 gives 90 % intervals."
-        )
-    if resamples < 20:
-        raise DataError(f"fit: resamples must be at least 20, but got {resamples}.")
-    usable = screened(runs, approach, keep)
+    named = approach_from(approach, "fit")
+    resamples, level, seed = require_draws("fit", resamples, level, seed)
+    intervals = cast(Intervals, arguments.one_of(intervals, "fit: intervals", get_args(Intervals)))
+    usable = screened(runs, named, keep)
     points = usable.points
-    chosen, solved, fallback = solve_points(points, _with_prior(approach, prior))
+    chosen, solved, fallback = solve_points(points, _with_prior(named, prior))
     largest = float(points.C.max())
     one_law = single_law(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
@@ -165,11 +172,11 @@ def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | No
         return approach
     if not isinstance(prior, Prior):
         raise DataError(
-            f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {prior!r}."
+            f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {quoted(prior)}."
         )
     if approach is not None:
         raise DataError(
-            f"fit: prior= is for the default approach, but got {approach!r} too; leave one of them out."
+            f"fit: prior= is for the default approach, but got {quoted(approach)} too; leave one of them out."
         )
     return Bayesian(prior)
 

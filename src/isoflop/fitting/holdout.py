@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.display.format import format_change, format_flops, format_number, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.default import solve_points
+from isoflop.fitting.from_name import approach_from
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.laws.base import CostPerToken, Law
+from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.cost import cost_for
 from isoflop.laws.points import Points
 from isoflop.runs import Run
@@ -60,18 +62,22 @@ class Holdout:
 
 
 @one_blas_thread
-def holdout(runs: Iterable[Run], approach: Approach | None = None, *, budgets: int = 1) -> Holdout:
+def holdout(
+    runs: Iterable[Run], approach: Approach | str | None = None, *, budgets: int = 1
+) -> Holdout:
     """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
 
     Raises DataError where fewer than two budgets would be left.
     """
+    chosen = approach_from(approach, "holdout")
+    budgets = arguments.whole(budgets, "holdout: budgets", least=1)
     points = sifted(runs).points
-    if budgets < 1 or len(points.budgets) < budgets + 2:
+    if len(points.budgets) < budgets + 2:
         raise DataError(
             f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
             f"with {budgets} to be held out; add budgets."
         )
-    return held_out(points, approach, budgets)
+    return held_out(points, chosen, budgets)
 
 
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
@@ -92,7 +98,12 @@ def _errors(law: Law, cost: CostPerToken | None, valley: Valley) -> HeldOut:
     trusted = 1.0 if valley.interior else math.nan
     return HeldOut(
         budget=valley.budget,
-        num_params=trusted * (float(N) / valley.num_params - 1),
-        num_tokens=trusted * (float(D) / valley.num_tokens - 1),
-        loss=math.nan if loss is None else trusted * (float(loss) / valley.loss - 1),
+        num_params=trusted * _error(N, valley.num_params),
+        num_tokens=trusted * _error(D, valley.num_tokens),
+        loss=math.nan if loss is None else trusted * _error(loss, valley.loss),
     )
+
+
+def _error(predicted: Number, measured: float) -> float:
+    """Of a prediction; NaN where nothing above 0 was measured."""
+    return float(predicted) / measured - 1 if 0 < measured < math.inf else math.nan

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -15,12 +16,14 @@ from isoflop.display.format import (
     format_number,
     format_percent,
     join_words,
+    quoted,
 )
 from isoflop.display.table import Table
 from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
+from isoflop.fitting.from_name import require_draws
 from isoflop.fitting.law_table import law_table
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.solve.sigmoid import Box, SigmoidLaw, fit_sigmoid
@@ -37,6 +40,8 @@ FEWEST = 6
 EXPLAINED = 0.9
 """Share of the metric's variance below which the loss does not tell the metric."""
 
+LARGEST = 1e30
+_AN_END = f"a number from -{LARGEST:g} to {LARGEST:g}"
 EXACT = 1 - 1e-6
 """Share from which on what is left is of the solver's grid."""
 
@@ -71,12 +76,16 @@ class MetricFit(Tabular):
 
         Raises DataError for an answer without a loss.
         """
-        given = loss if isinstance(loss, int | float | Estimate) else loss.loss
+        given: Any = getattr(loss, "loss", None) if hasattr(loss, "loss") else loss
         if given is None:
             raise DataError(
                 "fit_metric: the answer has no loss to follow; fit with Kriging() or Parametric()."
             )
-        value = float(given)
+        value = float(
+            arguments.number(
+                given.value if isinstance(given, Estimate) else given, "fit_metric: loss"
+            )
+        )
         random = np.random.default_rng(self.seed + 1)
         number = len(np.atleast_1d(self.resamples.worst))
         losses = _drawn(given, self.level, number, random) if isinstance(given, Estimate) else value
@@ -125,8 +134,18 @@ def fit_metric(
 
     Raises DataError where too few runs of different loss carry the metric.
     """
+    name = arguments.word(name, "fit_metric: name")
+    worst, best = (
+        None
+        if end is None
+        else float(arguments.number(end, f"fit_metric: {which}", must=_AN_END, holds=_is_end))
+        for end, which in ((worst, "worst"), (best, "best"))
+    )
+    of_source = source.level if isinstance(source, Fit) else 0.9
+    resamples, level, seed = require_draws(
+        "fit_metric", resamples, of_source if level is None else level, seed
+    )
     given = source.runs if isinstance(source, Fit) else screen(source).points.runs
-    chosen_level = level if level is not None else source.level if isinstance(source, Fit) else 0.9
     runs = tuple(run for run in given if math.isfinite(run.metrics.get(name, math.nan)))
     _require(given, runs, name)
     points, metrics = Points.of(runs), np.array([run.metrics[name] for run in runs])
@@ -144,11 +163,15 @@ def fit_metric(
         runs=runs,
         residual=math.sqrt(float(off @ off) / (len(runs) - free)),
         explained=explained,
-        level=chosen_level,
+        level=level,
         seed=seed,
         notes=_notes(name, len(given) - len(runs), points.L, off, explained)
         + _middle_notes(name, law, points.L),
     )
+
+
+def _is_end(value: float) -> bool:
+    return abs(value) <= LARGEST
 
 
 def _require(given: Sequence[Run], runs: Sequence[Run], name: str) -> None:
@@ -157,7 +180,7 @@ def _require(given: Sequence[Run], runs: Sequence[Run], name: str) -> None:
     known = sorted({metric for run in given for metric in run.metrics})
     carried = f"; the runs carry {join_words(known)}" if known and name not in known else ""
     raise DataError(
-        f"fit_metric needs at least {FEWEST} runs of different loss with the metric {name!r}, but got "
+        f"fit_metric needs at least {FEWEST} runs of different loss with the metric {quoted(name)}, but got "
         f"{len({run.loss for run in runs})}{carried}; record it with Task(metrics=...) or name its column in columns=."
     )
 

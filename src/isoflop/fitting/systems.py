@@ -10,10 +10,12 @@ from typing import cast
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import Fit
+from isoflop.fitting.from_name import require_draws
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.uncertainty import resampled_law
 from isoflop.laws.additive import ChinchillaLaw
@@ -72,6 +74,9 @@ def fit_systems(
 
     Raises DataError with fewer than two systems, or where the runs of one cannot be fitted.
     """
+    must = "a dict of at least 2 systems, name -> runs"
+    arguments.mapping(systems, "fit_systems: systems", must)
+    resamples, level, seed = require_draws("fit_systems", resamples, level, seed)
     if len(systems) < 2:
         raise DataError(
             f"fit_systems needs at least 2 systems, but got {len(systems)}; use fit() for one."

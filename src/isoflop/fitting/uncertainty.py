@@ -1,10 +1,9 @@
 """How sure a law is: the same approach on resampled runs."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from isoflop.display.format import join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.laws.base import Array, Law
@@ -24,10 +23,6 @@ def resampled_law(
 
     Raises DataError where the approach has no such draws.
     """
-    if intervals not in get_args(Intervals):
-        raise DataError(
-            f"fit: intervals must be {join_words(get_args(Intervals))}, but got {intervals!r}."
-        )
     random = np.random.default_rng(seed)
     if intervals == "auto" and solved.draw is not None:
         return solved.draw(num_resamples, random)

@@ -10,7 +10,16 @@ import numpy as np
 
 from isoflop.display.format import format_number
 from isoflop.errors import DataError
-from isoflop.laws.base import Array, CostPerToken, Number, Surface, as_code, cheapest_size, plain
+from isoflop.laws.base import (
+    Array,
+    CostPerToken,
+    Number,
+    Surface,
+    as_code,
+    cheapest_size,
+    plain,
+    require_numbers,
+)
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
 
@@ -59,6 +68,9 @@ class ChinchillaLaw(Surface):
     B: Number = math.nan
     alpha: Number = math.nan
     beta: Number = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_code(self)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import arguments
 from isoflop.display.format import format_number
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "cost_of",
     "entry",
     "plain",
+    "require_numbers",
     "six_per_param",
 ]
 
@@ -114,6 +116,9 @@ class PowerLaw:
     exponent: Number
     offset: Number = 0.0
 
+    def __post_init__(self) -> None:
+        require_numbers(self)
+
     def __call__(self, C: Number) -> Number:
         """Value at C FLOPs; an array of C needs a last axis of its own if the fields are arrays."""
         return plain(self.offset + np.exp(np.log(self.coefficient) + self.exponent * np.log(C)))
@@ -185,3 +190,16 @@ def cheapest_size(
         falls = at(left) > at(right)
         low, high = np.where(falls, left, low), np.where(falls, high, right)
     return np.asarray(np.exp((low + high) / 2))
+
+
+def require_numbers(law: object) -> None:
+    """Read a law's fields that are no arrays as numbers. Raises DataError where one is none."""
+    for part in fields(law):  # type: ignore[arg-type]  # every law is a dataclass
+        value = getattr(law, part.name)
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+        if type(value) is not float and not is_array:
+            name = f"{type(law).__name__}: {part.name}"
+            read = arguments.number(
+                value, name, must="a number", holds=lambda one: abs(one) < math.inf
+            )
+            object.__setattr__(law, part.name, read)

@@ -19,6 +19,7 @@ from isoflop.laws.base import (
     as_code,
     cheapest_size,
     cost_of,
+    require_numbers,
 )
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
@@ -40,6 +41,9 @@ class OvertrainingLaw(Surface):
     A: Number = math.nan
     B: Number = math.nan
     alpha: Number = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_code(self)
@@ -110,6 +114,9 @@ class DataConstrainedLaw(Surface):
     tokens_per_param: float = TOKENS_PER_PARAM
     """Tokens per param of the size for which U tokens are optimal."""
 
+    def __post_init__(self) -> None:
+        require_numbers(self)
+
     def __repr__(self) -> str:
         return as_code(self)
 
@@ -167,6 +174,9 @@ class KaplanLaw(Surface):
     D_c: Number = math.nan
     alpha_N: Number = math.nan
     alpha_D: Number = math.nan
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def __repr__(self) -> str:
         return as_code(self)

@@ -3,7 +3,8 @@
 N params, D tokens, C FLOPs, L loss.
 """
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,19 +42,10 @@ class Points:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Points":
         """The columns of the runs."""
-        rows = [
-            (
-                run.num_params,
-                run.num_tokens,
-                run.flops,
-                run.loss,
-                run.budget or np.nan,
-                _unique_tokens(run),
-            )
-            for run in runs
-        ]
-        N, D, C, L, budget, unique = np.array(rows, dtype=np.float64).reshape(-1, 6).T
-        return cls(tuple(runs), N, D, C, L, budget, unique)
+        rows = np.empty((len(runs), 6))
+        for column, values in zip(rows.T, _values(runs), strict=True):
+            column[:] = np.fromiter(values, dtype=np.float64, count=len(runs))
+        return cls(tuple(runs), *rows.T)
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -80,6 +72,16 @@ class Points:
     def pick(self, keep: NDArray[np.bool_]) -> "Points":
         """The runs where `keep` is true."""
         return Points.of([run for run, kept in zip(self.runs, keep, strict=True) if kept])
+
+
+def _values(runs: Sequence[Run]) -> Iterator[Iterator[float]]:
+    """Values of each column."""
+    yield (run.num_params for run in runs)
+    yield (run.num_tokens for run in runs)
+    yield (run.flops for run in runs)
+    yield (run.loss for run in runs)
+    yield (run.budget or math.nan for run in runs)
+    yield (_unique_tokens(run) for run in runs)
 
 
 def _unique_tokens(run: Run) -> float:

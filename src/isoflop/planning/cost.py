@@ -20,6 +20,7 @@ from isoflop.errors import IsoflopError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.user_code.data import to_device
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
 from isoflop.user_code.model import build
 
@@ -64,7 +65,7 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
         return None
     timed = list({spec.id: spec for spec in (small[0], small[len(small) // 2], small[-1])}.values())
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _one_thread():
+    with isolated(0), _one_thread():
         try:
             points = [_timed_step(task, spec, device) for spec in timed]
         except IsoflopError:

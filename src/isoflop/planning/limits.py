@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ class Room:
 
 def named_hardware(hardware: str | None) -> Hardware | None:
     """The accelerators of a plan's `hardware`; None for this machine."""
-    return None if hardware in (None, HERE) else parse_hardware(str(hardware))
+    return None if hardware is None or _is_here(hardware) else parse_hardware(hardware)
 
 
 def room_on(hardware: str | None) -> Room:
@@ -75,8 +76,12 @@ def room_on(hardware: str | None) -> Room:
     if named is not None:
         return Room(_one(named.accelerator), named.accelerator.die_bytes, True)
     return Room(
-        "this machine's device", device_bytes(), hardware == HERE or torch.cuda.is_available()
+        "this machine's device", device_bytes(), _is_here(hardware) or torch.cuda.is_available()
     )
+
+
+def _is_here(hardware: Any) -> bool:
+    return isinstance(hardware, str) and hardware.strip().lower() == HERE
 
 
 def _one(accelerator: Accelerator) -> str:

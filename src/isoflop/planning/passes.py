@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from isoflop import arguments
 from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
@@ -14,13 +15,18 @@ from isoflop.user_code.data import open_data
 __all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep"]
 
 
-def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[float | None]:
+def epochs_to_sweep(task: Task, epochs: Sequence[float] | float | None) -> Sequence[float | None]:
     """The numbers of passes to sweep, rising; [None] where they are not swept."""
     if epochs is None:
         return [None]
-    counts = sorted({float(count) for count in epochs})
-    if not counts or not all(math.isfinite(count) and count >= 1 for count in counts):
-        raise PlanError(f"epochs must be numbers of passes of at least 1, but got {list(epochs)}.")
+    must = "a number of passes from 1 to 1e6"
+    listed = arguments.listed(epochs, "epochs", error=PlanError)
+    counts = sorted(
+        {
+            float(arguments.number(one, "epochs", must=must, holds=_are, error=PlanError))
+            for one in listed
+        }
+    )
     if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
         raise PlanError(
             "A sweep over epochs takes parts of the training data, so these must be a map-style "
@@ -28,6 +34,10 @@ def epochs_to_sweep(task: Task, epochs: Sequence[float] | None) -> Sequence[floa
             "Recipe(branches=False)."
         )
     return counts
+
+
+def _are(passes: float) -> bool:
+    return 1 <= passes <= 1e6
 
 
 def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:

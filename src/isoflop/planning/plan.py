@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
+import torch
 
+from isoflop import arguments
 from isoflop.compute.budget import Asked, asked
 from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
@@ -32,10 +35,10 @@ from isoflop.planning.repeats import with_repeats, without_failed
 from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import Run, RunSpec
-from isoflop.task import Task
+from isoflop.runs import Run, RunSpec, runs_of
+from isoflop.task import Task, require_task
 from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.user_code.randomness import seeded
+from isoflop.user_code.isolation import isolated
 
 __all__ = ["plan"]
 
@@ -55,7 +58,7 @@ def plan(
     target: float | str | None = None,
     spend: float | str | None = None,
     runs: Iterable[Run] = (),
-    epochs: Sequence[float] | None = None,
+    epochs: Sequence[float] | float | None = None,
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -73,7 +76,7 @@ def plan(
     runs: earlier runs. Their budgets are kept, and extended where the lowest loss is at the edge;
         new ones are centred on their estimate of the optimum. Failed runs are not planned again.
         For a target, runs count against the spend.
-    epochs: passes over the data to sweep. Each run is planned once per number, on the part of the
+    epochs: passes over the data to sweep, one number or several. Each run is planned once per number, on the part of the
         data that its tokens pass over as often, to show what repeated data are worth. None for all
         of the data.
     hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
@@ -90,10 +93,14 @@ def plan(
     impossible: budgets that are not positive or cannot be read, too few sizes, too little data for
     the passes that the recipe allows, a target too far.
     """
+    require_task(task, "plan: task")
     question = asked(budgets, target, spend)
-    _check(question, design)
-    runs = _made(runs)
-    with seeded(0):  # models are built and timed; the caller's random numbers stay as they were
+    design = cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError))
+    allow_far = arguments.flag(allow_far, "allow_far", error=PlanError)
+    _check(question)
+    runs = runs_of(runs, "plan", PlanError)
+    # models are built and timed; the caller's process stays as it was
+    with isolated(0), torch.enable_grad():
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)
@@ -131,11 +138,9 @@ def _small_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
     return (Note("small-models", text),)
 
 
-def _check(question: Asked, design: str) -> None:
+def _check(question: Asked) -> None:
     budgets, target, spend = question.budgets, question.target, question.spend
     if budgets is not None:
-        if not budgets or not all(math.isfinite(budget) and budget > 0 for budget in budgets):
-            raise PlanError(f"budgets must be FLOPs above 0, but got {list(budgets)}.")
         if spend is not None:
             raise PlanError(
                 "budgets and spend both say how much the sweep may cost; give one of them."
@@ -145,24 +150,6 @@ def _check(question: Asked, design: str) -> None:
             "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may "
             "cost."
         )
-    elif not all(math.isfinite(value) and value > 0 for value in (target, spend)):
-        raise PlanError(
-            f"target and spend must be above 0, but got target={target!r} and spend={spend!r}."
-        )
-    if design not in DESIGNS:
-        raise PlanError(f"design must be {' or '.join(map(repr, DESIGNS))}, but got {design!r}.")
-
-
-def _made(runs: Iterable[Run]) -> list[Run]:
-    """The runs so far, if that is what they are."""
-    made = list(runs) if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]
-    strange = [run for run in made if not isinstance(run, Run)]
-    if strange:
-        raise PlanError(
-            f"runs must be records of runs, but got {strange[0]!r:.80}; read those of a folder or "
-            f"table with isoflop.read_runs(...)."
-        )
-    return made
 
 
 def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, ...]]:

@@ -70,6 +70,7 @@ def run_values(run: "Run") -> dict[str, Any]:
     }
     return {
         **spec_values(run.spec),
+        "id": run.id,
         **ended,
         "num_tokens": run.num_tokens,
         "flops": run.flops,

@@ -53,6 +53,7 @@ def live_report(
     specs = () if sweep is None else sweep.specs
     known = {run.id: run for run in runs}
     next_at = -float("inf")
+    path = os.path.abspath(path)  # the user's code may go to another folder
 
     def redraw(run: Run) -> Path:
         nonlocal next_at

@@ -8,19 +8,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isoflop import arguments
 from isoflop.answers.by_approach import opinions
 from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_count, format_flops
 from isoflop.display.html import Html, join, tag
+from isoflop.errors import StoreError
 from isoflop.fitting.fit import Fit
 from isoflop.reporting import page_figures as drawings
 from isoflop.reporting import sections
 from isoflop.reporting import what_if as explore
 from isoflop.reporting.figures.curves import valleys_of
 from isoflop.reporting.reproduction import method
-from isoflop.reporting.svg import dark_colours
+from isoflop.reporting.svg import dark_colours, own_style
 from isoflop.storage.atomic import write_text
+from isoflop.task import require_task
 
 if TYPE_CHECKING:
     from isoflop.counting.counting import SizeCount
@@ -39,9 +42,19 @@ def report(
 
     Raises StoreError where the file cannot be written.
     """
+    if not isinstance(fit, Fit):
+        raise arguments.refused(fit, "report: fit", "what isoflop.fit(runs) gives")
+    if not isinstance(optimum, Optimum):
+        raise arguments.refused(
+            optimum, "report: optimum", "one answer of isoflop.predict(fit, ...)"
+        )
+    if task is not None:
+        require_task(task, "report: task")
+    path = arguments.a_path(path, "report: path", error=StoreError)
     return write_text(path, render(fit, optimum, task=task))
 
 
+@own_style()
 def render(
     fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()
 ) -> str:

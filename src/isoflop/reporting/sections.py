@@ -228,6 +228,10 @@ def _consequences(optimum: Optimum) -> list[str]:
         words.append(
             f"The target lies {format_number(10**optimum.extrapolation, 2)} times beyond the largest run."
         )
+    elif optimum.extrapolation < 0:
+        words.append(
+            f"The target lies {format_number(10**-optimum.extrapolation, 2)} times below the smallest run."
+        )
     else:
         words.append("The target lies within the compute of the runs.")
     return words
@@ -254,7 +258,7 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
         and not fit.diagnostics.at_bound
     ):
         grounds.append("The fit converged, with no parameter at a bound.")
-    if 10**optimum.extrapolation <= NEAR:
+    if 1 / NEAR <= 10**optimum.extrapolation <= NEAR:
         grounds.append("The target is no further than the runs themselves.")
     return grounds
 

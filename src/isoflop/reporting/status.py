@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from isoflop.display.format import format_count, format_flops
+from isoflop.display.format import LONG, format_count, format_flops, one_line
 from isoflop.runs import RunSpec, tasks_of, tasks_text
 from isoflop.storage.status import Standing
 
@@ -38,14 +38,17 @@ def _stage_text(stage: Standing) -> str:
         "waiting": len(stage.waiting),
     }
     told = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
-    lines = [f"{stage.purpose or stage.stage}: {_runs(stage.num_runs)}: {told}"]
+    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {_runs(stage.num_runs)}: {told}"]
     lines += [
-        f"  diverged  {_name(run.spec)}: {run.error}"
+        f"  diverged  {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
         for run in stage.ended
         if run.status == "diverged"
     ]
-    lines += [f"  failed    {_name(run.spec)}: {run.error}" for run in stage.failed]
-    lines += [f"  running   {_name(spec)}: {holder}" for spec, holder in stage.running]
+    lines += [
+        f"  failed    {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
+        for run in stage.failed
+    ]
+    lines += [f"  running   {_name(spec, spec.id)}: {holder}" for spec, holder in stage.running]
     waiting = Counter(spec.budget for spec in stage.waiting)
     for budget, num_runs in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
         lines.append(f"  waiting   {_runs(num_runs)}{_budget(budget)}")
@@ -56,8 +59,9 @@ def _runs(number: int) -> str:
     return f"{number} run{'s' if number != 1 else ''}"
 
 
-def _name(spec: RunSpec) -> str:
-    return f"{spec.id} size {spec.size}{_budget(spec.budget)}, {format_count(spec.num_params)} params, seed {spec.seed}"
+def _name(spec: RunSpec, run_id: str) -> str:
+    size = f"{one_line(run_id)} size {one_line(spec.size)}{_budget(spec.budget)}"
+    return f"{size}, {format_count(spec.num_params)} params, seed {spec.seed}"
 
 
 def _budget(budget: float | None) -> str:

@@ -1,19 +1,28 @@
 """A figure as inline SVG: real text, no links, and colours that follow the page into the dark."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from io import StringIO
 
-from matplotlib import rc_context
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 
 from isoflop.display.html import Html
 from isoflop.reporting.colours import DARK, ramp
 
-__all__ = ["dark_colours", "inline_svg", "place"]
+__all__ = ["dark_colours", "inline_svg", "own_style", "place"]
 
 _POINTS = 72
 """Units of an SVG per inch."""
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Figures as they are meant, whatever a user's matplotlibrc says: TeX would be needed, or fonts would change."""
+    with style.context("default"):
+        yield
 
 
 def inline_svg(ax: Axes, name: str, label: str) -> Html:

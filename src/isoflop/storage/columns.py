@@ -4,11 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import accumulate
 from shlex import quote
 
+from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
+from isoflop.storage.numbers import holds_counts
 from isoflop.storage.sheet import Cells
-from isoflop.storage.units import COUNTS, holds_counts, parted, unit_of_name
+from isoflop.storage.units import COUNTS, parted, unit_of_name
 
 __all__ = ["FIELDS", "Column", "find_columns", "find_metrics"]
 
@@ -130,7 +133,7 @@ def _field(name: str) -> str | None:
     )
     if field is None and (guess := _guess(name, FIELDS)):
         raise DataError(
-            f"columns= may name {_listed(FIELDS)} and metrics of your own, but got {name!r}{guess}."
+            f"columns= may name {_listed(FIELDS)} and metrics of your own, but got {quoted(name, 30)}{guess}."
         )
     return field
 
@@ -141,13 +144,14 @@ def _stated(field: str, asked: str, found: Sequence[str], source: str) -> Column
     name, unit = parted(asked, found)
     if name not in found:
         raise DataError(
-            f"{source} has no column {name!r}{_guess(name, found)}; it has {_listed(found)}."
+            f"{one_line(source, 30)} has no column {quoted(name, 30)}{_guess(name, found)}; it has {_listed(found)}."
         )
     if unit is None:
         return Column(name, _unit(field, name))
     if field not in COUNTS:
         raise DataError(
-            f"columns= may give a factor for {_listed(COUNTS)}, but got {asked!r} for {field}; leave it out."
+            f"columns= may give a factor for {_listed(COUNTS)}, but got {quoted(asked, 40)} for {one_line(field, 30)}; "
+            f"leave it out."
         )
     return Column(name, unit, stated=True)
 
@@ -171,8 +175,8 @@ def _usual_column(
     candidates = words or [column for column in free if _bare(field, column) == _LETTERS.get(field)]
     if len(candidates) > 1:
         raise DataError(
-            f"{source} has several columns that could be the {field}: {_listed(candidates)}; say which one with "
-            f"columns={{{field!r}: {candidates[-1]!r}}} ({_option(field, candidates[-1])})."
+            f"{one_line(source, 30)} has several columns that could be the {field}: {_listed(candidates)}; say which "
+            f"one with columns={{{field!r}: {_code(candidates[-1])!r}}} ({_option(field, candidates[-1])})."
         )
     return candidates[0] if candidates else None
 
@@ -207,14 +211,19 @@ def _check_enough(chosen: Mapping[str, Column], table: Cells, source: str) -> No
         field = missing[0]
         likely = _likely(field, {name: table[name] for name in _free(list(table), chosen)})
         raise DataError(
-            f"{source} has no column for {_listed(missing, 'or')}; it has {_listed(list(table))}. Say which column it "
-            f"is, as in columns={{{field!r}: {likely!r}}} ({_option(field, likely)})."
+            f"{one_line(source, 30)} has no column for {_listed(missing, 'or')}; it has {_listed(list(table))}. Say "
+            f"which column it is, as in columns={{{field!r}: {_code(likely)!r}}} ({_option(field, likely)})."
         )
 
 
 def _option(field: str, column: str) -> str:
     """The same on the command line, as a shell takes it."""
-    return f"--column {quote(f'{field}={column}')}"
+    return f"--column {quote(f'{field}={_code(column)}')}"
+
+
+def _code(column: str, most: int = 24) -> str:
+    """A name that is short and legible enough to be repeated in a remedy; a stand-in for any other."""
+    return column if len(column) <= most and column.isprintable() else "my_column"
 
 
 def _plain(name: str) -> str:
@@ -251,11 +260,15 @@ def _may_hold(column: str, cells: Sequence[object]) -> bool:
 def _guess(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(_plain(name), {_plain(other): other for other in known}, n=1)
     meant = next((other for other in known if close and _plain(other) == close[0]), None)
-    return f" (did you mean {meant!r}?)" if meant else ""
+    return f" (did you mean {quoted(meant, 30)}?)" if meant else ""
 
 
-def _listed(names: Sequence[str], word: str = "and", most: int = 12) -> str:
-    shown = list(names[:most]) + ([f"{len(names) - most} more"] if len(names) > most else [])
+def _listed(names: Sequence[str], word: str = "and", most: int = 12, room: int = 90) -> str:
+    """Names as prose, as many as there is room for; the others are counted."""
+    short = [one_line(name, 24) for name in names]
+    ends = accumulate(len(name) + 2 for name in short)
+    number = min(sum(end <= room for end in ends), most)
+    shown = short[:number] + ([f"{len(names) - number} more"] if len(names) > number else [])
     return (
         f"{', '.join(shown[:-1])} {word} {shown[-1]}"
         if len(shown) > 1

@@ -97,7 +97,11 @@ def _middles(numbers: Mapping[str, Floats]) -> tuple[float, float, float]:
         return math.nan, math.nan, math.nan
     N, D, C = (full[field][known] for field in ("params", "tokens", "flops"))
     middle, per_param = float(np.median(N)), float(np.median(D / N))
-    return middle, middle * per_param, float(np.median(C / (6 * N * D))) * 6 * middle**2 * per_param
+    return (
+        middle,
+        middle * per_param,
+        float(np.median(C / (6 * N * D))) * 6 * middle * middle * per_param,
+    )
 
 
 def _are_parts(params: Floats) -> bool:

@@ -6,126 +6,210 @@ that is written atomically, so processes on many machines may share a store with
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Iterable, Mapping, Set
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+from isoflop import arguments
+from isoflop.display.format import one_line
 from isoflop.errors import StoreError
 from isoflop.runs import CurvePoint, Run, RunSpec
-from isoflop.storage.atomic import write_text
+from isoflop.storage.atomic import is_full, remove_partials, write_bytes, write_text, writing
+from isoflop.storage.files import (
+    Damaged,
+    Unopened,
+    cannot_be_read,
+    move_aside,
+    read_file,
+    set_aside,
+)
 from isoflop.storage.lease import leased
 from isoflop.storage.records import (
     SCHEMA,
-    TornRecord,
+    Curve,
+    DamagedCurve,
+    UnopenedCurve,
+    dump_curve,
     dump_run,
     dump_spec,
     dump_specs,
+    load_curve,
     load_run,
     load_spec,
     load_specs,
+    load_values,
 )
+from isoflop.storage.unreadable import Unreadable, unreadable
 
 __all__ = ["DirectoryStore"]
+
+RESERVE_BYTES = 2**15
+"""Kept for the record of each run under way: a disk that fills up meanwhile does not cost what was trained."""
+_ID = re.compile("[0-9a-f]{16}")
 
 
 class DirectoryStore:
     """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if self.path.is_file():
+        # absolute: the user's code may go to another folder
+        self.path = Path(arguments.a_path(path, "A store", error=StoreError)).absolute()
+        if os.path.isfile(self.path):  # unlike Path's, it answers for names that no file can have
             raise StoreError(
-                f"A store is a folder, but {self.path} is a file; name another folder."
+                f"A store is a folder, but {one_line(self.path, 150)} is a file; name another folder."
             )
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute()}  # a worker may stand in another folder
-
     def read_runs(self) -> list[Run]:
-        names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
-        return [run for name in names if (run := self.read_run(name)) is not None]
+        """All recorded runs, in the order of their ids; one whose files cannot be read is `Unreadable`."""
+        return [run for name in self._names() if (run := self.read_run(name)) is not None]
 
     def read_run(self, run_id: str) -> Run | None:
-        record = _text(f"{self.path}/{run_id}/record.json")
-        if record is None:
-            return None
+        data = None
         try:
-            return load_run(
-                record, tuple(_points(_text(f"{self.path}/{run_id}/curve.jsonl") or ""))
+            data = read_file(f"{self.path}/{run_id}/record.json")
+            return (
+                self._in_the_way(run_id)
+                if data is None
+                else load_run(data, run_id, self._curve(run_id))
             )
-        except TornRecord as error:
-            return self._torn(run_id, error)
-        except StoreError as error:
-            raise StoreError(
-                f"{self.path / run_id / 'record.json'}: {error} Remove the folder to have the run trained again."
-            ) from error
+        except Damaged as error:
+            at_fault = "curve.jsonl" if isinstance(error, DamagedCurve) else "record.json"
+            return unreadable(
+                self.path / run_id / at_fault, run_id, error, self._spec_of(run_id, data)
+            )
 
-    def _torn(self, run_id: str, error: TornRecord) -> Run | None:
-        """A run whose record was written in part, as one that failed; None where its spec is lost too."""
+    def _curve(self, run_id: str) -> Curve | None:
+        """A run's curve; None where there is none. Raises DamagedCurve where something stands in its place."""
         try:
-            spec = load_spec(_text(f"{self.path}/{run_id}/spec.json") or "")
-        except TornRecord:
+            data = read_file(f"{self.path}/{run_id}/curve.jsonl")
+        except Damaged as error:
+            raise (UnopenedCurve if isinstance(error, Unopened) else DamagedCurve)(error) from error
+        return None if data is None else load_curve(data)
+
+    def _in_the_way(self, run_id: str) -> Run | None:
+        """What stands in place of a run's folder, where it is a file."""
+        path = self.path / run_id
+        if not _ID.fullmatch(run_id) or not os.path.lexists(path) or path.is_dir():
             return None
-        said = f"{self.path / run_id / 'record.json'}: {error} isoflop rerun has the run trained again."
-        return Run(spec=spec, status="failed", num_tokens=0, flops=0.0, error=said)
+        return unreadable(path, run_id, Damaged("it stands where a run's folder should be"), None)
+
+    def _spec_of(self, run_id: str, record: bytes | None = None) -> RunSpec | None:
+        """What a run was, by its spec or else its record; None where neither says."""
+        with suppress(Damaged):
+            return load_spec(read_file(f"{self.path}/{run_id}/spec.json") or b"", run_id)
+        with suppress(Damaged):
+            return load_spec(record or b"", run_id)
+        return None
 
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id
-        if run.status != "failed":
-            write_text(folder / "curve.jsonl", "".join(map(_curve_line, run.curve)))
-        write_text(folder / "record.json", dump_run(run))
+        try:
+            _write_record(folder, run)
+        except StoreError as error:
+            if not is_full(error):
+                raise
+            _remove(folder, "reserve", "checkpoint.previous")
+            _write_record(folder, run)
+        _remove(folder, "reserve")
         if run.status != "failed":  # one that is tried again goes on from where it was
-            (folder / "checkpoint").unlink(missing_ok=True)
+            _remove(folder, "checkpoint", "checkpoint.previous")
 
     def write_spec(self, spec: RunSpec) -> None:
+        folder = self.path / spec.id
+        remove_partials(folder, shared=False)
+        if not self._has_spec(spec):
+            write_text(folder / "spec.json", dump_spec(spec))
+        if not (folder / "reserve").exists():  # noise, for file systems that compress
+            write_bytes(folder / "reserve", os.urandom(RESERVE_BYTES))
+
+    def _has_spec(self, spec: RunSpec) -> bool:
+        """Whether a run's spec is written; a file that cannot be read is set aside."""
         path = self.path / spec.id / "spec.json"
-        if _spec_or_none(_text(str(path)) or "") is None:
-            write_text(path, dump_spec(spec))
+        try:
+            data = read_file(str(path))
+            if data is None:
+                return False
+            load_spec(data, spec.id)
+        except Damaged as error:
+            set_aside(path, error)
+            return False
+        return True
 
     def write_task(self, facts: Mapping[str, Any]) -> None:
         path = self.path / "task.json"
-        before = _text(str(path))
-        known = [] if before is None else json.loads(before)["tasks"]
+        remove_partials(self.path, shared=True)
+        try:
+            before, known = _tasks(read_file(str(path)))
+        except Damaged as error:
+            set_aside(path, error)
+            before, known = None, []
         others = [task for task in known if task.get("fingerprint") != facts.get("fingerprint")]
         text = (
             json.dumps({"schema": SCHEMA, "tasks": [*others, facts]}, indent=1, default=str) + "\n"
         )
-        if before != text:
+        if before != text.encode():
             write_text(path, text)
 
     def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
-        path = self._stage(name)
-        return load_specs(path.read_text()) if path.exists() else None
+        """The specs of a stage that was planned earlier and the rest of its plan; None where there is none.
+
+        A plan that cannot be read is set aside: there is none.
+        """
+        path = self.path / "stages" / f"{name}.json"
+        try:
+            data = read_file(str(path))
+            return None if data is None else load_specs(data)
+        except Damaged as error:
+            set_aside(path, error)
+            return None
 
     def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
-        write_text(self._stage(name), dump_specs(specs, plan))
+        write_text(self.path / "stages" / f"{name}.json", dump_specs(specs, plan))
 
     def read_stages(self) -> dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]]:
-        """The specs and the plan of every stage, the one that was planned first at the front."""
+        """The specs and the plan of every stage, the one that was planned first at the front.
+
+        A stage whose file cannot be read has no specs, and its purpose says why.
+        """
         paths = sorted(
             (self.path / "stages").glob("*.json"),
-            key=lambda path: (path.stat().st_mtime_ns, path.name),
+            key=lambda path: (path.lstat().st_mtime_ns, path.name),
         )
-        return {path.stem: load_specs(path.read_text()) for path in paths}
+        return {path.stem: _stage_or_why(path) for path in paths}
 
     def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
         """Every run that was begun, whether it has ended or not, but for those whose ids are known."""
-        names = sorted(set(os.listdir(self.path)) - known)
-        texts = (_text(f"{self.path}/{name}/spec.json") for name in names)
-        return [
-            spec for text in texts if text is not None and (spec := _spec_or_none(text)) is not None
-        ]
+        specs = (self._spec_of(name) for name in self._names() if name not in known)
+        return [spec for spec in specs if spec is not None]
 
     def remove_record(self, run_id: str) -> None:
-        """Forget what happened to a run, so that it is trained again, from its checkpoint if it has one."""
-        folder = self.path / run_id
-        (folder / "record.json").unlink(missing_ok=True)
-        if not (folder / "checkpoint").exists():
-            (folder / "curve.jsonl").unlink(missing_ok=True)
+        """Forget what happened to a run, so that it is trained again, from its checkpoint if it has one.
+
+        Files that cannot be read are set aside instead; where that was the curve alone, the run counts without it.
+        """
+        folder, run = self.path / run_id, self.read_run(run_id)
+        was_unreadable = isinstance(run, Unreadable)
+        while isinstance(run, Unreadable):
+            set_aside(run.path, run.damage)
+            run = self.read_run(run_id)
+        if was_unreadable and run is not None and run.status != "failed":
+            return
+        try:
+            (folder / "record.json").unlink(missing_ok=True)
+            if os.path.lexists(folder / "curve.jsonl") and not (folder / "checkpoint").exists():
+                move_aside(folder / "curve.jsonl") if was_unreadable else (
+                    folder / "curve.jsonl"
+                ).unlink()
+        except OSError as error:
+            raise StoreError(
+                f"Cannot remove files of {one_line(folder, 150)}: {one_line(error.strerror or error)}; make the folder "
+                f"writable."
+            ) from error
 
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
@@ -137,58 +221,53 @@ class DirectoryStore:
         # Appending is not atomic, and need not be: cut_curve drops a torn last line and whatever the checkpoint
         # does not reach.
         path = self.path / run_id / "curve.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
-            file.writelines(map(_curve_line, points))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a") as file:
+                file.write(dump_curve(points))
 
     def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
         path = self.path / run_id / "curve.jsonl"
-        text = _text(str(path))
-        if text is None:
+        data = read_file(str(path))
+        if data is None:
             return []
-        kept = [point for point in _points(text) if point[0] <= num_tokens]
-        write_text(path, "".join(map(_curve_line, kept)))
+        kept = [point for point in load_curve(data).points if point[0] <= num_tokens]
+        write_text(path, dump_curve(kept))
         return kept
 
-    def _stage(self, name: str) -> Path:
-        return self.path / "stages" / f"{name}.json"
-
-
-def _spec_or_none(text: str) -> RunSpec | None:
-    try:
-        return load_spec(text)
-    except TornRecord:
-        return None
-
-
-def _curve_line(point: CurvePoint) -> str:
-    return json.dumps(list(point)) + "\n"
-
-
-def _text(path: str) -> str | None:
-    """A file's text; None where there is no such file. Plain strings and one open: a store has thousands of files."""
-    try:
-        with open(
-            path, encoding="utf-8", errors="replace"
-        ) as file:  # a torn file may end within a letter
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _points(text: str) -> list[CurvePoint]:
-    """The points of a curve; a line torn by a dying process ends what can be trusted."""
-    lines = text.splitlines()
-    try:
-        return [(num_tokens, loss) for num_tokens, loss in json.loads(f"[{','.join(lines)}]")]
-    except (ValueError, TypeError):  # torn: line by line, up to there
-        return list(_whole_points(lines))
-
-
-def _whole_points(lines: list[str]) -> Iterator[CurvePoint]:
-    for line in lines:
+    def _names(self) -> list[str]:
+        """Of what lies in the store, run folders among it."""
         try:
-            num_tokens, loss = json.loads(line)
-        except (ValueError, TypeError):
-            return
-        yield num_tokens, loss
+            return sorted(os.listdir(self.path)) if os.path.isdir(self.path) else []
+        except OSError as error:
+            raise StoreError(
+                f"The store {one_line(self.path, 150)} cannot be listed: {one_line(error.strerror or error)}; "
+                f"make it readable."
+            ) from error
+
+
+def _write_record(folder: Path, run: Run) -> None:
+    if run.status != "failed":
+        write_text(folder / "curve.jsonl", dump_curve(run.curve))
+    write_text(folder / "record.json", dump_run(run))
+
+
+def _remove(folder: Path, *names: str) -> None:
+    with writing(folder):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _stage_or_why(path: Path) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]]:
+    try:
+        return load_specs(read_file(str(path)) or b"")
+    except Damaged as error:
+        return (), {"purpose": cannot_be_read(path, error)}
+
+
+def _tasks(data: bytes | None) -> tuple[bytes | None, list[dict[str, Any]]]:
+    """What task.json holds, and the facts of its tasks. Raises Damaged where it is another's."""
+    tasks = [] if data is None else load_values(data)[0].get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise Damaged("it has no list of tasks")
+    return data, tasks

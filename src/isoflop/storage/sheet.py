@@ -1,20 +1,36 @@
-"""Sheet: the cells of a table as they stand in a file or a data frame, and where each row stands."""
+"""Sheet: the cells of a table as they stand in a file or a data frame, and where each row stands.
+
+A file is read in chunks, and of a long one only the columns that are needed are kept.
+"""
 
 import csv
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from functools import partial
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
-from isoflop.errors import DataError, StoreError
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Cells", "Sheet", "is_frame", "read_sheet", "sheet_of_frame"]
+from isoflop.display.format import one_line, quoted
+from isoflop.errors import DataError, StoreError, first_line
+
+__all__ = ["BLOCK", "HEAD", "Cells", "Sheet", "Source", "is_frame", "open_sheet", "source_of_frame"]
 
 
 Cells = Mapping[str, Sequence[Any]]
 """Cells by column."""
+HEAD = 10_000
+"""First rows, whose columns are all held to find out which of them are needed."""
+CHUNK = 20_000
+"""Rows of a file that are held with all their columns at a time."""
+BLOCK = 1_000
+"""Cells that are read as numbers at a time."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +39,40 @@ class Sheet:
 
     source: str
     columns: Cells
-    rows: Sequence[int]
+    rows: Sequence[int] | npt.NDArray[np.int64]
+    delimiter: str = ""
 
     def row(self, index: int) -> str:
-        return f"row {self.rows[index]} of {self.source}"
+        return f"row {self.rows[index]} of {one_line(self.source, 40)}"
 
 
-def read_sheet(path: Path) -> Sheet:
-    """The cells of a CSV, TSV or parquet file.
+@dataclass(frozen=True)
+class Source:
+    """A table that is still to be read: its first rows, by which columns are chosen, and how to read those."""
+
+    name: str
+    head: Cells
+    sheet: Callable[[Sequence[str]], Sheet]
+    """A sheet of the columns that are named."""
+
+
+def open_sheet(path: Path) -> Source:
+    """A CSV, TSV or parquet file.
 
     Raises StoreError where there is no such file, DataError where it is no table.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise StoreError(
-            f"There is no file or store {path}; check the path, which is read from {Path.cwd()}."
+            f"There is no file or store {one_line(path, 100)}; check the path, which is read from "
+            f"{one_line(Path.cwd(), 100)}."
         )
     if path.suffix.lower() in (".parquet", ".pq"):
-        return sheet_of_frame(_read_parquet(path), path.name)
+        return source_of_frame(_read_parquet(path), path.name)
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return _read_text(path)
+        return _source_of_text(path)
     raise DataError(
-        f"A table must be a .csv, .tsv or .parquet file, but got {path.name}; read anything else with pandas and pass "
-        f"the data frame."
+        f"A table must be a .csv, .tsv or .parquet file, but got {one_line(path.name, 60)}; read anything else with "
+        f"pandas and pass the data frame."
     )
 
 
@@ -54,13 +82,27 @@ def is_frame(value: object) -> bool:
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
-def sheet_of_frame(frame: Any, source: str = "the data frame") -> Sheet:
-    """The cells of a pandas DataFrame, None where one is missing."""
+def source_of_frame(frame: Any, name: str = "the data frame") -> Source:
+    """A pandas DataFrame."""
     names = _names_of_frame(frame)
-    _refuse_doubled(names, source)
-    columns = (frame.iloc[:, place] for place in range(len(names)))
-    cells = [column.astype(object).where(column.notna(), None).tolist() for column in columns]
-    return Sheet(source, dict(zip(names, cells, strict=True)), range(len(frame)))
+    _refuse_doubled(names, name)
+    places = {column: place for place, column in enumerate(names)}
+    return Source(
+        name,
+        {column: _frame_cells(frame.iloc[:HEAD, place]) for column, place in places.items()},
+        partial(_frame_columns, frame, places, name),
+    )
+
+
+def _frame_columns(frame: Any, places: Mapping[str, int], name: str, names: Sequence[str]) -> Sheet:
+    columns = {column: _frame_cells(frame.iloc[:, places[column]]) for column in names}
+    return Sheet(name, columns, range(len(frame)))
+
+
+def _frame_cells(column: Any) -> Sequence[Any]:
+    """Cells of a column, None where one is missing."""
+    cells: Sequence[Any] = column.astype(object).where(column.notna(), None).tolist()
+    return cells
 
 
 def _names_of_frame(frame: Any) -> list[str]:
@@ -78,55 +120,161 @@ def _names_of_frame(frame: Any) -> list[str]:
 def _read_parquet(path: Path) -> Any:
     import pandas as pd  # a third of a second that a CSV does not need
 
+    name = one_line(path.name, 60)
     try:
         return pd.read_parquet(path)
     except ImportError as error:
         raise DataError(
-            f"Reading {path.name} needs a parquet engine; install one with `pip install pyarrow`, or save it as CSV."
+            f"Reading {name} needs a parquet engine; install one with `pip install pyarrow`, or save it as CSV."
         ) from error
     except (ValueError, OSError) as error:
-        raise DataError(f"{path.name} is no parquet file: {error}") from error
+        raise DataError(f"{name} is no parquet file: {first_line(error)}") from error
 
 
-def _read_text(path: Path) -> Sheet:
-    try:
-        with open(
-            path, newline="", encoding="utf-8-sig"
-        ) as file:  # spreadsheets begin with a byte-order mark
-            lines = list(enumerate(_split(file.read()), start=1))
-    except UnicodeDecodeError as error:
+@dataclass(frozen=True)
+class _Layout:
+    """A text file: the names of its columns, the sign between its cells, and the record that is its header."""
+
+    path: Path
+    header: list[str]
+    delimiter: str
+    row: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def _source_of_text(path: Path) -> Source:
+    layout = _layout(path)
+    _refuse_doubled(layout.header, layout.name)
+    rows = _rows(layout)
+    head = _collected(layout, [list(islice(rows, HEAD))], layout.header)
+    is_whole = next(rows, None) is None
+    return Source(
+        layout.name,
+        head.columns,
+        partial(_part, head) if is_whole else partial(_text_columns, layout),
+    )
+
+
+def _part(sheet: Sheet, names: Sequence[str]) -> Sheet:
+    return Sheet(
+        sheet.source, {name: sheet.columns[name] for name in names}, sheet.rows, sheet.delimiter
+    )
+
+
+def _layout(path: Path) -> _Layout:
+    delimiter = _delimiter(path)
+    for row, cells in enumerate(_records(path, delimiter), start=1):
+        if not _is_blank(cells):
+            return _Layout(path, [cell.strip() for cell in cells], delimiter, row)
+    return _Layout(path, [], delimiter, 1)
+
+
+def _delimiter(path: Path) -> str:
+    """The sign that parts cells, which the header shows."""
+    header = next((line for line in _lines(path) if line.strip()), "")
+    if "\0" in header:
         raise DataError(
-            f"{path.name} must be UTF-8 text, but byte {error.start} is not; save it as UTF-8."
+            f"{one_line(path.name, 60)} must be UTF-8 text, but its header has zero bytes; save it as UTF-8."
+        )
+    return max(",\t;|", key=header.count)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with open(path, newline="", encoding=_encoding(path)) as file:
+            yield from file
+    except UnicodeError as error:
+        raise _undecoded(path) from error
+    except OSError as error:
+        raise StoreError(f"{one_line(path, 100)} cannot be read: {first_line(error)}.") from error
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, but where a byte-order mark says UTF-16, in which spreadsheets save "Unicode text"."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _undecoded(path: Path) -> DataError:
+    name, encoding = one_line(path.name, 60), _encoding(path)
+    where = "some bytes are not"
+    try:
+        path.read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} is not"
+    return DataError(
+        f"{name} must be {encoding.removesuffix('-sig').upper()} text, but {where}; save it as UTF-8."
+    )
+
+
+def _records(path: Path, delimiter: str) -> Iterator[list[str]]:
+    """The rows of a file as they are, also those that are blank."""
+    try:
+        yield from csv.reader(_lines(path), delimiter=delimiter)
+    except csv.Error as error:
+        raise DataError(
+            f"{one_line(path.name, 60)} is no table: {first_line(error)}; look for a quote that is not closed."
         ) from error
-    header = lines[0][1] if lines else []
-    rows = {number: line for number, line in lines[1:] if any(line)}
-    _refuse_doubled(header, path.name)
-    _refuse_ragged(rows, len(header), path.name)
-    columns = list(zip(*rows.values(), strict=True)) or [()] * len(header)
-    return Sheet(path.name, dict(zip(header, columns, strict=True)), list(rows))
 
 
-def _split(text: str) -> list[list[str]]:
-    """Rows of cells; the header tells which sign parts them."""
-    delimiter = max(",\t;", key=text.partition("\n")[0].count)
-    return [
-        [cell.strip() for cell in line]
-        for line in csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    ]
+def _rows(layout: _Layout) -> Iterator[list[str]]:
+    """The records below the header."""
+    return islice(_records(layout.path, layout.delimiter), layout.row, None)
+
+
+def _text_columns(layout: _Layout, names: Sequence[str]) -> Sheet:
+    return _collected(layout, _in_chunks(_rows(layout)), names)
+
+
+def _in_chunks(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    while chunk := list(islice(rows, CHUNK)):
+        yield chunk
+
+
+def _collected(layout: _Layout, chunks: Iterable[list[list[str]]], names: Sequence[str]) -> Sheet:
+    """The named columns of chunks of rows, without the rows that are blank."""
+    places = [layout.header.index(name) for name in names]
+    columns: list[list[str]] = [[] for _ in names]
+    numbers, first = [np.zeros(0, dtype=np.int64)], layout.row + 1
+    for chunk in chunks:
+        full = [not _is_blank(row) for row in chunk]
+        numbers.append(first + np.flatnonzero(full))
+        lines = chunk if all(full) else list(compress(chunk, full))
+        _refuse_ragged(numbers[-1], lines, len(layout.header), layout.name)
+        cells = list(zip(*lines, strict=True)) or [()] * len(layout.header)
+        for column, place in zip(columns, places, strict=True):
+            column.extend(map(str.strip, cells[place]))
+        first += len(chunk)
+    return Sheet(
+        layout.name,
+        dict(zip(names, columns, strict=True)),
+        np.concatenate(numbers),
+        layout.delimiter,
+    )
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    return not any(map(str.strip, row))
 
 
 def _refuse_doubled(names: Sequence[str], source: str) -> None:
-    if len(set(names)) < len(names):
-        doubled = next(name for name in names if names.count(name) > 1)
+    doubled = [name for name, number in Counter(names).items() if number > 1]
+    if doubled:
         raise DataError(
-            f"Columns of {source} must have different names, but {doubled!r} stands there twice."
+            f"Columns of {one_line(source, 60)} must have different names, but {quoted(doubled[0])} stands there twice."
         )
 
 
-def _refuse_ragged(rows: Mapping[int, Sequence[str]], width: int, source: str) -> None:
-    for number, line in rows.items():
-        if len(line) != width:
-            raise DataError(
-                f"Every row of {source} must have the header's {width} cells, but row {number} has {len(line)}; "
-                f"quote cells that hold a comma."
-            )
+def _refuse_ragged(
+    numbers: npt.NDArray[np.int64], lines: Sequence[Sequence[str]], width: int, source: str
+) -> None:
+    widths = list(map(len, lines))
+    if widths.count(width) < len(widths):
+        index = next(index for index, found in enumerate(widths) if found != width)
+        raise DataError(
+            f"Every row of {one_line(source, 60)} must have the header's {width} cells, but row {numbers[index]} "
+            f"has {widths[index]}; quote cells that hold a comma."
+        )

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from isoflop.display.format import one_line
 from isoflop.errors import DataError
+from isoflop.storage.numbers import LETTERS
 from isoflop.storage.sheet import Sheet
 
 __all__ = [
     "COUNTS",
-    "holds_counts",
-    "number_of",
     "parted",
     "refuse_mixed_flops",
     "refuse_mixed_units",
@@ -28,21 +28,16 @@ Floats = npt.NDArray[np.float64]
 COUNTS = ("params", "tokens", "flops", "compute_budget")
 """Fields that may be written in thousands and more; a loss may not."""
 
-_SIGNS: Mapping[str, float] = {
-    "k": 1e3, "m": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21,
-}  # fmt: skip
 _WORDS: Mapping[str, float] = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _WORD = "|".join(f"{word}s?" for word in _WORDS)
 
-_SHORT = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?) ?(k|m|bn|b|g|t|p|e|z)", re.IGNORECASE)
-_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _IN_BRACKETS = re.compile(
-    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d+))\s*[)\]]",
+    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d{{1,2}}))\s*[)\]]",
     re.IGNORECASE,
 )
 _LAST_WORD = re.compile(rf"(.*\S?)[\s_-]+(?:in[\s_-]+)?({_WORD})", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(.*[^\s_-])[\s_-]+(K|M|B|BN|G|T)")
-_FACTOR = re.compile(r"(.*\S)\s*\*\s*(\d[\d.]*(?:e\+?\d+)?)", re.IGNORECASE)
+_FACTOR = re.compile(r"(.*\S)\s*\*\s*(\d+(?:\.\d*)?(?:e\+?\d+)?)", re.IGNORECASE)
 
 _LEAST_COUNT = 1e5
 """Params and tokens in millions or billions lie below it, and plain counts of them above it."""
@@ -56,39 +51,15 @@ _LARGEST: Mapping[str, float] = {
 }
 
 
-def number_of(cell: object, *, count: bool) -> tuple[float, bool] | None:
-    """The number in a cell and whether the cell says its unit (350M, 1.3B, 1,300,000); None where it is no number."""
-    try:
-        return float(cell), False  # type: ignore[arg-type]  # exact: no digit of the text is lost
-    except (TypeError, ValueError):
-        text = str(cell).strip()
-    if count and (short := _SHORT.fullmatch(text)):
-        try:
-            return float(short[1]) * _SIGNS[short[2].lower()], True
-        except ValueError:
-            return None
-    if count and _GROUPED.fullmatch(text):
-        return float(text.replace(",", "")), True
-    return None
-
-
-def holds_counts(cells: Sequence[object], unit: float) -> bool:
-    """Whether cells can be params or tokens: most are numbers, not all one, and the middle is no width or depth."""
-    read = [number_of(cell, count=True) for cell in cells]
-    values = [found[0] if found[1] else found[0] * unit for found in read if found is not None]
-    differ = len(set(values)) >= min(len(cells), 2)
-    return differ and 2 * len(values) > len(cells) and float(np.median(values)) >= _LEAST_COUNT
-
-
 def unit_of_name(column: str) -> tuple[str, float]:
     """A column's name without its unit, and the unit: ("Tokens", 1e9) for Tokens_B or Tokens (billions); 1 for none."""
     if found := _IN_BRACKETS.fullmatch(column):
         sign, word, power = found[2], found[3], found[4]
-        return found[1], _SIGNS[sign.lower()] if sign else _of_word(word) if word else float(power)
+        return found[1], LETTERS[sign.lower()] if sign else _of_word(word) if word else float(power)
     if found := _LAST_WORD.fullmatch(column):
         return found[1], _of_word(found[2])
     if found := _LAST_LETTER.fullmatch(column):
-        return found[1], _SIGNS[found[2].lower()]
+        return found[1], LETTERS[found[2].lower()]
     return column, 1.0
 
 
@@ -100,14 +71,22 @@ def parted(asked: str, found: Sequence[str]) -> tuple[str, float | None]:
     return product[1], float(product[2])
 
 
-def refuse_too_large(values: Floats, field: str, column: str, unit: float) -> None:
-    """Raise DataError where the unit that a column's name says makes its counts impossible."""
-    middle = float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
+def refuse_too_large(values: Floats, field: str, column: str, unit: float, sheet: Sheet) -> None:
+    """Raise DataError where the unit of a column makes its counts, or one of them, impossible."""
+    large = values > _LARGEST[field]
+    if not large.any():
+        return
+    name, middle = one_line(column, 30), float(np.nanmedian(values))
     if middle > _LARGEST[field]:
         raise DataError(
-            f"{column!r} says that its numbers are in units of {unit:g}, which makes the middle row {middle:.2g} "
-            f"{field}; if they are plain, say columns={{{field!r}: '{column} * 1'}} (--column '{field}={column} * 1')."
+            f"{name!r} says that its numbers are in units of {unit:g}, which makes the middle row {middle:.2g} "
+            f"{field}; if they are plain, say columns={{{field!r}: '{name} * 1'}} (--column '{field}={name} * 1')."
         )
+    row = int(np.argmax(large))
+    raise DataError(
+        f"{name!r} is in units of {unit:g}, which makes {sheet.row(row)} {values[row]:.2g} {field}; write that row in "
+        f"the unit of the others, or with a unit of its own, as in 350M."
+    )
 
 
 def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
@@ -123,8 +102,9 @@ def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
     for unit in (1e6, 1e9):
         if unit * small[0] < 3 * large[-1] and large[0] < 3 * unit * small[-1]:
             raise DataError(
-                f"{column} must be in one unit, but {_rows(values < _LEAST_COUNT, sheet)} have {_span(small)} and the "
-                f"others {_span(large)}; write each with its unit, as in 350M and 1.3B, or all in one."
+                f"{one_line(column, 30)} must be in one unit, but {_rows(values < _LEAST_COUNT, sheet)} have "
+                f"{_span(small)} and the others {_span(large)}; write each with its unit, as in 350M and 1.3B, or all "
+                f"in one."
             )
 
 
@@ -155,7 +135,7 @@ def _of_word(word: str) -> float:
 def _rows(chosen: npt.NDArray[np.bool_], sheet: Sheet, most: int = 3) -> str:
     rows = [str(sheet.rows[index]) for index in np.flatnonzero(chosen).tolist()]
     shown = rows[:most] + ([f"{len(rows) - most} more"] if len(rows) > most else [])
-    return f"rows {', '.join(shown[:-1])} and {shown[-1]} of {sheet.source}"
+    return f"rows {', '.join(shown[:-1])} and {shown[-1]} of {one_line(sheet.source, 30)}"
 
 
 def _span(values: Floats) -> str:

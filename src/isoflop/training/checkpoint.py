@@ -1,36 +1,120 @@
-"""The loop's state in one file: written whole or not at all, read without running any code from it."""
+"""The loop's state in one file: written whole or not at all, read without running any code from it.
 
-from collections.abc import Mapping
+A file ends with the digest of what stands before it, since torch reads a damaged one without a word. The checkpoint
+before the newest one is kept beside it.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from isoflop.errors import StoreError
-from isoflop.storage.atomic import replacing
+from isoflop.storage.atomic import is_full, replacing
+from isoflop.training.notices import say
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["load_checkpoint", "newest_checkpoint", "save_checkpoint"]
+
+DIGEST_BYTES = 16
+READ_BYTES = 2**24
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the state (tensors, numbers, texts, and containers of them) atomically."""
-    with replacing(path) as file:
-        torch.save(dict(state), file)
+    """Write the state (tensors, numbers, texts, and containers of them) atomically; the last one is kept beside it.
 
-
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state that was saved, its tensors on a device; None where there is none.
-
-    Raises StoreError where the file holds anything but plain state; it is then set aside.
+    Where a third file finds no room the older one is given up. Raises StoreError where that is not enough, either.
     """
-    if not path.exists():
-        return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        aside = path.replace(path.with_name(f"{path.name}.unreadable"))
-        raise StoreError(
-            f"{path} was not a checkpoint that can be read ({error}) and is now {aside.name}; isoflop rerun has the "
-            f"run trained from its start."
-        ) from error
+        _write(path, state)
+    except StoreError as error:
+        older = _previous(path)
+        if not (is_full(error) and older.exists()):
+            raise
+        older.unlink()
+        _write(path, state)
+
+
+def newest_checkpoint(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> Path | None:
+    """The newest file that holds a whole state which fits; None where there is none. Broken ones are set aside."""
+    for candidate in (path, _previous(path)):
+        if candidate.exists():
+            reason = _why_not(candidate, fits)
+            if reason is None:
+                return candidate
+            _set_aside(candidate, reason)
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a file, on the CPU. Raises ValueError where the file is damaged, and what torch raises."""
+    with open(path, "rb") as file:
+        if not _is_whole(file):
+            raise ValueError("it is damaged")
+        file.seek(0)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return state
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.name}.previous")
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    with replacing(path, keep=_previous(path)) as file:
+        writer = _Digesting(file)
+        try:
+            torch.save(dict(state), writer)  # type: ignore[arg-type]  # needs no more of a file
+        except RuntimeError as error:  # what torch makes of an error of the disk
+            if writer.error is not None:
+                raise writer.error from error
+            raise
+        file.write(writer.digest.digest())
+
+
+class _Digesting:
+    """A file that is written from its start to its end, with the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            number = self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        return number
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    left = file.seek(0, 2) - DIGEST_BYTES
+    file.seek(0)
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    while left > 0 and (data := file.read(min(left, READ_BYTES))):
+        digest.update(data)
+        left -= len(data)
+    return file.read() == digest.digest()
+
+
+def _why_not(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> str | None:
+    try:
+        return None if fits(load_checkpoint(path)) else "it belongs to another run"
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a file of any content makes torch raise
+        return str(error) or type(error).__name__
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    aside = path.replace(path.with_name(f"{path.name}.unreadable"))
+    say(
+        f"{path} cannot be used ({reason:.100}) and is now {aside.name}; the run goes on from before it."
+    )

@@ -1,5 +1,8 @@
 """coordinate_check(): do activations keep their scale as a model widens, at the start and after a few steps?"""
 
+from isoflop.user_code.data import first_batch, open_data  # first: it says how to install torch
+
+# isort: split
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,17 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.display.format import align_columns, format_bullets, format_number
+from isoflop import arguments
+from isoflop.display.format import align_columns, format_bullets, format_number, quoted
 from isoflop.errors import ContractError
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.runs import RunSpec
-from isoflop.task import Task
+from isoflop.task import Task, require_task
 from isoflop.training.mup import scaled_parameters
 from isoflop.training.optimiser import make_optimizer, new_model
-from isoflop.user_code.data import first_batch, open_data
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
 from isoflop.user_code.model import build, count_params
-from isoflop.user_code.randomness import reseed, seeded
+from isoflop.user_code.randomness import reseed
 
 __all__ = ["CoordinateCheck", "coordinate_check"]
 
@@ -100,13 +104,28 @@ def coordinate_check(
 
     Raises ContractError for fewer than three sizes, or sizes that are no numbers.
     """
-    if len(set(sizes)) < 3 or not all(isinstance(size, int | float) for size in sizes):
+    require_task(task, "coordinate_check: task")
+    given = arguments.listed(sizes, "coordinate_check: sizes", error=ContractError)
+    read = {
+        arguments.positive(one, "coordinate_check: sizes", error=ContractError) for one in given
+    }
+    if len(read) < 3:
         raise ContractError(
-            f"coordinate_check needs at least 3 sizes that are widths, but got {list(sizes)}."
+            f"coordinate_check needs at least 3 sizes that are widths, but got {quoted(given)}."
         )
-    widths = tuple(sorted(set(sizes)))
+    num_steps, num_examples, num_seeds = (
+        arguments.whole(
+            value, f"coordinate_check: {name}", least=1, most=10_000, error=ContractError
+        )
+        for name, value in (
+            ("num_steps", num_steps),
+            ("num_examples", num_examples),
+            ("num_seeds", num_seeds),
+        )
+    )
+    widths = tuple(sorted(read))
     batch = first_batch(open_data(task.train_data, "train_data"), num_examples)
-    with seeded(0):
+    with isolated(0):
         measured = [
             [_measure(task, size, batch, num_steps, seed) for seed in range(num_seeds)]
             for size in widths

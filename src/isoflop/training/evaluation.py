@@ -15,6 +15,7 @@ from isoflop.counting.tokens import token_supply
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
 from isoflop.training.ranks import Ranks
+from isoflop.training.watchdog import beat
 from isoflop.user_code.data import open_data, to_device
 from isoflop.user_code.loss import batch_measures, count_tokens
 from isoflop.user_code.randomness import reseed
@@ -77,6 +78,7 @@ def _one_pass(
         source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number
     )
     for k, batch in enumerate(batches):
+        beat()
         if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
             reseed(EVALUATION, number, k)
             # a step of the user's may need gradients of its own, as of an energy

@@ -24,10 +24,13 @@ from isoflop.training.evaluation import HeldOut, evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
-from isoflop.training.state import State, resume, save
+from isoflop.training.saving import Saver
+from isoflop.training.state import State, resume
 from isoflop.training.step import Setting, train_step
 from isoflop.training.trackers import open_trackers
+from isoflop.training.watchdog import beat
 from isoflop.user_code.data import Source, open_data
+from isoflop.user_code.model import check_count
 from isoflop.user_code.randomness import mix, reseed, seeded
 
 __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
@@ -79,6 +82,7 @@ def train_model(
         # build
         reseed(INIT, spec.seed)
         model = new_model(task, spec.size).to(ranks.device).train()
+        check_count(task, model, spec.size, spec.num_params)
         state = State(model, make_optimizer(task, spec, model))
         if spec.ema is not None:
             state.average = Average.of(model)
@@ -86,18 +90,19 @@ def train_model(
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device), counter)  # type: ignore[arg-type]
         # resume
-        resume(state, spec, store, ranks.device)
+        resume(state, spec, store, ranks)
         order = mix(DATA, spec.seed)
         batches = training_batches(
             source, spec.given("batch"), order, state.step, task.recipe.epochs, share
         )
         waiting = waiting_branches(branches, state, store)
-        saved = time.perf_counter()
+        saver, saved = Saver(spec, store), time.perf_counter()
         started = saved - state.seconds
         error = None
         # loop
         while state.num_tokens < spec.num_tokens and error is None:
             stop = train_step(setting, state, batches, stop_requested())
+            beat()
             # once in a while: look at the loss
             if state.num_tokens >= _next_point(state, spec):
                 error = _add_point(state)
@@ -113,7 +118,7 @@ def train_model(
             # once in a while, and when asked to stop: save
             if (stop or now - saved > checkpoint_seconds) and error is None:
                 if ranks.is_first:
-                    save(state, spec, store)
+                    saver.save(state, waiting)
                 saved = now
             if stop:
                 leave(stop)

@@ -11,7 +11,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from isoflop.display.format import format_count, format_duration, format_flops, format_number
+from isoflop.display.format import (
+    LONG,
+    format_count,
+    format_duration,
+    format_flops,
+    format_number,
+    one_line,
+)
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.training.loop import Progress
@@ -116,12 +123,13 @@ class _Lines(Display):
 
 
 def _outcome(run: Run) -> str:
-    name = f"size {run.size} at {format_flops(run.budget)}" if run.budget else f"size {run.size}"
-    return (
-        f"{name}: loss {format_number(run.loss, 4)}"
+    name = f"size {one_line(run.size)}" + (f" at {format_flops(run.budget)}" if run.budget else "")
+    ended = (
+        f"loss {format_number(run.loss, 4)}"
         if run.status == "completed"
-        else f"{name}: {run.status}, {run.error}"
+        else f"{run.status}, {one_line(run.error, LONG)}"
     )
+    return f"{name}: {ended}"
 
 
 def _drawn(display: Display) -> Group:

@@ -1,12 +1,15 @@
 """Batches read in worker processes, as the user's DataLoader reads them, in the order that they are asked for."""
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from isoflop.training.executors.serialization import dump_work
 
 __all__ = ["in_workers"]
 
@@ -38,6 +41,14 @@ class _Jobs(Dataset[Any]):
 
     def __getitem__(self, key: Any) -> Any:
         return self.job(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Where processes are not forked: with the user's code as it is here, whatever its files say by now."""
+        return _jobs_of, (dump_work(self.job),)
+
+
+def _jobs_of(payload: bytes) -> _Jobs:
+    return _Jobs(pickle.loads(payload))
 
 
 def _as_it_is(batch: Any) -> Any:

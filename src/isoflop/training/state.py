@@ -1,6 +1,8 @@
 """State: what the training loop changes, how it is saved, and how a run resumes from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,11 +10,12 @@ from torch import nn
 from isoflop.runs import CurvePoint, RunSpec
 from isoflop.storage.store import Store
 from isoflop.training.averaging import Average
-from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
+from isoflop.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from isoflop.training.ranks import Ranks
 
 __all__ = ["State", "resume", "save"]
 
-_COUNTERS = ("step", "num_tokens", "flops", "seconds")
+_COUNTERS = ("step", "num_tokens", "flops", "seconds", "micro_batch")
 
 
 @dataclass
@@ -21,7 +24,7 @@ class State:
 
     average: of the weights, where the recipe asks for one.
     recent: training losses since the last point of the curve; they stay on the device until then.
-    micro_batch: examples per forward pass once a batch did not fit; not saved, since it is found again.
+    micro_batch: examples per forward pass once a batch did not fit: pieces sum to other last bits than the whole.
     """
 
     model: nn.Module
@@ -57,33 +60,53 @@ class State:
 
 
 def save(state: State, spec: RunSpec, store: Store) -> None:
-    """Write a checkpoint, and the curve up to it."""
+    """Write a checkpoint, and the curve up to it. Raises StoreError where they cannot be written."""
     path = store.checkpoint(spec.id)
     if path is None:
         return
     kept = store.cut_curve(spec.id, state.num_tokens)
     store.append_curve(spec.id, state.curve[len(kept) :])
     held = {
+        "run": spec.id,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "average": None if state.average is None else state.average.means,
         "recent": state.recent_losses(),
+        "curve": [list(point) for point in state.curve],
         **{name: getattr(state, name) for name in _COUNTERS},
     }
     save_checkpoint(path, held)
 
 
-def resume(state: State, spec: RunSpec, store: Store, device: torch.device) -> None:
-    """Bring a new state to where the store's checkpoint is, if it has one."""
+def resume(state: State, spec: RunSpec, store: Store, ranks: Ranks) -> None:
+    """Bring a new state to where the store's newest whole checkpoint is, if it has one."""
     path = store.checkpoint(spec.id)
-    held = None if path is None else load_checkpoint(path, device)
-    if held is None:
+    if path is None:
         return
+    found = ranks.told(lambda: newest_checkpoint(path, lambda held: _fits(held, spec, state)))
+    if found is None:
+        return
+    held = load_checkpoint(found)
     state.model.load_state_dict(held["model"])
     state.optimizer.load_state_dict(held["optimizer"])
     if state.average is not None:
-        state.average.means = held["average"]
-    state.recent = [torch.tensor(loss, device=device) for loss in held["recent"]]
+        state.average.means = [mean.to(ranks.device) for mean in held["average"]]
+    state.recent = [torch.tensor(loss, device=ranks.device) for loss in held["recent"]]
+    state.curve = [(num_tokens, loss) for num_tokens, loss in held["curve"]]
     for name in _COUNTERS:
         setattr(state, name, held[name])
-    state.curve = store.cut_curve(spec.id, state.num_tokens)
+
+
+def _fits(held: Mapping[str, Any], spec: RunSpec, state: State) -> bool:
+    """Whether a checkpoint is one of this run, with all that its state needs."""
+    wanted = {"run", "model", "optimizer", "average", "recent", "curve", *_COUNTERS}
+    if not wanted <= held.keys() or held["run"] != spec.id:
+        return False
+    shapes = {
+        name: value.shape
+        for name, value in state.model.state_dict().items()
+        if hasattr(value, "shape")
+    }
+    return shapes == {
+        name: value.shape for name, value in held["model"].items() if hasattr(value, "shape")
+    }

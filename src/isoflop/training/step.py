@@ -14,6 +14,7 @@ from isoflop.errors import IsoflopError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
+from isoflop.training.retries import PassingElsewhere, is_passing
 from isoflop.training.schedule import lr_factor
 from isoflop.training.state import State
 from isoflop.user_code.data import num_examples_in, sliced, to_device
@@ -130,15 +131,18 @@ def _agreed(
     """Attempt, stop signal and whether to try smaller pieces, the same on all processes; gradients are summed."""
     ranks, failed = setting.ranks, own.error is not None
     weight = own.num_tokens * own.loss.item()
+    passes = own.error is not None and is_passing(own.error)
     sums = ranks.summed(
-        [failed, failed and may_shrink, own.num_tokens, own.flops, weight, stop or 0]
+        [failed, failed and may_shrink, passes, own.num_tokens, own.flops, weight, stop or 0]
     )
-    num_failed, num_shrinkable, tokens, flops, weighted, signal = sums
+    num_failed, num_shrinkable, num_passing, tokens, flops, weighted, signal = sums
     if num_failed:
-        elsewhere = IsoflopError(
-            "Another process of this run failed at this step; its output says why."
+        error: Exception = own.error or IsoflopError(
+            "Another process failed at this step; its output says why."
         )
-        return _Attempt(error=own.error or elsewhere), stop, num_failed == num_shrinkable
+        if num_failed == num_passing:  # all processes try again, or none does
+            error = PassingElsewhere(f"{type(error).__name__}: {error}")
+        return _Attempt(error=error), stop, num_failed == num_shrinkable
     _weigh(state.model, own.num_tokens / max(1.0, tokens))
     ranks.sum_gradients(state.model.parameters())
     loss = torch.tensor(weighted / max(1.0, tokens), device=ranks.device)

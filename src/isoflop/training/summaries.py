@@ -1,14 +1,15 @@
 """What train() says on stderr when it was stopped, or when runs did not complete."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from isoflop.display.format import LONG, one_line
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
+from isoflop.training.notices import say
 
 __all__ = ["tell_of_failures", "telling_of_a_stop"]
 
@@ -22,7 +23,7 @@ def telling_of_a_stop(sweep: Sweep, store: Store, *, enabled: bool) -> Iterator[
         yield
     except (KeyboardInterrupt, SystemExit):
         if enabled:
-            _say(_saved(sweep, store))
+            say(_saved(sweep, store))
         raise
 
 
@@ -53,17 +54,13 @@ def tell_of_failures(runs: Sequence[Run], store: Store) -> None:
         for name in ("completed", "diverged", "failed")
         if by_status[name]
     )
-    _say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
-    reasons = Counter(run.error or "no reason" for run in distinct if run.status == "failed")
+    say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
+    reasons = Counter(
+        one_line(run.error or "no reason", LONG) for run in distinct if run.status == "failed"
+    )
     for reason, number in reasons.most_common(MOST_REASONS):
-        _say(f"  {number} failed with {reason}")
+        say(f"  {number} failed with {reason}")
     if len(reasons) > MOST_REASONS:
-        _say(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
+        say(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
     if reasons and isinstance(store, DirectoryStore):
-        _say(
-            f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}"
-        )
-
-
-def _say(line: str) -> None:
-    print(f"isoflop: {line}", file=sys.stderr, flush=True)
+        say(f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}")

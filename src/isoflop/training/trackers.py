@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from isoflop.errors import ContractError
+from isoflop import arguments
+from isoflop.display.format import quoted
+from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
+from isoflop.training.notices import say
 from isoflop.training.ranks import Ranks
 
 __all__ = ["TRACKERS", "check_trackers", "open_trackers"]
@@ -18,21 +21,35 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 PROJECT = "isoflop"
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise ContractError for a tracker that is not known or not installed, before anything is trained."""
+def check_trackers(names: Sequence[str] | str) -> tuple[str, ...]:
+    """The names of trackers. Raises ContractError for one that is not known or not installed, before all training."""
+    if not arguments.several(names) and not isinstance(names, str):
+        raise arguments.refused(
+            names, "trackers", f"a list of {', '.join(TRACKERS)}", error=ContractError
+        )
+    listed = tuple([names] if isinstance(names, str) else names)
+    if not listed:
+        return ()
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     available = {
         str(tracker.value if hasattr(tracker, "value") else tracker)
         for tracker in get_available_trackers()
     }
-    for name in names:
-        if name not in TRACKERS or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}:
-            raise ContractError(f"trackers must be among {', '.join(TRACKERS)}, but got {name!r}.")
+    for name in listed:
+        if (
+            not isinstance(name, str)
+            or name not in TRACKERS
+            or name not in {str(key) for key in LOGGER_TYPE_TO_CLASS}
+        ):
+            raise ContractError(
+                f"trackers must be among {', '.join(TRACKERS)}, but got {quoted(name)}."
+            )
         if name not in available:
             raise ContractError(
                 f"Tracker {name!r} must be installed; run: pip install 'isoflop[trackers]'."
             )
+    return listed
 
 
 @contextmanager
@@ -40,19 +57,32 @@ def open_trackers(
     names: Sequence[str], spec: RunSpec, store: Store, ranks: Ranks
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
     """A function (values, step) that logs to every tracker: one tracker run per run, its spec as the configuration."""
-    opened = [_open(name, spec, store) for name in names] if ranks.is_first else []
-    for tracker in opened:
-        tracker.store_init_configuration(_plain(asdict(spec)))
+    kept = list(names) if ranks.is_first else []
+    opened: dict[str, Any] = {}
 
-    def log(values: Mapping[str, float], step: int) -> None:
-        for tracker in opened:
-            tracker.log(dict(values), step=step)
+    def begin(name: str) -> None:
+        opened[name] = _open(name, spec, store)
+        opened[name].store_init_configuration(_plain(asdict(spec)))
 
+    _with_each(kept, begin)
     try:
-        yield log
+        yield lambda values, step: _with_each(
+            kept, lambda name: opened[name].log(dict(values), step=step)
+        )
     finally:
-        for tracker in opened:
-            tracker.finish()
+        _with_each(kept, lambda name: opened[name].finish())
+
+
+def _with_each(kept: list[str], act: Callable[[str], Any]) -> None:
+    """Act on each tracker; one that fails (its disk is full, its server away) is left out from then on."""
+    for name in list(kept):
+        try:
+            act(name)
+        except Exception as error:  # of code that is not ours; a log is not worth a run
+            kept.remove(name)
+            say(
+                f"tracker {name} failed ({type(error).__name__}: {first_line(error):.100}); runs go on without it."
+            )
 
 
 def _open(name: str, spec: RunSpec, store: Store) -> Any:

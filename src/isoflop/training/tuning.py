@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from isoflop import arguments
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -22,7 +23,7 @@ from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
-from isoflop.task import Task
+from isoflop.task import Task, require_task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.runner import train
 from isoflop.training.tuning_rule import Fitted, fit_rule
@@ -95,8 +96,18 @@ def tune(
     Plan again with `dataclasses.replace(task, recipe=tuning.recipe)`. Raises PlanError where the share cannot pay for
     five runs in each of four cells.
     """
-    if not 0 < share <= 1:
-        raise PlanError(f"tune: share must lie above 0 and up to 1, but got {share!r}.")
+    require_task(task, "tune: task")
+    if not isinstance(sweep, Sweep):
+        raise arguments.refused(
+            sweep, "tune: sweep", "what isoflop.plan(task, ...) gives", error=PlanError
+        )
+    must = "above 0 and up to 1"
+    share = float(
+        arguments.number(
+            share, "tune: share", must=must, holds=lambda one: 0 < one <= 1, error=PlanError
+        )
+    )
+    batch = arguments.flag(batch, "tune: batch", error=PlanError)
     allowance = share * sweep.flops / (2 if batch else 1)
     places = choose_places(task, sweep, share, allowance)
     make = spec_maker(task)

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 
 from isoflop.errors import ContractError, first_line
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loaders import Drawn, data_of_loader, gathered
-from isoflop.user_code.randomness import seeded
 
 __all__ = [
     "Source",
@@ -137,7 +137,7 @@ def first_batch(source: Source, num_examples: int) -> Any:
 
     Raises ContractError where there are not as many.
     """
-    with seeded(0):
+    with isolated(0):
         items = list(islice(source.iterate(0), 1 if source.kind == "batches" else num_examples))
         if not items:
             raise ContractError(

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate, default_convert
 from isoflop.errors import ContractError, first_line
 from isoflop.task import Task
 from isoflop.user_code.data import Source, first_batch, num_examples_in, open_data, tensors_in
-from isoflop.user_code.randomness import seeded
+from isoflop.user_code.isolation import isolated
 
 __all__ = ["check_examples", "why_not"]
 
@@ -71,7 +71,7 @@ def _is_batch(item: Any, loss_of: Callable[[Any], torch.Tensor]) -> bool:
 
 
 def _first_item(source: Source) -> Any:
-    with seeded(0):
+    with isolated(0):
         return next(islice(source.iterate(0), 1))
 
 

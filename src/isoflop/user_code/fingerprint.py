@@ -1,22 +1,17 @@
 """The fingerprint of a task: equal for tasks that train alike, different when code, values or data change.
 
-Code counts by its source text (its bytecode and constants where there is none) together with the user's functions,
-classes and constants that it refers to; libraries count by name. Data count by length and sampled items. Paths, line
-numbers, addresses, reprs and pickles never enter, so the fingerprint is the same on every machine and in every folder.
+Code counts as what is loaded, not as what its file says by now: by the syntax tree of its source (its bytecode and
+constants where there is none), together with the user's functions, classes and constants that it refers to; libraries
+count by name. Data count by length and sampled items. Comments, layout, paths, line numbers, addresses, reprs and
+pickles never enter, so the fingerprint is the same on every machine and in every folder.
 """
 
-import dis
 import hashlib
-import inspect
 import logging
-import sys
-import sysconfig
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -24,12 +19,15 @@ import numpy as np
 import torch
 
 from isoflop.errors import ContractError
+from isoflop.libraries import is_library, lies_among_libraries
 from isoflop.per_task import per_task
-from isoflop.task import Task
+from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
+from isoflop.task import Task, require_task
 from isoflop.user_code.data import Source, open_data
-from isoflop.user_code.randomness import seeded
+from isoflop.user_code.isolation import isolated
+from isoflop.user_code.references import referred_by, stored_attributes, written_cells
 
-__all__ = ["check_unchanged", "digest_of", "fingerprint", "named_values"]
+__all__ = ["check_unchanged", "digest_of", "digest_of_code", "fingerprint", "named_values"]
 
 NUM_SAMPLED_ITEMS = 16
 MAX_ARRAY_ITEMS = 2**22
@@ -44,10 +42,14 @@ def fingerprint(task: Task) -> str:
 
     Raises ContractError for data that differ each time they are read.
     """
+    require_task(task, "fingerprint: task")
     if task.fingerprint is not None:
         return task.fingerprint
+    remember()
     _check_repeatable(task)
-    return _digest_of_task(task).hexdigest()[:16]
+    mark = _digest_of_task(task).hexdigest()[:16]
+    say_what_was_edited()
+    return mark
 
 
 def check_unchanged(task: Task, before: Mapping[str, str]) -> None:
@@ -67,6 +69,11 @@ def named_values(task: Task) -> Mapping[str, str]:
     return {} if task.fingerprint is not None else _digest_of_code(task).marks
 
 
+def digest_of_code(task: Task) -> str:
+    """What stands for the task's code and the values that it refers to: without data, and without the user's word."""
+    return _digest_of_code(task).hexdigest()[:16]
+
+
 def digest_of(*values: Any) -> str:
     """16 hexadecimal digits that stand for some values, by the same rules."""
     digest = _Digest()
@@ -84,6 +91,8 @@ def _digest_of_task(task: Task) -> "_Digest":
 
 def _digest_of_code(task: Task) -> "_Digest":
     digest = _Digest()
+    if torch.get_default_dtype() is not torch.float32:  # of which the model's params are made
+        digest.add(str(torch.get_default_dtype()))
     code = (
         task.model,
         task.size_param,
@@ -98,7 +107,7 @@ def _digest_of_code(task: Task) -> "_Digest":
     for setting in task.recipe.unspelled():
         digest.add(setting)
     for source in _sources(task):
-        if not _is_library(
+        if not is_library(
             getattr(source.collate, "__module__", None) or type(source.collate).__module__
         ):
             digest.add(source.collate)
@@ -112,7 +121,7 @@ def _sources(task: Task) -> tuple[Source, Source]:
 def _add_data(digest: "_Digest", source: Source) -> None:
     """Add the length, some items, and for examples the batch that they make: a collate function may mask or cut."""
     digest.add(source.num_examples)
-    with seeded(0):
+    with isolated(0):
         items = list(_sampled(source))
         for item in items:
             digest.add(item)
@@ -207,12 +216,12 @@ class _Digest:
             self._all("attributes", sorted(vars(value).items()))
 
     def _function(self, function: FunctionType) -> None:
-        if _is_library(function.__module__):
+        if is_library(function.__module__):
             self._text("library", function.__module__, function.__qualname__)
             return
         self._code(function)
         self._all("defaults", (function.__defaults__, function.__kwdefaults__))
-        written = _named(function.__code__, _WRITES_CELL)
+        written = written_cells(function.__code__)
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
         ):
@@ -222,20 +231,25 @@ class _Digest:
                 self.add(cell.cell_contents)
             except ValueError:  # a name that is not bound yet
                 self._text("empty")
-        for name, value in _referred(function):
+        for name, value in referred_by(function):
             self._text("global", name)
             self.add(value)
             self._mark(name)
 
     def _code(self, function: FunctionType) -> None:
-        source = None if function.__name__ == "<lambda>" else _source(function)
-        if source is not None:
-            self._text("source", source)
+        """Of a wrapper that a library's decorator made, its name; what it wraps is in its closure."""
+        code = function.__code__
+        if lies_among_libraries(code.co_filename):
+            self._text("library", code.co_qualname)
+        elif (tree := function_tree(function)) is not None:
+            self._text("source", tree)
         else:
-            self._bytecode(function.__code__)
+            self._bytecode(code)
 
     def _bytecode(self, code: CodeType) -> None:
-        self._text("bytecode", code.co_code.hex(), *code.co_names, *code.co_varnames)
+        self._text(
+            "bytecode", code.co_code.hex(), *code.co_names, *code.co_varnames, *code.co_freevars
+        )
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._bytecode(constant)
@@ -243,10 +257,10 @@ class _Digest:
                 self.add(constant)
 
     def _class(self, cls: type) -> None:
-        if _is_library(cls.__module__):
+        if is_library(cls.__module__):
             self._text("library", cls.__module__, cls.__qualname__)
             return
-        self._text("class", _source(cls) or cls.__qualname__)
+        self._text("class", class_tree(cls) or cls.__qualname__)
         self._all("bases", cls.__bases__)
         members = [
             (name, _plain_function(member), member) for name, member in sorted(vars(cls).items())
@@ -255,7 +269,7 @@ class _Digest:
             name
             for _, function, _ in members
             if function
-            for name in _stored_attributes(function.__code__)
+            for name in stored_attributes(function.__code__)
         }
         for name, function, member in members:
             if function is not None:
@@ -299,91 +313,8 @@ class _Digest:
             self._hash.update(len(data).to_bytes(8, "little") + data)
 
 
-def _source(value: Any) -> str | None:
-    try:
-        return textwrap.dedent(inspect.getsource(value))
-    except (OSError, TypeError):  # typed into a prompt, or built at run time
-        return None
-
-
 def _plain_function(member: Any) -> FunctionType | None:
     if isinstance(member, property):
         member = member.fget
     member = getattr(member, "__func__", member)
     return member if isinstance(member, FunctionType) else None
-
-
-def _referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Globals that a function's code reads, and what it names inside modules of the user's own.
-
-    A name that the code writes too is state, such as a counter, and no setting.
-    """
-    code, space = function.__code__, function.__globals__
-    names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
-    inside = (
-        sorted(_named(code, _READS_ATTRIBUTE))
-        if any(map(_is_own_module, map(space.get, names)))
-        else []
-    )
-    for name in names:
-        value = space.get(name)
-        if _is_own_module(value):
-            yield from (
-                (f"{name}.{inner}", vars(value)[inner]) for inner in inside if inner in vars(value)
-            )
-        elif name in space and not isinstance(value, ModuleType):
-            yield name, value
-
-
-def _is_own_module(value: Any) -> bool:
-    return isinstance(value, ModuleType) and not _is_library(value.__name__)
-
-
-_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
-_WRITES_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
-_READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-
-
-def _stored_attributes(code: CodeType) -> set[str]:
-    return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
-
-
-def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
-    """Names that some operations of a code, and of the functions inside it, have as their argument.
-
-    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
-    """
-    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
-    inner = (
-        _named(constant, operations)
-        for constant in code.co_consts
-        if isinstance(constant, CodeType)
-    )
-    return own.union(*inner)
-
-
-# Resolved, as files are: an environment is often reached through a link.
-_INSTALLED = {
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-}
-_SITES = {"site-packages", "dist-packages"}
-_ALWAYS = {"isoflop", "torch", "numpy"}
-"""Libraries wherever they lie, in a clone that is being worked on too."""
-
-
-def _is_library(module_name: str | None) -> bool:
-    """True for modules of the interpreter, of installed packages, and isoflop's own."""
-    root = (module_name or "").partition(".")[0]
-    if root in _ALWAYS or root in sys.stdlib_module_names or root in sys.builtin_module_names:
-        return root != "__main__"
-    return _lies_among_libraries(getattr(sys.modules.get(root), "__file__", None))
-
-
-@lru_cache(maxsize=4096)
-def _lies_among_libraries(file: str | None) -> bool:
-    if file is None:
-        return False
-    folders = Path(file).resolve().parents
-    return any(folder.name in _SITES or folder in _INSTALLED for folder in folders)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from isoflop.display.format import join_words
-from isoflop.errors import ContractError
+from isoflop.errors import ContractError, first_line
 from isoflop.task import Task
 from isoflop.user_code.data import num_examples_in, tensors_in
 
@@ -39,14 +39,26 @@ def batch_measures(task: Task, model: nn.Module, batch: Any) -> tuple[float, ...
     if task.step is not None:
         return (batch_loss(task, model, batch).item(),)
     outputs, targets = forward(task, model, batch), _targets(batch)
-    metrics = (_mean(metric(outputs, targets), name) for name, metric in task.metrics.items())
+    metrics = (_mean(metric, name, outputs, targets) for name, metric in task.metrics.items())
     return (_held_out_loss(task, outputs, batch).item(), *metrics)
 
 
 def _held_out_loss(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
     if task.val_loss is None:
         return loss_of(task, outputs, batch)
-    return _scalar(task.val_loss(outputs, _targets(batch)), "val_loss(outputs, targets)")
+    found = _called(task.val_loss, "val_loss", outputs, _targets(batch))
+    return _scalar(found, "val_loss(outputs, targets)")
+
+
+def _called(function: Any, name: str, outputs: Any, targets: Any) -> Any:
+    """What a function of the user gives. Raises ContractError where it raises."""
+    try:
+        return function(outputs, targets)
+    except Exception as error:
+        raise ContractError(
+            f"{name} must take the model's outputs and the batch's targets, but it raised {type(error).__name__}: "
+            f"{first_line(error):.120}."
+        ) from error
 
 
 def forward(task: Task, model: nn.Module, batch: Any) -> Any:
@@ -191,9 +203,15 @@ def _scalar(loss: Any, source: str) -> torch.Tensor:
     return loss
 
 
-def _mean(metric: Any, name: str) -> float:
+def _mean(function: Any, name: str, outputs: Any, targets: Any) -> float:
+    metric = _called(function, f"The metric {name!r}", outputs, targets)
     if not isinstance(metric, torch.Tensor):
         raise ContractError(
             f"The metric {name!r} must give a tensor, but gave {type(metric).__name__}."
+        )
+    if metric.is_complex() or metric.numel() == 0:
+        kind = f"a {str(metric.dtype).removeprefix('torch.')} tensor of shape {tuple(metric.shape)}"
+        raise ContractError(
+            f"The metric {name!r} must give real numbers to take the mean of, but gave {kind}."
         )
     return float(metric.float().mean().item())

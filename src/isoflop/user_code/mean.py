@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.user_code.data import num_examples_in, sliced
-from isoflop.user_code.randomness import reseed, seeded
+from isoflop.user_code.isolation import isolated
+from isoflop.user_code.randomness import reseed
 
 __all__ = ["NUM_COMPARED", "sums_among"]
 
@@ -56,7 +57,7 @@ def _mean_over_parts(
 ) -> NDArray[np.float64]:
     """Mean of the measures over the parts of a batch, and over draws until they are seen to draw nothing."""
     found: list[NDArray[np.float64]] = []
-    with seeded(0):
+    with isolated(0):
         for draw in range(max(1, min(most_draws, MOST_DRAWS))):
             values = []
             for part in range(num_parts):

@@ -11,7 +11,7 @@ from torch import nn
 from isoflop.errors import ContractError
 from isoflop.task import Task
 
-__all__ = ["build", "check_size_param", "count_params", "param_counts"]
+__all__ = ["build", "check_count", "check_size_param", "count_params", "param_counts"]
 
 
 def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Module:
@@ -96,6 +96,16 @@ def count_params(task: Task, model: nn.Module) -> int:
             f"{source} must give a whole number above 0, but got {count!r}; return an int."
         )
     return count
+
+
+def check_count(task: Task, model: nn.Module, size: Any, num_params: float) -> None:
+    """Raise ContractError where a built model is not of the size that was planned."""
+    found = count_params(task, model)
+    if found != num_params:
+        raise ContractError(
+            f"The model that is trained must be the one that was planned, but at size {size!r} it has {found} params "
+            f"and the plan says {num_params:.0f}; let its size depend on nothing but its arguments, and plan again."
+        )
 
 
 def param_counts(model: nn.Module) -> Mapping[str, int]:

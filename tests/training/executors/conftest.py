@@ -8,15 +8,21 @@ from isoflop.training.executors.slurm import Slurm
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """A cluster of one machine with two CPUs."""
+def _ray():
     ray = pytest.importorskip("ray")
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    ray.init(
-        "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-    )
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def ray_cluster(_ray):
+    """A cluster of one machine with two CPUs: the same one for all tests, until one has shut it down."""
+    if not _ray.is_initialized():
+        _ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
+    return _ray
 
 
 @pytest.fixture

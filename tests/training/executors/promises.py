@@ -1,15 +1,18 @@
 """What every executor promises (training/executors/contract.py), each promise as a function that an executor keeps.
 
-promise(executor, folder)       raises AssertionError where the executor breaks it
+OF_A_MAP: promise(watched(executor, folder))    raises AssertionError where the executor breaks it
+OF_AN_END: promise(executor, folder)            the same, of a map that is stopped and of one whose workers die
 """
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import cache
 
 import isoflop
+from isoflop.errors import StoreError
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.work import Work
 from isoflop.training.loop import Progress
@@ -31,38 +34,58 @@ def expected_losses():
     }
 
 
-def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(executor, folder):
-    runs = list(executor.map(Work(mlp_task(), isoflop.DirectoryStore(folder)), list(specs())))
-    assert sorted(run.id for run in runs) == sorted(spec.id for spec in specs())
-    assert {run.id: run.loss for run in runs} == expected_losses()
+@dataclass(frozen=True)
+class Watched:
+    """One map of an executor over runs of which one raises, as its caller sees it."""
+
+    runs: list
+    recorded: list
+    """What the store had of each run when it was reported."""
+    progress: list
 
 
-def a_run_is_recorded_before_it_is_reported(executor, folder):
-    store = isoflop.DirectoryStore(folder)
-    for run in executor.map(Work(mlp_task(), store), list(specs())):
-        assert store.read_run(run.id) == run
+def watched(executor, folder):
+    store, seen = isoflop.DirectoryStore(folder), []
+    failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
+    runs, recorded = [], []
+    for run in executor.map(Work(failing, store, seen.append), list(specs())):
+        runs.append(run)
+        recorded.append(store.read_run(run.id))
+    return Watched(runs, recorded, seen)
 
 
-def progress_comes_in_one_form_to_the_caller(executor, folder):
-    seen = []
-    for _ in executor.map(
-        Work(mlp_task(), isoflop.DirectoryStore(folder), seen.append), list(specs())
-    ):
-        pass
-    assert {type(progress) for progress in seen} == {Progress}
-    assert {progress.spec.id for progress in seen} <= {spec.id for spec in specs()}
+def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(watched):
+    assert sorted(run.id for run in watched.runs) == sorted(spec.id for spec in specs())
+    losses = {run.id: run.loss for run in watched.runs if run.status == "completed"}
+    assert losses == {
+        run_id: loss for run_id, loss in expected_losses().items() if run_id != specs()[1].id
+    }
+
+
+def a_run_is_recorded_before_it_is_reported(watched):
+    assert [str(run) for run in watched.runs] == [str(run) for run in watched.recorded]
+    completed = [
+        pair
+        for pair in zip(watched.runs, watched.recorded, strict=True)
+        if pair[0].status == "completed"
+    ]
+    assert len(completed) == 2
     assert all(
-        0 < progress.num_tokens <= progress.spec.num_tokens + progress.spec.batch
-        for progress in seen
+        run == recorded for run, recorded in completed
+    )  # a failed one has no number for its loss
+
+
+def progress_comes_in_one_form_to_the_caller(watched):
+    assert {type(progress) for progress in watched.progress} == {Progress}
+    assert {progress.spec.id for progress in watched.progress} <= {spec.id for spec in specs()}
+    most = [progress.spec.num_tokens + progress.spec.batch for progress in watched.progress]
+    assert all(
+        0 < progress.num_tokens <= end for progress, end in zip(watched.progress, most, strict=True)
     )
 
 
-def a_run_that_raises_is_a_record_and_the_others_go_on(executor, folder):
-    failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
-    runs = {
-        run.id: run
-        for run in executor.map(Work(failing, isoflop.DirectoryStore(folder)), list(specs()))
-    }
+def a_run_that_raises_is_a_record_and_the_others_go_on(watched):
+    runs = {run.id: run for run in watched.runs}
     assert [runs[spec.id].status for spec in specs()] == ["completed", "failed", "completed"]
     assert "not this size" in runs[specs()[1].id].error
 
@@ -74,14 +97,14 @@ class Failing(MLP):
 
     def forward(self, x):
         if self.fails:
-            raise RuntimeError("not this size")
+            sys.exit("not this size")
         return super().forward(x)
 
 
 def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     store, slow = isoflop.DirectoryStore(folder), long_spec()
     asked = [specs()[1], slow]
-    runs = iter(executor.map(Work(mlp_task(model=Slow), store), asked))
+    runs = iter(executor.map(Work(mlp_task(model=Slower), store), asked))
     first = next(runs)
     end = time.monotonic() + 1
     while (
@@ -108,10 +131,18 @@ def long_spec():
 class Slow(MLP):
     """The same numbers, but so slowly at one size that it is still under way when it is stopped."""
 
+    seconds = 0.02
+
     def forward(self, x):
         if self.training and self.out.in_features == long_spec().size:
-            time.sleep(0.02)
+            time.sleep(self.seconds)
         return super().forward(x)
+
+
+class Slower(Slow):
+    """Over a minute, so that it has not ended on a busy machine where the run beside it has."""
+
+    seconds = 0.1
 
 
 @cache
@@ -155,11 +186,58 @@ class Deadly:
         return self.work(spec)
 
 
-PROMISES = (
+def an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run(executor, folder):
+    (folder / "marks").mkdir(parents=True)
+    task = mlp_task(model=Unlucky, model_kwargs={"folder": str(folder / "marks")})
+    store = Full(folder)
+    runs = {run.id: run.loss for run in executor.map(Work(task, store), list(specs()[:2]))}
+    assert runs == {spec.id: expected_losses()[spec.id] for spec in specs()[:2]}
+    assert len(os.listdir(folder / "marks")) == 2
+    (folder / "full").touch()
+    try:
+        found = list(executor.map(Work(task, store), list(specs()[2:])))
+    except StoreError as error:
+        found = str(error)
+    assert found == "Cannot write the record: no room."
+    assert store.read_run(specs()[2].id) is None
+
+
+class Unlucky(MLP):
+    """Meets an error of the network once at each size."""
+
+    def __init__(self, width, folder):
+        super().__init__(width)
+        self.mark = f"{folder}/{width}"
+
+    def forward(self, x):
+        if (
+            self.training
+            and len(x) > 2
+            and x.device.type == "cpu"
+            and not os.path.exists(self.mark)
+        ):
+            open(self.mark, "w").close()
+            raise ConnectionResetError("reset by peer")
+        return super().forward(x)
+
+
+class Full(isoflop.DirectoryStore):
+    """Has no room for a record while its folder is marked."""
+
+    def write_run(self, run):
+        if (self.path / "full").exists():
+            raise StoreError("Cannot write the record: no room.")
+        super().write_run(run)
+
+
+OF_A_MAP = (
     each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep,
     a_run_is_recorded_before_it_is_reported,
     progress_comes_in_one_form_to_the_caller,
     a_run_that_raises_is_a_record_and_the_others_go_on,
+)
+OF_AN_END = (
     a_stopped_sweep_goes_on_to_the_same_losses,
     a_run_whose_worker_dies_is_tried_again_and_then_failed,
+    an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run,
 )

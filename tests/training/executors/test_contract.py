@@ -13,9 +13,23 @@ from isoflop.training.executors.in_process import InProcess
 EXECUTORS = ("in process", "processes", "ray", "slurm")
 
 
-@pytest.mark.parametrize("promise", promises.PROMISES, ids=lambda promise: promise.__name__)
+@pytest.fixture(scope="module")
+def maps():
+    """One map of each executor, by name."""
+    return {}
+
+
+@pytest.mark.parametrize("promise", promises.OF_A_MAP, ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_every_executor_keeps_every_promise(name, promise, make_executor, tmp_path):
+def test_every_executor_keeps_every_promise_of_a_map(name, promise, make_executor, maps, tmp_path):
+    if name not in maps:
+        maps[name] = promises.watched(make_executor(name), tmp_path / "store")
+    promise(maps[name])
+
+
+@pytest.mark.parametrize("promise", promises.OF_AN_END, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_every_executor_keeps_every_promise_of_an_end(name, promise, make_executor, tmp_path):
     if (
         name == "in process"
         and promise is promises.a_run_whose_worker_dies_is_tried_again_and_then_failed
@@ -97,4 +111,10 @@ class Stubborn(isoflop.Processes):
 )
 def test_an_executor_that_breaks_a_promise_is_caught(executor, broken, tmp_path):
     with pytest.raises((AssertionError, KeyError)):
-        broken(executor, tmp_path)
+        broken(
+            *(
+                [promises.watched(executor, tmp_path)]
+                if broken in promises.OF_A_MAP
+                else [executor, tmp_path]
+            )
+        )

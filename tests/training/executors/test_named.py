@@ -43,5 +43,7 @@ def test_any_other_text_is_refused_with_the_names_there_are(text):
 
 
 def test_no_worker_is_refused():
-    with pytest.raises(isoflop.PlanError, match="at least 1 worker, but got 0"):
+    with pytest.raises(
+        isoflop.PlanError, match="num_workers must be a whole number from 1 to 10000, but got 0"
+    ):
         executor_from("processes:0")

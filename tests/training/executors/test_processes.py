@@ -8,23 +8,12 @@ from dataclasses import dataclass
 import promises
 import pytest
 import torch
+from light_work import alone, named
 
 import isoflop
 from isoflop.training.executors import devices
 from isoflop.training.executors.contract import Demand, longest_first
 from isoflop.training.executors.devices import GPU_VARIABLE, num_cores, visible_gpus
-
-
-def record(spec, device):
-    return isoflop.Run(
-        spec=spec, status="completed", loss=1.0, num_tokens=1, flops=1.0, device=device
-    )
-
-
-def named(spec):
-    """Work that tells which GPU its worker sees, and how many threads it has."""
-    time.sleep(0.2)
-    return record(spec, f"{os.environ.get(GPU_VARIABLE)} {os.environ['OMP_NUM_THREADS']}")
 
 
 @pytest.fixture
@@ -91,10 +80,6 @@ def test_runs_go_longest_first_by_time_where_it_is_known_else_by_flops():
     seconds[specs[0].id] = Demand()
     by_flops = sorted(specs, key=lambda spec: -spec.flops)
     assert longest_first(Planned(seconds), specs) == longest_first(None, specs) == by_flops
-
-
-def alone(spec):
-    return record(spec, str(os.getpid()))
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_no_run_a_try():

@@ -57,8 +57,11 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
         array_parallelism=2, setup=["export READY=1"], look_seconds=0.1,
     )  # fmt: skip
     store = isoflop.DirectoryStore(tmp_path / "store")
-    runs = list(executor.map(Work(mlp_task(), store), list(promises.specs())))
-    assert {run.id: run.loss for run in runs} == promises.expected_losses()
+    specs = list(promises.specs())[:2]
+    runs = list(executor.map(Work(mlp_task(), store), specs))
+    assert {run.id: run.loss for run in runs} == {
+        spec.id: promises.expected_losses()[spec.id] for spec in specs
+    }
     script = (fake_slurm / "submitted.sh").read_text()
     for option in (
         "partition=gpu",
@@ -70,10 +73,10 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
         "requeue",
     ):
         assert f"#SBATCH --{option}\n" in script
-    assert "#SBATCH --array=0-2%2\n" in script
+    assert "#SBATCH --array=0-1%2\n" in script
     assert "export READY=1\n" in script
     assert (tmp_path / "store" / "slurm").is_dir()
-    assert len(store.read_runs()) == 3
+    assert len(store.read_runs()) == 2
 
 
 def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(local_slurm, tmp_path):
@@ -112,7 +115,7 @@ def test_a_time_limit_is_what_sbatch_takes(limit, minutes):
 def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch):
     with pytest.raises(isoflop.PlanError, match="time must be minutes or as in"):
         Slurm(time="tomorrow")
-    with pytest.raises(isoflop.PlanError, match='cluster must be "slurm" or "local"'):
+    with pytest.raises(isoflop.PlanError, match="cluster must be 'slurm' or 'local'"):
         Slurm(cluster="pbs")
     with pytest.raises(isoflop.PlanError, match="needs a store in a folder that all nodes share"):
         list(Slurm().map(Work(mlp_task(), isoflop.MemoryStore()), list(promises.specs())))

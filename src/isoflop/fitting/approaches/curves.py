@@ -108,7 +108,9 @@ def _polynomials(x: Array, y: Array, weights: Array, degree: int) -> Array:
     """Coefficients of weighted polynomials, shape (R, degree + 1); NaN where undetermined."""
     basis = x[:, None] ** np.arange(degree + 1)
     gram = np.einsum("rn,ni,nj->rij", weights, basis, basis)
-    scale = np.sqrt(np.einsum("rii->ri", gram)) + 1e-300
+    scale = (
+        np.sqrt(np.einsum("rii->ri", gram)) + 1e-150
+    )  # its square is above 0 where all sizes are one
     scaled = gram / (scale[:, :, None] * scale[:, None])
     solvable = np.linalg.eigvalsh(scaled)[:, 0] > 1e-9
     right = (weights * y) @ basis / scale

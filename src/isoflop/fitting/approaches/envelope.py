@@ -75,14 +75,12 @@ class _Curves:
         if not all(run.curve for run in points.runs):
             C, L, N, D = (np.log(values) for values in (points.C, points.L, points.N, points.D))
             return cls(C, L, N, D, np.arange(len(points)))
-        rows = [
-            (run.flops / run.num_tokens * tokens, loss, run.num_params, tokens, row)
-            for row, run in enumerate(points.runs)
-            for tokens, loss in run.curve
-            if tokens > 0 and loss > 0
-        ]
-        C, L, N, D, owner = np.array(rows).T
-        return cls(np.log(C), np.log(L), np.log(N), np.log(D), owner.astype(np.intp))
+        D, L = np.concatenate([np.array(run.curve) for run in points.runs]).T
+        owner = np.repeat(np.arange(len(points)), [len(run.curve) for run in points.runs])
+        usable = (D > 0) & (L > 0)
+        D, L, owner = D[usable], L[usable], owner[usable]
+        C = (points.C / points.D)[owner] * D
+        return cls(np.log(C), np.log(L), np.log(points.N)[owner], np.log(D), owner)
 
     def frontier(self, corners: Rows, usable: NDArray[np.bool_]) -> FrontierLaw:
         """Power laws through the usable corners, both of shape (R, corners)."""
@@ -111,14 +109,25 @@ class _Curves:
         corners = lower_hull(self.log_C, self.log_L)
         slopes = -np.diff(self.log_L[corners]) / np.diff(self.log_C[corners])
         directions = np.geomspace(slopes.max() * 2, slopes.min() / 2, SLOPES)
-        height = self.log_L + directions[:, None] * self.log_C
-        return np.argsort(height, axis=1)[:, :CANDIDATES]
+        return np.stack([_lowest(self.log_L + direction * self.log_C) for direction in directions])
+
+
+def _lowest(height: Array) -> Rows:
+    """The lowest rows, from the lowest on."""
+    rows = np.arange(len(height))
+    if len(height) > CANDIDATES:
+        rows = np.argpartition(height, CANDIDATES)[:CANDIDATES]
+    return np.asarray(rows[np.argsort(height[rows])])
 
 
 def lower_hull(x: Array, y: Array) -> Rows:
-    """Rows on the falling part of the lower convex hull, by increasing x (Andrew's algorithm)."""
+    """Rows on the falling part of the lower convex hull, by increasing x (Andrew's algorithm).
+
+    Only rows that no other to their left lies below can be on it: a few hundred of a million.
+    """
+    order = np.lexsort((y, x))
     corners: list[int] = []
-    for row in np.lexsort((y, x)):
+    for row in order[y[order] <= np.minimum.accumulate(y[order])]:
         while len(corners) > 1 and _turns_right(x, y, corners[-2], corners[-1], row):
             corners.pop()
         corners.append(int(row))

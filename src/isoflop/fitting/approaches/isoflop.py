@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoflop.display.format import format_count, join_words
+from isoflop import arguments
+from isoflop.display.format import format_count
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.curves import CURVES, Curve
@@ -21,10 +22,11 @@ from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
 from isoflop.notes.merging import BudgetNote
 from isoflop.notes.note import Note
-from isoflop.runs import Run
+from isoflop.runs import Run, runs_of
 
 __all__ = ["IsoFLOP", "Valley", "valleys"]
 
+LARGEST_WINDOW, LARGEST_LOG = 1e30, 700.0
 CurveName = Literal["parabola", "cubic", "akima"]
 
 
@@ -79,15 +81,13 @@ class IsoFLOP:
     curve: CurveName = "parabola"
 
     def __post_init__(self) -> None:
-        if self.window is not None and not self.window > 1:
-            raise DataError(
-                f"IsoFLOP: window must be above 1, but got {self.window}; "
-                f"None uses every run of a budget."
+        if self.window is not None:
+            remedy = "None uses every run of a budget"
+            read = arguments.number(
+                self.window, "IsoFLOP: window", must="above 1", holds=_is_window, remedy=remedy
             )
-        if self.curve not in CURVES:
-            raise DataError(
-                f"IsoFLOP: curve must be {join_words(list(CURVES))}, but got {self.curve!r}."
-            )
+            object.__setattr__(self, "window", read)
+        object.__setattr__(self, "curve", arguments.one_of(self.curve, "IsoFLOP: curve", CURVES))
 
     def solve(self, points: Points) -> Solved:
         """Power laws of the interior minima; Raises DataError with fewer than two of them."""
@@ -108,6 +108,10 @@ class IsoFLOP:
         )
 
 
+def _is_window(value: float) -> bool:
+    return 1 < value <= LARGEST_WINDOW
+
+
 def valleys(
     runs: Sequence[Run], window: float | None = 4, curve: CurveName = "parabola"
 ) -> tuple[Valley, ...]:
@@ -115,7 +119,11 @@ def valleys(
 
     Runs without a finite loss or a budget are left out.
     """
-    usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
+    usable = [
+        run
+        for run in runs_of(runs, "valleys")
+        if run.status == "completed" and math.isfinite(run.loss)
+    ]
     return tuple(budget.valley() for budget in _budgets(Points.of(usable), IsoFLOP(window, curve)))
 
 
@@ -163,13 +171,18 @@ class _Budget:
             flops=self.flops,
             runs=tuple(sorted(runs, key=lambda run: run.num_params)),
             window=(float(sizes.min()), float(sizes.max())),
-            num_params=float(np.exp(log_N)),
-            num_tokens=float(np.exp(log_D)),
+            num_params=_count(log_N),
+            num_tokens=_count(log_D),
             loss=loss,
             interior=self.interior,
             reason=self.reason or "",
             _curve=curve,
         )
+
+
+def _count(log: float) -> float:
+    """Params or tokens of their logarithm; NaN for one that no number holds, of a curve that is all but straight."""
+    return math.exp(log) if abs(log) < LARGEST_LOG else math.nan
 
 
 def _budgets(points: Points, approach: IsoFLOP) -> list[_Budget]:
@@ -273,7 +286,9 @@ def _require_two(budgets: Sequence[_Budget], good: Sequence[_Budget]) -> None:
             f"add runs at another budget."
         )
     if len(good) < 2:
+        lacking = [budget.reason for budget in budgets if not budget.interior]
+        more = f" {len(lacking) - 1} more budgets have none." if len(lacking) > 1 else ""
         raise DataError(
-            f"Approach 2 needs at least 2 budgets with a minimum between their sizes, "
-            f"but got {len(good)}. {' '.join(_reasons(budgets))}"
+            f"Approach 2 needs at least 2 budgets with a minimum between their sizes, but got "
+            f"{len(good)}. {lacking[0]}{more}"
         )

@@ -10,14 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
-from isoflop.display.format import join_words
+from isoflop import arguments
+from isoflop.display.format import join_words, one_line, quoted
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.profile import LawRegion, gaussian_draws
 from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.solve.solvers import Solution, solve, solve_resampled
 from isoflop.laws.additive import ChinchillaLaw
-from isoflop.laws.base import Array, Law
+from isoflop.laws.base import Array, Law, Surface
 from isoflop.laws.objective import Posed, Problem
 from isoflop.laws.points import Points, lies_on_a_line, require_enough, require_off_a_line
 from isoflop.notes.note import Note
@@ -33,6 +34,10 @@ FIRST_DELTA = 1e-3
 LEAST_DELTA = 1e-5
 """Least delta, below the rounding of published losses: noise-free tables are fitted by least
 squares."""
+
+
+LEAST_OWN_DELTA = 1e-12
+LARGEST_BELIEF = 1e6
 
 
 class FittableLaw(Protocol):
@@ -65,16 +70,26 @@ class Parametric:
     prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.delta is not None and not self.delta > 0:
-            raise DataError(
-                f"Parametric: delta must be above 0, but got {self.delta}; "
-                f"leave it out to have it measured."
+        if self.delta is not None:
+            remedy = "leave it out to have it measured"
+            read = arguments.number(
+                self.delta, "Parametric: delta", must="above 0", holds=_is_delta, remedy=remedy
             )
-        for name, (_, deviation) in self.prior.items():
-            if name in ("A", "B", "N_c", "D_c") or not deviation > 0:
+            object.__setattr__(self, "delta", float(read))
+        law = (
+            self.law() if isinstance(self.law, type) and issubclass(self.law, Surface) else self.law
+        )
+        if isinstance(law, type) or not callable(getattr(law, "pose", None)):
+            raise arguments.refused(law, "Parametric: law", "a law such as ChinchillaLaw()")
+        object.__setattr__(self, "law", law)
+        arguments.mapping(
+            self.prior, "Parametric: prior", "a dict, name -> (value, standard deviation)"
+        )
+        for name, value in self.prior.items():
+            if name in ("A", "B", "N_c", "D_c") or not _is_belief(value):
                 raise DataError(
-                    f"Parametric: prior must give E, alpha or beta a value and a standard "
-                    f"deviation above 0, but got {name}={self.prior[name]}."
+                    f"Parametric: prior gives E, alpha or beta a value and a standard deviation "
+                    f"above 0, but got {one_line(name, 40)}={quoted(value)}."
                 )
 
     def solve(self, points: Points) -> Solved:
@@ -155,6 +170,20 @@ def measured_noise(problem: Problem, parameters: Array) -> float:
 def residuals(problem: Problem, parameters: Array) -> Array:
     """Log of the law minus log of the loss, shape (n,)."""
     return np.log(problem.model(parameters)) - np.log(problem.target)
+
+
+def _is_delta(value: float) -> bool:
+    return value >= LEAST_OWN_DELTA
+
+
+def _is_belief(value: object) -> bool:
+    """Whether a value is a finite number with a standard deviation above 0."""
+    if not (
+        isinstance(value, tuple | list) and len(value) == 2 and all(map(arguments.is_number, value))
+    ):
+        return False
+    middle, deviation = map(float, value)
+    return abs(middle) <= LARGEST_BELIEF and 1 / LARGEST_BELIEF <= deviation <= LARGEST_BELIEF
 
 
 def single_law(points: Points, solved: Solved) -> Solved | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
@@ -47,6 +48,12 @@ class Bayesian:
     """
 
     prior: Prior = field(default_factory=Prior)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prior, Prior):
+            raise arguments.refused(
+                self.prior, "Bayesian: prior", "a Prior, such as Prior(slope=(0.5, 0.05))"
+            )
 
     def __repr__(self) -> str:
         return "Bayesian()" if self.prior == Prior() else f"Bayesian(prior={self.prior!r})"

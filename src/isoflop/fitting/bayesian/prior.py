@@ -10,6 +10,7 @@ from typing import TypeGuard, cast
 import numpy as np
 from scipy.special import logsumexp
 
+from isoflop.display.format import quoted
 from isoflop.errors import DataError
 from isoflop.laws.base import Array
 
@@ -123,23 +124,25 @@ class Prior:
             if not all(_is_pair(part) and part[1] > 0 for part in parts):
                 raise DataError(
                     f"Prior: {name} must be a mean and a standard deviation above 0, such as "
-                    f"(0.5, 0.05), but got {value!r}."
+                    f"(0.5, 0.05), but got {quoted(value)}."
                 )
         for name in ("scatter", "loss_scatter", "sharpness"):
             value = getattr(self, name)
             if not (_is_pair(value) and min(value) > 0):
                 raise DataError(
                     f"Prior: {name} must be a median and a standard deviation of its logarithm, "
-                    f"both above 0, but got {value!r}."
+                    f"both above 0, but got {quoted(value)}."
                 )
         if not (_is_pair(self.unsettled) and 0 <= self.unsettled[0] < 1 and self.unsettled[1] > 0):
             raise DataError(
                 f"Prior: unsettled must be a probability below 1 and a number of params, such as "
-                f"(0.3, 1e6), but got {self.unsettled!r}."
+                f"(0.3, 1e6), but got {quoted(self.unsettled)}."
             )
         for name in ("slope_drift", "decay_reach"):
             if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
-                raise DataError(f"Prior: {name} must be above 0, but got {getattr(self, name)!r}.")
+                raise DataError(
+                    f"Prior: {name} must be above 0, but got {quoted(getattr(self, name))}."
+                )
 
     @classmethod
     def flat(cls) -> "Prior":
@@ -220,7 +223,7 @@ def _normalised(log_prior: Array) -> Array:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e60 < value < 1e60
 
 
 def _is_pair(value: object) -> TypeGuard[Normal]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from isoflop.fitting.approaches.base import NoLawError
 from isoflop.fitting.bayesian.prior import Hypotheses
 from isoflop.laws.base import Array
 
@@ -95,6 +96,10 @@ def regress(
     determinant = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     log_mass = given.log_prior + log_likelihood - determinant - 0.5 * np.sum(white**2, axis=(1, 2))
     top = float(log_mass.max())
+    if not np.isfinite(top):  # such as budgets of one and the same loss
+        raise NoLawError(
+            "The default approach finds no path that these runs allow; look at their losses, or try another approach."
+        )
     weights = np.exp(log_mass - top)
     evidence = top + float(np.log(weights.sum()))
     kept = np.flatnonzero(weights > NEGLIGIBLE * weights.sum())

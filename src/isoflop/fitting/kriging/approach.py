@@ -10,10 +10,12 @@ and the length of the discrepancy (`exponents`, `discrepancy`, `posterior`), cov
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop import arguments
 from isoflop.display.format import format_percent, join_words
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import NoLawError, Solved
@@ -35,6 +37,7 @@ from isoflop.notes.note import Note
 
 __all__ = ["FEWEST", "KrigedLaw", "Kriging", "Posterior", "misfit_notes"]
 
+MOST_GUESSES = 20
 MOST_RUNS = 300
 """Most runs that are used: memory grows with their square and time with their cube; 300 take .1 s
 on one core."""
@@ -69,11 +72,14 @@ class Kriging:
     ratios: tuple[float, ...] = (0.7, 1.4, 2.8)
 
     def __post_init__(self) -> None:
-        if not self.lengths or not self.ratios or min(*self.lengths, *self.ratios) <= 0:
-            raise DataError(
-                f"Kriging: lengths and ratios must each have one value or more, all above 0, "
-                f"but got {self.lengths} and {self.ratios}."
-            )
+        for name in ("lengths", "ratios"):
+            values = arguments.listed(getattr(self, name), f"Kriging: {name}")
+            if len(values) > MOST_GUESSES:
+                raise DataError(
+                    f"Kriging: {name} must be at most {MOST_GUESSES} numbers, but got {len(values)}."
+                )
+            read = tuple(_guess(value, name) for value in values)
+            object.__setattr__(self, name, read)
 
     def solve(self, points: Points) -> Solved:
         """The kriged law of the points; Raises DataError where they cannot determine it."""
@@ -143,6 +149,13 @@ class Posterior:
     def _is_law(self) -> NDArray[np.bool_]:
         """Which hypotheses have no discrepancy."""
         return np.array([guess.ratio == 0 for guess in self.covariances.hypotheses])
+
+
+def _guess(value: Any, name: str) -> float:
+    must = "numbers from 0.001 to 1000"
+    return float(
+        arguments.number(value, f"Kriging: {name}", must=must, holds=lambda one: 1e-3 <= one <= 1e3)
+    )
 
 
 def _nearest(points: Points) -> Points:

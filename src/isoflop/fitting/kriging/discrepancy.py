@@ -72,9 +72,7 @@ class Plane:
     def of(cls, points: Points, is_outlier: NDArray[np.bool_] | None = None) -> "Plane":
         """The runs of the points; no outliers unless given."""
         x, y = np.log(points.N), np.log(points.D)
-        names = [run.group or str(number) for number, run in enumerate(points.runs)]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        group = np.array([numbers[name] for name in names], dtype=np.intp)
+        group = _groups(points)
         none = np.zeros(len(points), dtype=bool)
         middle = (float(x.mean()), float(y.mean()))
         return cls(
@@ -108,6 +106,14 @@ class Plane:
         """
         law = first_law(self, NEAR.multiplier(self, self.own_excess))
         return np.asarray(np.maximum(law.excess(self), self.own_excess - ALLOWANCE))
+
+
+def _groups(points: Points) -> NDArray[np.intp]:
+    if not any(run.group for run in points.runs):
+        return np.arange(len(points))
+    names = [run.group or number for number, run in enumerate(points.runs)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=np.intp)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ LEAST_NOISE = 1e-7
 """Least noise as a share of the loss. Inner products are rounded to a third of it, so that smaller
 noise would not distinguish one covariance from another."""
 IMPOSSIBLE = -1e9
+PART = 50_000
+"""Runs whose columns are held at a time where their errors are independent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,12 @@ def restricted_alone(noise: Array, x: Array, y: Array, loss: Array, axis: Array)
 
     axis: log exponents of both axes, shape (G,).
     """
-    white = _columns(x, y, loss, axis[None], axis[None])[0] / noise
-    return _of_products((white @ white.T)[None], loss, len(axis))
+    gram = np.zeros((2 * len(axis) + 2, 2 * len(axis) + 2))
+    for start in range(0, len(x), PART):  # 40 columns of a million runs would take a third of a GB
+        part = slice(start, start + PART)
+        white = _columns(x[part], y[part], loss[part], axis[None], axis[None])[0] / noise[part]
+        gram += white @ white.T
+    return _of_products(gram[None], loss, len(axis))
 
 
 def _columns(x: Array, y: Array, loss: Array, log_alpha: Array, log_beta: Array) -> Array:

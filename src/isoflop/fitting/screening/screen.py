@@ -3,17 +3,20 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.display.format import format_count, format_flops, join_words
+from isoflop import arguments
+from isoflop.display.format import LONG, format_count, format_flops, join_words, one_line
 from isoflop.errors import DataError
+from isoflop.fitting.screening.contradictions import contradicting
 from isoflop.fitting.screening.seeds import are_seeds
 from isoflop.fitting.screening.validity import invalid
+from isoflop.laws.base import Array
 from isoflop.laws.points import Points
-from isoflop.runs import Run, tasks_of, tasks_text
+from isoflop.runs import Run, runs_of, tasks_of, tasks_text
 
 __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 
@@ -22,7 +25,8 @@ Keep = Literal["sound", "all"]
 SAME_BUDGET = 1.5
 """Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
 
-
+LARGEST = 1e40
+"""Of a run's numbers, beyond all that were ever measured in any unit; products of such numbers are finite."""
 RISING = 0.5
 """Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
 
@@ -33,11 +37,13 @@ class SetAside:
 
     run: Run
     reason: str
+    contradicts: bool = False
+    """Whether its own numbers contradict each other."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether the run has a loss, so that `keep="all"` would use it."""
-        return not _reason(self.run)
+        """Whether the run has a loss and numbers that go together, so that its part in the answer is of interest."""
+        return not self.contradicts and not _reason(self.run)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,46 +68,42 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
     them have one budget.
     """
-    if keep not in get_args(Keep):
-        raise DataError(f"keep must be {' or '.join(map(repr, get_args(Keep)))}, but got {keep!r}.")
-    given = _as_runs(runs)
+    keep = cast(Keep, arguments.one_of(keep, "fit: keep", get_args(Keep)))
+    given = runs_of(runs, "fit")
+    if not given:
+        raise DataError("fit needs at least 6 runs, but got none.")
     _refuse_several_tasks(given)
     doubted = invalid(given) if keep == "sound" else {}
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
-    kept = [run for run, reason in zip(given, reasons, strict=True) if not reason]
-    for run in kept:
-        _refuse_impossible(run)
-    first: dict[tuple[object, ...], Run] = {}
-    for run in kept:
-        first.setdefault(_content(run), run)
-    unique = [*first.values()]
-    _refuse_one_budget(unique)
-    _refuse_rising(unique)
-    aside = tuple(
-        SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason
+    rows = [row for row, reason in enumerate(reasons) if not reason]
+    points = Points.of([given[row] for row in rows])
+    for row in np.flatnonzero(_is_odd(points)).tolist():
+        _refuse_impossible(points.runs[row])
+        _refuse_parts(points.runs[row])
+    contrary = (
+        {rows[row]: reason for row, reason in contradicting(points).items()}
+        if keep == "sound"
+        else {}
     )
-    points = Points.of(unique)
+    if contrary:
+        points = Points.of([given[row] for row in rows if row not in contrary])
+    num_kept, points = len(points), _without_copies(points)
+    _refuse_one_budget(points)
+    _refuse_rising(points)
+    aside = tuple(
+        SetAside(run, reason or contrary[row], contradicts=row in contrary)
+        for row, (run, reason) in enumerate(zip(given, reasons, strict=True))
+        if reason or row in contrary
+    )
     return Screened(
-        points, aside, tuple([*_aside_notes(aside), *_copy_notes(len(kept) - len(unique))])
+        points, aside, tuple([*_aside_notes(aside), *_copy_notes(num_kept - len(points))])
     )
 
 
 def describe(run: Run) -> str:
     """A run in words: 1.20B params on 24.0B tokens."""
-    size = f" (size {run.size})" if run.size is not None else ""
+    size = f" (size {one_line(run.size, 40)})" if run.size is not None else ""
     return f"{format_count(run.num_params)} params on {format_count(run.num_tokens)} tokens{size}"
-
-
-def _as_runs(runs: Iterable[Run]) -> list[Run]:
-    given = [runs] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
-    for run in given:
-        if not isinstance(run, Run):
-            raise DataError(
-                f"fit needs runs, but got {type(run).__name__}; read a table or a store with isoflop.read_runs() first."
-            )
-    if not given:
-        raise DataError("fit needs at least 6 runs, but got none.")
-    return given
 
 
 def _refuse_several_tasks(runs: Sequence[Run]) -> None:
@@ -116,8 +118,17 @@ def _refuse_several_tasks(runs: Sequence[Run]) -> None:
 def _reason(run: Run) -> str:
     """Why a run cannot be used; empty where it can."""
     if run.status != "completed":
-        return f"{run.status}: {run.error}" if run.error else run.status
+        return f"{run.status}: {one_line(run.error, LONG)}" if run.error else run.status
     return "" if math.isfinite(run.loss) else "its loss is not finite"
+
+
+def _is_odd(points: Points) -> NDArray[np.bool_]:
+    """Which runs have a number that is not in the range of all usual ones, and may be impossible."""
+    counts, losses = np.stack([points.N, points.D, points.C]), points.L
+    usual = (
+        (counts >= 1).all(axis=0) & (counts < 1e35).all(axis=0) & (losses > 1e-9) & (losses < 1e9)
+    )
+    return np.asarray(~usual)
 
 
 def _refuse_impossible(run: Run) -> None:
@@ -128,47 +139,75 @@ def _refuse_impossible(run: Run) -> None:
         ("FLOPs", run.flops),
     ):
         if not (value > 0 and math.isfinite(value)):
-            are = "A run's loss must be" if name == "loss" else f"A run's {name} must be"
+            must = "above 0 and finite"
+        elif not 1 / LARGEST <= value <= LARGEST:
+            must = f"between {1 / LARGEST:g} and {LARGEST:g}"
+        else:
+            continue
+        raise DataError(
+            f"A run's {name} must be {must}, but the run with {describe(run)} has {float(value):g}; "
+            f"correct it or leave the run out."
+        )
+
+
+def _refuse_parts(run: Run) -> None:
+    for name, value in (
+        ("params", run.num_params),
+        ("tokens", run.num_tokens),
+        ("FLOPs", run.flops),
+    ):
+        if value < 1:
             raise DataError(
-                f"{are} above 0 and finite, but the run with {describe(run)} has {value:g}; "
-                f"correct it or leave the run out."
+                f"A run's {name} must be 1 or more, but the run with {describe(run)} has {value:.3g}; give plain "
+                f"counts, not millions or billions."
             )
 
 
-def _refuse_one_budget(runs: Sequence[Run]) -> None:
-    if not runs:
+def _refuse_one_budget(points: Points) -> None:
+    if not len(points):
         raise DataError(
             "fit needs at least 6 runs, but none of those given completed with a finite loss."
         )
-    low, high = min(run.flops for run in runs), max(run.flops for run in runs)
-    budgets = {run.budget for run in runs}
-    if (len(budgets) == 1 and None not in budgets) or high < SAME_BUDGET * low:
+    low, high = float(points.C.min()), float(points.C.max())
+    has_one = len(points.budgets) == 1 and bool(np.isfinite(points.budget).all())
+    if has_one or high < SAME_BUDGET * low:
         raise DataError(
-            f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(runs)} runs "
-            f"have one budget ({format_flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
+            f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(points)} "
+            f"runs have one budget ({format_flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
         )
 
 
-def _refuse_rising(runs: Sequence[Run]) -> None:
+def _refuse_rising(points: Points) -> None:
     """Raise DataError for a measure that is higher for better models, such as an accuracy."""
-    flops, losses = _ranks([run.flops for run in runs]), _ranks([run.loss for run in runs])
+    flops, losses = _ranks(points.C), _ranks(points.L)
     spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
     rank = float((flops * losses).sum()) / spread if spread else 0.0
     if rank > RISING:
         raise DataError(
-            f"fit needs a loss, which falls with compute, but that of these {len(runs)} runs rises (rank correlation "
+            f"fit needs a loss, which falls with compute, but that of these {len(points)} runs rises (rank correlation "
             f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
         )
 
 
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+def _ranks(values: Array) -> NDArray[np.float64]:
     """Ranks of values, equal ones alike, about their mean."""
     ranks: NDArray[np.float64] = np.unique(values, return_inverse=True)[1].astype(float)
     return np.asarray(ranks - ranks.mean())
 
 
-def _content(run: Run) -> tuple[object, ...]:
-    return run.num_params, run.num_tokens, run.spec.epochs, run.flops, run.budget, run.loss
+def _without_copies(points: Points) -> Points:
+    """The points without those that repeat an earlier one in every number."""
+    epochs = np.fromiter(
+        (run.spec.epochs or 0.0 for run in points.runs), dtype=np.float64, count=len(points)
+    )
+    budget = np.nan_to_num(points.budget)
+    columns = (points.N, points.D, epochs, points.C, budget, points.L)
+    order = np.lexsort(columns)  # equal rows stay in their order
+    is_copy = np.zeros(len(points), dtype=bool)
+    is_copy[order[1:]] = np.all(
+        [values[order[1:]] == values[order[:-1]] for values in columns], axis=0
+    )
+    return points.pick(~is_copy) if is_copy.any() else points
 
 
 def _aside_notes(aside: Sequence[SetAside]) -> list[str]:

@@ -4,9 +4,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from isoflop.errors import IsoflopError
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["Deaths", "Demand", "Executor", "demand_of", "longest_first", "reporting_to"]
+__all__ = [
+    "BrokenDevice",
+    "Deaths",
+    "Demand",
+    "Executor",
+    "demand_of",
+    "in_worker",
+    "longest_first",
+    "reporting_to",
+]
+
+
+class BrokenDevice(IsoflopError):
+    """The accelerator gives nothing but errors to this process from now on; raised by the work."""
 
 
 class Executor(Protocol):
@@ -18,7 +32,9 @@ class Executor(Protocol):
     2. The work is called where the run is trained, and writes the record to the store before it returns: whatever
        dies after that, the caller included, loses nothing.
     3. A run whose worker dies (killed, out of memory, its machine gone) is tried again `retries` times, never on two
-       workers at once, and then comes back as failed with the reason. The other runs go on.
+       workers at once, and then comes back as failed with the reason. The other runs go on. A worker that raises
+       `BrokenDevice` is as good as dead; any other IsoflopError, such as of a full disk, is no run's failure and is
+       raised in the caller.
     4. Closing the iterator, as Ctrl-C does, asks every worker to stop, which saves a checkpoint, and waits for them:
        the same call goes on from there.
     5. `work.on_progress` is called in the caller's process, with `Progress` values and nothing else.
@@ -59,6 +75,12 @@ def longest_first(work: Any, specs: Iterable[RunSpec]) -> list[RunSpec]:
 def reporting_to(work: Any, on_progress: Callable[[Any], None] | None) -> Any:
     """The same work with its progress told to another function, or to nobody: functions of the caller cannot travel."""
     return replace(work, on_progress=on_progress) if hasattr(work, "on_progress") else work
+
+
+def in_worker(work: Any, on_progress: Callable[[Any], None]) -> Any:
+    """The same work in a process of its own, which may be ended where a run hangs."""
+    told = reporting_to(work, on_progress)
+    return replace(told, expendable=True) if hasattr(told, "expendable") else told
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isoflop.compute.memory import STATE_BYTES_PER_PARAM
-from isoflop.display.format import format_count, format_number
+from isoflop.display.format import format_count, format_number, quoted
 from isoflop.errors import PlanError
 from isoflop.runs import RunSpec
 
@@ -58,11 +58,11 @@ def check_devices(
 
     A number that is asked for is taken as it is: the user may know more of a run's memory than what is predicted.
     """
-    if asked == "auto":
+    if isinstance(asked, str) and asked == "auto":
         _check_states(devices, specs)
-    elif not isinstance(asked, int) or asked < 1:
+    elif not isinstance(asked, int) or isinstance(asked, bool) or not 1 <= asked <= 100_000:
         raise PlanError(
-            f'devices_per_run must be "auto" or a whole number from 1, but got {asked!r}.'
+            f'devices_per_run must be "auto" or a whole number from 1, but got {quoted(asked)}.'
         )
     elif devices.most is None and asked != devices.per_run:
         raise PlanError(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 from isoflop.training.executors.contract import Executor
 from isoflop.training.executors.in_process import InProcess
@@ -24,12 +25,12 @@ def executor_from(text: str) -> Executor:
     if name == "in-process" and not colon:
         return InProcess()
     if name == "processes" and (rest.isdigit() or not colon):
-        return Processes(int(rest) if rest else None)
+        return Processes(int(rest[:9]) if rest else None)
     if name == "ray" and (rest or not colon):
         return Ray(address=text if rest.startswith("//") else rest or None)
     if name == "slurm" and (rest or not colon):
         return Slurm(**_sbatch(rest))
-    raise PlanError(f"An executor is named as one of {NAMES}, but got {text!r}.")
+    raise PlanError(f"An executor is named as one of {NAMES}, but got {quoted(text)}.")
 
 
 def _sbatch(text: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from isoflop import arguments
+from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.devices import Devices, bytes_here
 
@@ -18,6 +20,12 @@ class InProcess:
     """
 
     num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        read = arguments.whole(
+            self.num_threads, "InProcess: num_threads", least=1, most=10_000, error=PlanError
+        )
+        object.__setattr__(self, "num_threads", read)
 
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from isoflop import arguments
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
@@ -18,6 +19,9 @@ from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.worker import Message, serve
 
 __all__ = ["Processes"]
+
+MOST = 10_000
+"""Workers, threads or tries; more are a slip of the pen."""
 
 STOP_SECONDS = 20.0
 """What workers have to save their checkpoints when the pool is stopped."""
@@ -53,9 +57,11 @@ class Processes:
             ("retries", 0),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
-                noun = "worker" if name == "num_workers" else name
-                raise PlanError(f"Processes needs at least {least} {noun}, but got {value}.")
+            if value is not None or name != "num_workers":
+                read = arguments.whole(
+                    value, f"Processes: {name}", least=least, most=MOST, error=PlanError
+                )
+                object.__setattr__(self, name, read)
 
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())
@@ -72,7 +78,7 @@ class Processes:
         slots: list[str | None] = [
             gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))
         ]
-        payload = dump_work(reporting_to(work, None), with_modules=False)
+        payload = dump_work(reporting_to(work, None))
         pool = _Pool(
             payload,
             slots,
@@ -91,6 +97,8 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     is_ready: bool = False
+    reason: str = ""
+    """Why it ends, where it said so."""
     spec: RunSpec | None = None
 
 
@@ -181,6 +189,10 @@ class _Pool:
         kind, content = message
         if kind == "broken":
             raise PlanError(f"A worker process cannot load the task: {content}.")
+        if kind == "refused":
+            raise content
+        if kind == "dying":
+            worker.reason = content
         if kind == "ready":
             worker.is_ready, self.failed_starts = True, 0
         if kind == "progress" and self.on_progress is not None:
@@ -196,7 +208,7 @@ class _Pool:
         worker = self.workers.pop(slot)
         worker.pipe.close()
         worker.process.join(STOP_SECONDS)
-        reason = f"exit code {worker.process.exitcode}"
+        reason = worker.reason or f"exit code {worker.process.exitcode}"
         assert worker.spec is not None
         if not worker.is_ready:
             self._note_failed_start(reason)

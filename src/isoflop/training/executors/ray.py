@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from isoflop.errors import IsoflopError, PlanError
+from isoflop import arguments
+from isoflop.compute.memory import memory_of
+from isoflop.errors import IsoflopError, PlanError, first_line
+from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, demand_of, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.optional_imports import load_extra
 from isoflop.training.executors.placement import gpu_share, memory_class
 from isoflop.training.executors.ray_worker import Mailbox, do_part, do_run
 from isoflop.training.executors.serialization import dump_work
@@ -49,15 +51,31 @@ class Ray:
     runtime_env: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        devices = self.devices_per_run
-        if devices is not None and (devices <= 0 or (devices > 1 and devices != int(devices))):
-            raise PlanError(
-                f"devices_per_run must be a share up to 1 or a whole number, but got {devices}."
+        if self.devices_per_run is not None:
+            must = "a share up to 1 or a whole number"
+            read = arguments.number(
+                self.devices_per_run,
+                "Ray: devices_per_run",
+                must=must,
+                holds=_is_share_or_whole,
+                error=PlanError,
             )
-        if self.retries < 0 or self.num_threads < 1:
-            raise PlanError(
-                f"Ray needs retries >= 0 and num_threads >= 1, but got {self.retries}, {self.num_threads}."
+            object.__setattr__(self, "devices_per_run", read)
+        if self.gpu_memory is not None:
+            object.__setattr__(self, "gpu_memory", memory_of(self.gpu_memory))
+        for name, least in (("num_threads", 1), ("retries", 0)):
+            value = getattr(self, name)
+            read = arguments.whole(value, f"Ray: {name}", least=least, most=10_000, error=PlanError)
+            object.__setattr__(self, name, read)
+        if self.address is not None:
+            arguments.word(
+                self.address,
+                "Ray: address",
+                "'auto', 'host:6379' or 'ray://host:10001'",
+                error=PlanError,
             )
+        if self.runtime_env is not None:
+            arguments.mapping(self.runtime_env, "Ray: runtime_env", "a dict", error=PlanError)
 
     def run_devices(self) -> Devices:
         """The GPUs of the cluster, or its CPUs where it has none."""
@@ -122,7 +140,7 @@ class _Jobs:
         self.node_memory = max(
             node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]
         )
-        self.payload = ray.put(dump_work(reporting_to(work, None), with_modules=True))
+        self.payload = ray.put(dump_work(reporting_to(work, None)))
         self.mailbox = (
             ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=_here(ray)).remote()
         )
@@ -174,7 +192,7 @@ class _Jobs:
             if self.deaths.again(attempt.spec):
                 self.submit(attempt.spec)
                 return None
-            return self.deaths.failed(attempt.spec, f"{type(error).__name__}: {_first_line(error)}")
+            return self.deaths.failed(attempt.spec, f"{type(error).__name__}: {first_line(error)}")
         if task != attempt.tasks[0]:
             del self.waiting[task]
             return None
@@ -231,5 +249,5 @@ def _here(ray: Any) -> Any:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def _is_share_or_whole(value: float) -> bool:
+    return 0 < value <= 1 or (1 < value <= 10_000 and value == int(value))

@@ -9,7 +9,7 @@ from typing import Any
 
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
-from isoflop.training.executors.contract import reporting_to
+from isoflop.training.executors.contract import BrokenDevice, in_worker
 
 __all__ = ["Mailbox", "do_part", "do_run"]
 
@@ -52,7 +52,11 @@ def do_run(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int) ->
         sys.modules["torch"].set_num_threads(num_threads)
     if _ask(mailbox.is_stopping):  # an interrupt may be lost in an import
         raise KeyboardInterrupt
-    run: Run = reporting_to(work, mailbox.put.remote)(spec)
+    try:
+        run: Run = in_worker(work, mailbox.put.remote)(spec)
+    except BrokenDevice as error:  # Ray hands no other run to a process that died
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
     return run
 
 

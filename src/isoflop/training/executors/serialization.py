@@ -1,35 +1,80 @@
 """Work as bytes that any process can read: the user's own classes and functions travel inside."""
 
 import io
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from isoflop.errors import PlanError
+from isoflop.errors import ContractError, PlanError
+from isoflop.libraries import user_modules
+from isoflop.sources import imported_texts, take_texts
 
 __all__ = ["dump_work"]
 
 
-def dump_work(work: Any, *, with_modules: bool) -> bytes:
-    """The work by value. What `__main__` defines is always inside; `with_modules` puts in the user's imported modules.
+def dump_work(work: Any) -> bytes:
+    """The work as it is here: no process that reads it takes the user's code from files, which may have been edited.
 
-    Without them a reader must find these modules on its own `sys.path`. Raises PlanError where something, an open
-    file say, cannot travel.
+    What the user's modules define travels by value, with the values that it refers to. Where something in them cannot,
+    a lock say, they are imported again by their readers, from the text that was imported here, and must then give the
+    same task. Raises PlanError where the work cannot travel at all.
     """
-    buffer = io.BytesIO()
     try:
-        with _inside(_user_modules() if with_modules else []) as pickler:
-            pickler(buffer).dump(work)
-    except Exception as error:
-        raise PlanError(
-            f"The task must be sent to workers, but it cannot be pickled ({type(error).__name__}: {error}); "
-            f"keep open files, locks and generators out of the dataset, or train with InProcess()."
-        ) from error
+        return _packed(_dumped(work, user_modules()))
+    except Exception:
+        try:
+            return _packed(_dumped(work, []), mark_of(work))
+        except Exception as error:
+            raise PlanError(
+                f"The task must be sent to workers, but it cannot be pickled ({type(error).__name__}: {error}); "
+                f"keep open files, locks and generators out of the dataset, or train with InProcess()."
+            ) from error
+
+
+def _packed(dumped: bytes, mark: str | None = None) -> bytes:
+    return pickle.dumps(_Packed(imported_texts(), dumped, mark))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Work in its bytes; reading it gives the work itself."""
+
+    texts: Mapping[str, tuple[str, str]]
+    dumped: bytes
+    mark: str | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (self.texts, self.dumped, self.mark)
+
+
+def _unpacked(texts: Mapping[str, tuple[str, str]], dumped: bytes, mark: str | None) -> Any:
+    take_texts(texts)
+    work = pickle.loads(dumped)
+    if mark is not None and mark_of(work) != mark:
+        raise ContractError(
+            "the code and values that the task refers to must be here what they are in the program that sent it, but "
+            "they differ; pass what the program changes in its modules as arguments of the model"
+        )
+    return work
+
+
+def mark_of(work: Any) -> str | None:
+    """Stands for the code of the work's task; None of other work."""
+    from isoflop.user_code.fingerprint import (
+        digest_of_code,  # needs torch, which naming an executor must not load
+    )
+
+    return digest_of_code(work.task) if hasattr(work, "task") else None
+
+
+def _dumped(work: Any, modules: list[ModuleType]) -> bytes:
+    buffer = io.BytesIO()
+    with _inside(modules) as pickler:
+        pickler(buffer).dump(work)
     return buffer.getvalue()
 
 
@@ -68,35 +113,3 @@ def _reduce_cached(function: Any) -> tuple[Any, ...]:
 
 def _cache_again(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return lru_cache(**parameters)(function)
-
-
-def _user_modules() -> list[ModuleType]:
-    """Imported modules that are neither installed, nor the interpreter's, nor isoflop's: those of the user's folder."""
-    roots = {name.partition(".")[0] for name in sys.modules} - {
-        "isoflop",
-        "__main__",
-        "__mp_main__",
-    }
-    return [
-        sys.modules[root]
-        for root in sorted(roots)
-        if root in sys.modules and _is_users(sys.modules[root])
-    ]
-
-
-_INSTALLED = tuple(
-    {str(Path(sysconfig.get_path(name)).resolve()) for name in sysconfig.get_path_names()[:4]}
-)
-
-
-def _is_users(module: Any) -> bool:
-    if not isinstance(module, ModuleType) or module.__name__ in sys.stdlib_module_names:
-        return False
-    places = (
-        [module.__file__]
-        if getattr(module, "__file__", None)
-        else list(getattr(module, "__path__", ()))
-    )
-    return bool(places) and not any(
-        str(Path(str(place)).resolve()).startswith(_INSTALLED) for place in places
-    )

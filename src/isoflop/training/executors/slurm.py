@@ -1,6 +1,7 @@
 """Slurm: each run a job of a cluster's queue, through submitit."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from isoflop.errors import IsoflopError, PlanError
+from isoflop import arguments
+from isoflop.display.format import quoted
+from isoflop.errors import IsoflopError, PlanError, StoreError
+from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
 from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
 from isoflop.training.executors.devices import Devices
-from isoflop.training.executors.optional_imports import load_extra
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.slurm_job import Job
 
@@ -59,11 +62,23 @@ class Slurm:
         look_seconds: float = 2.0,
         **sbatch: Any,
     ) -> None:
-        if cluster not in ("slurm", "local"):
-            raise PlanError(f'cluster must be "slurm" or "local", but got {cluster!r}.')
-        self.folder = None if folder is None else Path(folder)
-        self.retries, self.num_threads = retries, num_threads
-        self.cluster, self.look_seconds, self.sbatch = cluster, look_seconds, sbatch
+        self.cluster = arguments.one_of(
+            cluster, "Slurm: cluster", ("slurm", "local"), error=PlanError
+        )
+        self.folder = (
+            None
+            if folder is None
+            else Path(arguments.a_path(folder, "Slurm: folder", error=PlanError))
+        )
+        self.retries = _whole(retries, "retries", 0)
+        self.num_threads = _whole(num_threads, "num_threads", 1)
+        self.look_seconds = float(
+            arguments.positive(look_seconds, "Slurm: look_seconds", error=PlanError)
+        )
+        for name in ("ntasks_per_node", "array_parallelism"):
+            if name in sbatch:
+                sbatch[name] = _whole(sbatch[name], name, 1)
+        self.sbatch = sbatch
         self._minutes = _minutes(sbatch.get("time", DEFAULT_MINUTES))
 
     def __repr__(self) -> str:
@@ -71,9 +86,11 @@ class Slurm:
 
     def run_devices(self) -> Devices:
         """The tasks of a job; what its nodes have is not known here."""
-        num_nodes = int(
-            str(self.sbatch.get("nodes", 1)).partition("-")[0]
-        )  # sbatch takes 2-4, and grants at least 2
+        nodes = self.sbatch.get("nodes", 1)
+        fewest = (
+            nodes.partition("-")[0] if isinstance(nodes, str) else nodes
+        )  # of 2-4, sbatch grants at least 2
+        num_nodes = _whole(fewest, "nodes", 1)
         return Devices(per_run=num_nodes * int(self.sbatch.get("ntasks_per_node", 1)))
 
     def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
@@ -81,7 +98,7 @@ class Slurm:
             return
         folder = (self.folder or _folder_of(work)).absolute()
         executor = self._executor(folder)
-        payload = dump_work(reporting_to(work, None), with_modules=True)
+        payload = dump_work(reporting_to(work, None))
         job = Job(write_bytes(folder / f"work-{uuid4().hex[:8]}.pickle", payload), self.num_threads)
         jobs = _Jobs(executor, job, Deaths(self.retries), longest_first(work, specs))
         try:
@@ -158,9 +175,12 @@ class _Jobs:
             run: Run = job.results()[0]
         except UncompletedJobError as error:
             reason = str(error).strip().splitlines()[-1]
-            if (
-                isinstance(error, FailedJobError) and "not requeued" not in reason
-            ):  # every run would meet it
+            if isinstance(error, FailedJobError) and (
+                refused := re.search(r"StoreError: (.*)", str(error))
+            ):
+                raise StoreError(refused[1]) from error
+            may_retry = "not requeued" in reason or "BrokenDevice" in str(error)
+            if isinstance(error, FailedJobError) and not may_retry:  # every run would meet it
                 raise PlanError(
                     f"A job could not do its work: {reason}; its log is {job.paths.stderr}."
                 ) from error
@@ -189,9 +209,17 @@ def _folder_of(work: Any) -> Path:
     return Path(path) / "slurm"
 
 
+def _whole(value: Any, name: str, least: int) -> int:
+    return arguments.whole(value, f"Slurm: {name}", least=least, most=100_000, error=PlanError)
+
+
 def _minutes(time_limit: int | str) -> int:
     """A time limit as sbatch takes it (minutes, "HH:MM:SS", "D-HH:MM", ...), in minutes rounded up."""
-    days, dash, clock = str(time_limit).rpartition("-")
+    if not isinstance(time_limit, str | int | float) or isinstance(time_limit, bool):
+        raise arguments.refused(
+            time_limit, "Slurm: time", 'minutes or as in "1-12:00:00"', error=PlanError
+        )
+    days, dash, clock = str(time_limit)[:40].rpartition("-")
     try:
         parts = [int(part) for part in clock.split(":")]
         if dash:
@@ -203,5 +231,5 @@ def _minutes(time_limit: int | str) -> int:
         return int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0)
     except ValueError as error:
         raise PlanError(
-            f'time must be minutes or as in "1-12:00:00", but got {time_limit!r}.'
+            f'time must be minutes or as in "1-12:00:00", but got {quoted(time_limit)}.'
         ) from error

@@ -6,15 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isoflop.errors import PlanError
+from isoflop.errors import PlanError, StoreError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_text
-from isoflop.training.executors.contract import reporting_to
+from isoflop.training.executors.contract import in_worker
 from isoflop.training.interrupt import terminated_as_exit
 
 __all__ = ["Job"]
@@ -36,7 +36,7 @@ class Job:
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.num_threads)
         with _requeued_when_preempted():
-            run: Run = reporting_to(work, _Teller(self.progress(spec)))(spec)
+            run: Run = in_worker(work, _Teller(self.progress(spec)))(spec)
         return run
 
     def checkpoint(self, spec: RunSpec) -> Any:
@@ -69,7 +69,8 @@ class _Teller:
     def __call__(self, progress: Any) -> None:
         if time.monotonic() - self._told > TELL_SECONDS:
             self._told = time.monotonic()
-            write_text(self._path, json.dumps([progress.num_tokens, progress.loss]))
+            with suppress(StoreError):  # a full disk: how far a run is may be told later
+                write_text(self._path, json.dumps([progress.num_tokens, progress.loss]))
 
 
 def _join_tasks() -> None:

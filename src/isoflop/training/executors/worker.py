@@ -7,17 +7,20 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from isoflop.training.executors.contract import reporting_to
+from isoflop.errors import IsoflopError
+from isoflop.training.executors.contract import BrokenDevice, in_worker
 from isoflop.training.executors.devices import GPU_VARIABLE
 
 __all__ = ["Message", "serve"]
 
-Message = tuple[Literal["ready", "progress", "done", "broken"], Any]
-"""From a worker: it can take specs; a Progress; a Run; why it cannot load the work."""
+Message = tuple[Literal["ready", "progress", "done", "broken", "refused", "dying"], Any]
+"""From a worker: it can take specs; a Progress; a Run; why it cannot load the work; what no run is to blame for, such
+as a full disk; why it ends."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -40,6 +43,12 @@ def serve(pipe: Connection, gpu: str | None, num_threads: int, path: list[str]) 
     while True:
         try:
             pipe.send(("done", work(inbox.get())))
+        except BrokenDevice as error:
+            pipe.send(("dying", str(error)))
+            return
+        except IsoflopError as error:
+            pipe.send(("refused", error))
+            return
         except (
             KeyboardInterrupt
         ):  # asked to stop; the checkpoint is saved. SystemExit ends the process by itself
@@ -57,7 +66,14 @@ def _load(payload: bytes, pipe: Connection, num_threads: int) -> Any:
     if "torch" in sys.modules:  # loaded with the work
         sys.modules["torch"].set_num_threads(num_threads)
     pipe.send(("ready", None))
-    return reporting_to(work, lambda progress: pipe.send(("progress", progress)))
+    return in_worker(work, lambda progress: _tell(pipe, progress))
+
+
+def _tell(pipe: Connection, progress: Any) -> None:
+    with suppress(
+        OSError
+    ):  # the parent is gone, which _listen ends this process for: no failure of the run
+        pipe.send(("progress", progress))
 
 
 def _listen(pipe: Connection, inbox: "SimpleQueue[Any]") -> None:

@@ -1,0 +1,71 @@
+"""A real batch of one example: what a task is tried on, after a look at data from their start to their end."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from isoflop.errors import ContractError, first_line
+from isoflop.task import Task
+from isoflop.user_code.data import Source, open_data
+from isoflop.user_code.loss import count_tokens
+from isoflop.user_code.randomness import seeded
+
+__all__ = ["real_batch"]
+
+NUM_READ = 8
+"""Examples, the first and the last among them: a data set may be shorter than it says."""
+MOST_READ = 256
+"""While none has a target."""
+
+
+def real_batch(task: Task, name: str) -> Any:
+    """The first batch of one example (or of a callable's) of `name`, "train_data" or "val_data", that has a target.
+
+    Raises ContractError where an example cannot be read, or where none of many has a target.
+    """
+    source = open_data(getattr(task, name), name)
+    found: Any = None
+    with seeded(0):
+        for number, batch in enumerate(_batches(source)):
+            if found is None and count_tokens(task, batch):
+                found = batch
+            if found is not None and number >= NUM_READ - 1:
+                break
+    if found is None:
+        raise ContractError(
+            f"{name} must have loss targets, but a sample of it has none; see Task(count_tokens=)."
+        )
+    return found
+
+
+def _batches(source: Source) -> Iterator[Any]:
+    """Some of a source's batches of one example; those of a callable as they come."""
+    if source.kind == "batches":
+        yield from islice(source.iterate(0), NUM_READ)
+    elif source.kind == "stream":
+        yield from (source.batch_of([example]) for example in islice(source.iterate(0), MOST_READ))
+    else:
+        for most in (NUM_READ, MOST_READ):
+            for index in _spread(source.num_examples or 0, most):
+                yield _read(source, index)
+
+
+def _spread(num_examples: int, most: int) -> list[int]:
+    chosen: list[int] = np.unique(
+        np.linspace(0, num_examples - 1, min(num_examples, most)).astype(int)
+    ).tolist()
+    return chosen
+
+
+def _read(source: Source, index: int) -> Any:
+    try:
+        return source.gather([index])
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"{source.name} says that it has {source.num_examples} examples, but example {index} cannot be read: "
+            f"{type(error).__name__}: {first_line(error):.120}."
+        ) from error

@@ -1,0 +1,99 @@
+"""What each field of a record may hold, so that a file of someone else's is found out when it is read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from isoflop.display.format import quoted
+from isoflop.runs import Status
+from isoflop.storage.files import Damaged
+
+__all__ = ["check_run", "check_spec"]
+
+LEAST, MOST = 1e-100, 1e100
+"""Of a count that sums and products of counts still fit in floating point with."""
+
+Check = Callable[[Any], bool]
+
+
+def check_spec(values: Any) -> None:
+    """Raise Damaged unless the values are those of a spec's fields, and all of them."""
+    _check(values, _SPEC, "spec")
+
+
+def check_run(values: Any) -> None:
+    """Raise Damaged unless the values are those of a run's fields, its spec and its curve apart."""
+    _check(values, _RUN, "record")
+    if values["status"] == "completed" and not (values["num_tokens"] > 0 and values["flops"] > 0):
+        raise Damaged("a completed run must have num_tokens and flops above 0")
+
+
+def _check(values: Any, checks: Mapping[str, Check], kind: str) -> None:
+    if not isinstance(values, dict):
+        raise Damaged(f"its {kind} is {quoted(values)}")
+    for name in checks.keys() - values.keys():
+        raise Damaged(f"its {kind} has no {name!r}")
+    for name, value in values.items():
+        if name not in checks:
+            raise Damaged(f"its {kind} has {quoted(name)}, which isoflop does not write")
+        if not checks[name](value):
+            raise Damaged(f"its {name} is {quoted(value)}")
+
+
+def _is_number(value: Any) -> bool:
+    # a whole number may have more digits than a float holds
+    return type(value) in (int, float) and abs(value) <= MOST
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) <= MOST
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and bool(value >= LEAST)
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and bool(value >= 0)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _is_size(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return all(_is_number(part) or _is_text(part) for part in parts)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _each(check: Check) -> Check:
+    """Of an object with texts as keys."""
+    return lambda value: (
+        isinstance(value, dict) and all(map(_is_text, value)) and all(map(check, value.values()))
+    )
+
+
+_SETTINGS = ("lr", "beta1", "beta2", "weight_decay", "warmup", "cooldown", "clip", "ema", "epochs")
+_SPEC: Mapping[str, Check] = {
+    **dict.fromkeys(("num_params", "num_tokens", "flops"), _is_count),
+    **dict.fromkeys(("budget", "tokens_per_example", "unique_tokens"), _or_none(_is_count)),
+    **dict.fromkeys(_SETTINGS, _or_none(_is_number)),
+    **dict.fromkeys(("schedule", "precision", "trunk"), _or_none(_is_text)),
+    "size": _or_none(_is_size),
+    "param_counts": _each(_is_amount),
+    "batch": _or_none(lambda value: _is_whole(value) and value > 0),
+    "seed": _is_whole,
+    "fingerprint": _is_text,
+}
+_RUN: Mapping[str, Check] = {
+    "status": lambda value: value in get_args(Status),
+    **dict.fromkeys(("loss", "loss_stderr"), _or_none(_is_number)),
+    **dict.fromkeys(("num_tokens", "flops"), _is_amount),
+    **dict.fromkeys(("seconds", "peak_flops_per_second"), _or_none(_is_amount)),
+    **dict.fromkeys(("device", "error", "group"), _or_none(_is_text)),
+    "metrics": _each(_or_none(_is_number)),
+    "versions": _each(_is_text),
+}

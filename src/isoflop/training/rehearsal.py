@@ -1,0 +1,99 @@
+"""rehearse(): one step of the smallest run, whose state is saved and read, before a sweep is paid for."""
+
+import io
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoflop.counting.trials import is_large
+from isoflop.errors import ContractError, first_line
+from isoflop.runs import RunSpec
+from isoflop.task import Task
+from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.user_code.data import first_batch, open_data
+from isoflop.user_code.loss import batch_loss
+from isoflop.user_code.randomness import seeded
+
+__all__ = ["rehearse"]
+
+MAX_FLOPS = 5e10
+"""Of the step: seconds on a CPU."""
+NUM_EXAMPLES = 2
+"""Batch normalisation needs two."""
+
+
+def rehearse(task: Task, spec: RunSpec) -> None:
+    """Make the optimiser of a run, take a step with it on real examples, and save and read the state, on the CPU.
+
+    Raises ContractError where the recipe's factories do not make an optimiser that steps, or the state of the model or
+    the optimiser cannot be saved. What the model raises in training is left to its runs; large models are, too.
+    """
+    if is_large(task, spec.size):
+        return
+    with seeded(0):
+        model = new_model(task, spec.size).train()
+        optimizer = _made(task, spec, model)
+        _check_groups(model, optimizer)
+        if NUM_EXAMPLES * spec.flops_per_token * spec.given("tokens_per_example") > MAX_FLOPS:
+            return
+        try:
+            batch_loss(
+                task, model, first_batch(open_data(task.train_data, "train_data"), NUM_EXAMPLES)
+            ).backward()  # type: ignore[no-untyped-call]
+        except Exception:  # at a step that runs report by themselves
+            return
+        _step(optimizer)
+        for name, part in (("model", model), ("optimiser", optimizer)):
+            _check_saved(name, part)
+
+
+def _made(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+    try:
+        return make_optimizer(task, spec, model)
+    except Exception as error:
+        raise ContractError(
+            f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) and groups one called "
+            f"as groups(model, lr, weight_decay), but they raised {type(error).__name__}: {first_line(error):.90}; "
+            f"wrap others, as in lambda groups, lr, betas: SGD(groups, lr=lr)."
+        ) from error
+
+
+def _check_groups(model: nn.Module, optimizer: Any) -> None:
+    if not all(hasattr(optimizer, name) for name in ("step", "state_dict", "load_state_dict")):
+        raise ContractError(
+            f"Recipe: optimizer must give a torch.optim.Optimizer, but gave {type(optimizer).__name__}, which cannot "
+            f"be saved with state_dict()."
+        )
+    own = {id(parameter) for parameter in model.parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    strangers = sum(id(parameter) not in own for parameter in held)
+    if strangers or not held:
+        raise ContractError(
+            f"Recipe: groups must hold parameters of the model that it is given, but {strangers} of {len(held)} are "
+            f"not its own."
+        )
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise ContractError(
+            f"Recipe: optimizer must give one that steps by step(), without a closure, but {type(optimizer).__name__} "
+            f"raised {type(error).__name__}: {first_line(error):.100}."
+        ) from error
+
+
+def _check_saved(name: str, part: Any) -> None:
+    """Save a part of the state and read it again, as a checkpoint does."""
+    buffer = io.BytesIO()
+    try:
+        torch.save(part.state_dict(), buffer)
+        buffer.seek(0)
+        part.load_state_dict(torch.load(buffer, map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise ContractError(
+            f"The {name}'s state_dict() must hold tensors, numbers, texts and containers of them, to be saved and read "
+            f"again, but that of {type(part).__name__} raised {type(error).__name__}: {first_line(error):.80}."
+        ) from error

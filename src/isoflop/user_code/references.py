@@ -1,0 +1,98 @@
+"""What the code of a function refers to, read from its instructions."""
+
+import dis
+from collections.abc import Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeGuard
+
+from isoflop.libraries import is_library, user_module
+
+__all__ = ["referred_by", "stored_attributes", "written_cells"]
+
+_Named = Iterator[tuple[str, Any]]
+
+
+def referred_by(function: FunctionType) -> _Named:
+    """Globals that a function's code reads, and what it names inside modules of the user's own.
+
+    A name that the code writes too is state, such as a counter, and no setting.
+    """
+    code, space = function.__code__, function.__globals__
+    names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
+    inside = sorted(_named(code, _READS_ATTRIBUTE))
+    for name in names:
+        value = space.get(name)
+        if _is_own_module(value):
+            yield from _in_module(name, value, inside)
+        elif name in space and not isinstance(value, ModuleType):
+            yield name, value
+    for name in sorted(_imported(code, space.get("__package__") or "")):
+        if (module := user_module(name)) is not None:
+            yield from _in_module(name, module, inside)
+
+
+def _in_module(
+    name: str, module: ModuleType, inside: list[str], above: tuple[ModuleType, ...] = ()
+) -> _Named:
+    """What a module, and modules inside it, have of the names that a code reads as attributes."""
+    for inner in inside:
+        value = vars(module).get(inner)
+        if _is_own_module(value):
+            if value is not module and value not in above:
+                yield from _in_module(f"{name}.{inner}", value, inside, (*above, module))
+        elif inner in vars(module):
+            yield f"{name}.{inner}", value
+
+
+def _imported(code: CodeType, package: str) -> set[str]:
+    """Full names of the modules that a code imports when it runs, and of what it takes from them."""
+    steps = list(dis.get_instructions(code))
+    names, module = set[str](), ""
+    for k, step in enumerate(steps):
+        if step.opname == "IMPORT_NAME":  # after the number of dots and the names that are wanted
+            parents = (
+                package.split(".")[: 1 - steps[k - 2].argval or None] if steps[k - 2].argval else []
+            )
+            module = ".".join(filter(None, [*parents, step.argval]))
+            names.add(module)
+        elif step.opname == "IMPORT_FROM":  # may be a module too
+            names.add(f"{module}.{step.argval}")
+    inner = (
+        _imported(constant, package)
+        for constant in code.co_consts
+        if isinstance(constant, CodeType)
+    )
+    return names.union(*inner)
+
+
+def _is_own_module(value: Any) -> TypeGuard[ModuleType]:
+    return isinstance(value, ModuleType) and not is_library(value.__name__)
+
+
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
+
+
+def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
+    """Names that some operations of a code, and of the functions inside it, have as their argument.
+
+    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
+    """
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    inner = (
+        _named(constant, operations)
+        for constant in code.co_consts
+        if isinstance(constant, CodeType)
+    )
+    return own.union(*inner)
+
+
+def stored_attributes(code: CodeType) -> set[str]:
+    """Names of attributes that a code writes."""
+    return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
+
+
+def written_cells(code: CodeType) -> set[str]:
+    """Names of the enclosing function that a code writes."""
+    return _named(code, frozenset({"STORE_DEREF", "DELETE_DEREF"}))
