@@ -1,4 +1,4 @@
-"""`{public-names}` documents each of the names given; with `:rest:` all names of isoflop that no page has named."""
+"""`{public-names}` documents the names given; with `:rest:` all public names that no page lists."""
 
 from docutils import nodes
 from docutils.statemachine import StringList
