@@ -16,17 +16,19 @@ from isoflop.training.executors.from_string import NAMES, executor_from
 
 
 def parser() -> argparse.ArgumentParser:
-    known = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known.add_argument("--model", choices=train_gpt.FAMILIES, default="gpt")
-    known.add_argument("--corpus", choices=train_gpt.CORPORA, default="stdlib")
-    known.add_argument("--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs")
-    known.add_argument("--target", type=float, default=1e13, help="FLOPs of the run that is wanted")
-    known.add_argument("--seeds", type=int, nargs="+", default=[0])
-    known.add_argument("--store", default="runs/argparse")
-    known.add_argument("--executor", type=executor_from, default=isoflop.Processes(), help=NAMES)
-    return known
+    options.add_argument("--model", choices=train_gpt.FAMILIES, default="gpt")
+    options.add_argument("--corpus", choices=train_gpt.CORPORA, default="stdlib")
+    options.add_argument(
+        "--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs"
+    )
+    options.add_argument("--target", type=float, default=1e13, help="FLOPs of the final run")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options.add_argument("--store", default="runs/argparse")
+    options.add_argument("--executor", type=executor_from, default=isoflop.Processes(), help=NAMES)
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
