@@ -91,7 +91,7 @@ def train(
     recorded = ranks.told(lambda: _begun(task, sweep, store))
     todo = [spec for run_id, spec in {spec.id: spec for spec in sweep.specs}.items() if run_id not in recorded]
     if todo:
-        rehearse(task, min(todo, key=lambda spec: spec.num_params))
+        rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with telling_of_a_stop(sweep, store, enabled=ranks.is_first), shown as display, terminated_as_exit():
