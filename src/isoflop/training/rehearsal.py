@@ -13,8 +13,9 @@ from isoflop.errors import ContractError, first_line
 from isoflop.planning.trials import is_large
 from isoflop.runs import RunSpec
 from isoflop.task import Task
+from isoflop.training.interrupt import is_stop, leave, stop_requests
 from isoflop.training.optimiser import make_optimizer, new_model
-from isoflop.training.watchdog import Hung, watched
+from isoflop.training.watchdog import watched
 
 __all__ = ["rehearse"]
 
@@ -40,14 +41,26 @@ def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> No
         if NUM_EXAMPLES * spec.flops_per_token * spec.given("tokens_per_example") > MAX_FLOPS:
             return
         batch = first_batch(open_data(task.train_data, "train_data"), NUM_EXAMPLES)
-        try:
-            with watched(spec, hang_seconds, None):
-                batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
-        except (Exception, SystemExit, Hung):  # at a step that runs report by themselves
+        if not _takes_a_step(task, spec, model, batch, hang_seconds):
             return
         _step(optimizer)
         for name, part in (("model", model), ("optimiser", optimizer)):
             _check_saved(name, part)
+
+
+def _takes_a_step(task: Task, spec: RunSpec, model: nn.Module, batch: Any, hang_seconds: float | None) -> bool:
+    """Whether the model gets through a step; where it does not, its runs report that by themselves."""
+    with stop_requests() as stop_requested:
+        try:
+            with watched(spec, hang_seconds, None):
+                batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
+        except BaseException as error:
+            if is_stop(error, stop_requested()):
+                raise
+            return False
+    if (stop := stop_requested()) is not None:
+        leave(stop)
+    return True
 
 
 def _made(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
