@@ -1,8 +1,7 @@
-"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
+"""Parsers of budgets: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from isoflop import arguments
 from isoflop.compute.accelerators import PRECISIONS, Accelerator, find_accelerator, is_accelerator
@@ -29,12 +28,13 @@ def parse_compute(
     price: float | None = None,
     precision: str | None = None,
 ) -> Compute:
-    """The FLOPs that are meant by a number or a phrase, with the hardware, hours and money that it tells.
+    """The FLOPs of a number or a phrase, with the hardware, hours and money that the phrase gives.
 
-    mfu, price, precision: taken where the phrase does not say them. An MFU that nobody says is a cautious one, with a
-        note of its source.
+    mfu, price, precision: used where the phrase does not give them. Without any MFU a cautious one
+        is assumed, with a note of its source.
 
-    Raises PlanError where the phrase cannot be read, says too little or too much, or names an unknown accelerator.
+    Raises PlanError if the phrase cannot be read, is incomplete or contradictory, or names an
+    unknown accelerator.
 
     >>> budget = parse_compute("8xH100 for 3 days at 40% MFU")
     >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
@@ -73,9 +73,9 @@ def parse_hardware(
     price: float | None = None,
     precision: str | None = None,
 ) -> Hardware:
-    """The accelerators that are meant by a phrase such as 64xH100 at 40% MFU; one where no number is said.
+    """The accelerators of a phrase such as 64xH100 at 40% MFU; one where it gives no number.
 
-    Raises PlanError where it cannot be read or says a time, money or FLOPs.
+    Raises PlanError if the phrase cannot be read or gives a time, money or FLOPs.
     """
     mfu, price, precision = _sensible(mfu, price, precision)
     value = arguments.word(value, "Hardware", "a text such as '8xH100 at 40% MFU'", error=PlanError)
@@ -90,7 +90,7 @@ def parse_hardware(
 def parse_share(value: str) -> float:
     """An MFU as a share, from 40% or 0.4.
 
-    Raises PlanError where it is not one.
+    Raises PlanError for other text.
     """
     parts = mfu_parts(value) if isinstance(value, str) else None
     if parts is None:
@@ -98,24 +98,25 @@ def parse_share(value: str) -> float:
     return _share_of(parts, value)
 
 
-def parse_precision(value: str) -> str:
-    """A format that peaks are known in, from its name in any case: fp8, FP8 or float8.
+def parse_precision(value: object) -> str:
+    """A precision from its name in any case: fp8, FP8 or float8.
 
-    Raises PlanError where it is none.
+    Raises PlanError for a format without known peaks.
     """
     written = value.strip().lower() if isinstance(value, str) else ""
     form = _FORMATS.get(written, written)
     if form not in PRECISIONS:
         raise PlanError(
-            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {quoted(value)}; take one of them."
+            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {quoted(value)}; take "
+            f"one of them."
         )
     return form
 
 
 def _sensible(
-    mfu: Any, price: Any, precision: Any
+    mfu: object, price: object, precision: object
 ) -> tuple[float | None, float | None, str | None]:
-    """What is said beside a phrase, checked even where plain FLOPs have no use for it."""
+    """The arguments beside a phrase, checked even where plain FLOPs do not use them."""
     return (
         _given_share(mfu),
         None
@@ -125,13 +126,16 @@ def _sensible(
     )
 
 
-def _given_share(mfu: Any) -> float | None:
-    if mfu is None or isinstance(mfu, str):
-        return None if mfu is None else parse_share(mfu)
-    return _checked_share(arguments.number(mfu, "MFU", must=_A_SHARE, error=PlanError), mfu)
+def _given_share(mfu: object) -> float | None:
+    if mfu is None:
+        return None
+    if isinstance(mfu, str):
+        return parse_share(mfu)
+    share = arguments.number(mfu, "MFU", must=_A_SHARE, error=PlanError)
+    return _checked_share(share, share)
 
 
-# -- FLOPs ---------------------------------------------------------------------------------------------------------
+# -- FLOPs ----------------------------------------------------------------------------------------
 
 
 def _positive(flops: float | None, value: float | str) -> float:
@@ -146,7 +150,8 @@ def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
     given = [kind for kind in kinds if kind in said]
     if len(given) > 1:
         raise PlanError(
-            f"A budget is said in one way, but {quoted(phrase)} says {' and '.join(given)}; leave one of them out."
+            f"A budget is said in one way, but {quoted(phrase)} says {' and '.join(given)}; leave "
+            f"one of them out."
         )
 
 
@@ -159,7 +164,7 @@ def _plain_flops(said: Said) -> float | None:
     return number_of(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
 
 
-# -- hardware ------------------------------------------------------------------------------------------------------
+# -- hardware -------------------------------------------------------------------------------------
 
 
 def _hardware(
@@ -188,7 +193,7 @@ def _hardware(
 
 
 def _numbers_named(said: Said) -> Said:
-    """The clauses where a device is to be named: a bare number that is the name of one, as 4090, is no FLOPs."""
+    """The clauses, with a bare number such as 4090 read as a device instead of FLOPs."""
     plain, many = said.get("FLOPs", {}), said.get("devices", {})
     is_named = "name" in many and many["name"].lower() not in ANY_DEVICE
     if is_named or set(plain) != {"number"} or not is_accelerator(plain["number"]):
@@ -198,7 +203,7 @@ def _numbers_named(said: Said) -> Said:
 
 
 def _accelerator(said: Said, phrase: str) -> Accelerator:
-    """The one that the clauses name; a short name beside a full one means the same."""
+    """The accelerator of the clauses; a short name beside a full one means the same."""
     names = [
         said[kind]["name"]
         for kind in ("devices", "device-hours", "price")
@@ -207,13 +212,15 @@ def _accelerator(said: Said, phrase: str) -> Accelerator:
     names = [name for name in names if name.lower() not in ANY_DEVICE]
     if not names:
         raise PlanError(
-            f"Hours and money become FLOPs on an accelerator, but {quoted(phrase)} names none; add 'on 8xH100'."
+            f"Hours and money become FLOPs on an accelerator, but {quoted(phrase)} names none; add "
+            f"'on 8xH100'."
         )
     first = find_accelerator(names[0])
     for name in names[1:]:
         if find_accelerator(name) != first and name.lower() not in first.name.lower():
             raise PlanError(
-                f"A budget is for one accelerator, but {quoted(phrase)} names {first.name} and {name}."
+                f"A budget is for one accelerator, but {quoted(phrase)} names {first.name} and "
+                f"{name}."
             )
     return first
 
@@ -250,7 +257,7 @@ def _whole(number: str, phrase: str) -> int:
     return int(many)
 
 
-# -- hours and money -----------------------------------------------------------------------------------------------
+# -- hours and money ------------------------------------------------------------------------------
 
 
 def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
@@ -261,11 +268,13 @@ def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
         return _seconds(said["time"]) * (hardware.number or 1)
     if "money" not in said:
         raise PlanError(
-            f"A budget needs a time, hours, money or FLOPs, but {quoted(phrase)} says none; add 'for 3 days'."
+            f"A budget needs a time, hours, money or FLOPs, but {quoted(phrase)} says none; add "
+            f"'for 3 days'."
         )
     if hardware.price is None:
         raise PlanError(
-            f"Money becomes hours by a price, but {quoted(phrase)} has none; add 'at $2.50/H100-hour'."
+            f"Money becomes hours by a price, but {quoted(phrase)} has none; add "
+            f"'at $2.50/H100-hour'."
         )
     return _amount(said["money"]) / hardware.price * HOUR
 
@@ -295,6 +304,7 @@ def _currency(said: Said, phrase: str) -> str:
     }
     if len(used) > 1:
         raise PlanError(
-            f"Money and price are in one currency, but {quoted(phrase)} has {' and '.join(sorted(used))}."
+            f"Money and price are in one currency, but {quoted(phrase)} has "
+            f"{' and '.join(sorted(used))}."
         )
     return used.pop() if used else "$"
