@@ -12,14 +12,14 @@ from isoflop.compute.accelerators import resembles
 from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 
-__all__ = ["ANY_DEVICE", "EXAMPLES", "Said", "clauses_of", "mfu_parts", "number_of"]
+__all__ = ["ANY_DEVICE", "EXAMPLES", "Clauses", "clauses_of", "mfu_parts", "number_of"]
 
 EXAMPLES = (
     "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' "
     "or '1e21 FLOPs'"
 )
 
-Said = Mapping[str, Mapping[str, str]]
+Clauses = Mapping[str, Mapping[str, str]]
 """Kind of clause -> its parts that were given."""
 
 LONGEST = 200
@@ -58,18 +58,18 @@ ANY_DEVICE = ("gpu", "gpus", "accelerator", "accelerators", "device", "devices",
 """Names that stand for any accelerator."""
 
 
-def clauses_of(phrase: str) -> Said:
+def clauses_of(phrase: str) -> Clauses:
     """The clauses of a phrase by kind, with their parts.
 
     Raises PlanError for a clause that cannot be read and for a kind that occurs twice.
     """
     if len(phrase) > LONGEST or not phrase.isprintable():
         raise PlanError(f"A budget is written as {EXAMPLES}, but got {quoted(phrase)}.")
-    said: dict[str, Mapping[str, str]] = {}
+    clauses: dict[str, Mapping[str, str]] = {}
     for clause in _BETWEEN.split(phrase.strip()):
         kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
-        said[kind] = _joined(said[kind], parts, kind, phrase) if kind in said else parts
-    return said
+        clauses[kind] = _joined(clauses[kind], parts, kind, phrase) if kind in clauses else parts
+    return clauses
 
 
 def _joined(
@@ -81,7 +81,7 @@ def _joined(
             if _is_any(many["name"]) and not _is_any(named["name"]) and "number" not in named:
                 return {**many, "name": named["name"]}
     raise PlanError(
-        f"A budget says its {kind} once, but {quoted(phrase)} says it twice; leave one of them out."
+        f"A budget gives its {kind} once, but {quoted(phrase)} gives it twice; leave one out."
     )
 
 

@@ -91,14 +91,14 @@ class Compute:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds from start to end; None where the number of accelerators is not known."""
+        """Seconds from start to end; None if the number of accelerators is unknown."""
         if self.hardware is None or self.hardware.number is None or self.device_seconds is None:
             return None
         return self.device_seconds / self.hardware.number
 
     @property
     def money(self) -> float | None:
-        """Price of all accelerator-hours; None where no price is known."""
+        """Price of all accelerator-hours; None if the price is unknown."""
         if self.hardware is None or self.hardware.price is None or self.device_hours is None:
             return None
         return self.hardware.price * self.device_hours

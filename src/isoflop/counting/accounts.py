@@ -34,7 +34,7 @@ def _tokens(task: Task, sample: Sample) -> str:
 
 def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
     if task.flops_per_token is not None:
-        return "FLOPs are what Task(flops_per_token=) says."
+        return "FLOPs are those of Task(flops_per_token=)."
     middle = sorted(specs, key=lambda spec: spec.num_params)[len(specs) // 2]
     counted = count_size(task, middle.size)
     if counted.cost is None:

@@ -107,7 +107,7 @@ class Terms:
             [np.prod(variables ** np.array(powers), axis=1) for powers in self.powers], axis=1
         )
 
-    def telling(self, variables: Array, more: int = 0) -> list[int]:
+    def informative(self, variables: Array, more: int = 0) -> list[int]:
         """The batches whose counts best determine the coefficients, and `more` as a check."""
         if self.error > 0:
             return list(range(len(variables)))

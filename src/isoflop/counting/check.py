@@ -108,9 +108,9 @@ def _check_same_size(task: Task, size: SizeValue | None, num_params: int) -> Non
             again, _ = params_anew(task, size)
         if again != num_params:
             raise ContractError(
-                f"A model must have as many params each time that it is built at one size, but at "
-                f"size {size!r} it has {num_params} at one time and {again} at another; let its "
-                f"size depend on nothing but its arguments."
+                f"A model must have the same number of params each time that it is built at a "
+                f"size, but at size {size!r} it has {num_params} at one time and {again} at "
+                f"another; let its size depend only on its arguments."
             )
 
 
@@ -136,7 +136,7 @@ def _check_start(loss: float, what: str, name: str) -> None:
         )
     if loss < 0:
         raise ContractError(
-            f"A loss must be above 0, as laws of it fall towards a floor, but on {name} that of an "
-            f"untrained model is {loss:.4g}; give one that is lower for a better model (its "
-            f"negative, or 1 minus an accuracy)."
+            f"A loss must be above 0, since laws describe its fall towards a floor, but an "
+            f"untrained model has a loss of {loss:.4g} on {name}; give one that is lower for a "
+            f"better model (the negative of this one, or 1 minus an accuracy)."
         )

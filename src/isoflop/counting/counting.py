@@ -1,11 +1,12 @@
 """The cost of one size of a task's model: params, FLOPs of a batch, and FLOPs of a token."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from isoflop import arguments
 from isoflop.counting.batch_cost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
@@ -92,47 +93,43 @@ def count_size(task: Task, size: SizeValue | None) -> SizeCount:
     """
     num_params, params = params_at(task, size)
     counted = SizeCount(size=size, num_params=num_params, flops_per_token=0.0, params=params)
-    batches = counting_batches(task)
-    own = task.flops_per_token
+    variables, own = counting_batches(task).variables, task.flops_per_token
     terms = None if own is not None else terms_of(task)
-    rows = (
-        FIRST
-        if terms is None
-        else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
-    )
+    more = variables.shape[1] > 1
+    rows = FIRST if terms is None else tuple(terms.informative(variables, more=more))
     costs = _costs(task, size, rows)
     if costs is not None:
-        per_example = [
-            _bytes_per_example(cost, batches.variables[row])
-            for row, cost in zip(rows, costs, strict=True)
-        ]
-        known = [value for value in per_example if value is not None]
-        most = max(known) if len(known) == len(per_example) else None
-        counted = replace(counted, activation_bytes=most)
+        kept = _bytes_per_example(costs, variables[list(rows)])
+        counted = replace(counted, activation_bytes=kept)
     if own is not None:
-        name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
-        given = arguments.positive(
-            own(build(task, size, "meta")), name, must=must, error=ContractError
-        )
-        return replace(counted, flops_per_token=float(given))
+        return replace(counted, flops_per_token=_own_flops_per_token(task, size, own))
     if costs is None or terms is None:
         return _by_six_n(
             counted,
             f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params",
         )
+    counted = replace(counted, notes=_uncounted_notes(costs))
     flops = np.array([cost.flops for cost in costs], dtype=float)
-    notes = _uncounted_notes(costs)
     if not flops.all():
-        return _by_six_n(
-            replace(counted, notes=notes), "no operation of this model reports its own"
-        )
-    cost = fitted_cost(batches.reading, terms, batches.variables[list(rows)], flops)
-    counted = replace(counted, cost=cost, notes=notes)
-    supply = token_supply(task)
-    usual = supply.batch(task.recipe, num_params, TOKENS_PER_PARAM * num_params)
-    return _checked_count(
-        replace(counted, flops_per_token=flops_per_token_at(task, counted, usual))
-    )
+        return _by_six_n(counted, "no operation of this model reports its own")
+    cost = fitted_cost(counting_batches(task).reading, terms, variables[list(rows)], flops)
+    return _checked_count(_in_usual_batches(task, replace(counted, cost=cost)))
+
+
+def _own_flops_per_token(
+    task: Task, size: SizeValue | None, count: Callable[[nn.Module], float]
+) -> float:
+    """The FLOPs of `Task.flops_per_token`. Raises ContractError unless they are above 0."""
+    name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
+    given = count(build(task, size, "meta"))
+    return float(arguments.positive(given, name, must=must, error=ContractError))
+
+
+def _in_usual_batches(task: Task, counted: SizeCount) -> SizeCount:
+    """The count with FLOPs per token in the batches of a run on 20 tokens per param."""
+    num_tokens = TOKENS_PER_PARAM * counted.num_params
+    batch = token_supply(task).batch(task.recipe, counted.num_params, num_tokens)
+    return replace(counted, flops_per_token=flops_per_token_at(task, counted, batch))
 
 
 def _costs(
@@ -146,8 +143,13 @@ def _costs(
     return costs
 
 
-def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float | None:
-    return None if cost.activation_bytes is None else cost.activation_bytes / float(variables[0])
+def _bytes_per_example(costs: tuple[StepCost, ...], variables: NDArray[np.float64]) -> float | None:
+    """The most bytes that any of the batches keeps per example; None if one is unknown."""
+    kept = [cost.activation_bytes for cost in costs]
+    known = [num_bytes for num_bytes in kept if num_bytes is not None]
+    if len(known) < len(kept):
+        return None
+    return max(n / float(row[0]) for n, row in zip(known, variables, strict=True))
 
 
 @per_task

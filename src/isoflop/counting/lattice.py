@@ -149,6 +149,5 @@ def _no_size_message(task: Task) -> str:
     if reason == "nothing":
         why = "no step between sizes works throughout (for example, only powers of two do)"
     return (
-        f"No size of {task.size_param!r} was found that builds and takes a batch: {why}; give "
-        f"Task(sizes=[...])."
+        f"No size of {task.size_param!r} builds and takes a batch: {why}; give Task(sizes=[...])."
     )

@@ -67,6 +67,6 @@ def _read(source: Source, index: int) -> object:
         raise
     except Exception as error:
         raise ContractError(
-            f"{source.name} says that it has {source.num_examples} examples, but example {index} "
+            f"{source.name} has a length of {source.num_examples} examples, but example {index} "
             f"cannot be read: {type(error).__name__}: {first_line(error):.120}."
         ) from error

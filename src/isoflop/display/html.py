@@ -24,7 +24,7 @@ def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
 
 
 def join(*children: str) -> Html:
-    """The children one after another, escaped where they are no Html."""
+    """The children one after another, escaped unless they are Html."""
     return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
 
 

@@ -32,8 +32,8 @@ def check_examples(task: Task) -> None:
         if (where := _list_in(_first_item(source))) is not None:
             raise ContractError(
                 f"{name} must give tensors or arrays, but its examples hold lists of "
-                f"numbers{where}, which a batch would turn on their side; make tensors of them, "
-                f"and of a Hugging Face data set pass {name}.with_format('torch')."
+                f"numbers{where}, which a batch would transpose; convert them to tensors, or a "
+                f"Hugging Face data set with {name}.with_format('torch')."
             )
 
 
@@ -58,9 +58,9 @@ def why_not(task: Task, error: Exception, loss_of: Callable[[object], torch.Tens
         )
     if source.kind != "batches" and _is_batch(_first_item(source), loss_of):
         return (
-            "train_data must give single examples, but each of its items is a batch, it seems: the "
-            "model takes one as it is; pass a callable, train_data=lambda seed: batches, or the "
-            "data set that they were made of."
+            "train_data must give single examples, but its items seem to be batches, since the "
+            "model takes one of them; pass a callable, train_data=lambda seed: batches, or the "
+            "data set behind the batches."
         )
     return None
 

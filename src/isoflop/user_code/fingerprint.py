@@ -59,9 +59,9 @@ def check_unchanged(task: Task, before: Mapping[str, str]) -> None:
     changed = next((name for name in after if after[name] != before.get(name)), None)
     if changed is not None:
         raise ContractError(
-            f"What the task uses must stay the same while its model runs, or no run of it could be "
-            f"found again, but {changed} has changed; pass it as an argument, keep it in the model "
-            f"or the data set itself, or give Task(fingerprint='a name of your own')."
+            f"The values that a task uses must stay the same while its model runs, or its runs "
+            f"could not be recognised, but {changed} has changed; pass it as an argument, keep it "
+            f"in the model or the data set, or give Task(fingerprint='a name of your own')."
         )
 
 
@@ -138,7 +138,12 @@ def _add_data(digest: "_Digest", source: Source) -> None:
 
 @per_task
 def _check_repeatable(task: Task) -> None:
-    """Raise ContractError for data that differ each time they are read: runs would not repeat."""
+    """Raise ContractError for data that differ each time they are read.
+
+    With `Task.fingerprint` they are not checked. Then no run can be repeated, a resumed run sees
+    other data, each run is evaluated on other held-out values, and a change of model, loss or data
+    goes unnoticed.
+    """
     for source in _sources(task):
         first, second = _Digest(), _Digest()
         _add_data(first, source)
@@ -146,13 +151,9 @@ def _check_repeatable(task: Task) -> None:
         if first.hexdigest() != second.hexdigest():
             raise ContractError(
                 f"{source.name} must give the same values each time that it is read, but read "
-                f"twice it gave others: draw random numbers from the global generators of torch, "
-                f"NumPy or random, which isoflop seeds for each example, or from one made anew of "
-                f"the index (or of the seed that a callable gets), and start each iteration anew. "
-                f"With Task(fingerprint='a name of your own') it is taken as it is, but then no "
-                f"run can be repeated, one that goes on after a stop sees other data, each run is "
-                f"measured on other held-out values, and a change of model, loss or data goes "
-                f"unnoticed."
+                f"twice it gave others; draw random numbers from the global generators of torch, "
+                f"NumPy or random, and start each iteration anew (with Task(fingerprint='...') no "
+                f"run can be repeated)."
             )
 
 

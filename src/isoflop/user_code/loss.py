@@ -110,7 +110,7 @@ def token_rule(task: Task, batch: object, name: str) -> str:
         _is_countable(tensor) and tensor.ndim > 1 for tensor in tensors_in(within)
     ):
         raise ContractError(
-            f"The targets that the loss averages over cannot be told from a batch of {name}, "
+            f"The targets that the loss averages over are unknown in a batch of {name}, "
             f"{_described(batch)}; give Task(count_tokens=), a function batch -> number of targets."
         )
     return "each example"

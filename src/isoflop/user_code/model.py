@@ -103,9 +103,9 @@ def check_count(task: Task, model: nn.Module, size: SizeValue | None, num_params
     count = count_params(task, model)
     if count != num_params:
         raise ContractError(
-            f"The model that is trained must be the one that was planned, but at size {size!r} it "
-            f"has {count} params and the plan says {num_params:.0f}; let its size depend on "
-            f"nothing but its arguments, and plan again."
+            f"The trained model must be the planned one, but at size {size!r} it has {count} "
+            f"params instead of {num_params:.0f}; let its size depend only on its arguments, and "
+            f"plan again."
         )
 
 
