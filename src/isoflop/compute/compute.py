@@ -135,8 +135,8 @@ def compute_of(hardware: Hardware, device_seconds: float) -> Compute:
     if not (device_seconds > 0 and 0 < flops < MOST_FLOPS):
         hours = f"{device_seconds / HOUR:g} hours of one accelerator"
         raise PlanError(
-            f"A budget must have a positive, finite duration, but got {hours}; give another "
-            f"duration."
+            f"A budget must have a positive, finite duration, but got {hours}; "
+            f"give another duration."
         )
     return Compute(
         flops=flops, hardware=hardware, device_seconds=device_seconds, notes=hardware.notes

@@ -37,8 +37,7 @@ class Reading:
     """The variables of the polynomial: a batch's number of examples and the dimensions that vary.
 
     columns: indices into `dimensions` (user_code/data.py); None if batches differ in their number
-    of
-        tensors or in too many dimensions, where the number of elements is the variable.
+        of tensors or in too many dimensions, where the number of elements is the variable.
     others: for each dimension, the column that it equals, and its constant value if there is none.
     """
 
@@ -56,7 +55,7 @@ class Reading:
         return tuple(float(shape[column]) for column in self.columns)
 
     def fits(self, batch: object) -> bool:
-        """True if a batch differs from those that were read only in the variables."""
+        """True if a batch differs from the batches read before in the variables only."""
         if self.columns is None:
             return True
         shape = dimensions(batch)
@@ -152,7 +151,7 @@ def exact_terms(variables: Array, flops: Array) -> Terms:
 class BatchCost:
     """FLOPs of a training step on a batch, forward and backward, for one size of a model.
 
-    error: root mean square relative difference from counts.
+    error: root mean square relative difference from counts, more than there are terms.
     """
 
     reading: Reading

@@ -65,9 +65,9 @@ class SizeCount:
         counting/flops.py, in the batches of a run on 20 tokens per param; `flops_per_token_at`
         gives those of other batches.
     params: params by convention (user_code/model.py): total, non_embedding, matmul and perhaps
-    active.
+        active.
     activation_bytes: kept for the backward pass, per example; None if the meta device cannot run
-    it.
+        the model.
     cost: FLOPs of a batch; None if FLOPs are computed per token.
     """
 

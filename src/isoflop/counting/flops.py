@@ -59,8 +59,7 @@ def count_step(
     """The cost of one step, forward and backward.
 
     assume_values: on the meta device, where tensors hold no values, assume true or one for those
-    that
-        the model reads (`.item()`, `if tensor:`).
+        that the model reads (`.item()`, `if tensor:`).
     """
     kept: dict[int, int] = {}
     owned = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -184,7 +183,10 @@ class _AssumedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _convolution_backward(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """Each gradient costs as much as the forward pass; torch's formula errs for groups."""
+    """FLOPs of both gradients of a convolution, each as many as forward.
+
+    torch's formula multiplies the weights' gradient by the number of groups.
+    """
     transposed, output_mask = args[4], args[7]
     forward = conv_flop_count(
         list(x.shape), list(weight.shape), list(grad.shape), transposed=transposed

@@ -142,8 +142,8 @@ def _no_size_message(task: Task) -> str:
         reason = f"{type(error).__name__}: {first_line(error) or 'no reason'}"
     if task.sizes is not None:
         return (
-            f"None of the sizes of Task(sizes=) builds: {size!r} raises {reason}; name sizes that "
-            f"do."
+            f"None of the sizes of Task(sizes=) builds: {size!r} raises {reason}; "
+            f"name sizes that do."
         )
     why = f"at size 64 it raises {reason}"
     if reason == "nothing":

@@ -55,8 +55,8 @@ class Suspects:
         name, kind = _known(operation)
         if kind == "none":
             return
-        inputs = sorted((tensor.numel() for tensor in _tables(arguments)), reverse=True)
-        result = max((tensor.numel() for tensor in _tables(out)), default=1)
+        inputs = sorted((tensor.numel() for tensor in _matrices(arguments)), reverse=True)
+        result = max((tensor.numel() for tensor in _matrices(out)), default=1)
         if len(inputs) < LEAST_INPUTS[kind] or (kind == "broadcast" and result <= inputs[0]):
             return
         # m k n for a product of matrices m x k and k x n; the result's elements for broadcasting.
@@ -79,7 +79,7 @@ class Suspects:
         )
 
 
-def _tables(values: object) -> Iterator[torch.Tensor]:
+def _matrices(values: object) -> Iterator[torch.Tensor]:
     """Floating-point tensors of two or more dimensions."""
     for leaf in tree_leaves(values):
         if isinstance(leaf, torch.Tensor) and leaf.ndim >= 2 and leaf.is_floating_point():
