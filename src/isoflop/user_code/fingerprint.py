@@ -245,7 +245,7 @@ class _Digest:
             self._note_hash(name)
 
     def _code(self, function: FunctionType) -> None:
-        """Add a function's code; for a library's wrapper only its name, as its closure enters too."""
+        """Add a function's code; only the name for a library's wrapper, whose closure enters."""
         code = function.__code__
         if lies_among_libraries(code.co_filename):
             self._text("library", code.co_qualname)
