@@ -1,4 +1,4 @@
-"""Budgets, target and spend of a question as FLOPs, whichever way they were written."""
+"""Budgets, target and spend of a question as FLOPs, from numbers or phrases."""
 
 import re
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ __all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a sweep is to cost and to answer, in FLOPs; `spend` up to 1 is a share of the target.
+    """Budgets, target and spend of a sweep in FLOPs; `spend` up to 1 is a share of the target.
 
-    notes: what was assumed to read it.
+    notes: assumptions made in reading them.
     """
 
     budgets: tuple[float, ...] | None
@@ -31,9 +31,10 @@ def asked(
     target: float | str | None,
     spend: float | str | None,
 ) -> Asked:
-    """The question in FLOPs.
+    """Budgets, target and spend in FLOPs.
 
-    Raises PlanError where a phrase cannot be read, or is neither phrase nor number above 0.
+    Raises PlanError for a phrase that cannot be read, and for a value that is neither a phrase nor
+    a number above 0.
     """
     listed = None if budgets is None else arguments.listed(budgets, "budgets", error=PlanError)
     return Asked(
@@ -49,7 +50,7 @@ def asked(
 
 
 def flops_of(value: float | str, name: str = "target") -> float:
-    """FLOPs of a number above 0 or of a phrase; name: of the argument, for the error."""
+    """FLOPs of a number above 0 or of a phrase; `name` is the argument's name in errors."""
     if isinstance(value, str):
         return parse_compute(value).flops
     must = "FLOPs above 0, as a number or a phrase such as '1e21'"
@@ -57,7 +58,7 @@ def flops_of(value: float | str, name: str = "target") -> float:
 
 
 def spend_of(value: float | str) -> float:
-    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
+    """What a sweep may cost: FLOPs, or a share of the target such as 1% or 0.01."""
     share = _share(value)
     if share is not None and not 0 < share <= 1:
         raise PlanError(f"spend may be a share of the target up to 100%, but got {quoted(value)}.")
@@ -65,11 +66,11 @@ def spend_of(value: float | str) -> float:
 
 
 def told_of(value: float | str | None) -> tuple[Note, ...]:
-    """What was assumed to read a phrase, as notes."""
+    """Notes on the assumptions made in reading a phrase."""
     return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
 
 
 def _share(value: float | str) -> float | None:
-    """The share that a phrase such as 1% is."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
-    return None if found is None else float(found[1]) / 100
+    """The share that a phrase such as 1% gives; None for other values."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return None if match is None else float(match[1]) / 100
