@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
+from isoflop.answers.conditions.base import Effect
+from isoflop.answers.conditions.repetition import Repetition
+from isoflop.answers.conditions.serving import Serving
 from isoflop.answers.optimum_table import optima_table
-from isoflop.answers.repetition import Repetition
-from isoflop.answers.serving import Serving
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -59,13 +60,23 @@ class Optimum(Tabular):
     """Mean bytes of text of a token, which the task knows; the loss, in nats, is then shown in bits per byte too."""
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """Other measures that are expected of the run, by name; see `with_metric`."""
-    serving: Serving | None = None
-    """What is served and what that costs; None where only training was asked about."""
-    repetition: Repetition | None = None
-    """Passes over finite data; None where distinct tokens were not limited."""
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    """What the conditions of the question add, by name."""
     holdout: Holdout | None = None
     """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def serving(self) -> Serving | None:
+        """Tokens served and their price; None without `served_tokens`."""
+        effect = self.effects.get("serving")
+        return effect if isinstance(effect, Serving) else None
+
+    @property
+    def repetition(self) -> Repetition | None:
+        """Passes over finite data; None without `unique_tokens`."""
+        effect = self.effects.get("repetition")
+        return effect if isinstance(effect, Repetition) else None
 
     @property
     def bits_per_byte(self) -> Estimate | None:
@@ -79,6 +90,16 @@ class Optimum(Tabular):
         """The same answer with the metric that `fit_metric` expects at its loss. Raises DataError without a loss."""
         notes = (*self.notes, *(note for note in stage.notes if note not in self.notes))
         return replace(self, metrics={**self.metrics, stage.name: stage.predict(self)}, notes=notes)
+
+    def json_values(self) -> dict[str, object]:
+        """Values for JSON: each field, with the effects of the conditions by name."""
+        values: dict[str, object] = {}
+        for part in fields(self):
+            if part.name == "effects":
+                values |= {"serving": None, "repetition": None, **self.effects}
+            else:
+                values[part.name] = getattr(self, part.name)
+        return values
 
     def __str__(self) -> str:
         check = "" if self.holdout is None else f"  held-out check: {self.holdout}"
@@ -101,24 +122,22 @@ class Optimum(Tabular):
 
 
 def _headline(answer: Optimum) -> str:
-    if (serving := answer.serving) is not None:
-        served = f"{format_count(serving.tokens)} {answer.unit}s"
-        total = format_flops(serving.total.value)
-        return f"Cheapest to train and to serve {served}: {total} FLOPs in all ({format_percent(answer.level)} intervals)"
-    return f"Compute-optimal at {format_flops(answer.flops)} FLOPs ({format_percent(answer.level)} intervals)"
+    own = (effect.headline(answer.unit) for effect in answer.effects.values())
+    usual = f"Compute-optimal at {format_flops(answer.flops)} FLOPs"
+    return f"{next(filter(None, own), usual)} ({format_percent(answer.level)} intervals)"
 
 
 def _rows(answer: Optimum) -> list[tuple[str, ...]]:
-    """Rows of the printed table: what, value, interval."""
-    needed = answer.flops_needed
-    rows = [] if answer.serving is None else answer.serving.rows()
-    if needed is not None and answer.serving is None:
+    """Rows of the printed table: quantity, value, interval."""
+    needed, effects = answer.flops_needed, answer.effects.values()
+    rows = [row for effect in effects if effect.leads for row in effect.rows()]
+    if needed is not None and not rows:
         rows.append(("FLOPs", *_cells(needed, format_flops)))
     rows += [
         ("params", *_cells(answer.num_params)),
         (f"{answer.unit}s", *_cells(answer.num_tokens)),
     ]
-    rows += [] if answer.repetition is None else answer.repetition.rows()
+    rows += [row for effect in effects if not effect.leads for row in effect.rows()]
     if answer.loss is not None:
         name = "loss" if answer.loss_unit is None else f"loss, {answer.loss_unit}"
         rows.append((name, *_cells(answer.loss, _loss_text)))

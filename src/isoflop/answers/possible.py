@@ -7,9 +7,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from isoflop.answers.conditions import Conditions
+from isoflop.answers.conditions.base import Conditions
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.search import Place
+from isoflop.answers.outcome import Place
+from isoflop.answers.question import Question
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -20,14 +21,15 @@ from isoflop.display.format import (
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
-from isoflop.laws.limited import LimitedLaw
+from isoflop.notes.note import Note
 
 __all__ = [
     "EXACT_NOTE",
     "below_notes",
     "decades_outside",
+    "ratio_notes",
     "require_possible",
-    "unpaid",
+    "small_notes",
     "with_honest_intervals",
 ]
 
@@ -35,6 +37,10 @@ BELOW = 3.0
 """Factor below the smallest run's FLOPs from which on an answer says that no run shows it."""
 SAME = 1.1
 """Factor up to which FLOPs are those of the smallest run: counted ones differ from the budget by as much."""
+SMALLER = 10.0
+"""Factor below the smallest run's params from which on an answer counts as far smaller."""
+OUTSIDE = 1.05
+"""Factor beyond the runs' tokens per param from which on an answer counts as outside them."""
 NO_WIDTH = 1e-12
 """Of the value: a narrower interval is rounding."""
 LARGEST = 1e60
@@ -56,23 +62,14 @@ def require_possible(fit: Fit, place: Place, conditions: Conditions) -> None:
     loss = 1.0 if place.loss is None else float(place.loss)
     if 1 <= N <= LARGEST and 1 <= D <= LARGEST and 0 < loss < math.inf:
         return
-    if conditions.served_tokens is not None:
-        raise DataError(unpaid(C, N, conditions.served_tokens))
+    if refusal := conditions.refusal(place):
+        raise DataError(refusal)
     what = f"{format_count(N)} params, {format_count(D)} tokens"
     if place.loss is not None:
         what += f" and a loss of {format_number(loss)}"
     raise DataError(
         f"predict: at {format_flops(C)} FLOPs this law's optimum would have {what}, which no model can have; ask within "
         f"reach of the runs ({format_interval(fit.smallest, fit.largest, format_flops)} FLOPs), or add runs that show it."
-    )
-
-
-def unpaid(C: float, N: float, served: float) -> str:
-    """That compute does not pay for what is to be served."""
-    return (
-        f"predict: {format_flops(C)} FLOPs must pay for training and for serving {format_count(served)} tokens, but the "
-        f"best model for both would have {format_count(N)} params, far outside of what the law can tell; give more "
-        f"compute, or fewer served_tokens."
     )
 
 
@@ -93,14 +90,39 @@ def below_notes(fit: Fit, flops: float) -> tuple[str, ...]:
     )
 
 
-def with_honest_intervals(answer: Optimum, fit: Fit, question: str, place: Place) -> Optimum:
+def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+    """A note where the answer is far smaller than any run, as on a small device."""
+    N, least = float(place.N), min(run.num_params for run in fit.runs)
+    if least <= N * SMALLER:
+        return ()
+    text = (
+        f"The answer has {format_count(N)} params, {format_number(least / N, 2)} times fewer than "
+        f"the smallest run's {format_count(least)}: how the loss goes on there is the law's form "
+        f"alone."
+    )
+    return (Note("far-smaller", text),)
+
+
+def ratio_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+    """A note where the answer's tokens per param lie outside the range of the runs."""
+    measured = [run.num_tokens / run.num_params for run in fit.runs]
+    ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)
+    if least / OUTSIDE <= ratio <= most * OUTSIDE:
+        return ()
+    among = format_interval(least, most, lambda value: format_number(value, 2))
+    text = (
+        f"The answer trains {format_number(ratio, 2)} tokens per param, the runs {among}: how the "
+        f"loss goes on outside of that is the law's form alone."
+    )
+    return (Note("ratio-outside-runs", text),)
+
+
+def with_honest_intervals(answer: Optimum, fit: Fit, question: Question, place: Place) -> Optimum:
     """The answer without ends below one param, one token or a loss of 0, and without intervals that have no width.
 
     What the question or the device's memory fixes has none, and needs none.
     """
-    fixed = {question}
-    if isinstance(place.law, LimitedLaw) and place.law.most <= place.N:
-        fixed |= {"num_params", "num_tokens"}
+    fixed = question.conditions.fixed(place) | {question.name}
     found: dict[str, Any] = {}
     unknown: list[str] = []
     for name, (least, said) in _ENDS.items():

@@ -119,4 +119,14 @@ KINDS = (
         "*of the resamples never reach it; the intervals are of the others*",
         "the loss asked for is near the irreducible one: ask for a higher one",
     ),
+    Kind(
+        "far-smaller",
+        "answer",
+        "doubt",
+        (
+            "*times fewer than the smallest run's …: how the loss goes on there is the law's "
+            "form alone*"
+        ),
+        "train a small run or two before relying on it",
+    ),
 )

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from isoflop.storage.status import Standing
 
 __all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
+
+
+@runtime_checkable
+class HasValues(Protocol):
+    """A dataclass whose JSON values differ from its fields."""
+
+    def json_values(self) -> Mapping[str, object]:
+        """Values by name."""
+        ...
 
 
 def to_json(value: Any) -> str:
@@ -110,7 +119,9 @@ def _measured(run: "Run") -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """What JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, HasValues):
+        value = value.json_values()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
