@@ -1,4 +1,4 @@
-"""Optimum: the answer to one question, with its doubt, as it prints."""
+"""Optimum: the answer to one question, with intervals and notes, and how it prints."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -30,36 +30,38 @@ __all__ = ["Optimum"]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum(Tabular):
-    """How big and how long for `flops`: the recommendation, its interval, and the reasons to doubt it."""
+    """Model size and training length for `flops`, with intervals and reasons to doubt them."""
 
     flops: float
-    """Of the training run."""
+    """FLOPs of the training run."""
     flops_needed: Estimate | None = None
-    """`flops` with its interval where they are part of the answer; None where they were the question."""
+    """`flops` with its interval; None where `flops` was given."""
     level: float
-    """Coverage aimed at by every interval, 0.9 for 90 %."""
+    """Nominal coverage of every interval, 0.9 for 90 %."""
     num_params: Estimate
     num_tokens: Estimate
     loss: Estimate | None
-    """None where the approach says nothing about the loss."""
+    """None where the approach has no law for the loss."""
     regret: Estimate
-    """Share of the compute wasted by following the recommendation, expected over the doubt (value); NaN if unknown."""
+    """Share of the compute that the recommendation wastes, expected over the draws (value); NaN if
+    unknown."""
     band: tuple[float, float] | None
     """Range of num_params that costs at most 1 % more compute for the same loss."""
     extrapolation: float
-    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs, below 0 short of the smallest one."""
+    """Decades of FLOPs between the largest run and `flops`; 0 inside the runs, negative below the
+    smallest one."""
     size: SizeValue | None = None
     """The buildable size nearest to num_params; None without a task."""
     size_num_params: int | None = None
     size_num_tokens: float | None = None
-    """Tokens that `flops` pays for at `size`."""
+    """Number of tokens that `flops` pays for at `size`."""
     unit: str = "token"
     loss_unit: str | None = None
-    """What the loss is measured in, as the task names it."""
+    """Unit of the loss, as the task names it."""
     bytes_per_token: float | None = None
-    """Mean bytes of text of a token, which the task knows; the loss, in nats, is then shown in bits per byte too."""
+    """Mean bytes of text per token, from the task; a loss in nats then shows in bits per byte."""
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
-    """Other measures that are expected of the run, by name; see `with_metric`."""
+    """Other expected measures of the run, by name; see `with_metric`."""
     effects: Mapping[str, Effect] = field(default_factory=dict)
     """What the conditions of the question add, by name."""
     holdout: Holdout | None = None
@@ -80,14 +82,17 @@ class Optimum(Tabular):
 
     @property
     def bits_per_byte(self) -> Estimate | None:
-        """The loss in bits per byte of text, which other tokenisers leave as it is; None where it is not known."""
+        """The loss in bits per byte of text, comparable across tokenisers; None if unknown."""
         if self.loss is None or self.bytes_per_token is None:
             return None
         nats = math.log(2) * self.bytes_per_token
         return Estimate(self.loss.value / nats, self.loss.low / nats, self.loss.high / nats)
 
     def with_metric(self, stage: MetricFit) -> "Optimum":
-        """The same answer with the metric that `fit_metric` expects at its loss. Raises DataError without a loss."""
+        """The same answer with the metric that `fit_metric` expects at its loss.
+
+        Raises DataError for an answer without a loss.
+        """
         notes = (*self.notes, *(note for note in stage.notes if note not in self.notes))
         return replace(self, metrics={**self.metrics, stage.name: stage.predict(self)}, notes=notes)
 
@@ -143,13 +148,14 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
         rows.append((name, *_cells(answer.loss, _loss_text)))
     if answer.bits_per_byte is not None:
         rows.append(("bits/byte", *_cells(answer.bits_per_byte, _loss_text)))
-    rows += [(name, *_cells(found, format_number)) for name, found in answer.metrics.items()]
+    rows += [(name, *_cells(metric, format_number)) for name, metric in answer.metrics.items()]
     if (
         answer.size is not None
         and answer.size_num_params is not None
         and answer.size_num_tokens is not None
     ):
-        pays = f"{format_count(answer.size_num_params)} params, {format_count(answer.size_num_tokens)} {answer.unit}s"
+        num_params, num_tokens = map(format_count, (answer.size_num_params, answer.size_num_tokens))
+        pays = f"{num_params} params, {num_tokens} {answer.unit}s"
         rows.append(("size to build", str(answer.size), pays))
     if answer.band is not None:
         rows.append(
@@ -167,8 +173,8 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
     return rows
 
 
-def _cells(found: Estimate, write: Callable[[float], str] = format_count) -> tuple[str, str]:
-    return write(found.value), format_interval(found.low, found.high, write)
+def _cells(value: Estimate, write: Callable[[float], str] = format_count) -> tuple[str, str]:
+    return write(value.value), format_interval(value.low, value.high, write)
 
 
 def _loss_text(value: float) -> str:

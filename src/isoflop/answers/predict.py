@@ -41,16 +41,17 @@ if TYPE_CHECKING:
     from isoflop.counting.counting import SizeCount
     from isoflop.task import Task
 
-__all__ = ["Estimate", "Optima", "Optimum", "predict"]
+__all__ = ["FAR", "Estimate", "Optima", "Optimum", "predict"]
 
 FAR = 30.0
-"""Factor beyond the largest run from which an answer is called far."""
+"""Factor beyond the largest run from which on an answer carries a note."""
 WIDE = 3.0
-"""Half-width of the interval of params, as a factor, from which on an answer is called wide."""
+"""Half-width of the interval of params, as a factor, from which on it counts as wide."""
 WASTEFUL = 0.1
-"""Expected share of the compute that an answer wastes, from which on that is said."""
+"""Expected share of the compute wasted, from which on an answer carries a note."""
 SAME_SIZE = 1.25
-"""Factor between the best N and that of the nearest size up to which nothing is said: about 2 % of the compute."""
+"""Factor between the best N and the nearest size's up to which there is no note: it wastes about
+2 % of the compute."""
 
 
 @overload
@@ -96,24 +97,28 @@ def predict(
     conditions: Sequence[Condition] = (),
     task: "Task | None" = None,
 ) -> Optimum | Optima:
-    """How big a model and how much data, with intervals, the cost of being wrong and the reasons to doubt.
+    """The best model size and amount of data, with intervals, expected waste and reasons to doubt.
 
-    One question: `flops`, the compute to be spent, also as "8xH100 for 3 days at 40% MFU"; or the compute-optimal
-    answer that has `num_params`, `num_tokens` or `loss`. With `task`, the optimum is sought under that model's counted
-    FLOPs per token and among sizes that can be built; without, under the FLOPs that the runs record, 6 per param and
-    token where they do not differ from it.
+    Give one quantity: `flops`, the compute to spend, also as "8xH100 for 3 days at 40% MFU"; or
+    `num_params`, `num_tokens` or `loss` of a compute-optimal model. With `task`, the optimum holds
+    under that model's counted FLOPs per token and comes with the nearest size that can be built.
+    Without, it holds under the FLOPs that the runs record, or 6 per param and token where the runs
+    agree with that.
 
-    Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give `Optima`: an answer for
-    each, as one table.
+    Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
+    `Optima`: an answer for each, as one table.
 
-    served_tokens: tokens that the model will serve; compute is then that of training and of serving together (Sardana
-        et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the counted FLOPs of training for each token).
-    unique_tokens: distinct training tokens that there are; beyond them some are repeated and worth less (Muennighoff
-        et al. 2023, eqs. 5-6).
-    device_memory: what one device has, in bytes, as "80 GB" or as "H100": the size is kept to what it holds at 16 bytes
-        per param (weight, gradient and AdamW's two moments in fp32; nothing is sharded), and the cost of that is told.
+    served_tokens: Number of tokens that the model will serve. Compute then pays for training and
+        serving together (Sardana et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the
+        counted FLOPs of training for each token).
+    unique_tokens: Number of distinct training tokens available. Training longer repeats some of
+        them, and repeats are worth less (Muennighoff et al. 2023, eqs. 5-6).
+    device_memory: Memory of one device, in bytes, as "80 GB" or as "H100". It limits the size to
+        16 bytes per param (weight, gradient and AdamW's two moments in fp32; nothing is sharded);
+        a note gives the cost of the limit.
+    conditions: Further conditions, instances of subclasses of `Condition`.
 
-    Raises DataError where not exactly one question is asked, or it has no answer.
+    Raises DataError unless exactly one quantity is given, and where it has no answer.
     """
     requested = {"flops": flops, "num_params": num_params, "num_tokens": num_tokens, "loss": loss}
     if not isinstance(fit, Fit):
@@ -122,13 +127,13 @@ def predict(
         require_task(task, "predict: task")
     name, given = the_question(requested)
     values = given if isinstance(given, list) else [given]
-    named = conditions_of(served_tokens, unique_tokens, device_memory)
+    named = _named(served_tokens, unique_tokens, device_memory)
     every = Conditions((*named, *_own(conditions)))
     answers = [_answer_with_notes(fit, name, value, every, task) for value in values]
     return Optima(tuple(answers)) if isinstance(given, list) else answers[0]
 
 
-def conditions_of(
+def _named(
     served_tokens: object, unique_tokens: object, device_memory: float | str | None
 ) -> tuple[Condition, ...]:
     """The conditions that predict's own arguments give."""
@@ -211,7 +216,7 @@ def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
 
 
 def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[str, ...]:
-    """Notes of the conditions, and about sizes and ratios far from the runs' to which they lead."""
+    """Notes of the conditions, and on sizes and ratios outside the runs' range."""
     if not conditions.given:
         return ()
     return (
@@ -256,40 +261,55 @@ def _known_loss(law: Law, C: Number, cost: CostPerToken | None) -> Number:
 
 
 def _notes(fit: Fit, target: float, draws: Number) -> tuple[str, ...]:
-    notes = list(fit.notes)
-    for effect in (fit.influence, fit.restored):  # told for the target
-        if effect is not None:
-            at_fit = effect.note(fit.largest)
-            notes = [effect.note(target) if note == at_fit else note for note in notes]
+    return (*_law_notes(fit, target), *_unreached_notes(draws), *_far_notes(fit, target))
+
+
+def _law_notes(fit: Fit, target: float) -> tuple[str, ...]:
+    """The fit's notes; those that give an answer give it at the target."""
+    effects = [effect.note(target) for effect in (fit.influence, fit.restored) if effect]
+    at_target = {note.code: note for note in effects}
+    return tuple(
+        at_target.get(note.code, note) if isinstance(note, Note) else note for note in fit.notes
+    )
+
+
+def _unreached_notes(draws: Number) -> tuple[Note, ...]:
     never = float(np.mean(np.isnan(draws)))
-    if never > 0.01:
-        notes.append(
-            f"{format_percent(never)} of the resamples never reach it; the intervals are of the others."
-        )
-    if target > FAR * fit.largest:
-        beyond = format_number(target / fit.largest, 2)
-        notes.append(
-            f"The target is {beyond} times the largest run ({format_flops(fit.largest)} FLOPs); "
-            f"beyond {FAR:.0f} times, published laws have often failed."
-        )
-    return tuple(notes)
+    if never <= 0.01:
+        return ()
+    text = (
+        f"{format_percent(never)} of the resamples never reach it; the intervals are of the others."
+    )
+    return (Note("unreached", text),)
 
 
-def _weakness_notes(answer: Optimum) -> tuple[str, ...]:
-    """What makes an answer too weak to spend much money on."""
-    notes = []
+def _far_notes(fit: Fit, target: float) -> tuple[Note, ...]:
+    if target <= FAR * fit.largest:
+        return ()
+    text = (
+        f"The target is {format_number(target / fit.largest, 2)} times the largest run "
+        f"({format_flops(fit.largest)} FLOPs); beyond {FAR:.0f} times, published laws have often "
+        f"failed."
+    )
+    return (Note("far-target", text),)
+
+
+def _weakness_notes(answer: Optimum) -> tuple[Note, ...]:
+    """Notes on an answer too uncertain for a large expense."""
     spread = answer.num_params.high / answer.num_params.low
-    if spread > WIDE**2:
-        notes.append(
-            f"The interval of params is wider than x/÷{WIDE:g} (x/÷{format_number(math.sqrt(spread), 2)}); a budget that "
-            f"is three times the largest one would narrow it."
-        )
-    if answer.regret.value > WASTEFUL:
-        notes.append(
-            f"Doubt about the optimum is expected to waste {format_percent(answer.regret.value)} of the "
-            f"compute; a larger sweep pays for itself until it costs as much."
-        )
-    return tuple(notes)
+    wide = (
+        f"The interval of params is wider than x/÷{WIDE:g} "
+        f"(x/÷{format_number(math.sqrt(spread), 2)}); a budget that is three times the largest one "
+        f"would narrow it."
+    )
+    wasteful = (
+        f"Doubt about the optimum is expected to waste {format_percent(answer.regret.value)} of "
+        f"the compute; a larger sweep pays for itself until it costs as much."
+    )
+    return (
+        *((Note("wide-interval", wide),) if spread > WIDE**2 else ()),
+        *((Note("wasteful-doubt", wasteful),) if answer.regret.value > WASTEFUL else ()),
+    )
 
 
 def _with_size(
@@ -316,13 +336,15 @@ def _with_size(
     )
 
 
-def _size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[str, ...]:
-    """What is lost where no size that can be built lies near the best one."""
+def _size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[Note, ...]:
+    """A note with the waste where no size that can be built lies near the best one."""
     off = near.num_params / best
     if 1 / SAME_SIZE < off < SAME_SIZE:
         return ()
     lost = "" if wasted is None else f", and wastes {format_percent(float(wasted))} of the compute"
-    return (
-        f"The nearest size that can be built, {near.size}, has {format_count(near.num_params)} params, "
-        f"{format_number(off, 2)} times the best{lost}; name a nearer one in sizes=, or let the model build it.",
+    text = (
+        f"The nearest size that can be built, {near.size}, has {format_count(near.num_params)} "
+        f"params, {format_number(off, 2)} times the best{lost}; name a nearer one in sizes=, or "
+        f"let the model build it."
     )
+    return (Note("no-size-near", text),)

@@ -15,6 +15,7 @@ from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken
 from isoflop.laws.cost import cost_for, counted_cost
 from isoflop.laws.inverses import require_answer
+from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
     from isoflop.task import Task
@@ -74,16 +75,16 @@ def the_question(requested: Mapping[str, object]) -> tuple[str, object]:
 
 def cost_of(
     fit: Fit, question: Question, task: "Task | None"
-) -> tuple[CostPerToken | None, tuple[str, ...]]:
+) -> tuple[CostPerToken | None, tuple[Note, ...]]:
     """FLOPs per token as a function of size, and notes about them."""
     measured = cost_for(fit.law, fit.runs)
     if task is None:
-        return measured, () if measured is None else (_measured_note(fit, measured),)
+        return measured, () if measured is None else (_recorded_note(fit, measured),)
     from isoflop.counting.counting import count_size  # these need torch
     from isoflop.counting.sizes import size_near
     from isoflop.planning.specs import paid_tokens
 
-    cost, notes = measured, tuple[str, ...]()
+    cost, notes = measured, tuple[Note, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
         around, target = _optimum_under(fit, question, cost)
         sizes = {
@@ -106,10 +107,11 @@ def _optimum_under(fit: Fit, question: Question, cost: CostPerToken | None) -> t
     return float(law.optimum(target, cost)[0]), target
 
 
-def _measured_note(fit: Fit, cost: CostPerToken) -> str:
+def _recorded_note(fit: Fit, cost: CostPerToken) -> Note:
     N = max(run.num_params for run in fit.runs)
     ratio = float(cost(np.array(N))) / (6 * N)
-    return (
+    text = (
         f"FLOPs are counted as the runs record them, {format_number(ratio, 2)} times 6ND at the "
         f"largest size ({format_count(N)}) and beyond it."
     )
+    return Note("recorded-flops", text)

@@ -129,4 +129,32 @@ KINDS = (
         ),
         "train a small run or two before relying on it",
     ),
+    Kind(
+        "below-runs",
+        "answer",
+        "doubt",
+        "*no run shows how size and loss go on down there*",
+        "train a budget near the target: it is cheap",
+    ),
+    Kind(
+        "exact-law",
+        "answer",
+        "doubt",
+        "*The law goes through the runs exactly*",
+        "check the runs: measured losses carry noise, and more runs than parameters show it",
+    ),
+    Kind(
+        "no-width",
+        "answer",
+        "doubt",
+        "*The resamples do not differ in …, so how sure … is unknown*",
+        "add runs that vary more",
+    ),
+    Kind(
+        "no-size-near",
+        "answer",
+        "info",
+        "*The nearest size that can be built, …, has …*",
+        "name a nearer size in `Task(sizes=…)`, or let the model build it",
+    ),
 )

@@ -11,6 +11,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.kriging.law import for_search
 from isoflop.laws.base import CostPerToken, Law, Surface
+from isoflop.notes.note import Note
 
 __all__ = ["Condition", "Conditions", "Effect", "Order"]
 
@@ -79,7 +80,7 @@ class Condition:
         """What it adds to the answer. Raises DataError where the answer is impossible."""
         return None
 
-    def notes(self, outcome: Outcome, fit: Fit) -> tuple[str, ...]:
+    def notes(self, outcome: Outcome, fit: Fit) -> tuple[Note, ...]:
         """Reasons to doubt the answer that the condition brings."""
         return ()
 
@@ -144,7 +145,7 @@ class Conditions:
         effects = ((one.effect_name, one.effect(outcome)) for one in self.given)
         return {name: effect for name, effect in effects if effect is not None}
 
-    def notes(self, outcome: Outcome, fit: Fit, orders: Sequence[Order]) -> tuple[str, ...]:
+    def notes(self, outcome: Outcome, fit: Fit, orders: Sequence[Order]) -> tuple[Note, ...]:
         """Notes of the conditions of some orders."""
         chosen = [condition for condition in self.in_order if condition.order in orders]
         return tuple(note for condition in chosen for note in condition.notes(outcome, fit))
