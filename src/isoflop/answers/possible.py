@@ -24,23 +24,14 @@ from isoflop.notes.note import Note
 
 __all__ = [
     "EXACT_NOTE",
-    "below_notes",
     "decades_outside",
-    "ratio_notes",
     "require_possible",
-    "small_notes",
     "with_honest_intervals",
 ]
 
-BELOW = 3.0
-"""Factor below the smallest run's FLOPs from which on an answer carries a note."""
 SAME = 1.1
 """Factor up to which FLOPs equal the smallest run's: counted FLOPs differ from the budget by as
 much."""
-SMALLER = 10.0
-"""Factor below the smallest run's params from which on an answer counts as far smaller."""
-OUTSIDE = 1.05
-"""Factor beyond the runs' tokens per param from which on an answer counts as outside them."""
 NO_WIDTH = 1e-12
 """Share of the value below which the width of an interval is rounding."""
 LARGEST = 1e60
@@ -73,7 +64,7 @@ def require_possible(fit: Fit, place: Place, conditions: Conditions) -> None:
         what += f" and a loss of {format_number(loss)}"
     raise DataError(
         f"predict: at {format_flops(C)} FLOPs this law's optimum would have {what}, which no model "
-        f"can have; ask within reach of the runs "
+        f"can have; stay within reach of the runs "
         f"({format_interval(fit.smallest, fit.largest, format_flops)} FLOPs), or add runs that "
         f"show it."
     )
@@ -84,44 +75,6 @@ def decades_outside(fit: Fit, flops: float) -> float:
     if flops * SAME < fit.smallest:
         return math.log10(flops / fit.smallest)
     return max(math.log10(flops / fit.largest), 0.0)
-
-
-def below_notes(fit: Fit, flops: float) -> tuple[Note, ...]:
-    """A note for a target far below the smallest run."""
-    if flops * BELOW >= fit.smallest:
-        return ()
-    text = (
-        f"The target is a {format_number(fit.smallest / flops, 2)}th of the smallest run's "
-        f"{format_flops(fit.smallest)} FLOPs: no run shows how size and loss go on down there."
-    )
-    return (Note("below-runs", text),)
-
-
-def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
-    """A note where the answer is far smaller than any run, as on a small device."""
-    N, least = float(place.N), min(run.num_params for run in fit.runs)
-    if least <= N * SMALLER:
-        return ()
-    text = (
-        f"The answer has {format_count(N)} params, {format_number(least / N, 2)} times fewer than "
-        f"the smallest run's {format_count(least)}: how the loss goes on there is the law's form "
-        f"alone."
-    )
-    return (Note("far-smaller", text),)
-
-
-def ratio_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
-    """A note where the answer's tokens per param lie outside the range of the runs."""
-    measured = [run.num_tokens / run.num_params for run in fit.runs]
-    ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)
-    if least / OUTSIDE <= ratio <= most * OUTSIDE:
-        return ()
-    among = format_interval(least, most, lambda value: format_number(value, 2))
-    text = (
-        f"The answer trains {format_number(ratio, 2)} tokens per param, the runs {among}: how the "
-        f"loss goes on outside of that is the law's form alone."
-    )
-    return (Note("ratio-outside-runs", text),)
 
 
 def with_honest_intervals(answer: Optimum, fit: Fit, question: Question, place: Place) -> Optimum:

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from isoflop import arguments
+from isoflop.answers.answer_notes import (
+    below_notes,
+    far_notes,
+    law_notes,
+    other_task_notes,
+    ratio_notes,
+    size_notes,
+    small_notes,
+    unreached_notes,
+    weakness_notes,
+)
 from isoflop.answers.conditions.base import Condition, Conditions, Order
 from isoflop.answers.conditions.memory import DeviceMemory
 from isoflop.answers.conditions.repetition import UniqueTokens
@@ -16,42 +27,25 @@ from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.outcome import Outcome, Place
 from isoflop.answers.possible import (
-    below_notes,
     decades_outside,
-    ratio_notes,
     require_possible,
-    small_notes,
     with_honest_intervals,
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
 from isoflop.answers.search import find
 from isoflop.compute.budget import told_of
-from isoflop.display.format import format_count, format_flops, format_number, format_percent
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import band, wasted_share
-from isoflop.notes.note import Note
-from isoflop.runs import tasks_of
 from isoflop.task import require_task
 
 if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
     from isoflop.task import Task
 
-__all__ = ["FAR", "Estimate", "Optima", "Optimum", "predict"]
-
-FAR = 30.0
-"""Factor beyond the largest run from which on an answer carries a note."""
-WIDE = 3.0
-"""Half-width of the interval of params, as a factor, from which on it counts as wide."""
-WASTEFUL = 0.1
-"""Expected share of the compute wasted, from which on an answer carries a note."""
-SAME_SIZE = 1.25
-"""Factor between the best N and the nearest size's up to which there is no note: it wastes about
-2 % of the compute."""
+__all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 
 @overload
@@ -153,30 +147,13 @@ def _own(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     return listed
 
 
-def _other_task_notes(fit: Fit, task: "Task | None") -> tuple[Note, ...]:
-    """A note where the runs were trained with another task; none for runs from a table."""
-    if task is None:
-        return ()
-    from isoflop.user_code.fingerprint import fingerprint  # needs torch
-
-    trained = tasks_of(fit.runs)
-    if not trained or fingerprint(task) in trained:
-        return ()
-    text = (
-        "The runs are not of the task that is named: its model, loss, optimiser, evaluation or "
-        "data have changed since they were trained, and the answer holds for it only as far as "
-        "that does not matter."
-    )
-    return (Note("other-task", text),)
-
-
 def _answer_with_notes(
     fit: Fit, name: str, given: object, conditions: Conditions, task: "Task | None"
 ) -> Optimum:
     """The answer for one value, with notes about how the value was read and about the task."""
     answer = _answer(fit, Question.of(name, given, conditions), task)
     read = told_of(given) if name == "flops" and isinstance(given, str) else ()
-    return replace(answer, notes=(*answer.notes, *read, *_other_task_notes(fit, task)))
+    return replace(answer, notes=(*answer.notes, *read, *other_task_notes(fit, task)))
 
 
 def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
@@ -202,7 +179,9 @@ def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
         effects=conditions.effects(outcome),
         holdout=fit.holdout,
         notes=(
-            *_notes(fit, flops, outcome.draws.C),
+            *law_notes(fit, flops),
+            *unreached_notes(outcome.draws.C),
+            *far_notes(fit, flops),
             *below_notes(fit, flops),
             *cost_notes,
             *_condition_notes(fit, conditions, outcome),
@@ -211,7 +190,7 @@ def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
     if fit.region is not None and question.name == "flops":
         answer = _with_profile(answer, fit.region, place, conditions, cost)
     answer = with_honest_intervals(answer, fit, question, place)
-    answer = replace(answer, notes=(*answer.notes, *_weakness_notes(answer)))
+    answer = replace(answer, notes=(*answer.notes, *weakness_notes(answer)))
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
@@ -260,58 +239,6 @@ def _known_loss(law: Law, C: Number, cost: CostPerToken | None) -> Number:
     return loss
 
 
-def _notes(fit: Fit, target: float, draws: Number) -> tuple[str, ...]:
-    return (*_law_notes(fit, target), *_unreached_notes(draws), *_far_notes(fit, target))
-
-
-def _law_notes(fit: Fit, target: float) -> tuple[str, ...]:
-    """The fit's notes; those that give an answer give it at the target."""
-    effects = [effect.note(target) for effect in (fit.influence, fit.restored) if effect]
-    at_target = {note.code: note for note in effects}
-    return tuple(
-        at_target.get(note.code, note) if isinstance(note, Note) else note for note in fit.notes
-    )
-
-
-def _unreached_notes(draws: Number) -> tuple[Note, ...]:
-    never = float(np.mean(np.isnan(draws)))
-    if never <= 0.01:
-        return ()
-    text = (
-        f"{format_percent(never)} of the resamples never reach it; the intervals are of the others."
-    )
-    return (Note("unreached", text),)
-
-
-def _far_notes(fit: Fit, target: float) -> tuple[Note, ...]:
-    if target <= FAR * fit.largest:
-        return ()
-    text = (
-        f"The target is {format_number(target / fit.largest, 2)} times the largest run "
-        f"({format_flops(fit.largest)} FLOPs); beyond {FAR:.0f} times, published laws have often "
-        f"failed."
-    )
-    return (Note("far-target", text),)
-
-
-def _weakness_notes(answer: Optimum) -> tuple[Note, ...]:
-    """Notes on an answer too uncertain for a large expense."""
-    spread = answer.num_params.high / answer.num_params.low
-    wide = (
-        f"The interval of params is wider than x/÷{WIDE:g} "
-        f"(x/÷{format_number(math.sqrt(spread), 2)}); a budget that is three times the largest one "
-        f"would narrow it."
-    )
-    wasteful = (
-        f"Doubt about the optimum is expected to waste {format_percent(answer.regret.value)} of "
-        f"the compute; a larger sweep pays for itself until it costs as much."
-    )
-    return (
-        *((Note("wide-interval", wide),) if spread > WIDE**2 else ()),
-        *((Note("wasteful-doubt", wasteful),) if answer.regret.value > WASTEFUL else ()),
-    )
-
-
 def _with_size(
     answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
 ) -> Optimum:
@@ -326,7 +253,7 @@ def _with_size(
     wasted = wasted_share(place.law, near.num_params, float(place.C), cost)
     return replace(
         answer,
-        notes=(*answer.notes, *_size_notes(near, answer.num_params.value, wasted)),
+        notes=(*answer.notes, *size_notes(near, answer.num_params.value, wasted)),
         size=near.size,
         size_num_params=near.num_params,
         size_num_tokens=paid_tokens(task, near, paid) - conditions.offset,
@@ -334,17 +261,3 @@ def _with_size(
         loss_unit=task.loss_unit,
         bytes_per_token=task.bytes_per_token,
     )
-
-
-def _size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[Note, ...]:
-    """A note with the waste where no size that can be built lies near the best one."""
-    off = near.num_params / best
-    if 1 / SAME_SIZE < off < SAME_SIZE:
-        return ()
-    lost = "" if wasted is None else f", and wastes {format_percent(float(wasted))} of the compute"
-    text = (
-        f"The nearest size that can be built, {near.size}, has {format_count(near.num_params)} "
-        f"params, {format_number(off, 2)} times the best{lost}; name a nearer one in sizes=, or "
-        f"let the model build it."
-    )
-    return (Note("no-size-near", text),)

@@ -30,7 +30,7 @@ def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
 
     if optimum.size is None or optimum.size_num_tokens is None:
         raise DataError(
-            "A final run needs a size that can be built; ask with predict(..., task=task) (--task)."
+            "A final run needs a size that can be built; use predict(..., task=task) (--task)."
         )
     sized = count_size(task, optimum.size)
     supply = token_supply(task)

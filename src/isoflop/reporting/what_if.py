@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isoflop.answers.answer_notes import FAR
 from isoflop.answers.frontier import Frontier
-from isoflop.answers.predict import FAR, Optimum
+from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_flops, format_percent
 from isoflop.display.html import Html, tag
 from isoflop.fitting.approaches.isoflop import Valley

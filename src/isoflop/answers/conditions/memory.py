@@ -41,7 +41,8 @@ class DeviceMemory(Condition):
             raise DataError(
                 f"predict: {format_count(value)} params need {_gigabytes(value)} at "
                 f"{STATE_BYTES_PER_PARAM} bytes each, but the device has "
-                f"{format_number(self.bytes_ / 1e9)} GB; leave device_memory out, or ask for fewer."
+                f"{format_number(self.bytes_ / 1e9)} GB; "
+                f"leave out device_memory, or give fewer params."
             )
 
     def law(self, law: Surface, cost: CostPerToken | None) -> LimitedLaw:

@@ -94,7 +94,7 @@ class ServedTokens(Condition):
         return (
             f"predict: {format_flops(float(place.C))} FLOPs must pay for training and for serving "
             f"{format_count(self.tokens)} tokens, but the best model for both would have "
-            f"{format_count(float(place.N))} params, far outside of what the law can tell; give "
+            f"{format_count(float(place.N))} params, far beyond the reach of the law; give "
             f"more compute, or fewer served_tokens."
         )
 

@@ -130,7 +130,7 @@ def _measured(fit: Fit) -> tuple[float, float]:
 
 
 def reach(fit: Fit, optimum: Optimum | None = None, steps: int = STEPS_OF_BAND) -> np.ndarray:
-    """Computes from below the runs to beyond the answer, with a tenth of the span on either side."""
+    """Computes from below the runs to beyond the answer, a tenth of the span to either side."""
     first, last = _measured(fit)
     low, high = (
         min(first, optimum.flops if optimum else first),
@@ -146,13 +146,13 @@ def _draw_band(ax: Axes, flops: np.ndarray, estimates: np.ndarray, colour: str) 
     ax.fill_between(flops, estimates[:, 1], estimates[:, 2], color=colour, alpha=0.18, linewidth=0)
 
 
-def _draw_minima(ax: Axes, found: Sequence[Valley]) -> None:
+def _draw_minima(ax: Axes, valleys: Sequence[Valley]) -> None:
     for heights, colour in (
-        ([v.num_params for v in found], BLUE),
-        ([v.num_tokens for v in found], VERMILION),
+        ([v.num_params for v in valleys], BLUE),
+        ([v.num_tokens for v in valleys], VERMILION),
     ):
         ax.plot(
-            [v.flops for v in found],
+            [v.flops for v in valleys],
             heights,
             "D",
             color=colour,
