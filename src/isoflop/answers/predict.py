@@ -1,4 +1,4 @@
-"""predict(): a fit and a question give an Optimum, the answer with its doubt."""
+"""predict(): a fit and a question give an Optimum, the answer with intervals and notes."""
 
 import math
 from collections.abc import Callable, Sequence
