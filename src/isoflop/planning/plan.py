@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-import torch
 
 from isoflop import arguments
 from isoflop.compute.budget import Asked, asked
@@ -100,7 +99,7 @@ def plan(
     _check(question)
     runs = runs_of(runs, "plan", PlanError)
     # models are built and timed; the caller's process stays as it was
-    with isolated(0), torch.enable_grad():
+    with isolated(0):
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)
