@@ -1,8 +1,0 @@
-"""Training of a sweep's runs.
-
-Everything that needs torch imports this package first, so it checks that torch is installed.
-"""
-
-from isoflop.extras import require_train
-
-require_train()
