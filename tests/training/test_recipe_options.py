@@ -15,7 +15,7 @@ from isoflop.counting.tokens import token_supply
 from isoflop.errors import ContractError, PlanError
 from isoflop.planning.branches import branched
 from isoflop.planning.specs import make_spec
-from isoflop.recipe import _RANGES
+from isoflop.recipe_checks import RANGES
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.records import dump_spec, load_spec
 from isoflop.training.loop import train_model
@@ -376,7 +376,7 @@ def test_running_statistics_are_averaged_with_the_weights():
     assert found.norm.num_batches_tracked == 3
 
 
-NUMBERS = sorted(_RANGES)
+NUMBERS = sorted(RANGES)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
