@@ -20,7 +20,7 @@ __all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
 Rule = Callable[[float, float], float]
 """(num_params, num_tokens) -> value."""
 Groups = Callable[[Any, float, float], list[dict[str, Any]]]
-"""(model, lr, weight_decay) -> parameter groups of a torch optimiser, each with its peak as "lr"."""
+"""(model, lr, weight_decay) -> parameter groups of an optimiser, each with its peak as "lr"."""
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
 

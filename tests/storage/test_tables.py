@@ -302,7 +302,7 @@ def test_a_unit_in_a_name_that_makes_the_counts_impossible_is_refused(write):
     message = refusal(write("params (M),tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n"))
 
     assert (
-        "'params (M)' says that its numbers are in units of 1e+06, which makes the middle row"
+        "'params (M)' has the unit 1e+06 in its name, which makes the middle row"
         in message
     )
     assert "columns={'params': 'params (M) * 1'}" in message
