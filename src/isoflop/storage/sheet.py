@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,7 @@ def open_sheet(path: Path) -> Source:
     )
 
 
-def is_frame(value: object) -> bool:
+def is_frame(value: object) -> TypeGuard["pd.DataFrame"]:
     """True for a pandas DataFrame, without importing pandas: without it no value is one."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)

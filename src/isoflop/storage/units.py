@@ -89,8 +89,8 @@ def refuse_too_large(values: Floats, field: str, column: str, unit: float, sheet
         )
     row = int(np.argmax(large))
     raise DataError(
-        f"{name!r} is in units of {unit:g}, which makes {sheet.row(row)} {values[row]:.2g} {field}; "
-        "write that row in the unit of the others, or with a unit of its own, as in 350M."
+        f"{name!r} is in units of {unit:g}, which makes {sheet.row(row)} {values[row]:.2g} "
+        f"{field}; write that row in the unit of the others, or with a unit of its own, as in 350M."
     )
 
 
@@ -114,7 +114,7 @@ def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
 
 
 def refuse_mixed_flops(flops: Floats, params: Floats, tokens: Floats, sheet: Sheet) -> None:
-    """Raise DataError where FLOPs over 6·N·D fall into two distant groups: no convention does so."""
+    """Raise DataError where FLOPs over 6·N·D form two distant groups, as no convention does."""
     with np.errstate(all="ignore"):
         ratio = flops / (6 * params * tokens)
     known = np.sort(ratio[np.isfinite(ratio) & (ratio > 0)])
