@@ -143,7 +143,7 @@ def test_the_command_line_fits_the_task_that_is_named(command, store):
     assert "isoflop: fit needs runs of one task" in command("fit", str(store.path))
     named = command("fit", str(store.path), "--task=two_tasks.py:second", "--approach=parametric")
     assert "15, up to 1.0e+16 FLOPs" in named or "15, up to 1e+16 FLOPs" in named
-    assert "must be runs of the task third" in command(
+    assert "must have runs of the task third" in command(
         "fit", str(store.path), "--task=two_tasks.py:third"
     )
 

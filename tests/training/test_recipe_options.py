@@ -326,7 +326,8 @@ def test_a_spec_that_leaves_a_setting_open_is_not_trained():
     spec, task = spec_and_task({})
     sweep = isoflop.Sweep(specs=(dataclasses.replace(spec, lr=None),))
     with pytest.raises(
-        PlanError, match="must have its lr, but that of size .* leaves it open; create runs with plan"
+        PlanError,
+        match="must have its lr, but that of size .* leaves it open; create runs with plan",
     ):
         isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
 
