@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from isoflop.answers.predict import predict
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 from isoflop.fitting.fit import fit
 from isoflop.storage.tables import read_runs
 
