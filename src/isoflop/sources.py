@@ -24,7 +24,7 @@ __all__ = [
     "function_tree",
     "imported_texts",
     "remember",
-    "say_what_was_edited",
+    "report_edits",
     "take_texts",
 ]
 
@@ -74,7 +74,7 @@ def class_tree(cls: type) -> str | None:
     return known[2]
 
 
-def say_what_was_edited() -> None:
+def report_edits() -> None:
     """Warn on stderr, once per file, where the code in use differs from its file."""
     edited = [
         file
