@@ -15,8 +15,10 @@ from isoflop.recipe_checks import (
     value_of,
 )
 
-__all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule"]
+__all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule", "Size"]
 
+Size = int | float | str | tuple[int | float | str, ...]
+"""Value of a task's size parameter."""
 Rule = Callable[[float, float], float]
 """(num_params, num_tokens) -> value."""
 Groups = Callable[[Any, float, float], list[dict[str, Any]]]
@@ -167,7 +169,7 @@ class Recipe:
     optimizer: Callable[..., Any] | None = None
     groups: Groups | None = None
     """Parameter groups with their own rates; None for one rate, biases and gains not decayed."""
-    mup_base: object = None
+    mup_base: Size | None = None
     """Size at whose width the learning rates hold; other widths follow `Recipe.mup`. None for one
     rate."""
     compile: bool = False
@@ -234,7 +236,7 @@ class Recipe:
         return cls(**{**rules, **changes})
 
     @classmethod
-    def mup(cls, base_size: object, lr: float, **changes: Any) -> "Recipe":
+    def mup(cls, base_size: Size, lr: float, **changes: Any) -> "Recipe":
         """One learning rate for all widths: the maximal update parametrisation for Adam.
 
         From Yang & Hu 2022 (2203.03466).

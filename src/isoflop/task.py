@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from isoflop import arguments
 from isoflop.display.format import quoted
 from isoflop.errors import ContractError
-from isoflop.recipe import Recipe
+from isoflop.recipe import Recipe, Size
 from isoflop.sources import remember
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Task", "require_task"]
 
 LONGEST_NAME, LARGEST = 200, 1e60
-
-Size = int | float | str | tuple[int | float | str, ...]
 
 
 # Compared by identity: data sets have no cheap equality, and counts are cached per task.
