@@ -91,7 +91,9 @@ def folder(tmp_path_factory):
     store = DirectoryStore(folder / "store")
     for run in sweep():
         store.write_run(run)
-    store.write_run(replace(a_run(1e6, 3e18), status="failed", loss=None, error="out of memory"))
+    store.write_run(
+        replace(a_run(1e6, 3e18), status="failed", loss=float("nan"), error="out of memory")
+    )
     (folder / "with_torch.py").write_text(TASK)
     (folder / "plain.py").write_text(PLAIN_TASK)
     return folder

@@ -49,7 +49,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("_texts", "_loaded", "_trees", "_class_trees"):
         monkeypatch.setattr(sources, name, {})
-    monkeypatch.setattr(sources, "_told", set())
+    monkeypatch.setattr(sources, "_reported", set())
     (tmp_path / "in_use.py").write_text(MODULE)
     importlib.invalidate_caches()
     yield importlib.import_module("in_use")
@@ -86,8 +86,8 @@ def test_code_that_was_edited_before_a_task_was_made_counts_as_what_is_loaded(mo
     before = marks(module)
     assert sources.function_tree(module.twice) is None
     assert sources.function_tree(module.Net.__init__) is not None
-    sources.say_what_was_edited()
-    sources.say_what_was_edited()
+    sources.report_edits()
+    sources.report_edits()
     assert capfd.readouterr().err.count("in_use.py changed after being imported") == 1
     sys.modules.pop("in_use")
     assert marks(importlib.import_module("in_use"))[0] != before[0]
@@ -103,7 +103,7 @@ def test_code_that_was_edited_before_a_task_was_made_counts_as_what_is_loaded(mo
 def test_comments_and_layout_do_not_count(module, old, new, capfd):
     before = marks(module)
     edit(module, old, new)
-    sources.say_what_was_edited()
+    sources.report_edits()
     assert capfd.readouterr().err == ""
     for known in (sources._texts, sources._trees, sources._class_trees):
         known.clear()

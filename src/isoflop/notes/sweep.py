@@ -112,4 +112,35 @@ KINDS = (
         "*FLOPs are counted as the runs record them*",
         "nothing: the answer is under the runs' own FLOPs, not 6ND",
     ),
+    Kind(
+        "table-columns",
+        "sweep",
+        "info",
+        "*Columns of the table were read as follows: …*",
+        "check them; name a column that was read wrongly with `columns=`",
+    ),
+    Kind(
+        "table-numbers",
+        "sweep",
+        "info",
+        "*Numbers of the table were read as follows: …*",
+        "check them; write the table without signs between thousands if one was read wrongly",
+    ),
+    Kind(
+        "table-6nd",
+        "sweep",
+        "info",
+        (
+            "*FLOPs are 6·N·D in every row: attention and other work beyond the weights is not "
+            "counted*"
+        ),
+        "give the FLOPs that were counted, where they are known",
+    ),
+    Kind(
+        "table-units",
+        "sweep",
+        "doubt",
+        "*FLOPs are … times 6·N·D at the median*",
+        "check the units of params, tokens and FLOPs",
+    ),
 )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run, RunSpec
-    from isoflop.storage.status import Standing
+    from isoflop.storage.status import StageStatus
 
 __all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
 
@@ -87,7 +87,7 @@ def run_values(run: "Run") -> dict[str, object]:
     }
 
 
-def standing_values(stage: "Standing") -> dict[str, object]:
+def standing_values(stage: "StageStatus") -> dict[str, object]:
     """One stage of a store: its runs by status."""
     return {
         "stage": stage.stage,

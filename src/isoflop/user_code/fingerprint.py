@@ -21,7 +21,7 @@ import torch
 from isoflop.errors import ContractError
 from isoflop.libraries import is_library, lies_among_libraries
 from isoflop.per_task import per_task
-from isoflop.sources import class_tree, function_tree, remember, say_what_was_edited
+from isoflop.sources import class_tree, function_tree, remember, report_edits
 from isoflop.task import Task, require_task
 from isoflop.user_code.data import Source, open_data
 from isoflop.user_code.isolation import isolated
@@ -49,7 +49,7 @@ def fingerprint(task: Task) -> str:
     remember()
     _check_repeatable(task)
     task_fingerprint = _digest_of_task(task).hexdigest()[:16]
-    say_what_was_edited()
+    report_edits()
     return task_fingerprint
 
 
