@@ -251,7 +251,7 @@ def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> object:
 
 
 def _reseeded(source: Source, key: int) -> Iterator[object]:
-    """The items of one pass, the same for every run whatever its earlier draws."""
+    """The items of one pass, the same for every run, independent of its earlier draws."""
     reseed(key)
     items = source.iterate(0)
     for number in count():

@@ -27,7 +27,7 @@ _errors: list[BaseException] = []
 
 
 def leave(stop: int) -> NoReturn:
-    """Raise the exception that a signal stands for: SystemExit(75) or KeyboardInterrupt."""
+    """Raise SystemExit(75) for SIGTERM, KeyboardInterrupt for any other signal."""
     if stop == signal.SIGTERM:
         raise SystemExit(EXIT_PREEMPTED)
     raise KeyboardInterrupt

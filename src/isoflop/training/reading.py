@@ -48,7 +48,7 @@ class _Jobs(Dataset[Any], Generic[Key]):
         return self.job(key)
 
     def __reduce__(self) -> "tuple[Callable[[bytes], _Jobs[Key]], tuple[bytes]]":
-        """Where processes are not forked, send the user's code as it is here, not in its files."""
+        """Spawned processes get the user's code as imported here, not as in its files by now."""
         return _jobs_of, (dump_work(self.job),)
 
 

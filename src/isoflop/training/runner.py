@@ -128,27 +128,25 @@ def train(
     ]
     if todo:
         rehearse(task, min(todo, key=lambda spec: spec.num_params))
-        demands = _demands(sweep, todo, devices_per_run, executor, ranks)
+        waiting = waves(todo)
+        work = TaskWork(
+            task,
+            store,
+            checkpoint_seconds=checkpoint_seconds,
+            trackers=tuple(trackers),
+            demands=_demands(sweep, todo, devices_per_run, executor, ranks),
+            branches=branches_of(*waiting),
+            hang_seconds=hang_seconds,
+        )
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
             reporting_stop(sweep, store, enabled=ranks.is_first),
             shown as display,
             terminated_as_exit(),
         ):
-            waiting = waves(todo)
-            offshoots = branches_of(*waiting)
-            work = TaskWork(
-                task,
-                store,
-                display.update,
-                checkpoint_seconds,
-                tuple(trackers),
-                demands,
-                offshoots,
-                hang_seconds,
-            )
+            reported = work.reporting_to(display.update)
             # closed before reporting_stop counts checkpoints: closing makes the workers save
-            with closing(_records_of(waiting, executor, work, ranks)) as done:
+            with closing(_records_of(waiting, executor, reported, ranks)) as done:
                 for run in done:
                     # an executor without workers of its own, or a store in memory
                     if ranks.is_first and store.read_run(run.id) is None:

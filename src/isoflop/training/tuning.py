@@ -65,7 +65,7 @@ class Tuning:
 
     def __str__(self) -> str:
         head = (
-            f"Learning rate {self.recipe.lr}, found with {format_flops(self.flops)} of "
+            f"Learning rate {self.recipe.lr}, tuned with {format_flops(self.flops)} of "
             f"{format_flops(self.allowance)} FLOPs"
         )
         cost = (
@@ -98,7 +98,7 @@ def tune(
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
-    store, executor: as in `train`; a stopped call continues when it is made again.
+    store, executor: as in `train`; after a stop the same call continues.
     share: share of the sweep's FLOPs to spend at most.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.

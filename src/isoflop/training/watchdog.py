@@ -88,8 +88,8 @@ class _Watch:
                 next_report *= 2
                 self._report(
                     f"no step for {format_duration(quiet)}, now {self._position()}; "
-                    f"it is waited for: Ctrl-C twice stops here, and train(hang_seconds=...) ends "
-                    f"such runs by itself"
+                    f"isoflop keeps waiting: press Ctrl-C twice to stop here, or end such runs "
+                    f"with train(hang_seconds=...)"
                 )
 
     def _end(self, quiet: float, grace: float) -> None:

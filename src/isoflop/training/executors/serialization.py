@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def dump_work(work: object) -> bytes:
-    """The work as bytes, with the user's code as it is in this process.
+    """The work as bytes, with the user's code as imported in this process.
 
     Readers never take the user's code from files, which may have been edited since. Definitions of
     the user's modules travel by value, with the values they refer to. If one of these cannot be

@@ -1,4 +1,4 @@
-"""TaskWork: trains the specs of one task and records them, whatever happens in a run."""
+"""TaskWork: trains and records the specs of one task; a failed run becomes a record, too."""
 
 import gc
 import traceback
