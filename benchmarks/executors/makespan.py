@@ -33,6 +33,14 @@ class Sleeping:
 
     demands: Mapping[str, Demand]
     scale: float
+    on_progress = None
+    store = None
+
+    def reporting_to(self, on_progress: object) -> "Sleeping":
+        return self
+
+    def in_worker(self, on_progress: object) -> "Sleeping":
+        return self
 
     def __call__(self, spec: isoflop.RunSpec) -> isoflop.Run:
         time.sleep(self.demands[spec.id].seconds * self.scale)

@@ -241,7 +241,7 @@ def train_stages(
     stage, notes = 0, tuple[Note, ...]()
     while True:
         planned = partial(_stored_or_planned, task, store, question, stage, list(runs.values()))
-        sweep = current_ranks().told(planned)
+        sweep = current_ranks().broadcast(planned)
         if all(spec.id in runs for spec in sweep.specs):
             notes = sweep.notes
             break

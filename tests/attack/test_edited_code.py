@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytest
 
@@ -16,7 +17,7 @@ from isoflop.stages import Question, train_stages
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
 from isoflop.training.executors.slurm import Slurm
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from tasks import examples, loss
 
 MODEL = """
@@ -145,7 +146,7 @@ def between_stages(project, store):
 def before_a_workers_replacement(project, store):
     task = project.task()
     work = EditingAndDying(
-        Work(task, isoflop.DirectoryStore(store)), project, str(store.parent / "died")
+        TaskWork(task, isoflop.DirectoryStore(store)), project, str(store.parent / "died")
     )
     runs = list(Processes(1).map(work, list(planned(task).specs)))
     assert os.path.exists(work.mark)
@@ -163,9 +164,18 @@ def before_a_slurm_job(project, store):
 class EditingAndDying:
     """Work whose worker edits the file and is killed, once."""
 
-    work: Work
+    work: TaskWork
     project: Project
     mark: str
+
+    on_progress = None
+    demands = MappingProxyType({})
+
+    def reporting_to(self, on_progress):
+        return self
+
+    def in_worker(self, on_progress):
+        return self
 
     def __call__(self, spec):
         if not os.path.exists(self.mark):
@@ -225,7 +235,7 @@ def test_records_carry_the_fingerprint_of_the_code_that_they_ran(moment, project
 
     # what was recorded is what the code of its fingerprint gives
     (project.folder / EDITS[project.edit_name][0]).write_text(FILES[EDITS[project.edit_name][0]])
-    original = Work(project.task(), isoflop.MemoryStore())
+    original = TaskWork(project.task(), isoflop.MemoryStore())
     some = records[:: max(1, len(records) // 3)]
     anew = {run.id: run.loss for run in InProcess().map(original, [run.spec for run in some])}
     assert {run.id: run.loss for run in some} == anew
@@ -239,5 +249,5 @@ def test_a_file_that_was_edited_before_its_import_counts_as_it_was_imported(proj
     run = trained(task, Sweep(specs=planned(task).specs[:1]), tmp_path)[0]
     edited = project.task()
     assert run.spec.fingerprint == isoflop.fingerprint(edited) != before
-    again = Work(edited, isoflop.MemoryStore())(run.spec)
+    again = TaskWork(edited, isoflop.MemoryStore())(run.spec)
     assert again.loss == run.loss

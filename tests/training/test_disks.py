@@ -193,7 +193,7 @@ def test_a_record_is_written_on_a_disk_that_filled_up_meanwhile(
     spec, store = sweep.specs[0], DirectoryStore(tmp_path)
     disk.frees(monkeypatch)
     filling = Filling(0.5, lambda: setattr(disk, "room", 0))
-    run = work.Work(mlp_task(), store, filling)(spec)
+    run = work.TaskWork(mlp_task(), store, filling)(spec)
     assert (
         results([run])[spec.id]
         == results(isoflop.read_runs(tmp_path))[spec.id]

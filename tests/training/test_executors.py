@@ -7,7 +7,7 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.simulated import Simulated
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from tasks import BUDGETS, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
@@ -21,7 +21,7 @@ def sweep():
 def test_a_task_that_cannot_be_sent_is_refused_with_the_remedy(sweep):
     task = mlp_task(val_data=[*mlp_task().val_data][:5] + [(x for x in range(3))])
     with pytest.raises(isoflop.PlanError, match="cannot be pickled.*InProcess"):
-        list(isoflop.Processes(1).map(Work(task, isoflop.MemoryStore()), list(sweep.specs)))
+        list(isoflop.Processes(1).map(TaskWork(task, isoflop.MemoryStore()), list(sweep.specs)))
 
 
 def test_no_worker_is_refused():

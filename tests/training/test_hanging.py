@@ -89,7 +89,7 @@ def test_the_worker_of_a_run_that_nothing_else_ends_is_ended(sweep, tmp_path, ca
 
 
 def test_a_run_without_a_step_is_named_with_the_line_where_it_stands(sweep, monkeypatch, capfd):
-    monkeypatch.setattr(watchdog, "SAY_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "REPORT_SECONDS", 0.3)
     waits = iter([0.8])
     task = hanging(sweep, lambda: time.sleep(next(waits, 0)))
     first = Sweep(specs=sweep.specs[:1])

@@ -10,7 +10,7 @@ import isoflop
 from isoflop.errors import ContractError
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.evaluation import evaluate
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.loop import train_model
 from isoflop.training.ranks import current_ranks
 from tasks import MLP, examples, loss, mlp_task
@@ -215,7 +215,7 @@ def test_an_exception_in_the_users_code_becomes_a_failed_record(store):
 
     task = mlp_task(model=Failing)
     spec = spec_of(mlp_task())
-    run = Work(task, store)(spec)
+    run = TaskWork(task, store)(spec)
     assert run.status == "failed"
     assert run.error.startswith("RuntimeError: out of luck (in forward, line ")
     assert store.read_run(spec.id).error == run.error

@@ -106,7 +106,7 @@ def test_a_pool_of_workers_is_refused_under_torchrun(two):
 def test_one_process_is_the_default():
     ranks = current_ranks()
     assert (ranks.rank, ranks.num_ranks) == (0, 1)
-    assert ranks.told(lambda: "me") == "me"
+    assert ranks.broadcast(lambda: "me") == "me"
     assert ranks.gathered([1]) == [1]
     assert ranks.summed([2.0]) == [2.0]
     parameter = torch.nn.Parameter(torch.ones(2))

@@ -15,7 +15,7 @@ import pytest
 import isoflop
 from isoflop.training import shared_store as sharing
 from isoflop.training.executors.in_process import InProcess
-from isoflop.training.executors.work import Elsewhere, Work
+from isoflop.training.executors.work import Elsewhere, TaskWork
 from isoflop.training.ranks import current_ranks
 from tasks import mlp_task
 
@@ -101,7 +101,7 @@ def test_a_run_that_another_session_holds_is_not_trained_but_awaited(monkeypatch
     monkeypatch.setattr(sharing, "LOOK_SECONDS", 0.01)
     task, store = mlp_task(), isoflop.DirectoryStore(tmp_path)
     specs = list(isoflop.plan(task, budgets=[1e6]).specs)
-    work, left = Work(task, store), threading.Event()
+    work, left = TaskWork(task, store), threading.Event()
 
     def hold():
         with store.lease(specs[0].id, "other"):
@@ -138,11 +138,11 @@ def test_waiting_for_another_program_is_said_once_with_its_name(monkeypatch, tmp
             held.close()
         return found
 
-    real = sharing._look
-    monkeypatch.setattr(sharing, "_look", look)
+    real = sharing._check
+    monkeypatch.setattr(sharing, "_check", look)
     with ExitStack() as held:
         held.enter_context(store.lease(specs[0].id, "other"))
-        (run,) = sharing.records(InProcess(), Work(task, store), specs, current_ranks())
+        (run,) = sharing.records(InProcess(), TaskWork(task, store), specs, current_ranks())
     assert run.status == "completed"
     (line,) = [line for line in said if "waiting" in line]
     assert line.startswith(
@@ -157,7 +157,7 @@ def test_waiting_for_another_program_is_said_once_with_its_name(monkeypatch, tmp
 def test_a_run_that_has_a_record_by_now_is_not_trained_again(tmp_path):
     task, store = mlp_task(), isoflop.DirectoryStore(tmp_path)
     spec = isoflop.plan(task, budgets=[1e6]).specs[0]
-    work = Work(task, store)
+    work = TaskWork(task, store)
     first = work(spec)
     written = (tmp_path / spec.id / "record.json").stat().st_mtime_ns
     assert work(spec) == first

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.loop import train_model
 from isoflop.training.step import split
 from isoflop.user_code.data import num_examples_in
@@ -56,7 +56,7 @@ def test_one_example_that_does_not_fit_fails_the_run_with_its_reason():
             return super().forward(x)
 
     spec = spec_of(mlp_task())
-    run = Work(mlp_task(model=Impossible), isoflop.MemoryStore())(spec)
+    run = TaskWork(mlp_task(model=Impossible), isoflop.MemoryStore())(spec)
     assert run.status == "failed"
     assert run.error.startswith("OutOfMemoryError: out of memory")
 
@@ -132,7 +132,7 @@ def test_a_stream_that_ends_early_fails_with_the_remedy():
 
     task = mlp_task(train_data=Short(), recipe=isoflop.Recipe(epochs=1))
     spec = spec_of(task)
-    run = Work(task, isoflop.MemoryStore())(spec)
+    run = TaskWork(task, isoflop.MemoryStore())(spec)
     assert run.status == "failed"
     assert "train_data ended after 1 pass of 50 items" in run.error
     assert "Recipe(epochs=None)" in run.error

@@ -79,7 +79,7 @@ def test_an_optimum_at_the_edge_is_told(planned):
     falling = simulated(factor=lambda spec: spec.lr**-0.1)
     tuning = tuned(planned, executor=falling)
     assert not any(cell.vertex.inside for cell in tuning.cells)
-    assert sum("lies at the edge of what was tried" in note for note in tuning.notes) == 4
+    assert sum("lies at the edge of the values tried" in note for note in tuning.notes) == 4
     assert "(edge)" in str(tuning)
 
 

@@ -1,4 +1,4 @@
-"""Averaged weights: an exponential moving average over a share of the run, and what is evaluated in their place."""
+"""Averaged weights: an exponential moving average over a share of the run, used in evaluation."""
 
 import copy
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ __all__ = ["Average", "averaged_model"]
 
 @dataclass
 class Average:
-    """Means of a model's parameters, and of the running statistics that batch normalisation goes with them.
+    """Means of a model's parameters and of the running statistics of batch normalisation.
 
-    sources: the model's own tensors. means: at least in fp32, where a small step is not lost to rounding.
+    sources: the model's own tensors.
+    means: at least in fp32, so that rounding loses no small step.
     """
 
     sources: list[torch.Tensor]
@@ -28,10 +29,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int, num_steps: float, share: float) -> None:
-        """Take in the weights after a step (counted from 0).
+        """Include the weights after a step (counted from 0).
 
-        The time constant is a share of the run, so that runs of all lengths are averaged alike. Until as many steps
-        have passed it is the plain mean of them: the initial weights have no part in it.
+        The time constant is a share of the run, so that runs of all lengths are averaged alike.
+        For its first steps, as many as the time constant, the average is their plain mean; the
+        initial weights are never part of it.
         """
         weight = max(1 / (step + 1), min(1.0, 1 / (share * num_steps)))
         current = [
@@ -42,7 +44,7 @@ class Average:
 
 @torch.no_grad()
 def averaged_model(model: nn.Module, average: Average) -> nn.Module:
-    """A copy of the model that has the means for weights."""
+    """A copy of the model with the means as its weights."""
     averaged = copy.deepcopy(model)
     for tensor, mean in zip(_averaged(averaged), average.means, strict=True):
         tensor.copy_(mean)

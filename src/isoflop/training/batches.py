@@ -1,10 +1,10 @@
-"""Which examples a step sees: a pure function of (seed, step), on any number of processes, from any step on."""
+"""The batches of each step: a pure function of (seed, step), for any number of processes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count, islice
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +17,43 @@ from isoflop.user_code.randomness import draws_random_numbers, mix, reseed
 __all__ = ["epoch_and_index", "held_out_batches", "part_of", "training_batches"]
 
 NUM_ROUNDS = 6
-"""Rounds of the Feistel network: four give a pseudo-random permutation (Luby & Rackoff 1988), two more are margin."""
+"""Rounds of the Feistel network: four give a pseudo-random permutation (Luby & Rackoff 1988).
+
+Two more are margin.
+"""
 
 PERMUTED_AT_ONCE = 4096
-"""Positions: a call costs half a millisecond for four of them, a tenth of a small model's step, and one for these."""
+"""Positions per call: a call costs 0.5 ms for 4 (a tenth of a small step), 1 ms for 4,096."""
+
+Indices = NDArray[np.int64]
 
 
-def epoch_and_index(
-    seed: int, positions: NDArray[np.int64], num_examples: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The epoch and the example at each position of the endless training order; every epoch is a new permutation."""
-    epochs, places = np.divmod(positions, num_examples)
-    indices = np.empty_like(places)
+class Examples(Protocol):
+    """Data by index."""
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def epoch_and_index(seed: int, positions: Indices, num_examples: int) -> tuple[Indices, Indices]:
+    """The epoch and the example at each position of the endless training order.
+
+    Every epoch is a new permutation of the examples.
+    """
+    epochs, offsets = np.divmod(positions, num_examples)
+    indices = np.empty_like(offsets)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        indices[here] = _permuted(places[here], num_examples, mix(seed, int(epoch)))
+        indices[here] = _permuted(offsets[here], num_examples, mix(seed, int(epoch)))
     return epochs, indices
 
 
-def _permuted(places: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
-    """A pseudo-random permutation of range(size) at some places, without holding it: Feistel with cycle walking."""
+def _permuted(offsets: Indices, size: int, key: int) -> Indices:
+    """Values of a pseudo-random permutation of range(size) at some offsets.
+
+    A Feistel network with cycle walking; the permutation itself is never held in memory.
+    """
     half = max(1, (max(1, size - 1).bit_length() + 1) // 2)
-    values = places.astype(np.uint64)
+    values = offsets.astype(np.uint64)
     outside = np.ones(len(values), dtype=bool)
     while outside.any():  # on average fewer than four rounds, since 4^half < 4 size
         values[outside] = _feistel(values[outside], half, key)
@@ -67,12 +82,13 @@ def training_batches(
     first_step: int,
     epochs: float | None,
     share: tuple[int, int] = (0, 1),
-) -> Iterator[Any]:
+) -> Iterator[object]:
     """The batches of a run from a step on, without end.
 
-    share: (rank, number of processes); each gets its part of every batch, None where a batch has fewer examples.
+    share: (rank, number of processes). Each process gets its part of every batch; the part is None
+        if the batch has fewer examples than processes.
 
-    Raises DataError where a stream ends before the run does and another pass is not allowed.
+    Raises DataError if a stream ends before the run does and another pass is not allowed.
     """
     if source.kind == "examples":
         return _from_examples(source, batch, seed, first_step, share)
@@ -83,13 +99,13 @@ def training_batches(
 
 
 def _bounds(batch: int, share: tuple[int, int]) -> tuple[int, int]:
-    """First and last (exclusive) place of a process's part of a batch; parts differ by one example at most."""
+    """First and last (exclusive) index of a process's part; parts differ by at most one example."""
     rank, num_ranks = share
     return batch * rank // num_ranks, batch * (rank + 1) // num_ranks
 
 
-def _part(whole: Any, share: tuple[int, int]) -> Any:
-    """A process's part of a batch that came whole."""
+def _part(whole: object, share: tuple[int, int]) -> object:
+    """A process's part of a whole batch."""
     if share[1] == 1:
         return whole
     num_examples = num_examples_in(whole)
@@ -98,39 +114,41 @@ def _part(whole: Any, share: tuple[int, int]) -> Any:
 
 
 def part_of(source: Source, num_examples: int, seed: int) -> Source:
-    """The source with some of its examples only, drawn by seed; a smaller part lies inside a larger one."""
+    """The source with a random part of its examples; a smaller part lies inside a larger one."""
     _, chosen = epoch_and_index(seed, np.arange(num_examples), source.num_examples or 0)
     return replace(source, data=_Part(source.data, chosen), num_examples=num_examples)
 
 
 class _Part:
-    """Examples by their place in a part of the data."""
+    """Examples by their index in a part of the data."""
 
-    def __init__(self, whole: Any, chosen: NDArray[Any]) -> None:
+    def __init__(self, whole: Examples, chosen: Indices) -> None:
         self.whole, self.chosen = whole, chosen
 
-    def __getitem__(self, place: int) -> Any:
-        return self.whole[int(self.chosen[place])]
+    def __getitem__(self, index: int) -> object:
+        return self.whole[int(self.chosen[index])]
 
-    def __getitems__(self, places: Sequence[int]) -> Any:
-        indices = self.chosen[list(places)].tolist()
-        if hasattr(self.whole, "__getitems__"):
-            return self.whole.__getitems__(indices)
-        return [self.whole[index] for index in indices]
+    def __getitems__(self, indices: Sequence[int]) -> object:
+        chosen = self.chosen[list(indices)].tolist()
+        together = getattr(self.whole, "__getitems__", None)
+        return [self.whole[index] for index in chosen] if together is None else together(chosen)
 
 
 def _from_examples(
     source: Source, batch: int, seed: int, step: int, share: tuple[int, int]
-) -> Iterator[Any]:
+) -> Iterator[object]:
     num_examples = source.num_examples or 0
     random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
     job = partial(_gathered, source, seed if random else None)
     return in_workers(job, _order(seed, batch, num_examples, step, share), source.num_workers)
 
 
-def _gathered(source: Source, seed: int | None, places: tuple[NDArray[Any], NDArray[Any]]) -> Any:
-    """The batch of some epochs and indices; None of none. seed: where examples draw random numbers."""
-    epochs, indices = places
+def _gathered(source: Source, seed: int | None, order: tuple[Indices, Indices]) -> object:
+    """The batch of some epochs and indices; None if there are none.
+
+    seed: None if examples draw no random numbers.
+    """
+    epochs, indices = order
     if len(indices) == 0:
         return None
     return (
@@ -142,8 +160,11 @@ def _gathered(source: Source, seed: int | None, places: tuple[NDArray[Any], NDAr
 
 def _order(
     seed: int, batch: int, num_examples: int, step: int, share: tuple[int, int]
-) -> Iterator[Any]:
-    """Epochs and indices of a process's part of each step's batch, from a step on, many steps permuted at once."""
+) -> Iterator[tuple[Indices, Indices]]:
+    """Epochs and indices of a process's part of each step's batch, from a step on.
+
+    Many steps are permuted in one call.
+    """
     first, last = _bounds(batch, share)
     num_steps = max(1, PERMUTED_AT_ONCE // max(1, last - first))
     while True:
@@ -155,22 +176,22 @@ def _order(
         step += num_steps
 
 
-def _gather_seeded(source: Source, seed: int, epochs: NDArray[Any], indices: NDArray[Any]) -> Any:
-    """A batch whose augmentation depends on (seed, example, epoch) alone, not on what was drawn before."""
+def _gather_seeded(source: Source, seed: int, epochs: Indices, indices: Indices) -> object:
+    """A batch whose augmentation depends on (seed, example, epoch) alone, not on earlier draws."""
     examples = []
     for epoch, index in zip(epochs.tolist(), indices.tolist(), strict=True):
         reseed(seed, index, epoch)
         examples.append(source.data[index])
-    reseed(seed, *indices.tolist())  # a collate function may draw too
+    reseed(seed, *indices.tolist())  # a collate function may draw, too
     return source.batch_of(examples)
 
 
-def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
-    """Items of a stream or batches of a callable, started again for as many passes as are allowed."""
+def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[object]:
+    """Items of a stream or batches of a callable, started again for as many passes as allowed."""
     num_passes = 0
     while True:
         num_items = 0
-        reseed(seed, num_passes)  # some draw their order when they are started
+        reseed(seed, num_passes)  # some streams draw their order at the start
         items = source.iterate(int(mix(seed, num_passes) % 2**31))
         while True:
             reseed(seed, num_passes, num_items)
@@ -183,14 +204,15 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[Any]:
         num_passes += 1
         if num_items == 0 or (epochs is not None and num_passes >= epochs):
             raise DataError(
-                f"{source.name} ended after {num_passes} pass{'es' if num_passes > 1 else ''} of {num_items} items, "
-                f"before the run's tokens were trained; bring more data, or allow more passes with Recipe(epochs=None)."
+                f"{source.name} ended after {num_passes} pass{'es' if num_passes > 1 else ''} of "
+                f"{num_items} items, before the run's tokens were trained; bring more data, or "
+                f"allow more passes with Recipe(epochs=None)."
             )
 
 
 def _grouped(
-    source: Source, items: Iterator[Any], batch: int, share: tuple[int, int]
-) -> Iterator[Any]:
+    source: Source, items: Iterator[object], batch: int, share: tuple[int, int]
+) -> Iterator[object]:
     first, last = _bounds(batch, share)
     while True:
         own = list(islice(items, batch))[first:last]
@@ -199,10 +221,13 @@ def _grouped(
 
 def held_out_batches(
     source: Source, num_examples: int, num_batches: int, key: int
-) -> Iterator[Any]:
-    """A fixed held-out set in about `num_batches` batches: examples spread evenly, or the first of a stream.
+) -> Iterator[object]:
+    """A fixed held-out set in about `num_batches` batches.
 
-    Every run sees the same ones; none is repeated or padded. key: of what the data draw at random themselves.
+    Its examples are spread evenly over the data, or the first of a stream. Every run sees the same
+    ones; none is repeated or padded.
+
+    key: random key of draws in the data themselves.
     """
     if source.kind == "batches":
         return _batches_of(source, num_examples, key)
@@ -217,7 +242,7 @@ def held_out_batches(
     return in_workers(partial(_held_out_batch, source, key), groups, source.num_workers)
 
 
-def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> Any:
+def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> object:
     examples = []
     for index in indices:
         reseed(key, index)
@@ -225,8 +250,8 @@ def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> Any:
     return source.batch_of(examples)
 
 
-def _reseeded(source: Source, key: int) -> Iterator[Any]:
-    """The items of one pass, the same for every run, whatever a run has drawn before."""
+def _reseeded(source: Source, key: int) -> Iterator[object]:
+    """The items of one pass, the same for every run, independent of its earlier draws."""
     reseed(key)
     items = source.iterate(0)
     for number in count():
@@ -238,12 +263,12 @@ def _reseeded(source: Source, key: int) -> Iterator[Any]:
         yield item
 
 
-def _collated(source: Source, examples: Iterator[Any], batch: int) -> Iterator[Any]:
+def _collated(source: Source, examples: Iterator[object], batch: int) -> Iterator[object]:
     while group := list(islice(examples, batch)):
         yield source.batch_of(group)
 
 
-def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[Any]:
+def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[object]:
     seen = 0
     for batch in _reseeded(source, key):
         yield batch

@@ -1,4 +1,4 @@
-"""Cooldown branches in training: a trunk's longest run goes first and leaves a checkpoint where each other begins."""
+"""Cooldown branches: a trunk's longest run trains first and saves a checkpoint for each branch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["branch_off", "branches_of", "waiting_branches", "waves"]
 
 
 def waves(specs: Sequence[RunSpec]) -> tuple[list[RunSpec], list[RunSpec]]:
-    """The runs to train first, one per trunk and all that have none, and those that branch off them afterwards."""
+    """The runs to train first (one per trunk, and all without one), and the branches after them."""
     longest: dict[str, RunSpec] = {}
     for spec in specs:
         if spec.trunk is not None:
@@ -25,17 +25,17 @@ def waves(specs: Sequence[RunSpec]) -> tuple[list[RunSpec], list[RunSpec]]:
 def branches_of(
     trunks: Sequence[RunSpec], later: Sequence[RunSpec]
 ) -> Mapping[str, tuple[RunSpec, ...]]:
-    """By id of the run that trains a trunk: those that branch off it."""
-    found = {
+    """By id of the run that trains a trunk: the runs that branch off it."""
+    by_trunk = {
         trunk.id: tuple(spec for spec in later if spec.trunk == trunk.trunk)
         for trunk in trunks
         if trunk.trunk
     }
-    return {run_id: branches for run_id, branches in found.items() if branches}
+    return {run_id: branches for run_id, branches in by_trunk.items() if branches}
 
 
 def waiting_branches(branches: Sequence[RunSpec], state: State, store: Store) -> list[RunSpec]:
-    """The branches that a trunk has still to pass, the shortest first; those that have begun need it no longer."""
+    """Branches that a trunk has not reached, the shortest first, without those already begun."""
     ahead = [
         spec
         for spec in branches
@@ -50,16 +50,16 @@ def leaves_at(spec: RunSpec) -> float:
 
 
 def branch_off(waiting: list[RunSpec], state: State, store: Store, is_first: bool) -> bool:
-    """Write the checkpoints of the branches that leave before the next step ends; gives whether there were any."""
+    """Write the checkpoints of branches that leave before the next step ends; True if any does."""
     step_tokens = state.num_tokens / max(1, state.step)
-    left = False
+    any_left = False
     while waiting and leaves_at(waiting[0]) < state.num_tokens + step_tokens * (1 - 1e-9):
         spec = waiting.pop(0)
-        left = True
+        any_left = True
         if is_first and state.num_tokens <= leaves_at(spec) * (1 + 1e-12):
             store.write_spec(spec)
             save(state, spec, store)
-    return left
+    return any_left
 
 
 def _has_begun(spec: RunSpec, store: Store) -> bool:

@@ -1,19 +1,19 @@
-"""The loop's state in one file: written whole or not at all, read without running any code from it.
+"""Checkpoint files: written whole or not at all, and read without running code from them.
 
-A file ends with the digest of what stands before it, since torch reads a damaged one without a word. The checkpoint
-before the newest one is kept beside it.
+A file ends with the digest of its content, since torch may read a damaged file without an error.
+The previous checkpoint is kept beside the newest.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO  # Any: checkpoints hold values of many types
 
 import torch
 
 from isoflop.errors import StoreError
 from isoflop.storage.atomic import is_full, replacing
-from isoflop.training.notices import say
+from isoflop.training.notices import print_notice
 
 __all__ = ["load_checkpoint", "newest_checkpoint", "save_checkpoint"]
 
@@ -22,9 +22,12 @@ READ_BYTES = 2**24
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the state (tensors, numbers, texts, and containers of them) atomically; the last one is kept beside it.
+    """Write the state atomically, and keep the previous file beside it.
 
-    Where a third file finds no room the older one is given up. Raises StoreError where that is not enough, either.
+    state: tensors, numbers, texts, and containers of them.
+
+    If the disk has no room for a third file, the oldest is deleted first. Raises StoreError if
+    that is not enough.
     """
     try:
         _write(path, state)
@@ -37,7 +40,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def newest_checkpoint(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> Path | None:
-    """The newest file that holds a whole state which fits; None where there is none. Broken ones are set aside."""
+    """The newest file with a whole state that fits, or None; broken files are set aside."""
     for candidate in (path, _previous(path)):
         if candidate.exists():
             reason = _why_not(candidate, fits)
@@ -48,7 +51,7 @@ def newest_checkpoint(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> 
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a file, on the CPU. Raises ValueError where the file is damaged, and what torch raises."""
+    """The state in a file, on the CPU. Raises ValueError for a damaged file, or errors of torch."""
     with open(path, "rb") as file:
         if not _is_whole(file):
             raise ValueError("it is damaged")
@@ -66,7 +69,7 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
         writer = _Digesting(file)
         try:
             torch.save(dict(state), writer)  # type: ignore[arg-type]  # needs no more of a file
-        except RuntimeError as error:  # what torch makes of an error of the disk
+        except RuntimeError as error:  # torch's form of an error of the disk
             if writer.error is not None:
                 raise writer.error from error
             raise
@@ -74,7 +77,7 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
 
 
 class _Digesting:
-    """A file that is written from its start to its end, with the digest of what was written."""
+    """A file written from start to end, with the digest of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -109,12 +112,13 @@ def _why_not(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> str | Non
         return None if fits(load_checkpoint(path)) else "it belongs to another run"
     except MemoryError:
         raise
-    except Exception as error:  # whatever a file of any content makes torch raise
+    except Exception as error:  # torch may raise anything for an arbitrary file
         return str(error) or type(error).__name__
 
 
 def _set_aside(path: Path, reason: str) -> None:
     aside = path.replace(path.with_name(f"{path.name}.unreadable"))
-    say(
-        f"{path} cannot be used ({reason:.100}) and is now {aside.name}; the run goes on from before it."
+    print_notice(
+        f"{path} cannot be used ({reason:.100}) and is now {aside.name}; "
+        f"the run goes on from before it."
     )

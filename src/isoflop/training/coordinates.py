@@ -1,13 +1,12 @@
-"""coordinate_check(): do activations keep their scale as a model widens, at the start and after a few steps?"""
+"""coordinate_check(): whether activations keep their scale as a model widens."""
 
-from isoflop.user_code.data import first_batch, open_data  # first: it says how to install torch
+from isoflop.user_code.data import first_batch, open_data  # first: explains how to install torch
 
 # isort: split
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from isoflop import arguments
 from isoflop.display.format import align_columns, format_bullets, format_number, quoted
 from isoflop.errors import ContractError
 from isoflop.laws.base import TOKENS_PER_PARAM
+from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 from isoflop.task import Task, require_task
 from isoflop.training.mup import scaled_parameters
@@ -29,26 +29,30 @@ from isoflop.user_code.randomness import reseed
 __all__ = ["CoordinateCheck", "coordinate_check"]
 
 LARGEST_SLOPE = 0.3
-"""Of the log change of an activation against log width. The theory says 0; rates that ignore width give 0.5 to 1."""
+"""Largest slope of log change against log width that passes.
+
+In theory the slope is 0; learning rates that ignore width give 0.5 to 1.
+"""
 
 
 @dataclass(frozen=True)
 class CoordinateCheck:
-    """How activations scale with width; `passed` where none drifts.
+    """How activations scale with width; `passed` if none drifts.
 
-    start, change: per module, mean absolute output before training and of what a few steps changed in it, by size.
-    slopes: of log change against log width.
+    start: per module and size, the mean absolute output before training.
+    change: per module and size, the mean absolute change of the output by a few steps.
+    slopes: per module, the slope of log change against log width.
     """
 
     sizes: tuple[float, ...]
     start: dict[str, tuple[float, ...]]
     change: dict[str, tuple[float, ...]]
     slopes: dict[str, float]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def drifting(self) -> dict[str, float]:
-        """Modules whose change grows or fades with width, and the slope."""
+        """Slope of each module whose change grows or fades with width."""
         return {
             name: slope for name, slope in self.slopes.items() if not abs(slope) <= LARGEST_SLOPE
         }
@@ -69,10 +73,10 @@ class CoordinateCheck:
             for name, slope in self.slopes.items()
         ]
         verdict = (
-            "Passed: what training changes in every activation keeps its scale with width."
+            "Passed: the change of every activation in training keeps its scale with width."
             if self.passed
-            else f"Failed: {len(self.drifting)} of {len(self.slopes)} modules change more or less as the model widens, "
-            f"so that a learning rate found at one width is wrong at another."
+            else f"Failed: {len(self.drifting)} of {len(self.slopes)} modules change more or less "
+            f"as the model widens, so that the best learning rate at one width is wrong at another."
         )
         return "\n".join(
             [
@@ -97,12 +101,14 @@ def coordinate_check(
     num_examples: int = 16,
     num_seeds: int = 3,
 ) -> CoordinateCheck:
-    """Train a few steps at each of some widths and give how the activations' change scales with width.
+    """Measure how the change of activations in a few training steps scales with width.
 
-    sizes: values of the size parameter, which must be a width; at least three, a factor of four or more apart.
+    sizes: values of the size parameter, which must be a width; at least three, spanning a factor
+        of four or more.
+
     Each step sees the same batch, at the recipe's peak rate, without warm-up, on the CPU.
 
-    Raises ContractError for fewer than three sizes, or sizes that are no numbers.
+    Raises ContractError for fewer than three sizes, or sizes that are not numbers.
     """
     require_task(task, "coordinate_check: task")
     given = arguments.listed(sizes, "coordinate_check: sizes", error=ContractError)
@@ -150,9 +156,9 @@ def coordinate_check(
 
 
 def _measure(
-    task: Task, size: Any, batch: Any, num_steps: int, seed: int
+    task: Task, size: float, batch: object, num_steps: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Per module, the mean absolute output before training, and that of its change after some steps."""
+    """Per module, the mean absolute output before training, and its mean absolute change."""
     reseed(seed)
     model = new_model(task, size)
     optimizer = make_optimizer(task, _spec(task, size, model), model)
@@ -169,7 +175,7 @@ def _measure(
     }
 
 
-def _spec(task: Task, size: Any, model: nn.Module) -> RunSpec:
+def _spec(task: Task, size: float, model: nn.Module) -> RunSpec:
     num_params = count_params(task, model)
     num_tokens = TOKENS_PER_PARAM * num_params
     step_tokens = task.recipe.tokens_per_step(num_params, num_tokens)
@@ -180,8 +186,8 @@ def _spec(task: Task, size: Any, model: nn.Module) -> RunSpec:
 
 
 @torch.no_grad()
-def _outputs(task: Task, model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
-    """What each module gives for a batch, dropout off."""
+def _outputs(task: Task, model: nn.Module, batch: object) -> dict[str, torch.Tensor]:
+    """Output of each module for a batch, without dropout."""
     kept: dict[str, torch.Tensor] = {}
     model.eval()
     with _watched(model, kept):
@@ -192,8 +198,8 @@ def _outputs(task: Task, model: nn.Module, batch: Any) -> dict[str, torch.Tensor
 
 @contextmanager
 def _watched(model: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.is_floating_point():
                 kept[name] = output.detach().clone()
 
@@ -210,9 +216,13 @@ def _watched(model: nn.Module, kept: dict[str, torch.Tensor]) -> Iterator[None]:
             hook.remove()
 
 
-def _notes(task: Task, widest: Any) -> Iterator[str]:
+def _notes(task: Task, widest: float) -> Iterator[Note]:
     if task.recipe.mup_base is None:
-        yield "The recipe has one learning rate for all layers; Recipe.mup(base_size=...) gives them rates by width."
+        yield Note(
+            "one-learning-rate",
+            "The recipe has one learning rate for all layers; Recipe.mup(base_size=...) gives them "
+            "rates by width.",
+        )
         return
     model = build(task, widest, "meta")
     tied = [
@@ -221,7 +231,8 @@ def _notes(task: Task, widest: Any) -> Iterator[str]:
         if scaled.tied and scaled.kind != "fixed"
     ]
     if tied:
-        yield (
-            f"{', '.join(tied)} is used by two layers: it learns as an embedding, and the model has to divide its "
-            f"outputs by width / base width itself."
+        yield Note(
+            "tied-layers",
+            f"{', '.join(tied)} is used by two layers: it learns as an embedding, and the model "
+            f"has to divide its outputs by width / base width itself.",
         )

@@ -1,10 +1,9 @@
-"""The held-out loss and metrics: means over a fixed set of targets, each counted once on any number of processes."""
+"""Held-out loss and metrics: means over a fixed set of targets, on any number of processes."""
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from isoflop.user_code.randomness import reseed
 __all__ = ["HeldOut", "evaluate"]
 
 EVALUATION = 5
-"""First part of the random key of an evaluation, apart from the keys of training."""
+"""First part of the random key of an evaluation; training has other keys."""
 
 NUM_BATCHES = 64
 """Enough for a standard error of the mean over batches."""
@@ -40,12 +39,12 @@ class HeldOut:
 
 
 def evaluate(
-    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any]
+    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[object]
 ) -> HeldOut:
     """Mean loss and metrics per held-out target over the task's fixed evaluation set.
 
-    What data, model and loss draw at random is fixed too, by batch and pass: it is the same for every run, so that it
-    does not add to the difference between two of them.
+    Each target counts once. Random draws of data, model and loss are fixed by batch and pass: they
+    are the same for every run, and do not add to the difference between two runs.
     """
     model.eval()
     passes = range(int(task.recipe.eval_passes))
@@ -55,7 +54,7 @@ def evaluate(
     model.train()
     gathered = np.array(sorted(ranks.gathered(measured)))
     batches = [gathered[gathered[:, 0] == k] for k in np.unique(gathered[:, 0])]
-    # the standard error is the spread of batches: passes over one of them share its examples
+    # the standard error is the spread of batches: several passes over a batch share its examples
     weights = np.array([rows[:, 2].sum() for rows in batches])
     losses, *metrics = np.array(
         [np.average(rows[:, 3:], axis=0, weights=rows[:, 2]) for rows in batches]
@@ -69,26 +68,32 @@ def evaluate(
 
 
 def _one_pass(
-    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[Any], number: int
+    task: Task,
+    model: nn.Module,
+    ranks: Ranks,
+    precision: AbstractContextManager[object],
+    number: int,
 ) -> Iterator[tuple[float, ...]]:
-    """Of each of this process's batches: its number, that of the pass, its targets, the loss and the metrics."""
+    """Per batch of this process: numbers of batch and pass, count of targets, loss and metrics."""
     source = open_data(task.val_data, "val_data")
-    wanted = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
+    needed = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
     batches = held_out_batches(
-        source, min(wanted, source.num_examples or wanted), NUM_BATCHES, number
+        source, min(needed, source.num_examples or needed), NUM_BATCHES, number
     )
     for k, batch in enumerate(batches):
         beat()
         if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):
             reseed(EVALUATION, number, k)
-            # a step of the user's may need gradients of its own, as of an energy
+            # the user's step may need gradients of its own, such as those of an energy
             with precision, torch.set_grad_enabled(task.step is not None):
                 measures = batch_measures(task, model, to_device(batch, ranks.device))
             yield (float(k), float(number), float(num_tokens), *measures)
 
 
-def _weighted_mean(losses: NDArray[Any], share: NDArray[Any]) -> tuple[float, float | None]:
-    """Mean over targets, and the standard error of that ratio from the spread of its batches."""
+def _weighted_mean(
+    losses: NDArray[np.float64], share: NDArray[np.float64]
+) -> tuple[float, float | None]:
+    """Mean over targets, and the standard error of that ratio from the spread over batches."""
     mean = float((share * losses).sum())
     if len(losses) < 2:
         return mean, None

@@ -1,4 +1,4 @@
-"""A request to stop (Ctrl-C, SIGTERM) as a flag that the loop looks at between steps, where its state is whole."""
+"""Requests to stop (Ctrl-C, SIGTERM) as a flag, read between steps, when the state is whole."""
 
 import signal
 import threading
@@ -21,13 +21,13 @@ EXIT_PREEMPTED = 75
 
 
 _noting: list[Callable[..., None]] = []
-"""Handlers that take signals as flags, the one in force last."""
+"""Handlers that turn signals into flags; the last one is in force."""
 _errors: list[BaseException] = []
-"""To be raised by the next signal."""
+"""Errors for the next signal to raise."""
 
 
 def leave(stop: int) -> NoReturn:
-    """End the program the way the signal asked for: SystemExit(75) for SIGTERM, else KeyboardInterrupt."""
+    """Raise SystemExit(75) for SIGTERM, KeyboardInterrupt for any other signal."""
     if stop == signal.SIGTERM:
         raise SystemExit(EXIT_PREEMPTED)
     raise KeyboardInterrupt
@@ -35,9 +35,9 @@ def leave(stop: int) -> NoReturn:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """A function that gives the signal that asked to stop, or None; a second Ctrl-C stops at once.
+    """A function that returns the signal that requested a stop, or None; 2 x Ctrl-C stops at once.
 
-    Signals reach only the main thread; elsewhere the function always gives None.
+    Signals reach only the main thread; in other threads the function always returns None.
     """
     received: list[int] = []
 
@@ -62,9 +62,9 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
 
 
 def is_stop(error: BaseException, stop: int | None) -> bool:
-    """Whether an error is how a run is stopped; otherwise the user's code raised it, as by `sys.exit`.
+    """Whether an error stops a run; otherwise the user's code raised it, as by `sys.exit`.
 
-    Where that code has put its own handler in place of ours, what the handler raises is taken for a stop.
+    If that code has replaced our signal handler with its own, errors of its handler count as stops.
     """
     if not isinstance(error, KeyboardInterrupt | SystemExit):
         return False
@@ -73,14 +73,12 @@ def is_stop(error: BaseException, stop: int | None) -> bool:
 
 
 def interrupt_run(thread: int, error: BaseException) -> bool:
-    """Raise an error in the run of the main thread, wherever it is; False where none of its signals is ours."""
+    """Raise an error in the run of the main thread; False if our signal handler is not in force."""
     main = threading.main_thread().ident
     if thread != main or signal.getsignal(signal.SIGTERM) not in _noting:
         return False
     _errors.append(error)
-    signal.pthread_kill(
-        thread, signal.SIGTERM
-    )  # to that thread, so that a call it waits in is left
+    signal.pthread_kill(thread, signal.SIGTERM)  # to the thread, to leave a call it waits in
     return True
 
 
@@ -90,7 +88,7 @@ def _is_main() -> bool:
 
 @contextmanager
 def terminated_as_exit() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit(75), so that workers are asked to save before the program ends."""
+    """Inside the block SIGTERM raises SystemExit(75), so that workers save before the end."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(EXIT_PREEMPTED)

@@ -1,4 +1,4 @@
-"""train_model(): one spec becomes one run. Build, resume, loop, evaluate."""
+"""train_model(): trains one spec. Build, resume, loop, evaluate."""
 
 import math
 import platform
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -41,12 +40,12 @@ CURVE_POINTS = 100
 NOT_EVALUATED = HeldOut(math.nan, None, {})
 
 DATA, INIT, PART = 1, 3, 4
-"""First parts of random keys, so that data order, dropout (step.py), initial weights and parts are drawn apart."""
+"""First parts of random keys: data order, dropout (step.py), initial weights, parts of the data."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: tokens trained of `spec.num_tokens`, and the training loss lately."""
+    """Progress of a run: tokens trained of `spec.num_tokens`, and the recent training loss."""
 
     spec: RunSpec
     num_tokens: float
@@ -58,22 +57,24 @@ def train_model(
     spec: RunSpec,
     store: Store,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
     stop_requested: Callable[[], int | None] = lambda: None,
     branches: Sequence[RunSpec] = (),
 ) -> Run:
-    """Train one spec and give its run, held-out loss included; resumes from the store's checkpoint bit for bit.
+    """Train one spec and return its run, held-out loss included.
 
-    Under `torchrun` all processes train it together: the same batches, split among them, the same schedule, the same
-    held-out set. The run stops as "diverged" when its training loss is no longer finite.
+    Training resumes from the store's checkpoint bit for bit. Under `torchrun` all processes train
+    the run together: the same batches, split among them, the same schedule, the same held-out set.
+    The run stops as "diverged" when its training loss is no longer finite.
 
-    stop_requested: asked between steps; gives a signal's number when the run is to be left.
-    branches: runs that share this one's constant-rate trunk; where they leave it, their checkpoints are written.
+    stop_requested: called between steps; returns a signal's number to stop the run, else None.
+    branches: runs that share this run's constant-rate trunk; their checkpoints are written where
+        they leave it.
 
-    Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after saving a checkpoint when asked to stop; and whatever
-    the user's code raises.
+    Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after a requested stop has saved a
+    checkpoint; and errors of the user's code.
     """
     ranks = current_ranks()
     source = _data(task, spec)
@@ -88,7 +89,8 @@ def train_model(
             state.average = Average.of(model)
         forward = torch.compile(model) if task.recipe.compile else model
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
-        setting = Setting(task, spec, ranks, forward, _autocast(spec, ranks.device), counter)  # type: ignore[arg-type]
+        precision = _autocast(spec, ranks.device)
+        setting = Setting(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
         order = mix(DATA, spec.seed)
@@ -103,7 +105,7 @@ def train_model(
         while state.num_tokens < spec.num_tokens and error is None:
             stop = train_step(setting, state, batches, stop_requested())
             beat()
-            # once in a while: look at the loss
+            # once in a while: read the loss
             if state.num_tokens >= _next_point(state, spec):
                 error = _add_point(state)
                 if error is None:
@@ -112,10 +114,10 @@ def train_model(
                     on_progress(Progress(spec, state.num_tokens, state.curve[-1][1]))
             now = time.perf_counter()
             state.seconds = now - started
-            # where others leave the trunk: save for them
+            # where branches leave the trunk: save for them
             if waiting and error is None and branch_off(waiting, state, store, ranks.is_first):
                 saved = time.perf_counter()
-            # once in a while, and when asked to stop: save
+            # once in a while, and for a requested stop: save
             if (stop or now - saved > checkpoint_seconds) and error is None:
                 if ranks.is_first:
                     saver.save(state, waiting)
@@ -149,7 +151,7 @@ def train_model(
 
 
 def _data(task: Task, spec: RunSpec) -> Source:
-    """The training data, or the part of them that the run passes over again and again."""
+    """The training data, or the part of them that the run repeats."""
     source = open_data(task.train_data, "train_data")
     if spec.unique_tokens is None:
         return source
@@ -159,7 +161,7 @@ def _data(task: Task, spec: RunSpec) -> Source:
 
 
 def _next_point(state: State, spec: RunSpec) -> float:
-    """Tokens at which the curve gets its next point; a branch goes on from fewer points, those of its trunk."""
+    """Tokens at the next point of the curve; a branch continues from fewer points, its trunk's."""
     last = state.curve[-1][0] if state.curve else 0.0
     return (
         spec.num_tokens
@@ -169,7 +171,7 @@ def _next_point(state: State, spec: RunSpec) -> float:
 
 
 def _add_point(state: State) -> str | None:
-    """Put the mean of the recent losses on the curve; the reason to stop where one is not finite."""
+    """Add the mean of the recent losses to the curve, or return why the run must stop."""
     losses = state.recent_losses()
     for k, loss in enumerate(losses):
         if not math.isfinite(loss):
@@ -180,11 +182,11 @@ def _add_point(state: State) -> str | None:
 
 
 def _evaluated(state: State) -> nn.Module:
-    """The model whose loss is the run's: the averaged weights where there are any."""
+    """The model to evaluate, with averaged weights if the run has them."""
     return state.model if state.average is None else averaged_model(state.model, state.average)
 
 
-def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[Any]:
+def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[object]:
     return (
         torch.autocast(device.type, torch.bfloat16)
         if is_bf16(spec.precision, device.type)

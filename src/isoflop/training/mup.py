@@ -1,19 +1,21 @@
-"""Learning rates by width (the maximal update parametrisation for Adam), from the shapes of two sizes of a model.
+"""Learning rates by width: the maximal update parametrisation (muP) for Adam.
 
-Yang & Hu et al. 2022 (2203.03466), table 3: with m the ratio of a matrix's fan-in to its fan-in at the base size,
-hidden matrices and output layers learn at 1 / m of the rate; embeddings, input layers, biases and gains at the rate
-itself; output layers start 1 / sqrt(m) smaller than layers whose variance goes with 1 / fan-in. Weight decay goes with
-m where the rate goes with 1 / m, so that their product, which is what decays, does not change (Wortsman et al. 2023,
-2309.14322).
+Yang & Hu et al. 2022 (2203.03466), table 3: with m the ratio of a matrix's fan-in to its fan-in at
+the base size, hidden matrices and output layers learn at 1 / m of the rate; embeddings, input
+layers, biases and gains at the rate itself; output layers start 1 / sqrt(m) smaller than layers
+whose variance goes with 1 / fan-in. Where the rate goes with 1 / m, weight decay goes with m, so
+that their product, the effective decay, does not change (Wortsman et al. 2023, 2309.14322).
 
-What shapes cannot do, and the model has to: attention scores divided by the width of a head and not its root (only
-where heads widen with the model), an output multiplier of 1 / m where the output layer is tied to the embedding, and
-initial variances that go with 1 / fan-in in hidden layers, as torch's own do.
+The kinds of parameters follow from the shapes of two sizes of the model. Shapes do not suffice for
+the following, which the model has to do: divide attention scores by the width of a head and not
+its root (only if heads widen with the model); multiply the output by 1 / m if the output layer is
+tied to the embedding; and initialise hidden layers with variances that go with 1 / fan-in, as
+torch's own do.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -29,12 +31,12 @@ Kind = Literal["hidden", "input", "output", "vector", "fixed"]
 
 @dataclass(frozen=True)
 class Scaled:
-    """One parameter's part in a model that widens.
+    """How one parameter scales with the width of the model.
 
-    kind: hidden (both sides widen), input (only its outputs), output (only its inputs), vector (biases, gains), or
-        fixed (does not widen).
-    ratio: fan-in over that of the base size, 1 where it does not widen.
-    tied: also used by another module, so that no single rule fits both uses.
+    kind: hidden (both sides widen), input (only its outputs), output (only its inputs), vector
+        (biases, gains), or fixed (does not widen).
+    ratio: fan-in over that of the base size, 1 if it does not widen.
+    tied: whether another module uses it, too, so that no single rule fits both uses.
     """
 
     name: str
@@ -52,16 +54,18 @@ class Scaled:
 
 
 def scaled_parameters(task: Task, model: nn.Module) -> list[Scaled]:
-    """Each parameter's kind and ratio, by comparison with the recipe's base size built on the meta device.
+    """Kind and ratio of each parameter, by comparison with the recipe's base size.
 
-    Raises ContractError where the two sizes do not have the same layers.
+    The base size is built on the meta device. Raises ContractError if the two sizes do not have
+    the same layers.
     """
     base = dict(build(task, task.recipe.mup_base, "meta").named_parameters())
     own = dict(model.named_parameters())
     if base.keys() != own.keys() or any(base[name].ndim != own[name].ndim for name in own):
         raise ContractError(
-            f"Recipe.mup: all sizes must have the same layers, but those of base size {task.recipe.mup_base!r} have "
-            f"{len(base)} parameters and this size {len(own)}; fix the depth in model_kwargs and scale the width."
+            f"Recipe.mup: all sizes must have the same layers, but those of base size "
+            f"{task.recipe.mup_base!r} have {len(base)} parameters and this size {len(own)}; "
+            f"fix the depth in model_kwargs and scale the width."
         )
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     uses = _uses(model)
@@ -72,12 +76,12 @@ def scaled_parameters(task: Task, model: nn.Module) -> list[Scaled]:
 
 
 def _uses(model: nn.Module) -> Mapping[int, int]:
-    """In how many modules each parameter stands."""
-    found: dict[int, int] = {}
+    """By id of a parameter: the number of modules that use it."""
+    counts: dict[int, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            found[id(parameter)] = found.get(id(parameter), 0) + 1
-    return found
+            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    return counts
 
 
 def _scaled(name: str, own: nn.Parameter, base: nn.Parameter, is_table: bool, tied: bool) -> Scaled:
@@ -89,7 +93,7 @@ def _scaled(name: str, own: nn.Parameter, base: nn.Parameter, is_table: bool, ti
         return Scaled(name, "vector", 1.0, tied)
     if is_table:  # (entries, width): looked up, not multiplied
         return Scaled(name, "input", 1.0, tied)
-    # torch's layers keep (out, in, ...); a stack of matrices such as experts keeps its two sides last.
+    # torch's layers have shape (out, in, ...); a stack of matrices, as of experts, (..., in, out)
     fan_in = ratios[1] if len(ratios) != 3 or widens[0] else ratios[-2]
     if sum(widens) >= 2:
         return Scaled(name, "hidden", fan_in, tied)
@@ -98,8 +102,8 @@ def _scaled(name: str, own: nn.Parameter, base: nn.Parameter, is_table: bool, ti
 
 def mup_groups(
     task: Task, model: nn.Module, lr: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Parameter groups with each rate and decay by width; biases and gains are not decayed."""
+) -> list[dict[str, object]]:
+    """Parameter groups with rate and decay by width, without decay for biases and gains."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     parameters = dict(model.named_parameters())
     for scaled in scaled_parameters(task, model):
@@ -115,7 +119,7 @@ def mup_groups(
 
 @torch.no_grad()
 def scale_init(task: Task, model: nn.Module) -> None:
-    """Bring a new model's output layers to the initial scale that their width asks for."""
+    """Rescale a new model's output layers to the initial scale for their width."""
     parameters = dict(model.named_parameters())
     for scaled in scaled_parameters(task, model):
         if scaled.init_factor != 1:

@@ -1,12 +1,12 @@
-"""What training says on stderr, line by line."""
+"""Lines of training on stderr."""
 
 import sys
 from contextlib import suppress
 
-__all__ = ["say"]
+__all__ = ["print_notice"]
 
 
-def say(line: str) -> None:
-    """Print a line of isoflop's on stderr; a terminal that has gone away costs no run."""
+def print_notice(line: str) -> None:
+    """Print a line on stderr; a terminal that has gone away costs no run."""
     with suppress(OSError, ValueError):
         print(f"isoflop: {line}", file=sys.stderr, flush=True)

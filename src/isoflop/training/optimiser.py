@@ -1,11 +1,9 @@
 """The optimiser of a run, and its parameter groups."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from isoflop.runs import RunSpec
+from isoflop.runs import RunSpec, SizeValue
 from isoflop.task import Task
 from isoflop.training.mup import mup_groups, scale_init
 from isoflop.user_code.model import build
@@ -13,8 +11,8 @@ from isoflop.user_code.model import build
 __all__ = ["make_optimizer", "new_model"]
 
 
-def new_model(task: Task, size: Any) -> nn.Module:
-    """The model of a size at its start, on the CPU: as its class builds it, with output layers scaled under muP."""
+def new_model(task: Task, size: SizeValue | None) -> nn.Module:
+    """An untrained model of a size, on the CPU, with scaled output layers under muP."""
     model = build(task, size, "cpu")
     if task.recipe.mup_base is not None:
         scale_init(task, model)
@@ -22,7 +20,7 @@ def new_model(task: Task, size: Any) -> nn.Module:
 
 
 def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW, or what the recipe's factory gives; each group holds its peak learning rate as "peak_lr"."""
+    """AdamW or the recipe's own optimiser; each group has its peak learning rate as "peak_lr"."""
     recipe, lr, decay = task.recipe, spec.given("lr"), spec.given("weight_decay")
     if recipe.groups is not None:
         groups = recipe.groups(model, lr, decay)
@@ -39,11 +37,13 @@ def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.O
     return optimizer
 
 
-def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Matrices with weight decay, biases and gains without."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    matrices = [p for p in trained if p.ndim >= 2]
+    others = [p for p in trained if p.ndim < 2]
+    return [
+        {"params": params, "weight_decay": decay}
+        for params, decay in ((matrices, weight_decay), (others, 0.0))
+        if params
     ]
-    return [group for group in groups if group["params"]]

@@ -1,4 +1,4 @@
-"""What a sweep shows while it trains: a live table on a terminal, plain lines elsewhere."""
+"""Display of a sweep in training: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -38,16 +38,16 @@ class Display:
         self._tokens_before = self._tokens_done()
 
     def update(self, progress: Progress) -> None:
-        """A run has come further."""
+        """Show a run's new progress."""
         self.running[progress.spec.id] = progress
 
     def finish(self, run: Run) -> None:
-        """A run has ended."""
+        """Show that a run has ended."""
         self.running.pop(run.id, None)
         self.finished[run.id] = run
 
     def flops_done(self) -> float:
-        """FLOPs behind us: of ended runs, and so far of those under way."""
+        """FLOPs of ended runs, and those so far of running ones."""
         ended = sum(run.spec.flops for run in self.finished.values())
         return ended + sum(p.spec.flops_per_token * p.num_tokens for p in self.running.values())
 
@@ -58,14 +58,13 @@ class Display:
         )
 
     def seconds_left(self) -> float | None:
-        """Time to the end at the speed so far; None before there is one."""
+        """Time to the end at the speed so far; None before any progress."""
         done = self.flops_done() - self._flops_before
         if done <= 0:
             return None
-        wanted = sum(
-            spec.flops for spec in self.sweep.specs
-        )  # branches count whole here, as in what is done
-        return (wanted - self.flops_done()) * (time.perf_counter() - self.started) / done
+        # branches count whole here, as they do in flops_done()
+        total = sum(spec.flops for spec in self.sweep.specs)
+        return (total - self.flops_done()) * (time.perf_counter() - self.started) / done
 
     def best(self) -> dict[float | None, Run]:
         """The run with the lowest loss of each budget."""
@@ -82,7 +81,8 @@ class Display:
         left = self.seconds_left()
         eta = "" if left is None else f", {format_duration(left)} left"
         num_runs = len({spec.id for spec in self.sweep.specs})
-        return f"{len(self.finished)} of {num_runs} runs, {format_count(self.tokens_per_second())} {self.sweep.unit}s/s{eta}"
+        speed = f"{format_count(self.tokens_per_second())} {self.sweep.unit}s/s"
+        return f"{len(self.finished)} of {num_runs} runs, {speed}{eta}"
 
     def _tokens_done(self) -> float:
         return sum(r.num_tokens for r in self.finished.values()) + sum(
@@ -94,15 +94,14 @@ class Display:
 def show_progress(
     sweep: Sweep, recorded: Iterable[Run], *, enabled: bool = True
 ) -> Iterator[Display]:
-    """A display that draws itself while the block runs: live on a terminal, a line per ended run elsewhere."""
+    """A display for the block: live on a terminal, a line per ended run elsewhere."""
     display = Display(sweep, recorded)
     if not enabled:
         yield display
         return
     console = Console(stderr=True)
-    if (
-        console.is_terminal and sys.stderr.isatty()
-    ):  # FORCE_COLOR makes rich take a pipe for a terminal
+    # rich alone would take a pipe for a terminal under FORCE_COLOR
+    if console.is_terminal and sys.stderr.isatty():
         with Live(
             get_renderable=lambda: _drawn(display),
             console=console,
@@ -115,7 +114,7 @@ def show_progress(
 
 
 class _Lines(Display):
-    """The display where nothing can be redrawn."""
+    """A display of lines, for outputs that cannot be redrawn."""
 
     def finish(self, run: Run) -> None:
         super().finish(run)

@@ -1,10 +1,10 @@
-"""The processes that train one run together: one by default, all that `torchrun` started otherwise."""
+"""The processes that train one run together: one by default, or all that `torchrun` started."""
 
 import atexit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -28,24 +28,25 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """The rank that plans, writes and shows."""
+        """Whether this is the rank that plans, writes and displays."""
         return self.rank == 0
 
-    def told(self, decide: Callable[[], T]) -> T:
-        """What the first rank decides, on all ranks. What it raises is raised on all."""
+    def broadcast(self, compute: Callable[[], T]) -> T:
+        """Compute a value on the first rank and return it on all; an error is raised on all."""
         if self.num_ranks == 1:
-            return decide()
-        message: list[Any] = [None]
+            return compute()
+        message: list[_Returned[T] | Exception | None] = [None]
         if self.is_first:
             try:
-                message = [(decide(), None)]
+                message = [_Returned(compute())]
             except Exception as raised:
-                message = [(None, raised)]
+                message = [raised]
         broadcast_object_list(message)
-        decided, error = message[0]
-        if error is not None:
-            raise error
-        return decided  # type: ignore[no-any-return]
+        (outcome,) = message
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert outcome is not None
+        return outcome.value
 
     def gathered(self, items: list[T]) -> list[T]:
         """The items of all ranks, in the order of ranks."""
@@ -60,7 +61,7 @@ class Ranks:
         return [float(value) for value in tensor.tolist()]
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Sum every gradient over ranks; a parameter that no rank used keeps none."""
+        """Sum every gradient over ranks; a parameter that no rank used keeps no gradient."""
         if self.num_ranks == 1:
             return
         for bucket in _buckets([p for p in parameters if p.requires_grad]):
@@ -74,10 +75,17 @@ class Ranks:
                 parameter.grad = piece.view_as(parameter) if users else None
 
 
+@dataclass(frozen=True)
+class _Returned(Generic[T]):
+    """A value, apart from an error that was raised in its place."""
+
+    value: T
+
+
 @cache
 def current_ranks() -> Ranks:
-    """The ranks of this program: set up through Accelerate, from the environment that `torchrun` leaves."""
-    # Without cpu=True Accelerate runs the processes of `torchrun` apart on a machine that has no accelerator.
+    """The ranks of this program, set up through Accelerate from the environment of `torchrun`."""
+    # Without an accelerator, the processes of `torchrun` form one group only with cpu=True.
     state = PartialState(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
     if state.num_processes > 1:
         atexit.register(_leave)
@@ -85,7 +93,10 @@ def current_ranks() -> Ranks:
 
 
 def _leave() -> None:
-    """End the group while Python still runs: a thread of it that lets go of a tensor afterwards aborts the program."""
+    """End the group while Python still runs.
+
+    One of its threads would abort the program if it released a tensor after that.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -1,7 +1,6 @@
-"""rehearse(): one step of the smallest run, whose state is saved and read, before a sweep is paid for."""
+"""rehearse(): one step of the smallest run and one saved state, before a sweep is paid for."""
 
 import io
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,23 +19,25 @@ from isoflop.user_code.loss import batch_loss
 __all__ = ["rehearse"]
 
 MAX_FLOPS = 5e10
-"""Of the step: seconds on a CPU."""
+"""Largest step, in FLOPs: it takes seconds on a CPU."""
 NUM_EXAMPLES = 2
 """Batch normalisation needs two."""
 
 
 def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> None:
-    """Make the optimiser of a run, take a step with it on real examples, and save and read the state, on the CPU.
+    """Build the optimiser of a run, take a step on real examples, and save and load the state.
 
-    Raises ContractError where the recipe's factories do not make an optimiser that steps, or the state of the model or
-    the optimiser cannot be saved. What the model raises in training is left to its runs, and so is a step that takes
-    longer than `hang_seconds`; large models are, too.
+    Everything happens on the CPU. Errors of the model in training are left to its runs, and so are
+    steps that take longer than `hang_seconds` and large models.
+
+    Raises ContractError if the recipe's factories do not give an optimiser that steps, or if the
+    state of the model or the optimiser cannot be saved.
     """
     if is_large(task, spec.size):
         return
     with isolated(0), torch.enable_grad():
         model = new_model(task, spec.size).train()
-        optimizer = _made(task, spec, model)
+        optimizer = _optimizer(task, spec, model)
         _check_groups(model, optimizer)
         if NUM_EXAMPLES * spec.flops_per_token * spec.given("tokens_per_example") > MAX_FLOPS:
             return
@@ -49,9 +50,9 @@ def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> No
 
 
 def _takes_a_step(
-    task: Task, spec: RunSpec, model: nn.Module, batch: Any, hang_seconds: float | None
+    task: Task, spec: RunSpec, model: nn.Module, batch: object, hang_seconds: float | None
 ) -> bool:
-    """Whether the model gets through a step; where it does not, its runs report that by themselves."""
+    """Whether the model completes a step; if it does not, its runs report that themselves."""
     with stop_requests() as stop_requested:
         try:
             with watched(spec, hang_seconds, None):
@@ -65,30 +66,31 @@ def _takes_a_step(
     return True
 
 
-def _made(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
     try:
         return make_optimizer(task, spec, model)
     except Exception as error:
         raise ContractError(
-            f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) and groups one called "
-            f"as groups(model, lr, weight_decay), but they raised {type(error).__name__}: {first_line(error):.90}; "
-            f"wrap others, as in lambda groups, lr, betas: SGD(groups, lr=lr)."
+            f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) "
+            f"and groups one called as groups(model, lr, weight_decay), but they raised "
+            f"{type(error).__name__}: {first_line(error):.90}; wrap others, as in "
+            f"lambda groups, lr, betas: SGD(groups, lr=lr)."
         ) from error
 
 
-def _check_groups(model: nn.Module, optimizer: Any) -> None:
+def _check_groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     if not all(hasattr(optimizer, name) for name in ("step", "state_dict", "load_state_dict")):
         raise ContractError(
-            f"Recipe: optimizer must give a torch.optim.Optimizer, but gave {type(optimizer).__name__}, which cannot "
-            f"be saved with state_dict()."
+            f"Recipe: optimizer must give a torch.optim.Optimizer, but gave "
+            f"{type(optimizer).__name__}, which cannot be saved with state_dict()."
         )
     own = {id(parameter) for parameter in model.parameters()}
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     strangers = sum(id(parameter) not in own for parameter in held)
     if strangers or not held:
         raise ContractError(
-            f"Recipe: groups must hold parameters of the model that it is given, but {strangers} of {len(held)} are "
-            f"not its own."
+            f"Recipe: groups must hold parameters of the model that it is given, but {strangers} "
+            f"of {len(held)} are not its own."
         )
 
 
@@ -97,13 +99,13 @@ def _step(optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
     except Exception as error:
         raise ContractError(
-            f"Recipe: optimizer must give one that steps by step(), without a closure, but {type(optimizer).__name__} "
-            f"raised {type(error).__name__}: {first_line(error):.100}."
+            f"Recipe: optimizer must give one that steps by step(), without a closure, but "
+            f"{type(optimizer).__name__} raised {type(error).__name__}: {first_line(error):.100}."
         ) from error
 
 
-def _check_saved(name: str, part: Any) -> None:
-    """Save a part of the state and read it again, as a checkpoint does."""
+def _check_saved(name: str, part: nn.Module | torch.optim.Optimizer) -> None:
+    """Save and load a part of the state, as a checkpoint does."""
     buffer = io.BytesIO()
     try:
         torch.save(part.state_dict(), buffer)
@@ -111,6 +113,7 @@ def _check_saved(name: str, part: Any) -> None:
         part.load_state_dict(torch.load(buffer, map_location="cpu", weights_only=True))
     except Exception as error:
         raise ContractError(
-            f"The {name}'s state_dict() must hold tensors, numbers, texts and containers of them, to be saved and read "
-            f"again, but that of {type(part).__name__} raised {type(error).__name__}: {first_line(error):.80}."
+            f"The {name}'s state_dict() must hold tensors, numbers, texts and containers of them, "
+            f"to be saved and read again, but that of {type(part).__name__} raised "
+            f"{type(error).__name__}: {first_line(error):.80}."
         ) from error

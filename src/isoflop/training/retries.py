@@ -1,4 +1,4 @@
-"""Which errors pass, so that a run that met one is tried again from its checkpoint, and when."""
+"""Transient errors, after which a run is tried again from its checkpoint, and the waits between."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from isoflop.training.interrupt import leave
 __all__ = ["RETRY_SECONDS", "PassingElsewhere", "is_of_device", "is_passing", "pause"]
 
 RETRY_SECONDS = (1.0, 10.0, 60.0)
-"""Before the second try, the third, and the last: a server that starts again takes about a minute."""
+"""Waits before the second, third and last try: a server restarts within about a minute."""
 
 _LASTING = (
     FileNotFoundError,
@@ -21,7 +21,7 @@ _LASTING = (
     NotADirectoryError,
     StoreError,
 )
-"""Errors of the system that the next try meets too."""
+"""Errors of the system that are not transient."""
 
 _SIGNS = (
     "exited unexpectedly",
@@ -30,32 +30,32 @@ _SIGNS = (
     "NCCL error",
     "Connection reset",
 )
-"""In the text of a RuntimeError: a data worker or another process that went away, and shared memory that was full."""
+"""Texts of transient RuntimeErrors: a data worker or process went away, shared memory was full."""
 
 
 class PassingElsewhere(IsoflopError):
-    """All errors of the processes that train a run together pass."""
+    """The processes that train a run together met transient errors only."""
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same may go well the next time: an error of the disk, the network, or a process that went away.
+    """Whether an error is transient: of the disk, the network, or a process that went away.
 
-    An error that was raised because of such a one passes too.
+    An error caused by a transient one is transient, too.
     """
     return any(map(_passes, _causes(error)))
 
 
 def is_of_device(error: BaseException) -> bool:
-    """Whether an accelerator failed, after which a process cannot use it any more; a lack of memory is none."""
-    told = str(error)
-    is_device = isinstance(error, RuntimeError) and ("CUDA error" in told or "HIP error" in told)
+    """Whether an accelerator failed for the rest of this process; lack of memory does not count."""
+    text = str(error)
+    is_device = isinstance(error, RuntimeError) and ("CUDA error" in text or "HIP error" in text)
     return (
-        is_device and not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in told
+        is_device and not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in text
     )
 
 
 def pause(seconds: float, stop_requested: Callable[[], int | None]) -> None:
-    """Wait; where the program is asked to stop meanwhile it does."""
+    """Wait, or leave the program as soon as a stop is requested."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if (stop := stop_requested()) is not None:
@@ -70,7 +70,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, what that was raised from, ..."""
+    """The error, its cause, the cause of that, ..."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

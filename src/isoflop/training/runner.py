@@ -1,11 +1,11 @@
-"""train(): the specs of a sweep that a store does not have yet go to an executor and come back as records."""
+"""train(): hands the specs of a sweep without a record to an executor, and collects the records."""
 
 import math
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from isoflop import __version__, arguments
 from isoflop.errors import IsoflopError, PlanError
@@ -22,14 +22,14 @@ from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
 from isoflop.training.executors.ray import Ray
 from isoflop.training.executors.slurm import Slurm
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.rehearsal import rehearse
 from isoflop.training.shared_store import records
-from isoflop.training.summaries import tell_of_failures, telling_of_a_stop
+from isoflop.training.summaries import report_failures, reporting_stop
 from isoflop.training.trackers import check_trackers
 from isoflop.user_code.fingerprint import fingerprint
 
@@ -45,7 +45,7 @@ _TRAINED_BY = (
     "warmup",
     "schedule",
 )
-"""What a spec must say to be trained."""
+"""Settings that a spec must have to be trained."""
 
 
 def train(
@@ -61,29 +61,44 @@ def train(
     trackers: Sequence[str] = (),
     hang_seconds: float | None = None,
 ) -> list[Run]:
-    """Train the runs of a sweep and give them in its order; those that the store has are not trained again.
+    """Train the runs of a sweep and return them in its order.
+
+    Runs with a record in the store are not trained again.
 
     store: a folder's path, or a Store.
-    executor: where runs are trained, as Processes(8) or "processes:8"; None for one after the other in this process.
-    devices_per_run: over how many devices each run is spread, where the executor can; "auto" for one, or the fewest of
-        1, 2, 4, 8 that hold its states and its part of the batch. Under `torchrun` it is the ranks there are.
-    on_record: called with each new record; for redrawing a page, say.
+    executor: where runs are trained, such as Processes(8) or "processes:8"; None for one after the
+        other in this process.
+    devices_per_run: number of devices to spread each run over, if the executor can; "auto" for
+        one, or the fewest of 1, 2, 4, 8 that hold its states and its part of the batch. Under
+        `torchrun` it is the number of ranks.
+    on_record: called with each new record, for example to redraw a page.
     progress: show runs done, tokens per second, time left and the best loss of each budget.
     trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
-    checkpoint_seconds: how often a run's state is saved, and so what a killed run loses at most.
-    hang_seconds: end a run as failed that makes no step for so long; give several times what a step, a batch of the
-        evaluation and the compilation take. None only says on stderr, from ten minutes on, which run stands where.
+    checkpoint_seconds: interval between checkpoints of a run, and so the most that a killed run
+        loses.
+    hang_seconds: time without a step after which a run is ended as failed; give several times the
+        duration of a step, a batch of the evaluation and the compilation. None to only name the
+        run and its position on stderr, from ten minutes on.
 
-    A run that diverges or raises comes back with that status and its reason, and a summary on stderr counts them;
-    failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C stops after saving checkpoints, and so
-    does SIGTERM (exit code 75); a line on stderr says what is saved, and the same call goes on from there.
+    A run that diverges or raises comes back with that status and its reason, and a summary on
+    stderr counts them; failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C
+    stops after saving checkpoints, and so does SIGTERM (exit code 75); a line on stderr lists what
+    is saved, and the same call continues from there.
 
-    Under `torchrun` every process calls this; all of them train each run together, and the first one writes.
+    Under `torchrun` every process calls this function; all of them train each run together, and
+    the first one writes.
 
-    Raises PlanError for an empty sweep, one that another task planned, a pool of workers under `torchrun`, a number of
-    devices that the executor cannot give, or a run whose states alone are more than a device holds; ContractError for
-    a tracker that is not there, an optimiser that the recipe's factories do not make, or a state that cannot be saved;
-    StoreError where the store cannot be written: that is no run's failure, and the same call goes on.
+    Raises
+    ------
+    PlanError
+        For an empty sweep, one planned for another task, a pool of workers under `torchrun`, a
+        number of devices that the executor cannot give, or a run whose states alone exceed the
+        memory of a device.
+    ContractError
+        For a tracker that is not installed, an optimiser that the recipe's factories cannot build,
+        or a state that cannot be saved.
+    StoreError
+        If the store cannot be written. This is not a failure of a run: the same call continues.
     """
     require_task(task, "train: task")
     if not isinstance(sweep, Sweep):
@@ -111,7 +126,7 @@ def train(
         hang_seconds = float(
             arguments.positive(hang_seconds, "train: hang_seconds", error=PlanError)
         )
-    recorded = ranks.told(lambda: _begun(task, sweep, store))
+    recorded = ranks.broadcast(lambda: _recorded(task, sweep, store))
     todo = [
         spec
         for run_id, spec in {spec.id: spec for spec in sweep.specs}.items()
@@ -119,27 +134,25 @@ def train(
     ]
     if todo:
         rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
-        demands = _demands(sweep, todo, devices_per_run, executor, ranks)
+        waiting = waves(todo)
+        work = TaskWork(
+            task,
+            store,
+            checkpoint_seconds=checkpoint_seconds,
+            trackers=tuple(trackers),
+            demands=_demands(sweep, todo, devices_per_run, executor, ranks),
+            branches=branches_of(*waiting),
+            hang_seconds=hang_seconds,
+        )
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
-            telling_of_a_stop(sweep, store, enabled=ranks.is_first),
+            reporting_stop(sweep, store, enabled=ranks.is_first),
             shown as display,
             terminated_as_exit(),
         ):
-            waiting = waves(todo)
-            offshoots = branches_of(*waiting)
-            work = Work(
-                task,
-                store,
-                display.update,
-                checkpoint_seconds,
-                tuple(trackers),
-                demands,
-                offshoots,
-                hang_seconds,
-            )
-            # closed before anything is said of what is saved: closing asks the workers to save, and waits for them
-            with closing(_records_of(waiting, executor, work, ranks)) as done:
+            reported = work.reporting_to(display.update)
+            # closed before reporting_stop counts checkpoints: closing makes the workers save
+            with closing(_records_of(waiting, executor, reported, ranks)) as done:
                 for run in done:
                     # an executor without workers of its own, or a store in memory
                     if ranks.is_first and store.read_run(run.id) is None:
@@ -150,20 +163,20 @@ def train(
                         on_record(run)
     runs = [recorded[spec.id] for spec in sweep.specs]
     if ranks.is_first:
-        tell_of_failures(runs, store)
+        report_failures(runs, store)
     return runs
 
 
 def _records_of(
-    waiting: Sequence[list[RunSpec]], executor: Executor, work: Work, ranks: Ranks
+    waiting: Sequence[list[RunSpec]], executor: Executor, work: TaskWork, ranks: Ranks
 ) -> Generator[Run, None, None]:
-    """Records of one wave of runs after the other."""
+    """Records of the waves of runs, one wave after the other."""
     for specs in waiting:
         yield from records(executor, work, specs, ranks)
 
 
-def executor_of(value: Any, function: str) -> Executor:
-    """The executor that is meant, by its value, its class or a name such as processes:8; None is this process."""
+def executor_of(value: object, function: str) -> Executor:
+    """The executor of a value, a class or a name such as processes:8; InProcess() for None."""
     if value is None:
         return InProcess()
     if isinstance(value, str):
@@ -177,7 +190,7 @@ def executor_of(value: Any, function: str) -> Executor:
 
 
 def open_store(store: str | os.PathLike[str] | Store) -> Store:
-    """The store itself, or the one in the folder that was named."""
+    """The store itself, or the one in the named folder."""
     if isinstance(store, str | os.PathLike):
         return DirectoryStore(store)
     if not isinstance(store, Store):
@@ -185,35 +198,35 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
     return store
 
 
-def _begun(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
-    """What the store has of a sweep, after noting there what is being scaled."""
-    store.write_task(_facts(task, sweep))
-    found = {
+def _recorded(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
+    """By id: the store's records of a sweep, after writing the task's description to the store."""
+    store.write_task(_description(task, sweep))
+    stored = {
         spec.id: (spec, run) for spec in sweep.specs if (run := store.read_run(spec.id)) is not None
     }
-    # the files of a run may not say what it was; the sweep does
+    # the sweep's spec is complete, that of the files may not be
     return {
         run_id: replace(run, spec=spec) if run.spec != spec else run
-        for run_id, (spec, run) in found.items()
+        for run_id, (spec, run) in stored.items()
     }
 
 
 def _demands(
     sweep: Sweep,
     todo: Sequence[RunSpec],
-    asked: int | Literal["auto"],
+    requested: int | Literal["auto"],
     executor: Executor,
     ranks: Ranks,
 ) -> dict[str, Demand]:
-    """By run id: what the plan predicts, and how many devices the run gets."""
+    """By run id: the plan's predictions, and the run's number of devices."""
     devices = devices_of(executor, ranks.num_ranks)
-    check_devices(executor, devices, asked, todo)
+    check_devices(executor, devices, requested, todo)
     known = {spec.id: sweep.memory_bytes.get(spec.id) for spec in todo}
     return {
         spec.id: Demand(
             sweep.seconds.get(spec.id),
             known[spec.id],
-            num_devices(spec, known[spec.id], devices, asked),
+            num_devices(spec, known[spec.id], devices, requested),
         )
         for spec in todo
     }
@@ -224,24 +237,27 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
         raise PlanError("A sweep must have at least one run, but this one is empty.")
     if ranks.num_ranks > 1 and not isinstance(executor, InProcess):
         raise PlanError(
-            f"Under torchrun all {ranks.num_ranks} processes train each run together, so the executor must be "
-            f"InProcess(), but got {type(executor).__name__}; start the program without torchrun to use that one."
+            f"Under torchrun all {ranks.num_ranks} processes train each run together, so the "
+            f"executor must be InProcess(), but got {type(executor).__name__}; start the program "
+            f"without torchrun to use that one."
         )
     for spec in sweep.specs:
         for setting in _TRAINED_BY:
             spec.given(setting)
         _check_finite(spec)
-    mark = fingerprint(task)
-    if len(set(ranks.gathered([mark]))) > 1:
+    task_fingerprint = fingerprint(task)
+    if len(set(ranks.gathered([task_fingerprint]))) > 1:
         raise PlanError(
-            f"All {ranks.num_ranks} processes of torchrun must have the same task, but their fingerprints differ: a "
-            f"file was edited while they started, or the task depends on the rank; start them again."
+            f"All {ranks.num_ranks} processes of torchrun must have the same task, but their "
+            f"fingerprints differ: a file was edited while they started, or the task depends on "
+            f"the rank; start them again."
         )
-    strangers = [spec for spec in sweep.specs if spec.fingerprint != mark]
+    strangers = [spec for spec in sweep.specs if spec.fingerprint != task_fingerprint]
     if strangers:
         raise PlanError(
-            f"The sweep was planned for another task: {len(strangers)} of {len(sweep.specs)} runs carry fingerprint "
-            f"{strangers[0].fingerprint or 'none'}, but this task's is {mark}; plan again for this task."
+            f"The sweep was planned for another task: {len(strangers)} of {len(sweep.specs)} runs "
+            f"carry fingerprint {strangers[0].fingerprint or 'none'}, but this task's is "
+            f"{task_fingerprint}; plan again for this task."
         )
 
 
@@ -249,11 +265,13 @@ def _check_finite(spec: RunSpec) -> None:
     for name, value in vars(spec).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise PlanError(
-                f"A run's numbers must be finite, but the {name} of one is {value}; make runs with plan()."
+                f"A run's numbers must be finite, but the {name} of one is {value}; "
+                f"make runs with plan()."
             )
 
 
-def _facts(task: Task, sweep: Sweep) -> dict[str, Any]:
+def _description(task: Task, sweep: Sweep) -> dict[str, str | None]:
+    """The task in words, for people who open the store."""
     size_param = (
         task.size_param
         if isinstance(task.size_param, str)

@@ -1,4 +1,4 @@
-"""Saver: the checkpoints of a run under way; one that cannot be written is a line on stderr, and the run goes on."""
+"""Saver: saves the checkpoints of a run; one that cannot be written does not end the run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from isoflop.errors import StoreError
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
-from isoflop.training.notices import say
+from isoflop.training.notices import print_notice
 from isoflop.training.state import State, save
 
 __all__ = ["Saver"]
@@ -14,9 +14,10 @@ __all__ = ["Saver"]
 
 @dataclass
 class Saver:
-    """Saves a run's state, and says once where that fails; the last good checkpoint then stays.
+    """Saves a run's state; the first failure prints a line, and the last good checkpoint stays.
 
-    Raises StoreError in place of that where runs are to branch off: their states could not be saved, either.
+    Raises StoreError instead if runs are still to branch off: their states could not be saved,
+    either.
     """
 
     spec: RunSpec
@@ -30,5 +31,7 @@ class Saver:
             if waiting:
                 raise
             if not self.has_warned:
-                say(f"{error} Run {self.spec.id} goes on, and its last good checkpoint stays.")
+                print_notice(
+                    f"{error} Run {self.spec.id} goes on, and its last good checkpoint stays."
+                )
             self.has_warned = True

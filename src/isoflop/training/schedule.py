@@ -12,14 +12,13 @@ def lr_factor(
 ) -> float:
     """Share of the peak learning rate at a step (counted from 0) of a run of `num_steps`.
 
-    Rises in a line over the first `warmup` share of the steps and reaches the peak at its last. Then "cosine" and
-    "linear" fall to zero, which they would reach at step `num_steps`; "wsd" stays until the last `cooldown` share and
-    falls along 1 - sqrt; "constant" stays.
+    The rate rises linearly over the first `warmup` share of the steps and reaches the peak at the
+    last of them. Then "cosine" and "linear" fall towards zero at step `num_steps`; "wsd" stays
+    constant until the last `cooldown` share and falls along 1 - sqrt; "constant" stays constant.
     """
     num_warm = warmup * num_steps
-    if (
-        abs(num_warm - round(num_warm)) < 1e-6
-    ):  # the same warm-up to the last bit in runs of other lengths
+    # rounding gives the same warm-up to the last bit in runs of other lengths
+    if abs(num_warm - round(num_warm)) < 1e-6:
         num_warm = float(round(num_warm))
     if step + 1 <= num_warm:
         return (step + 1) / num_warm
@@ -34,5 +33,5 @@ def lr_factor(
 
 
 def _share(step: float, first: float, last: float) -> float:
-    """How far a step is from `first` (0) to `last` (1)."""
+    """Position of a step between `first` (0) and `last` (1)."""
     return min(1.0, max(0.0, (step - first) / max(1e-12, last - first)))

@@ -3,24 +3,30 @@
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 
 from isoflop.display.format import format_flops, one_line
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Executor
-from isoflop.training.executors.work import Elsewhere, Work, elsewhere
+from isoflop.training.executors.work import Elsewhere, TaskWork, elsewhere
 from isoflop.training.ranks import Ranks
 
 __all__ = ["records"]
 
 LOOK_SECONDS = 1.0
-"""Between two looks at what others have finished or left."""
+"""Interval between two checks of the runs of other programs."""
 QUIET_SECONDS = 4.0
-"""Of waiting, after which it is said for whom."""
+"""Waiting time before a line on stderr names the other programs."""
 MOST_NAMED = 3
 
 
-def records(executor: Executor, work: Work, specs: list[RunSpec], ranks: Ranks) -> Iterator[Run]:
-    """Each spec's record, as it comes: trained here, or by others; what they leave undone is trained here too."""
+def records(
+    executor: Executor, work: TaskWork, specs: list[RunSpec], ranks: Ranks
+) -> Iterator[Run]:
+    """The record of each spec, as soon as it exists.
+
+    Runs of other programs are awaited; those left unfinished are trained here.
+    """
     while specs:
         held: list[Elsewhere] = []
         done = executor.map(work, specs)
@@ -35,7 +41,7 @@ def records(executor: Executor, work: Work, specs: list[RunSpec], ranks: Ranks) 
                 done.close()
         specs, began, is_quiet = [], time.monotonic(), True
         while held and not specs:
-            ended, specs, held = ranks.told(lambda waiting=held: _look(work, waiting))  # type: ignore[misc]
+            ended, specs, held = ranks.broadcast(partial(_check, work, held))
             yield from ended
             if held and not specs:
                 if is_quiet and ranks.is_first and time.monotonic() - began > QUIET_SECONDS:
@@ -44,10 +50,10 @@ def records(executor: Executor, work: Work, specs: list[RunSpec], ranks: Ranks) 
                 time.sleep(LOOK_SECONDS)
 
 
-def _look(
-    work: Work, runs: Sequence[Elsewhere]
+def _check(
+    work: TaskWork, runs: Sequence[Elsewhere]
 ) -> tuple[list[Run], list[RunSpec], list[Elsewhere]]:
-    """Of the runs that others have: the records of those that ended, what is free again, and what they still have."""
+    """Runs of other programs by state: records of ended runs, specs free again, and runs held."""
     ended: list[Run] = []
     free: list[RunSpec] = []
     held: list[Elsewhere] = []
@@ -65,13 +71,14 @@ def _look(
 
 
 def _waiting(held: Sequence[Elsewhere]) -> str:
-    """What is waited for, and who trains it since when."""
+    """A line that names the awaited runs, and who trains each since when."""
     shown = [
         f"run {run.id} (size {one_line(run.size)}{_budget(run)}): {run.error}"
         for run in held[:MOST_NAMED]
     ]
     others = f"; and {len(held) - MOST_NAMED} more" if len(held) > MOST_NAMED else ""
-    return f"waiting for {len(held)} run{'s' if len(held) > 1 else ''} of another program: {'; '.join(shown)}{others}"
+    runs = f"{len(held)} run{'s' if len(held) > 1 else ''}"
+    return f"waiting for {runs} of another program: {'; '.join(shown)}{others}"
 
 
 def _budget(run: Run) -> str:

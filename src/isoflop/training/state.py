@@ -1,8 +1,8 @@
-"""State: what the training loop changes, how it is saved, and how a run resumes from it."""
+"""State: all that the training loop changes, and its saving and loading."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any  # checkpoints hold values of many types
 
 import torch
 from torch import nn
@@ -20,11 +20,14 @@ _COUNTERS = ("step", "num_tokens", "flops", "seconds", "micro_batch")
 
 @dataclass
 class State:
-    """What the loop changes, and so exactly what a checkpoint holds. Random numbers are keyed by step: no state.
+    """All that the loop changes, and exactly what a checkpoint holds.
 
-    average: of the weights, where the recipe asks for one.
+    Random numbers are keyed by step, so there is no random state.
+
+    average: averaged weights, if the recipe has them.
     recent: training losses since the last point of the curve; they stay on the device until then.
-    micro_batch: examples per forward pass once a batch did not fit: pieces sum to other last bits than the whole.
+    micro_batch: examples per forward pass, once a batch did not fit. It is part of the state since
+        gradients summed over pieces differ from those of the whole in the last bits.
     """
 
     model: nn.Module
@@ -38,9 +41,9 @@ class State:
     recent: list[torch.Tensor] = field(default_factory=list)
     micro_batch: int | None = None
     parameters: list[torch.Tensor] = field(init=False)
-    """Of the model: walking its modules at each step costs a small model 3 % of its time."""
+    """The model's parameters: walking its modules at each step costs a small model 3 % of time."""
     trained: list[torch.Tensor] = field(init=False)
-    """Those of them that the optimiser has."""
+    """The parameters in the optimiser."""
 
     def __post_init__(self) -> None:
         self.parameters = list(self.model.parameters())
@@ -50,7 +53,7 @@ class State:
         self.trained = [parameter for parameter in self.parameters if id(parameter) in held]
 
     def drop_gradients(self) -> None:
-        """Forget all gradients, also of parameters that the recipe's groups leave out: they would add up."""
+        """Drop all gradients, also those of parameters outside the recipe's groups."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -60,7 +63,7 @@ class State:
 
 
 def save(state: State, spec: RunSpec, store: Store) -> None:
-    """Write a checkpoint, and the curve up to it. Raises StoreError where they cannot be written."""
+    """Write a checkpoint, and the curve up to it. Raises StoreError if they cannot be written."""
     path = store.checkpoint(spec.id)
     if path is None:
         return
@@ -79,14 +82,14 @@ def save(state: State, spec: RunSpec, store: Store) -> None:
 
 
 def resume(state: State, spec: RunSpec, store: Store, ranks: Ranks) -> None:
-    """Bring a new state to where the store's newest whole checkpoint is, if it has one."""
+    """Load the newest whole checkpoint of the store into a new state, if there is one."""
     path = store.checkpoint(spec.id)
     if path is None:
         return
-    found = ranks.told(lambda: newest_checkpoint(path, lambda held: _fits(held, spec, state)))
-    if found is None:
+    newest = ranks.broadcast(lambda: newest_checkpoint(path, lambda held: _fits(held, spec, state)))
+    if newest is None:
         return
-    held = load_checkpoint(found)
+    held = load_checkpoint(newest)
     state.model.load_state_dict(held["model"])
     state.optimizer.load_state_dict(held["optimizer"])
     if state.average is not None:
@@ -98,9 +101,9 @@ def resume(state: State, spec: RunSpec, store: Store, ranks: Ranks) -> None:
 
 
 def _fits(held: Mapping[str, Any], spec: RunSpec, state: State) -> bool:
-    """Whether a checkpoint is one of this run, with all that its state needs."""
-    wanted = {"run", "model", "optimizer", "average", "recent", "curve", *_COUNTERS}
-    if not wanted <= held.keys() or held["run"] != spec.id:
+    """Whether a checkpoint belongs to this run and is complete."""
+    required = {"run", "model", "optimizer", "average", "recent", "curve", *_COUNTERS}
+    if not required <= held.keys() or held["run"] != spec.id:
         return False
     shapes = {
         name: value.shape

@@ -1,10 +1,9 @@
-"""One optimiser step: gradients of a batch over micro-batches and processes, clipped and applied."""
+"""One optimiser step: gradients over micro-batches and processes, clipped and applied."""
 
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,33 +23,33 @@ from isoflop.user_code.randomness import reseed
 __all__ = ["Setting", "split", "train_step"]
 
 MODEL = 2
-"""First part of the random key of a step, apart from the keys of data order and initial weights."""
+"""First part of the random key of a step; data order and initial weights have other keys."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run's steps share.
+    """What all steps of a run share.
 
-    forward: the model as it is called, compiled where the recipe asks for it.
-    precision: the autocast context, entered around each forward pass.
-    counter: counts the FLOPs of what is processed.
+    forward: the model to call, compiled if the recipe says so.
+    precision: autocast context around each forward pass.
+    counter: counter of the FLOPs of batches.
     """
 
     task: Task
     spec: RunSpec
     ranks: Ranks
     forward: nn.Module
-    precision: AbstractContextManager[Any]
+    precision: AbstractContextManager[object]
     counter: BatchCounter
 
 
 def train_step(
-    setting: Setting, state: State, batches: Iterator[Any], stop: int | None
+    setting: Setting, state: State, batches: Iterator[object], stop: int | None
 ) -> int | None:
-    """Take one step; gives the signal that asked any process to stop, or None.
+    """Take one step; return the signal that requested a stop of any process, or None.
 
-    A batch that does not fit into memory is taken in halves, from this step on. Raises what the user's code raises, on
-    all processes.
+    A batch that does not fit into memory is taken in halves, from this step on. Errors of the
+    user's code are raised on all processes.
     """
     _set_rates(setting, state)
     done, stop = _all_gradients(setting, state, batches, stop)
@@ -70,7 +69,8 @@ def train_step(
 def _set_rates(setting: Setting, state: State) -> None:
     """The learning rate of each group for this step."""
     spec = setting.spec
-    # The position by tokens equals the step count where every step has as many, and ends on time where not.
+    # The position by tokens equals the step count if all steps have equally many tokens; if not,
+    # it still ends on time.
     num_steps = _num_steps(spec)
     position = num_steps * state.num_tokens / spec.num_tokens
     cooldown = spec.given("cooldown") if spec.schedule == "wsd" else 0.0
@@ -84,9 +84,12 @@ def _num_steps(spec: RunSpec) -> float:
 
 
 def _all_gradients(
-    setting: Setting, state: State, batches: Iterator[Any], stop: int | None
+    setting: Setting, state: State, batches: Iterator[object], stop: int | None
 ) -> tuple["_Attempt", int | None]:
-    """Leave the gradient of the batch's mean loss in the parameters; gives what was done, and the stop signal."""
+    """Leave the gradient of the batch's mean loss in the parameters.
+
+    Returns the attempt that succeeded, and the stop signal.
+    """
     batch, error = _fetched(batches)
     while True:
         attempt = (
@@ -107,7 +110,7 @@ def _all_gradients(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """Gradients of a batch, or why there are none."""
+    """The outcome of computing a batch's gradients: its counts and loss, or the error."""
 
     num_tokens: int = 0
     flops: float = 0.0
@@ -115,20 +118,21 @@ class _Attempt:
     error: Exception | None = None
 
 
-def _try_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
+def _try_gradients(setting: Setting, state: State, batch: object) -> _Attempt:
     reseed(MODEL, setting.spec.seed, state.step, setting.ranks.rank)
     try:
         return _own_gradients(setting, state, batch)
-    except (
-        Exception
-    ) as error:  # told to the other processes, then raised or answered with smaller pieces
+    except Exception as error:  # shared with the other processes, then raised or retried in halves
         return _Attempt(error=error)
 
 
 def _agreed(
     setting: Setting, state: State, own: _Attempt, stop: int | None, may_shrink: bool
 ) -> tuple[_Attempt, int | None, bool]:
-    """Attempt, stop signal and whether to try smaller pieces, the same on all processes; gradients are summed."""
+    """Attempt, stop signal and whether to try smaller pieces, equal on all processes.
+
+    Gradients are summed over processes.
+    """
     ranks, failed = setting.ranks, own.error is not None
     weight = own.num_tokens * own.loss.item()
     passes = own.error is not None and is_passing(own.error)
@@ -140,7 +144,7 @@ def _agreed(
         error: Exception = own.error or IsoflopError(
             "Another process failed at this step; its output says why."
         )
-        if num_failed == num_passing:  # all processes try again, or none does
+        if num_failed == num_passing:  # all processes must take the same decision
             error = PassingElsewhere(f"{type(error).__name__}: {error}")
         return _Attempt(error=error), stop, num_failed == num_shrinkable
     _weigh(state.model, own.num_tokens / max(1.0, tokens))
@@ -149,14 +153,14 @@ def _agreed(
     return _Attempt(int(tokens), flops, loss), int(signal) or None, False
 
 
-def _fetched(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
+def _fetched(batches: Iterator[object]) -> tuple[object, Exception | None]:
     try:
         return next(batches), None
     except Exception as error:
         return None, error
 
 
-def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
+def _own_gradients(setting: Setting, state: State, batch: object) -> _Attempt:
     """Add the gradient of the mean over this process's targets."""
     num_tokens = 0 if batch is None else count_tokens(setting.task, batch)
     if num_tokens == 0:
@@ -167,15 +171,15 @@ def _own_gradients(setting: Setting, state: State, batch: Any) -> _Attempt:
             num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0)
         )
     counts = [count_tokens(setting.task, piece) for piece in pieces]
-    # the mean over no target is not a number
+    # the mean over no targets is NaN
     taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]
     losses = [_backward(setting, piece, count / num_tokens) for piece, count in taken]
     flops = sum(setting.counter.flops(piece, count) for piece, count in taken)
     return _Attempt(num_tokens, flops, torch.stack(losses).sum())
 
 
-def _backward(setting: Setting, piece: Any, share: float) -> torch.Tensor:
-    """Add the gradient of a piece's mean loss times its share; gives that product."""
+def _backward(setting: Setting, piece: object, share: float) -> torch.Tensor:
+    """Add the gradient of a piece's mean loss times its share; return that product."""
     with setting.precision:
         loss = batch_loss(setting.task, setting.forward, to_device(piece, setting.ranks.device))
     weighted = loss if share == 1 else loss * share
@@ -183,8 +187,8 @@ def _backward(setting: Setting, piece: Any, share: float) -> torch.Tensor:
     return weighted.detach().to(torch.float32, copy=True)
 
 
-def _piece_size(state: State, batch: Any) -> int:
-    """Examples of a forward pass."""
+def _piece_size(state: State, batch: object) -> int:
+    """Examples per forward pass."""
     return state.micro_batch or (1 if batch is None else num_examples_in(batch))
 
 
@@ -200,8 +204,8 @@ def _weigh(model: nn.Module, weight: float) -> None:
         torch._foreach_mul_(gradients, weight)
 
 
-def split(batch: Any, size: int | None) -> list[Any]:
-    """A batch in pieces of at most `size` examples; whole for None."""
+def split(batch: object, size: int | None) -> list[object]:
+    """A batch in pieces of at most `size` examples; in one piece for None."""
     if size is None:
         return [batch]
     num_examples = num_examples_in(batch)

@@ -1,4 +1,4 @@
-"""What train() says on stderr when it was stopped, or when runs did not complete."""
+"""Reports on stderr when train() was stopped, or when runs did not complete."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,33 +9,36 @@ from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
-from isoflop.training.notices import say
+from isoflop.training.notices import print_notice
 
-__all__ = ["tell_of_failures", "telling_of_a_stop"]
+__all__ = ["report_failures", "reporting_stop"]
 
 MOST_REASONS = 3
 
 
 @contextmanager
-def telling_of_a_stop(sweep: Sweep, store: Store, *, enabled: bool) -> Iterator[None]:
-    """Inside the block Ctrl-C and SIGTERM end with a line that says what is saved and how to go on."""
+def reporting_stop(sweep: Sweep, store: Store, *, enabled: bool) -> Iterator[None]:
+    """Inside the block Ctrl-C and SIGTERM print what is saved and how to continue."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         if enabled:
-            say(_saved(sweep, store))
+            print_notice(_saved(sweep, store))
         raise
 
 
 def _saved(sweep: Sweep, store: Store) -> str:
     ids = list({spec.id for spec in sweep.specs})
     ended = [run_id for run_id in ids if store.read_run(run_id) is not None]
-    told = f"stopped with {len(ended)} of {len(ids)} runs recorded"
+    recorded = f"stopped with {len(ended)} of {len(ids)} runs recorded"
     if not isinstance(store, DirectoryStore):
-        return f"{told} in the {type(store).__name__}; the same call with it goes on."
+        return f"{recorded} in the {type(store).__name__}; the same call with it goes on."
     begun = [run_id for run_id in ids if run_id not in ended and _has_checkpoint(store, run_id)]
     midway = f" and {len(begun)} saved midway" if begun else ""
-    return f"{told}{midway} in {store.path}; make the same call, or give the same command, to go on from there."
+    return (
+        f"{recorded}{midway} in {store.path}; make the same call, or give the same command, to go "
+        f"on from there."
+    )
 
 
 def _has_checkpoint(store: Store, run_id: str) -> bool:
@@ -43,8 +46,8 @@ def _has_checkpoint(store: Store, run_id: str) -> bool:
     return path is not None and path.exists()
 
 
-def tell_of_failures(runs: Sequence[Run], store: Store) -> None:
-    """Say how many runs did not complete and why; nothing where all did."""
+def report_failures(runs: Sequence[Run], store: Store) -> None:
+    """Print how many runs did not complete and why; nothing if all did."""
     distinct = list({run.id: run for run in runs}.values())
     by_status = Counter(run.status for run in distinct)
     if by_status["completed"] == len(distinct):
@@ -54,13 +57,15 @@ def tell_of_failures(runs: Sequence[Run], store: Store) -> None:
         for name in ("completed", "diverged", "failed")
         if by_status[name]
     )
-    say(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
+    print_notice(f"{len(distinct)} run{'s' if len(distinct) != 1 else ''}: {counts}.")
     reasons = Counter(
         one_line(run.error or "no reason", LONG) for run in distinct if run.status == "failed"
     )
     for reason, number in reasons.most_common(MOST_REASONS):
-        say(f"  {number} failed with {reason}")
+        print_notice(f"  {number} failed with {reason}")
     if len(reasons) > MOST_REASONS:
-        say(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
+        print_notice(f"  and others for {len(reasons) - MOST_REASONS} more reasons, see Run.error")
     if reasons and isinstance(store, DirectoryStore):
-        say(f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}")
+        print_notice(
+            f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}"
+        )

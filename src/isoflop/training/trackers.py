@@ -1,17 +1,17 @@
-"""Experiment trackers (TensorBoard, Weights & Biases, MLflow, Trackio) through Accelerate; off unless asked for."""
+"""Experiment trackers (TensorBoard, Weights & Biases, MLflow, Trackio) through Accelerate."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from isoflop import arguments
 from isoflop.display.format import quoted
 from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
-from isoflop.training.notices import say
+from isoflop.training.notices import print_notice
 from isoflop.training.ranks import Ranks
 
 __all__ = ["TRACKERS", "check_trackers", "open_trackers"]
@@ -22,7 +22,7 @@ PROJECT = "isoflop"
 
 
 def check_trackers(names: Sequence[str] | str) -> tuple[str, ...]:
-    """The names of trackers. Raises ContractError for one that is not known or not installed, before all training."""
+    """The names of trackers as a tuple. Raises ContractError for one unknown or not installed."""
     if not arguments.several(names) and not isinstance(names, str):
         raise arguments.refused(
             names, "trackers", f"a list of {', '.join(TRACKERS)}", error=ContractError
@@ -56,9 +56,12 @@ def check_trackers(names: Sequence[str] | str) -> tuple[str, ...]:
 def open_trackers(
     names: Sequence[str], spec: RunSpec, store: Store, ranks: Ranks
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """A function (values, step) that logs to every tracker: one tracker run per run, its spec as the configuration."""
+    """A function (values, step) that logs to every tracker.
+
+    Each run is one tracker run, with its spec as the configuration.
+    """
     kept = list(names) if ranks.is_first else []
-    opened: dict[str, Any] = {}
+    opened: dict[str, Tracker] = {}
 
     def begin(name: str) -> None:
         opened[name] = _open(name, spec, store)
@@ -73,19 +76,28 @@ def open_trackers(
         _with_each(kept, lambda name: opened[name].finish())
 
 
-def _with_each(kept: list[str], act: Callable[[str], Any]) -> None:
-    """Act on each tracker; one that fails (its disk is full, its server away) is left out from then on."""
+def _with_each(kept: list[str], act: Callable[[str], object]) -> None:
+    """Act on each tracker; drop one that fails, as with a full disk or an absent server."""
     for name in list(kept):
         try:
             act(name)
-        except Exception as error:  # of code that is not ours; a log is not worth a run
+        except Exception as error:  # of a tracker's own code; a log is not worth a run
             kept.remove(name)
-            say(
-                f"tracker {name} failed ({type(error).__name__}: {first_line(error):.100}); runs go on without it."
+            print_notice(
+                f"tracker {name} failed ({type(error).__name__}: {first_line(error):.100}); "
+                f"runs go on without it."
             )
 
 
-def _open(name: str, spec: RunSpec, store: Store) -> Any:
+class Tracker(Protocol):
+    """A tracker of Accelerate, which has no types."""
+
+    def store_init_configuration(self, values: dict[str, object], /) -> object: ...
+    def log(self, values: dict[str, float], /, step: int) -> object: ...
+    def finish(self) -> object: ...
+
+
+def _open(name: str, spec: RunSpec, store: Store) -> Tracker:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     checkpoint = store.checkpoint(spec.id)
@@ -95,7 +107,7 @@ def _open(name: str, spec: RunSpec, store: Store) -> Any:
         if spec.budget
         else f"{spec.size}, seed {spec.seed}"
     )
-    known: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, object]] = {
         "tensorboard": {"run_name": spec.id, "logging_dir": folder / "tracking"},
         "wandb": {
             "run_name": PROJECT,
@@ -107,15 +119,16 @@ def _open(name: str, spec: RunSpec, store: Store) -> Any:
         "mlflow": {"experiment_name": PROJECT, "run_name": title},
         "trackio": {"run_name": PROJECT, "name": spec.id},
     }
-    tracker = LOGGER_TYPE_TO_CLASS[name](**known[name])
-    if hasattr(tracker, "start"):
-        tracker.start()
+    opened = LOGGER_TYPE_TO_CLASS[name](**options[name])
+    if hasattr(opened, "start"):
+        opened.start()
+    tracker: Tracker = opened
     return tracker
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that every tracker takes: numbers and texts, one level deep."""
-    plain: dict[str, Any] = {}
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Values that every tracker accepts: numbers and texts, one level deep."""
+    plain: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             plain.update({f"{key}.{name}": inner for name, inner in _plain(value).items()})

@@ -1,7 +1,8 @@
-"""tune(): short runs at two sizes and two token counts find the rule for the learning rate, and what it may still cost.
+"""tune(): estimates the rule for the learning rate from short runs, and what it may still cost.
 
-The best rate drifts with the length of a run as well as with size, so that a rule found at one length is wrong at
-another (Bjorck et al. 2024, 2409.19913); four cells tell the two apart.
+The best rate drifts with the length of a run as well as with size, so that the best rule at one
+length is wrong at another (Bjorck et al. 2024, 2409.19913). Two sizes at two token counts separate
+the two effects.
 """
 
 import math
@@ -19,6 +20,7 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.errors import PlanError
+from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
 from isoflop.runs import RunSpec
@@ -29,10 +31,10 @@ from isoflop.training.runner import train
 from isoflop.training.tuning_rule import Fitted, fit_rule
 from isoflop.training.tuning_search import (
     Cell,
+    LossesOf,
     Make,
     Place,
     Search,
-    Trained,
     choose_places,
     spec_maker,
 )
@@ -42,11 +44,12 @@ __all__ = ["Tuning", "tune"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """A recipe with the rules that were found, and how sure they are.
+    """A recipe with tuned rules, and their precision.
 
-    flops, allowance: spent, and what could have been.
+    flops: FLOPs spent. allowance: FLOPs that could have been spent.
     cost_inside: share of loss that the rule costs in the worst cell.
-    cost_at_largest: expected share of loss that it costs at the sweep's largest run; NaN where no valley was seen.
+    cost_at_largest: expected share of loss that the rule costs at the sweep's largest run; NaN if
+        no cell has a minimum inside its range.
     """
 
     recipe: Recipe
@@ -58,10 +61,13 @@ class Tuning:
     allowance: float
     cost_inside: float
     cost_at_largest: float
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def __str__(self) -> str:
-        head = f"Learning rate {self.recipe.lr}, found with {format_flops(self.flops)} of {format_flops(self.allowance)} FLOPs"
+        head = (
+            f"Learning rate {self.recipe.lr}, tuned with {format_flops(self.flops)} of "
+            f"{format_flops(self.allowance)} FLOPs"
+        )
         cost = (
             f"It may still cost {format_percent(self.cost_inside)} of loss in these cells and "
             f"{format_percent(self.cost_at_largest)} at the sweep's largest run."
@@ -85,16 +91,19 @@ def tune(
     batch: bool = False,
     progress: bool = True,
 ) -> Tuning:
-    """The learning-rate rule a N^b D^c of a task, from short runs at two sizes and two token counts.
+    """Estimate the learning-rate rule a N^b D^c of a task from short runs.
 
-    sweep: the plan that the rule is for; nothing of it is trained. The cells are as large as the allowance permits, at
-        the sweep's tokens per param.
-    store, executor: as in `train`; the same call goes on where it was stopped.
-    share: of the sweep's FLOPs that may be spent here.
-    batch: look for the tokens per step too, with half of the allowance each; the rate then goes with their root.
+    The runs are at two sizes and two token counts. Plan again afterwards with
+    `dataclasses.replace(task, recipe=tuning.recipe)`.
 
-    Plan again with `dataclasses.replace(task, recipe=tuning.recipe)`. Raises PlanError where the share cannot pay for
-    five runs in each of four cells.
+    sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
+        the allowance permits, at the sweep's tokens per param.
+    store, executor: as in `train`; after a stop the same call continues.
+    share: share of the sweep's FLOPs to spend at most.
+    batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
+        their square root.
+
+    Raises PlanError if the share does not pay for five runs in each of four cells.
     """
     require_task(task, "tune: task")
     if not isinstance(sweep, Sweep):
@@ -112,15 +121,15 @@ def tune(
     places = choose_places(task, sweep, share, allowance)
     make = spec_maker(task)
 
-    def trained(specs: Sequence[RunSpec]) -> dict[str, float]:
-        asked = Sweep(specs=tuple(specs), unit=task.unit)
-        runs = train(task, asked, store=store, executor=executor, progress=progress)
+    def losses_of(specs: Sequence[RunSpec]) -> dict[str, float]:
+        requested = Sweep(specs=tuple(specs), unit=task.unit)
+        runs = train(task, requested, store=store, executor=executor, progress=progress)
         return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
 
     search = _rates(task.recipe, places, make, allowance)
-    cells = search.run(trained)
+    cells = search.run(losses_of)
     lr = _rule(cells, task.recipe.peak_lr)
-    found = Tuning(
+    tuning = Tuning(
         recipe=replace(task.recipe, lr=lr.rule),
         lr=lr,
         cells=cells,
@@ -130,11 +139,9 @@ def tune(
         cost_at_largest=_cost_at_largest(lr, sweep),
         notes=tuple(_notes(task, lr, cells, sweep)),
     )
-    return (
-        _with_batch(found, _batches(found.recipe, places, make, allowance), trained)
-        if batch
-        else found
-    )
+    if not batch:
+        return tuning
+    return _with_batch(tuning, _batches(tuning.recipe, places, make, allowance), losses_of)
 
 
 def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
@@ -149,7 +156,7 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
 
 
 def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
-    """Batches with the rate that the root rule of Adam gives them (Malladi et al. 2022, 2205.10287)."""
+    """Batches with rates by the square-root rule of Adam (Malladi et al. 2022, 2205.10287)."""
 
     def recipe_with(place: Place, tokens: float) -> Recipe:
         at = (place.num_params, place.num_tokens)
@@ -166,9 +173,9 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
     )
 
 
-def _with_batch(found: Tuning, search: Search, trained: Trained) -> Tuning:
-    """The tuning with a rule for the batch too, and the learning rate moved along with it."""
-    recipe, cells = found.recipe, search.run(trained)
+def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
+    """The tuning with a rule for the batch, too, and the learning rate adapted to it."""
+    recipe, cells = tuning.recipe, search.run(losses_of)
     batch = _rule(cells, recipe.tokens_per_step)
     at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
     moved = [
@@ -181,12 +188,12 @@ def _with_batch(found: Tuning, search: Search, trained: Trained) -> Tuning:
     ]
     lr = fit_rule(at, moved, _exponents(recipe.peak_lr, at))
     return replace(
-        found,
+        tuning,
         recipe=replace(recipe, lr=lr.rule, batch_tokens=batch.rule),
         batch=batch,
         batch_cells=cells,
-        flops=found.flops + search.spent,
-        notes=(*found.notes, *_edge_notes(cells, "tokens per step")),
+        flops=tuning.flops + search.spent,
+        notes=(*tuning.notes, *_edge_notes(cells, "tokens per step")),
     )
 
 
@@ -203,7 +210,7 @@ def _exponents(rule: Rule, at: Sequence[tuple[float, float]]) -> tuple[float, fl
 
 
 def _cost_inside(lr: Fitted, cells: Sequence[Cell]) -> float:
-    """Half the curvature times the squared distance from each cell's own best, at the worst cell."""
+    """Half the curvature times the squared distance from a cell's own best, at the worst cell."""
     away = [
         math.log(lr.rule(cell.place.num_params, cell.place.num_tokens) / cell.vertex.value) ** 2
         * cell.vertex.curvature
@@ -217,27 +224,41 @@ def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
     return 0.5 * lr.curvature * lr.deviation(largest.num_params, largest.num_tokens) ** 2
 
 
-def _notes(task: Task, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[str]:
+def _notes(task: Task, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
     yield from _edge_notes(cells, "learning rate")
     by_size, by_tokens = lr.exponent_deviations
-    yield (
-        f"The best rate moves with params to the power {lr.rule.num_params:.2f} ± {by_size:.2f} and with {task.unit}s "
-        f"to the power {lr.rule.num_tokens:.2f} ± {by_tokens:.2f}."
+    yield Note(
+        "tuned-exponents",
+        f"The best rate moves with params to the power {lr.rule.num_params:.2f} ± {by_size:.2f} "
+        f"and with {task.unit}s to the power {lr.rule.num_tokens:.2f} ± {by_tokens:.2f}.",
     )
     largest = max(sweep.specs, key=lambda spec: spec.num_params)
     beyond = largest.num_params / max(cell.place.num_params for cell in cells)
-    yield f"The sweep's largest size has {format_number(beyond, 2)} times the params of the largest one that was tuned."
+    yield Note(
+        "tuned-reach",
+        f"The sweep's largest size has {format_number(beyond, 2)} times the params of the largest "
+        f"one that was tuned.",
+    )
     costs = [_cost_of_own(task.recipe, cell) for cell in cells]
-    yield f"The recipe's own rule would have cost up to {format_percent(max(costs))} of loss in these cells."
+    yield Note(
+        "untuned-cost",
+        f"The recipe's own rule would have cost up to {format_percent(max(costs))} of loss in "
+        f"these cells.",
+    )
 
 
-def _edge_notes(cells: Sequence[Cell], what: str) -> list[str]:
-    return [
-        f"The best {what} of size {cell.place.sized.size} on {format_count(cell.place.num_tokens)} tokens lies at the edge of "
-        f"what was tried ({format_number(cell.vertex.value, 2)}): allow a larger share, or start from a better rule."
-        for cell in cells
-        if not cell.vertex.inside
-    ]
+def _edge_notes(cells: Sequence[Cell], setting: str) -> list[Note]:
+    return [_edge_note(cell, setting) for cell in cells if not cell.vertex.inside]
+
+
+def _edge_note(cell: Cell, setting: str) -> Note:
+    return Note(
+        "tuned-at-edge",
+        f"The best {setting} of size {cell.place.sized.size} on "
+        f"{format_count(cell.place.num_tokens)} tokens lies at the edge of the values tried "
+        f"({format_number(cell.vertex.value, 2)}): allow a larger share, or start from a better "
+        f"rule.",
+    )
 
 
 def _cost_of_own(recipe: Recipe, cell: Cell) -> float:
@@ -246,12 +267,12 @@ def _cost_of_own(recipe: Recipe, cell: Cell) -> float:
     return nearest[1] / min(loss for _, loss in cell.tried) - 1
 
 
-def _table(cells: Sequence[Cell], what: str) -> str:
+def _table(cells: Sequence[Cell], setting: str) -> str:
     header = (
         "size",
         "params",
         "tokens",
-        f"{what} tried",
+        f"{setting} tried",
         "best",
         "loss there",
         "twice as high costs",

@@ -1,6 +1,6 @@
-"""Where a setting is best: a parabola through each cell's losses, and a power law of N and D through the cells.
+"""The best value of a setting: a parabola per cell, and a power law of N and D through the cells.
 
-x log of the setting (a learning rate, a batch); y log loss; N params, D tokens.
+x: log of the setting (a learning rate, a batch); y: log loss; N: params; D: tokens.
 """
 
 import math
@@ -14,24 +14,26 @@ from isoflop.recipe import PowerRule
 __all__ = ["Fitted", "Vertex", "fit_rule", "fit_vertex"]
 
 WINDOW, DEEP = math.log(4.01), 0.2
-"""A parabola is laid through settings within a factor of four of the best whose loss is at most a fifth higher: beyond,
-curves rise like walls on one side."""
+"""A parabola uses settings within a factor of 4 of the best, with log loss at most .2 higher.
+
+Further away curves rise like walls on one side.
+"""
 USUAL_NOISE = 0.004
-"""Standard deviation of log loss between seeds, where the parabolas leave nothing over to measure it."""
+"""Standard deviation of log loss between seeds, if the parabolas leave no degrees of freedom."""
 LEAST_DEVIATION = 0.05
-"""Of a log setting: no valley is a parabola to better than that."""
+"""Least standard deviation of a best log setting: no minimum is closer to a parabola than that."""
 PRIOR_DEVIATION = 0.3
-"""Of the exponents about those of the recipe's own rule; published ones lie within."""
+"""Standard deviation of exponents about those of the recipe's rule; published ones lie within."""
 
 
 @dataclass(frozen=True)
 class Vertex:
     """The best setting of one cell.
 
-    inside: settings on both sides of it did worse.
-    curvature: second derivative of log loss in log setting; NaN where it could not be told.
+    inside: whether settings on both sides of it did worse.
+    curvature: second derivative of log loss in log setting; NaN if it cannot be estimated.
     spread: variance of log `value` per unit variance of log loss.
-    misfit, freedom: sum of squares that the parabola leaves, and its degrees of freedom.
+    misfit, freedom: residual sum of squares of the parabola, and its degrees of freedom.
     """
 
     value: float
@@ -44,7 +46,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A rule and its doubt: `deviation(N, D)` is the standard deviation of the log setting that it gives."""
+    """A rule and its precision: `deviation(N, D)` is the standard deviation of its log setting."""
 
     rule: PowerRule
     noise: float
@@ -54,7 +56,7 @@ class Fitted:
 
 
 def fit_vertex(values: Sequence[float], losses: Sequence[float]) -> Vertex:
-    """The best of some settings; an infinite loss is a run that diverged, and bounds the range as a worse one does."""
+    """The best of some settings; the infinite loss of a diverged run counts as a worse one."""
     order = np.argsort(values)
     x, y = (
         np.log(np.asarray(values, dtype=float)[order]),
@@ -77,25 +79,25 @@ def fit_vertex(values: Sequence[float], losses: Sequence[float]) -> Vertex:
 
 
 def fit_rule(
-    cells: Sequence[tuple[float, float]], found: Sequence[Vertex], prior: tuple[float, float]
+    cells: Sequence[tuple[float, float]], vertices: Sequence[Vertex], prior: tuple[float, float]
 ) -> Fitted:
     """The power law through the best settings of cells (N, D).
 
     prior: exponents of N and D of the recipe's own rule, which few and noisy cells fall back on.
     """
     N, D = np.log(np.array(cells, dtype=float)).T
-    noise = _noise(found)
-    curvatures = [vertex.curvature for vertex in found if math.isfinite(vertex.curvature)]
+    noise = _noise(vertices)
+    curvatures = [vertex.curvature for vertex in vertices if math.isfinite(vertex.curvature)]
     spread = np.array(
-        [vertex.spread if math.isfinite(vertex.spread) else 1 / noise**2 for vertex in found]
+        [vertex.spread if math.isfinite(vertex.spread) else 1 / noise**2 for vertex in vertices]
     )
     weights = 1 / (noise**2 * spread + LEAST_DEVIATION**2)
     middle = np.array([np.average(N, weights=weights), np.average(D, weights=weights)])
     design = np.stack([np.ones(len(N)), N - middle[0], D - middle[1]], axis=1)
-    believed = np.array([0.0, 1, 1]) / PRIOR_DEVIATION**2
-    covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(believed))
-    y = np.log([vertex.value for vertex in found])
-    level, b, c = covariance @ (design.T @ (weights * y) + believed * np.array([0.0, *prior]))
+    precision = np.array([0.0, 1, 1]) / PRIOR_DEVIATION**2
+    covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(precision))
+    y = np.log([vertex.value for vertex in vertices])
+    level, b, c = covariance @ (design.T @ (weights * y) + precision * np.array([0.0, *prior]))
     rule = PowerRule(
         _rounded(math.exp(level - b * middle[0] - c * middle[1])),
         num_params=_rounded(b),
@@ -111,14 +113,14 @@ def fit_rule(
     return Fitted(rule, noise, typical, (math.sqrt(b_variance), math.sqrt(c_variance)), deviation)
 
 
-def _noise(found: Sequence[Vertex]) -> float:
-    """Standard deviation of log loss, pooled over what the parabolas leave."""
-    freedom = sum(vertex.freedom for vertex in found)
+def _noise(vertices: Sequence[Vertex]) -> float:
+    """Standard deviation of log loss, pooled over the residuals of the parabolas."""
+    freedom = sum(vertex.freedom for vertex in vertices)
     if freedom < 3:
         return USUAL_NOISE
-    return max(math.sqrt(sum(vertex.misfit for vertex in found) / freedom), 1e-6)
+    return max(math.sqrt(sum(vertex.misfit for vertex in vertices) / freedom), 1e-6)
 
 
 def _rounded(value: float) -> float:
-    """Four digits: the same run ids on machines that differ in the last bit."""
+    """A value to four digits, for equal run ids on machines that differ in the last bit."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""Cells of a search for a setting: which sizes and token counts, and the runs that find the best value in each."""
+"""The cells of a search for a setting (sizes and token counts), and the search in each."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,20 +22,20 @@ from isoflop.user_code.fingerprint import fingerprint
 __all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Of the recipe's own value, tried in each cell first; the range is then extended by factors of two."""
+"""Multiples of the recipe's own value to try first in each cell; later ones go by factors of 2."""
 FIRST = 0.6
-"""Share of the allowance for the first round; the rest is for cells whose best value is at the edge of their range."""
+"""Share of the allowance for the first round; the rest is for cells with their best at an edge."""
 MAX_ROUNDS = 5
 SIZE_RATIO, LEAST_RATIO = 4.0, 1.5
-"""Wanted and least ratio of the two sizes, and so of the two token counts."""
+"""Intended and least ratio of the two sizes, and so of the two token counts."""
 STEP = 1.15
-"""Ratio of the sizes tried, from the sweep's largest downwards, until four cells fit into the allowance."""
+"""Ratio of the sizes tried, from the sweep's largest down, until four cells fit the allowance."""
 LEAST_STEPS = 20
-"""Optimiser steps below which a run says nothing about its learning rate."""
+"""Optimiser steps below which a run shows nothing about its learning rate."""
 
 Make = Callable[["Place", Recipe], RunSpec]
-Trained = Callable[[Sequence[RunSpec]], dict[str, float]]
-"""Specs -> final loss by run id, infinite where a run did not complete."""
+LossesOf = Callable[[Sequence[RunSpec]], dict[str, float]]
+"""Specs -> final loss by run id, infinite if a run did not complete."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Cell:
-    """A place, what was tried there as (value, loss), and where it was best."""
+    """A place, the (value, loss) pairs tried there, and the best value."""
 
     place: Place
     tried: tuple[tuple[float, float], ...]
@@ -64,13 +64,18 @@ class Cell:
 
 
 def spec_maker(task: Task) -> Make:
-    """(place, recipe) -> the run of that place, with the task's first seed."""
-    supply, mark = token_supply(task), fingerprint(task)
+    """A function (place, recipe) -> spec at that place, with the recipe's first seed."""
+    supply, task_fingerprint = token_supply(task), fingerprint(task)
 
     def make(place: Place, recipe: Recipe) -> RunSpec:
-        seed = recipe.seeds[0]
         return make_spec(
-            task, supply, mark, place.sized, place.num_tokens, seed=seed, recipe=recipe
+            task,
+            supply,
+            task_fingerprint,
+            place.sized,
+            place.num_tokens,
+            seed=recipe.seeds[0],
+            recipe=recipe,
         )
 
     return make
@@ -79,9 +84,9 @@ def spec_maker(task: Task) -> Make:
 def choose_places(task: Task, sweep: Sweep, share: float, allowance: float) -> tuple[Place, ...]:
     """Two sizes on two token counts, as large as the first round's part of the allowance permits.
 
-    Tokens are those of the sweep per param: the middle of the sweep, not one of its corners.
+    Their tokens per param are the mean of the sweep's: its middle, not one of its corners.
 
-    Raises PlanError where not even the smallest four fit.
+    Raises PlanError if not even the smallest four fit.
     """
     per_param = math.exp(
         np.mean([math.log(spec.num_tokens / spec.num_params) for spec in sweep.specs])
@@ -99,8 +104,9 @@ def choose_places(task: Task, sweep: Sweep, share: float, allowance: float) -> t
             return places
         cheapest = min(cheapest, cost)
     raise PlanError(
-        f"Tuning needs runs at 2 sizes x 2 token counts x {len(FACTORS)} values, but {format_percent(share)} of the sweep's "
-        f"{format_flops(sweep.flops)} FLOPs does not pay for them{_remedy(cheapest, limit, share)}."
+        f"Tuning needs runs at 2 sizes x 2 token counts x {len(FACTORS)} values, but "
+        f"{format_percent(share)} of the sweep's {format_flops(sweep.flops)} FLOPs does not pay "
+        f"for them{_remedy(cheapest, limit, share)}."
     )
 
 
@@ -111,7 +117,7 @@ def _remedy(cheapest: float, limit: float, share: float) -> str:
 
 
 def _square(task: Task, num_params: float, per_param: float) -> tuple[Place, ...] | None:
-    """Four places with the sizes nearest to N and N / 4; None where these are too close to each other."""
+    """Four places with the sizes nearest to N and N / 4; None if these are too close together."""
     large, small = size_near(task, num_params), size_near(task, num_params / SIZE_RATIO)
     if large.num_params < LEAST_RATIO * small.num_params:
         return None
@@ -138,10 +144,11 @@ def _has_data(task: Task, places: Sequence[Place]) -> bool:
 
 @dataclass
 class Search:
-    """Looks for the best value of one setting in every place.
+    """Searches for the best value of one setting in every place.
 
-    base: the recipe's own value there. recipe_with: the recipe with a value of the setting at a place.
-    value_of: the value that a spec really has, after rounding.
+    base: the recipe's own value at a place.
+    recipe_with: the recipe with a value of the setting at a place.
+    value_of: the actual value of a spec, after rounding.
     """
 
     places: tuple[Place, ...]
@@ -153,26 +160,26 @@ class Search:
     spent: float = 0.0
     _tried: list[dict[float, float]] = field(default_factory=list)
 
-    def run(self, trained: Trained) -> tuple[Cell, ...]:
-        """Try values until the best one of each place has worse ones on both sides, or the allowance is spent."""
+    def run(self, losses_of: LossesOf) -> tuple[Cell, ...]:
+        """Try values until each best one has worse ones on both sides or the allowance is spent."""
         self._tried = [{} for _ in self.places]
-        wanted = [[factor * self.base(place) for factor in FACTORS] for place in self.places]
+        candidates = [[factor * self.base(place) for factor in FACTORS] for place in self.places]
         for _ in range(MAX_ROUNDS):
-            specs = self._affordable(wanted)
+            specs = self._affordable(candidates)
             if not specs:
                 break
-            losses = trained([spec for _, spec in specs])
+            losses = losses_of([spec for _, spec in specs])
             for k, spec in specs:
                 self._tried[k][self.value_of(spec)] = losses[spec.id]
-            wanted = [_outward(tried) for tried in self._tried]
+            candidates = [_outward(tried) for tried in self._tried]
         return tuple(
             _cell(place, tried) for place, tried in zip(self.places, self._tried, strict=True)
         )
 
-    def _affordable(self, wanted: Sequence[Sequence[float]]) -> list[tuple[int, RunSpec]]:
-        """The specs of wanted values, place by place, that the allowance still pays for."""
+    def _affordable(self, candidates: Sequence[Sequence[float]]) -> list[tuple[int, RunSpec]]:
+        """The specs of candidate values, place by place, that the allowance still pays for."""
         chosen: list[tuple[int, RunSpec]] = []
-        for k, (place, values) in enumerate(zip(self.places, wanted, strict=True)):
+        for k, (place, values) in enumerate(zip(self.places, candidates, strict=True)):
             for spec in (self.make(place, self.recipe_with(place, value)) for value in values):
                 known = self.value_of(spec) in self._tried[k] or any(
                     spec.id == other.id for _, other in chosen
@@ -184,7 +191,7 @@ class Search:
 
 
 def _outward(tried: dict[float, float]) -> list[float]:
-    """Two more values beyond the edge that is best; none where the best is inside."""
+    """Two more values beyond the edge with the best value; none if the best is inside."""
     values = sorted(tried)
     best = min(values, key=lambda value: tried[value])
     if best == values[0]:

@@ -1,4 +1,4 @@
-"""Notices a run that makes no step for long, says where it stands, and ends it where that is asked for."""
+"""Watches for a run without a step for long, reports its position, and ends it if requested."""
 
 import os
 import sys
@@ -17,23 +17,23 @@ from isoflop.training.interrupt import interrupt_run
 
 __all__ = ["Hung", "beat", "watched"]
 
-SAY_SECONDS = 600.0
-"""Without a step before it is said; `torch.compile` may take minutes for the first one."""
+REPORT_SECONDS = 600.0
+"""Time without a step before a report; `torch.compile` may take minutes for the first one."""
 GRACE_SECONDS = 10.0
-"""What a run has to end by itself before its worker does; less where it is ended earlier than that."""
+"""Time that a run has to end by itself before its worker is ended; at most `end_seconds`."""
 EXIT_HUNG = 70
-"""Exit code of a worker that could not end its run otherwise (EX_SOFTWARE of sysexits.h)."""
+"""Exit code of a worker that could not end its run in another way (EX_SOFTWARE of sysexits.h)."""
 
 _beats: dict[int, float] = {}
-"""By thread: when its run last made a step."""
+"""By thread: the time of its run's last step."""
 
 
 class Hung(BaseException):
-    """Raised in a run that made no step for too long; no Exception, so that no code of the user's holds it back."""
+    """Raised in a run without a step for too long; no Exception, so user code cannot catch it."""
 
 
 def beat() -> None:
-    """Note that the run of this thread has come further."""
+    """Record that the run of this thread has taken a step."""
     _beats[threading.get_ident()] = time.monotonic()
 
 
@@ -43,8 +43,9 @@ def watched(
 ) -> Iterator[None]:
     """Watch over the run of this thread while the block runs.
 
-    end_seconds: without a step after which Hung is raised in the run; None for never.
-    abandon: called before this process ends because the run cannot be ended otherwise; None where it must not end.
+    end_seconds: time without a step after which Hung is raised in the run; None for never.
+    abandon: called before this process ends because the run ends in no other way; None if the
+        process must not end.
     """
     beat()
     watch = _Watch(spec, threading.get_ident(), end_seconds, abandon)
@@ -66,32 +67,33 @@ class _Watch:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def close(self) -> None:
-        """After this no Hung is raised any more."""
+        """Stop watching: no Hung is raised after this."""
         with self.lock:
             self.over.set()
-        time.sleep(0)  # one that is on its way arrives here, inside the block
+        time.sleep(0)  # a Hung raised just now arrives here, inside the block
 
     def run(self) -> None:
-        say_after = min(SAY_SECONDS, self.end_seconds or SAY_SECONDS)
-        tick = min(1.0, say_after / 5)
-        seen, quiet, next_said = _beats[self.thread], 0.0, say_after
+        report_after = min(REPORT_SECONDS, self.end_seconds or REPORT_SECONDS)
+        tick = min(1.0, report_after / 5)
+        seen, quiet, next_report = _beats[self.thread], 0.0, report_after
         while not self.over.wait(tick):
             if _beats[self.thread] != seen:
-                seen, quiet, next_said = _beats[self.thread], 0.0, say_after
+                seen, quiet, next_report = _beats[self.thread], 0.0, report_after
                 continue
-            quiet += tick  # not by the clock: a program that was suspended for an hour made no step because of that
+            quiet += tick  # not by the clock: a suspended program takes no step, either
             if self.end_seconds is not None and quiet >= self.end_seconds:
                 self._end(quiet, min(GRACE_SECONDS, self.end_seconds))
                 quiet = 0.0
-            elif quiet >= next_said:
-                next_said *= 2
-                self._say(
-                    f"no step for {format_duration(quiet)}, now {self._place()}; it is waited for: Ctrl-C twice stops "
-                    f"here, and train(hang_seconds=...) ends such runs by itself"
+            elif quiet >= next_report:
+                next_report *= 2
+                self._report(
+                    f"no step for {format_duration(quiet)}, now {self._position()}; "
+                    f"isoflop keeps waiting: press Ctrl-C twice to stop here, or end such runs "
+                    f"with train(hang_seconds=...)"
                 )
 
     def _end(self, quiet: float, grace: float) -> None:
-        hung = Hung(f"no step for {format_duration(quiet)}, {self._place()}")
+        hung = Hung(f"no step for {format_duration(quiet)}, {self._position()}")
         with self.lock:
             if self.over.is_set():
                 return
@@ -99,14 +101,14 @@ class _Watch:
         if interrupted and self.over.wait(grace):
             return
         if self.abandon is None:
-            self._say(f"{hung}, and cannot be ended from inside; stop the program")
+            self._report(f"{hung}, and cannot be ended from inside; stop the program")
             return
         self.abandon(hung)
-        self._say(f"{hung}; its worker is ended")
+        self._report(f"{hung}; its worker is ended")
         os._exit(EXIT_HUNG)
 
-    def _place(self) -> str:
-        """Where the run stands: the innermost line of the user's own."""
+    def _position(self) -> str:
+        """The innermost line of the user's own code in the run's stack."""
         frame = sys._current_frames().get(self.thread)
         lines = traceback.extract_stack(frame) if frame is not None else []
         own = [line for line in lines if not lies_among_libraries(line.filename)]
@@ -115,7 +117,7 @@ class _Watch:
             f"in {at[0].name}, {Path(at[0].filename).name} line {at[0].lineno}" if at else "nowhere"
         )
 
-    def _say(self, told: str) -> None:
+    def _report(self, text: str) -> None:
         name = f"size {self.spec.size}"
         name += f" at {format_flops(self.spec.budget)}" if self.spec.budget else ""
-        print(f"isoflop: {name} ({self.spec.id}): {told}.", file=sys.__stderr__, flush=True)
+        print(f"isoflop: {name} ({self.spec.id}): {text}.", file=sys.__stderr__, flush=True)

@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache
 
+from light_work import Light
+
 import isoflop
 from isoflop.errors import StoreError
 from isoflop.training.executors.in_process import InProcess
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.loop import Progress
 from tasks import MLP, mlp_task
 
@@ -30,7 +32,7 @@ def specs():
 def expected_losses():
     return {
         run.id: run.loss
-        for run in InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), list(specs()))
+        for run in InProcess().map(TaskWork(mlp_task(), isoflop.MemoryStore()), list(specs()))
     }
 
 
@@ -48,7 +50,7 @@ def watched(executor, folder):
     store, seen = isoflop.DirectoryStore(folder), []
     failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
     runs, recorded = [], []
-    for run in executor.map(Work(failing, store, seen.append), list(specs())):
+    for run in executor.map(TaskWork(failing, store, seen.append), list(specs())):
         runs.append(run)
         recorded.append(store.read_run(run.id))
     return Watched(runs, recorded, seen)
@@ -104,7 +106,7 @@ class Failing(MLP):
 def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     store, slow = isoflop.DirectoryStore(folder), long_spec()
     asked = [specs()[1], slow]
-    runs = iter(executor.map(Work(mlp_task(model=Slower), store), asked))
+    runs = iter(executor.map(TaskWork(mlp_task(model=Slower), store), asked))
     first = next(runs)
     end = time.monotonic() + 1
     while (
@@ -119,7 +121,7 @@ def a_stopped_sweep_goes_on_to_the_same_losses(executor, folder):
     assert store.read_run(slow.id) is None
     assert (folder / slow.id / "checkpoint").exists() == begun, "stopped without saving"
     assert not list(folder.glob("*/lease-*")), "somebody is still at work"
-    finished = InProcess().map(Work(mlp_task(), store), asked)
+    finished = InProcess().map(TaskWork(mlp_task(), store), asked)
     assert {run.id: run.loss for run in finished} == long_losses()
 
 
@@ -147,14 +149,14 @@ class Slower(Slow):
 
 @cache
 def long_losses():
-    work = Work(mlp_task(), isoflop.MemoryStore())
+    work = TaskWork(mlp_task(), isoflop.MemoryStore())
     return {run.id: run.loss for run in InProcess().map(work, [specs()[1], long_spec()])}
 
 
 def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):
     once, always, fine = specs()
     work = Deadly(
-        Work(mlp_task(), isoflop.DirectoryStore(folder)), str(folder), once.size, always.size
+        TaskWork(mlp_task(), isoflop.DirectoryStore(folder)), str(folder), once.size, always.size
     )
     runs = {run.id: run for run in executor.map(work, list(specs()))}
     assert [runs[spec.id].status for spec in (once, always, fine)] == [
@@ -168,10 +170,10 @@ def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):
 
 
 @dataclass(frozen=True)
-class Deadly:
+class Deadly(Light):
     """Work whose worker is killed: at one size the first time, at another one always."""
 
-    work: Work
+    work: TaskWork
     folder: str
     once: int
     always: int
@@ -190,12 +192,12 @@ def an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run(executor, f
     (folder / "marks").mkdir(parents=True)
     task = mlp_task(model=Unlucky, model_kwargs={"folder": str(folder / "marks")})
     store = Full(folder)
-    runs = {run.id: run.loss for run in executor.map(Work(task, store), list(specs()[:2]))}
+    runs = {run.id: run.loss for run in executor.map(TaskWork(task, store), list(specs()[:2]))}
     assert runs == {spec.id: expected_losses()[spec.id] for spec in specs()[:2]}
     assert len(os.listdir(folder / "marks")) == 2
     (folder / "full").touch()
     try:
-        found = list(executor.map(Work(task, store), list(specs()[2:])))
+        found = list(executor.map(TaskWork(task, store), list(specs()[2:])))
     except StoreError as error:
         found = str(error)
     assert found == "Cannot write the record: no room."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import promises
 import pytest
 import torch
-from light_work import alone, named
+from light_work import Alone, Light, Named
 
 import isoflop
 from isoflop.training.executors import devices
@@ -31,13 +31,13 @@ def test_what_a_worker_imports_first_does_not_load_torch():
 
 
 def test_each_worker_is_told_its_gpu_and_its_threads(two_gpus):
-    runs = list(isoflop.Processes(num_threads=3).map(named, list(promises.specs())))
+    runs = list(isoflop.Processes(num_threads=3).map(Named(), list(promises.specs())))
     assert {run.device for run in runs} == {"GPU-a 3", "GPU-b 3"}
 
 
 def test_tiny_runs_share_a_gpu(two_gpus):
     specs = [*promises.specs(), promises.long_spec()]
-    runs = list(isoflop.Processes(runs_per_device=2).map(named, specs))
+    runs = list(isoflop.Processes(runs_per_device=2).map(Named(), specs))
     assert sorted(run.device.split()[0] for run in runs) == ["GPU-a", "GPU-a", "GPU-b", "GPU-b"]
 
 
@@ -54,7 +54,7 @@ def test_gpus_are_those_that_the_caller_may_use(monkeypatch):
 def test_the_environment_of_the_caller_is_left_alone(monkeypatch):
     monkeypatch.setenv(GPU_VARIABLE, "")
     before, main = dict(os.environ), dict(vars(sys.modules["__main__"]))
-    list(isoflop.Processes(1).map(named, [promises.specs()[0]]))
+    list(isoflop.Processes(1).map(Named(), [promises.specs()[0]]))
     assert dict(os.environ) == before
     assert vars(sys.modules["__main__"]) == main
 
@@ -79,11 +79,11 @@ def test_runs_go_longest_first_by_time_where_it_is_known_else_by_flops():
     assert longest_first(Planned(seconds), specs) == specs[::-1]
     seconds[specs[0].id] = Demand()
     by_flops = sorted(specs, key=lambda spec: -spec.flops)
-    assert longest_first(Planned(seconds), specs) == longest_first(None, specs) == by_flops
+    assert longest_first(Planned(seconds), specs) == longest_first(Planned({}), specs) == by_flops
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_no_run_a_try():
-    runs = isoflop.Processes(1, retries=0).map(alone, list(promises.specs()))
+    runs = isoflop.Processes(1, retries=0).map(Alone(), list(promises.specs()))
     first = next(runs)
     os.kill(int(first.device), signal.SIGKILL)
     time.sleep(0.5)
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_no_run_a_try():
 
 
 def test_a_task_that_kills_every_worker_that_loads_it_is_an_error_not_sixty_failed_runs():
-    class Deadly:
+    class Deadly(Light):
         def __call__(self, spec):
             raise AssertionError
 
@@ -105,7 +105,7 @@ def test_a_task_that_kills_every_worker_that_loads_it_is_an_error_not_sixty_fail
 
 
 def test_a_task_that_cannot_be_loaded_is_an_error():
-    class Missing:
+    class Missing(Light):
         def __call__(self, spec):
             raise AssertionError
 
@@ -118,4 +118,4 @@ def test_a_task_that_cannot_be_loaded_is_an_error():
 
 def test_no_specs_are_no_runs():
     for executor in (isoflop.Processes(2), isoflop.Ray(), isoflop.Slurm()):
-        assert list(executor.map(alone, [])) == []
+        assert list(executor.map(Alone(), [])) == []

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import promises
 import pytest
+from light_work import Light
 
 import isoflop
 from isoflop.training.executors.contract import Demand
 from isoflop.training.executors.placement import GIBIBYTE, gpu_share, memory_class
 from isoflop.training.executors.ray import Ray
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from tasks import mlp_task
 
 
@@ -77,7 +78,7 @@ def test_naming_an_executor_loads_neither_ray_nor_submitit_nor_torch():
 def test_processes_of_one_run_find_each_other_and_train_it_together(ray_cluster, tmp_path):
     store = isoflop.DirectoryStore(tmp_path)
     seen = []
-    work = Work(mlp_task(), store, seen.append)
+    work = TaskWork(mlp_task(), store, seen.append)
     (run,) = Ray(devices_per_run=2).map(work, [promises.specs()[0]])
     assert run.device.startswith("2 x cpu")
     assert run.loss == pytest.approx(promises.expected_losses()[run.id], abs=1e-6)
@@ -86,10 +87,10 @@ def test_processes_of_one_run_find_each_other_and_train_it_together(ray_cluster,
 
 
 @dataclass(frozen=True)
-class Noted:
+class Noted(Light):
     """Work that notes when it is begun, by whom, and when it has ended; each run takes a while."""
 
-    work: Work
+    work: TaskWork
     folder: str
     seconds: float
 
@@ -146,10 +147,10 @@ def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothin
     specs = list(isoflop.plan(mlp_task(), budgets=[1e6, 3e6]).specs)
     expected = {
         run.id: run.loss
-        for run in isoflop.InProcess().map(Work(mlp_task(), isoflop.MemoryStore()), specs)
+        for run in isoflop.InProcess().map(TaskWork(mlp_task(), isoflop.MemoryStore()), specs)
     }
     store = isoflop.DirectoryStore(tmp_path / "store")
-    work = Noted(Work(mlp_task(), store), str(tmp_path), 0.5)
+    work = Noted(TaskWork(mlp_task(), store), str(tmp_path), 0.5)
     runs = []
     for run in Ray(retries=2).map(work, specs):
         runs.append(run)

@@ -10,7 +10,7 @@ import torch
 
 import isoflop
 from isoflop.training.executors.serialization import dump_work
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.reading import _Jobs
 from tasks import mlp_task
 
@@ -68,14 +68,14 @@ def edit(path, old="GAIN = 1.0", new="GAIN = 5.0"):
 def test_code_and_values_that_the_program_has_set_travel(shipped):
     module = shipped()
     module.GAIN = 2.0
-    work = Work(mlp_task(model=module.Net), isoflop.MemoryStore())
+    work = TaskWork(mlp_task(model=module.Net), isoflop.MemoryStore())
     payload = dump_work(work)
     edit(shipped.path)
     assert outputs(pickle.loads(payload)) == outputs(work)
 
 
 def test_what_cannot_travel_is_imported_from_the_text_that_was_imported(shipped):
-    work = Work(mlp_task(model=shipped(**WITH_LOCK).Net), isoflop.MemoryStore())
+    work = TaskWork(mlp_task(model=shipped(**WITH_LOCK).Net), isoflop.MemoryStore())
     payload = dump_work(work)
     edit(shipped.path)
     assert outputs(pickle.loads(payload)) == outputs(work)
@@ -85,7 +85,7 @@ def test_what_cannot_travel_is_imported_from_the_text_that_was_imported(shipped)
 def test_what_cannot_travel_and_was_changed_by_the_program_is_refused(shipped):
     module = shipped(**WITH_LOCK)
     module.GAIN = 2.0
-    payload = dump_work(Work(mlp_task(model=module.Net), isoflop.MemoryStore()))
+    payload = dump_work(TaskWork(mlp_task(model=module.Net), isoflop.MemoryStore()))
     edit(shipped.path)
     with pytest.raises(
         isoflop.ContractError, match="must be here what they are in the program that sent it"
@@ -95,7 +95,7 @@ def test_what_cannot_travel_and_was_changed_by_the_program_is_refused(shipped):
 
 def test_a_task_that_cannot_travel_at_all_is_refused():
     with pytest.raises(isoflop.PlanError, match="cannot be pickled .*'_thread.lock' object"):
-        dump_work(Work(mlp_task(train_data=[(threading.Lock(), 1)]), isoflop.MemoryStore()))
+        dump_work(TaskWork(mlp_task(train_data=[(threading.Lock(), 1)]), isoflop.MemoryStore()))
 
 
 def test_readers_that_are_not_forked_have_the_callers_code(shipped):

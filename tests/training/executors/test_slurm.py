@@ -12,7 +12,7 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.slurm import Slurm, _minutes
-from isoflop.training.executors.work import Work
+from isoflop.training.executors.work import TaskWork
 from tasks import mlp_task
 
 FAKE = {
@@ -58,7 +58,7 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
     )  # fmt: skip
     store = isoflop.DirectoryStore(tmp_path / "store")
     specs = list(promises.specs())[:2]
-    runs = list(executor.map(Work(mlp_task(), store), specs))
+    runs = list(executor.map(TaskWork(mlp_task(), store), specs))
     assert {run.id: run.loss for run in runs} == {
         spec.id: promises.expected_losses()[spec.id] for spec in specs
     }
@@ -83,7 +83,7 @@ def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(local_sl
     store, spec = isoflop.DirectoryStore(tmp_path / "store"), promises.long_spec()
     executor = Slurm(tmp_path / "jobs", cluster="local", look_seconds=0.05, retries=0)
     runs = []
-    work = Work(mlp_task(model=promises.Slow), store, checkpoint_seconds=1000.0)
+    work = TaskWork(mlp_task(model=promises.Slow), store, checkpoint_seconds=1000.0)
     sweep = threading.Thread(target=lambda: runs.extend(executor.map(work, [spec])))
     sweep.start()
     lease = tmp_path / "store" / spec.id / "lease-0"
@@ -118,7 +118,9 @@ def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch):
     with pytest.raises(isoflop.PlanError, match="cluster must be 'slurm' or 'local'"):
         Slurm(cluster="pbs")
     with pytest.raises(isoflop.PlanError, match="needs a store in a folder that all nodes share"):
-        list(Slurm().map(Work(mlp_task(), isoflop.MemoryStore()), list(promises.specs())))
+        list(Slurm().map(TaskWork(mlp_task(), isoflop.MemoryStore()), list(promises.specs())))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(isoflop.IsoflopError, match="needs the commands sbatch and srun"):
-        list(Slurm(tmp_path).map(Work(mlp_task(), isoflop.MemoryStore()), list(promises.specs())))
+        list(
+            Slurm(tmp_path).map(TaskWork(mlp_task(), isoflop.MemoryStore()), list(promises.specs()))
+        )

@@ -1,15 +1,16 @@
-"""Devices: how many there are here, what an executor has for one run, and how many of them a run gets."""
+"""Devices: those of this process, those an executor has for one run, and the number a run gets."""
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.display.format import format_count, format_number, quoted
 from isoflop.errors import PlanError
 from isoflop.runs import RunSpec
+from isoflop.training.executors.contract import Executor
 
 __all__ = [
     "GPU_VARIABLE",
@@ -26,16 +27,16 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Also read by PyTorch for ROCm."""
 
 SPREADS = (1, 2, 4, 8)
-"""Numbers of devices that "auto" chooses from: up to the devices of one machine, whose links are fast."""
+"""Numbers of devices that "auto" chooses from: at most one machine's, whose links are fast."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What an executor has for one run.
+    """Devices that an executor has for one run.
 
-    per_run: devices of a run that asks for no other number.
-    most: devices that one run can be spread over; None where every run has `per_run`.
-    num_bytes: memory of each; None where it is not known, and then it decides nothing.
+    per_run: default number of devices per run.
+    most: largest number of devices for one run; None if every run has `per_run`.
+    num_bytes: memory of each device; None if unknown, and then memory decides nothing.
     """
 
     per_run: int = 1
@@ -43,59 +44,74 @@ class Devices:
     num_bytes: float | None = None
 
 
-def devices_of(executor: Any, num_ranks: int) -> Devices:
-    """What runs can have: what the executor tells by `run_devices()`, or where there are several ranks, these."""
+@runtime_checkable
+class HasDevices(Protocol):
+    """An executor that describes its devices."""
+
+    def run_devices(self) -> Devices: ...
+
+
+def devices_of(executor: Executor, num_ranks: int) -> Devices:
+    """Devices available to one run: those of the executor, or one per rank under `torchrun`."""
     if num_ranks > 1:
         return Devices(per_run=num_ranks, num_bytes=bytes_here())
-    told: Devices = executor.run_devices() if hasattr(executor, "run_devices") else Devices()
-    return told
+    return executor.run_devices() if isinstance(executor, HasDevices) else Devices()
 
 
 def check_devices(
-    executor: Any, devices: Devices, asked: int | Literal["auto"], specs: Iterable[RunSpec]
+    executor: Executor,
+    devices: Devices,
+    requested: int | Literal["auto"],
+    specs: Iterable[RunSpec],
 ) -> None:
-    """Raises PlanError for a number of devices that cannot be given, and for runs that no number of them holds.
+    """Check that the executor can give the requested devices, and that "auto" can hold every run.
 
-    A number that is asked for is taken as it is: the user may know more of a run's memory than what is predicted.
+    A requested number is never compared with memory: the user may know more than the prediction.
+    Raises PlanError.
     """
-    if isinstance(asked, str) and asked == "auto":
+    if isinstance(requested, str) and requested == "auto":
         _check_states(devices, specs)
-    elif not isinstance(asked, int) or isinstance(asked, bool) or not 1 <= asked <= 100_000:
+    elif (
+        not isinstance(requested, int)
+        or isinstance(requested, bool)
+        or not 1 <= requested <= 100_000
+    ):
         raise PlanError(
-            f'devices_per_run must be "auto" or a whole number from 1, but got {quoted(asked)}.'
+            f'devices_per_run must be "auto" or a whole number from 1, but got {quoted(requested)}.'
         )
-    elif devices.most is None and asked != devices.per_run:
+    elif devices.most is None and requested != devices.per_run:
         raise PlanError(
-            f"devices_per_run={asked} needs Ray() with no number of its own, Slurm(ntasks_per_node={asked}) or a start "
-            f"with torchrun --nproc_per_node={asked}, but {type(executor).__name__} here gives "
+            f"devices_per_run={requested} needs Ray() with no number of its own, "
+            f"Slurm(ntasks_per_node={requested}) or a start with "
+            f"torchrun --nproc_per_node={requested}, but {type(executor).__name__} here gives "
             f"each run {devices.per_run}."
         )
 
 
 def num_devices(
-    spec: RunSpec, run_bytes: float | None, devices: Devices, asked: int | Literal["auto"]
+    spec: RunSpec, run_bytes: float | None, devices: Devices, requested: int | Literal["auto"]
 ) -> int:
-    """How many devices a run gets.
+    """Number of devices that a run gets.
 
-    run_bytes: predicted memory of the run on one device; None where it could not be told.
+    run_bytes: predicted memory of the run on one device; None if unknown.
 
-    "auto" is the fewest that hold the run. Each of them holds all weights, gradients and optimiser states and its part
-    of the batch, so only activations are divided. Where no number is enough it is the most there are: parts of the
-    batch that do not fit are taken in pieces.
+    "auto" is the fewest devices that hold the run. Each holds all weights, gradients and optimiser
+    states and its part of the batch, so only activations are divided. If no number is enough,
+    "auto" is the largest: parts of the batch that do not fit are taken in pieces.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if devices.most is None or devices.num_bytes is None or run_bytes is None:
         return devices.per_run
     states = _state_bytes(spec)
     most = min(devices.most, spec.batch or 1)  # a device without an example would only wait
-    there = [k for k in SPREADS if k <= most]
-    fits = [k for k in there if states + (run_bytes - states) / k <= devices.num_bytes]
-    return fits[0] if fits else there[-1]
+    available = [k for k in SPREADS if k <= most]
+    fits = [k for k in available if states + (run_bytes - states) / k <= devices.num_bytes]
+    return fits[0] if fits else available[-1]
 
 
 def bytes_here() -> float:
-    """Memory of the device that a run has in this process, or in one like it."""
+    """Memory of a run's device in this process, or in one like it."""
     from isoflop.planning.cost import (
         device_bytes,  # a worker reads this module before it may load torch
     )
@@ -104,13 +120,13 @@ def bytes_here() -> float:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; MIG slices and UUIDs too."""
+    """GPUs that this process may use, named as in CUDA_VISIBLE_DEVICES (indices, UUIDs, MIG)."""
     named = os.environ.get(GPU_VARIABLE)
     if named is not None and not named.strip():
         return []
     import torch
 
-    # Asked of the driver, not of CUDA, where the driver can tell: no context is made in this process.
+    # Where possible torch counts through the driver, which creates no CUDA context here.
     count = torch.cuda.device_count()
     return (
         [name.strip() for name in named.split(",")][:count]
@@ -120,7 +136,7 @@ def visible_gpus() -> list[str]:
 
 
 def num_cores() -> int:
-    """CPU cores that this process may keep busy: its affinity, and the quota of its container."""
+    """CPU cores available to this process, by its affinity and the quota of its container."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -136,10 +152,11 @@ def _check_states(devices: Devices, specs: Iterable[RunSpec]) -> None:
     needs = _state_bytes(largest)
     if devices.num_bytes is not None and needs > devices.num_bytes:
         raise PlanError(
-            f"Size {largest.size} ({format_count(largest.num_params)} params) needs {format_number(needs / 1e9)} GB for weights, "
-            f"gradients and optimiser states, which each device of a run holds whole, but a device has "
-            f"{format_number(devices.num_bytes / 1e9)} GB; plan with hardware= to leave such sizes out, or train on devices "
-            f"with more memory."
+            f"Size {largest.size} ({format_count(largest.num_params)} params) needs "
+            f"{format_number(needs / 1e9)} GB for weights, gradients and optimiser states, which "
+            f"each device of a run holds whole, but a device has "
+            f"{format_number(devices.num_bytes / 1e9)} GB; plan with hardware= to leave such sizes "
+            f"out, or train on devices with more memory."
         )
 
 

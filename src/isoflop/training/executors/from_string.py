@@ -1,4 +1,7 @@
-"""Executors by their names on a command line: `processes:8`, `ray://host:10001`, `slurm:gpu,time=04:00:00`."""
+"""Executors by name, as on a command line.
+
+Examples: `processes:8`, `ray://host:10001`, `slurm:gpu,time=04:00:00`.
+"""
 
 from typing import Any
 
@@ -16,10 +19,11 @@ NAMES = "in-process, processes, processes:8, ray, ray:auto, ray://host:10001, sl
 
 
 def executor_from(text: str) -> Executor:
-    """The executor that a text names.
+    """The executor with the given name.
 
-    `ray:ADDRESS` takes what `Ray(address=...)` does; `slurm:` is followed by the partition or by options of sbatch,
-    separated by commas: `slurm:gpu,time=04:00:00,gres=gpu:1`. Raises PlanError for any other text.
+    `ray:ADDRESS` takes an address as `Ray(address=...)` does. After `slurm:` come the partition or
+    options of sbatch, separated by commas: `slurm:gpu,time=04:00:00,gres=gpu:1`. Raises PlanError
+    for any other text.
     """
     name, colon, rest = text.strip().partition(":")
     if name == "in-process" and not colon:
@@ -34,7 +38,7 @@ def executor_from(text: str) -> Executor:
 
 
 def _sbatch(text: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+    options: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         options.update({key.strip().replace("-", "_"): value} if equals else {"partition": part})

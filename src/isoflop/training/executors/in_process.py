@@ -1,11 +1,12 @@
-"""InProcess: one run after the other, here."""
+"""InProcess: trains one run after the other in this process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isoflop import arguments
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
+from isoflop.training.executors.contract import Work
 from isoflop.training.executors.devices import Devices, bytes_here
 
 __all__ = ["InProcess"]
@@ -15,8 +16,9 @@ __all__ = ["InProcess"]
 class InProcess:
     """Trains runs one after the other in this process.
 
-    num_threads: CPU threads per run. One by default: it is what a worker of `Processes` has, so both give the same
-    losses to the last bit, and on a shared machine it is rarely slower for small models.
+    num_threads: CPU threads per run. The default of one equals that of a `Processes` worker, so
+        both give the same losses to the last bit; on a shared machine it is rarely slower for
+        small models.
     """
 
     num_threads: int = 1
@@ -30,7 +32,7 @@ class InProcess:
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())
 
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+    def map(self, work: Work, specs: list[RunSpec]) -> Iterator[Run]:
         import torch  # here, so that naming an executor does not load torch
 
         before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What a run asks of a cluster: a share of a GPU, a GPU, or several; and main memory."""
+"""Resources to request from a cluster for a run: a share of a GPU, and main memory."""
 
 import math
 
@@ -7,9 +7,9 @@ from isoflop.training.executors.contract import Demand
 __all__ = ["gpu_share", "memory_class"]
 
 MARGIN = 1.25
-"""What the allocator may hold beyond what is in use; a guess on the safe side."""
+"""Memory held by the allocator over memory in use; a guess on the safe side."""
 CONTEXT_BYTES = 1e9
-"""Of a CUDA context with its libraries, per process."""
+"""Memory of a CUDA context with its libraries, per process."""
 MAX_SHARING = 8
 """More processes on one GPU wait for each other's kernels."""
 
@@ -17,7 +17,7 @@ GIBIBYTE = 2**30
 
 
 def gpu_share(demand: Demand, gpu_bytes: float | None) -> float:
-    """1/k of a GPU where k such runs fit beside each other; a whole one where that is not known."""
+    """1/k of a GPU if k such runs fit beside each other; a whole one if the memory is unknown."""
     if demand.memory_bytes is None or gpu_bytes is None:
         return 1.0
     need = (demand.memory_bytes * MARGIN + CONTEXT_BYTES) / gpu_bytes
@@ -25,9 +25,10 @@ def gpu_share(demand: Demand, gpu_bytes: float | None) -> float:
 
 
 def memory_class(demand: Demand, largest_bytes: float) -> int:
-    """Main memory to ask for: a power of two GiB, so that most runs look alike; 0 below one, at most what a node has.
+    """Main memory to request, in bytes: a power of two GiB, at most that of a node; 0 below 1 GiB.
 
-    Runs that ask for the same are begun in the order they were handed in, which is longest first.
+    Powers of two give most runs the same request. A cluster begins runs of equal requests in the
+    order of their submission, which is longest first.
     """
     need = (demand.memory_bytes or 0.0) * MARGIN
     if need < GIBIBYTE:

@@ -3,17 +3,16 @@
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from isoflop import arguments
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
-from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
+from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
 from isoflop.training.executors.devices import Devices, bytes_here, num_cores, visible_gpus
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.worker import Message, serve
@@ -24,24 +23,26 @@ MOST = 10_000
 """Workers, threads or tries; more are a slip of the pen."""
 
 STOP_SECONDS = 20.0
-"""What workers have to save their checkpoints when the pool is stopped."""
+"""Time that workers have to save their checkpoints when the pool is stopped."""
 
 FAILED_STARTS = 3
-"""So many workers in a row that die before they can take a run mean that none ever will."""
+"""Workers in a row that die before they can take a run; the next one would die, too."""
 
 
 @dataclass(frozen=True)
 class Processes:
     """Trains runs in worker processes of this machine, longest first, each run on one worker.
 
-    num_workers: None for one per GPU (`runs_per_device` on each), or one per CPU core where there is no GPU.
+    num_workers: None for `runs_per_device` per GPU, or without a GPU one per CPU core.
     num_threads: CPU threads per run.
-    retries: how often a run is tried again whose worker died (killed, out of memory); then it is recorded as failed.
-    runs_per_device: runs that share a GPU; tiny ones leave most of it idle.
+    retries: number of further tries of a run whose worker died (killed, out of memory); after the
+        last one the run is recorded as failed.
+    runs_per_device: number of runs that share a GPU; a tiny run leaves most of it idle.
 
-    Workers are spawned, never forked, and told their GPU before they load torch, so the caller may have used CUDA. They
-    stay warm from run to run and end when the caller does. A program needs no `if __name__ == "__main__"`, and may be a
-    script, a notebook or `python -c`: what it defines is sent by value, and its `__main__` is not imported again.
+    Workers are spawned, never forked, and get their GPU before they load torch, so the caller may
+    have used CUDA. They stay warm from run to run and end with the caller. A program needs no
+    `if __name__ == "__main__"`, and may be a script, a notebook or `python -c`: its own
+    definitions are sent by value, and its `__main__` is not imported again.
     """
 
     num_workers: int | None = None
@@ -66,7 +67,7 @@ class Processes:
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())
 
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+    def map(self, work: Work, specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
             return
         gpus = visible_gpus()
@@ -78,14 +79,8 @@ class Processes:
         slots: list[str | None] = [
             gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))
         ]
-        payload = dump_work(reporting_to(work, None))
-        pool = _Pool(
-            payload,
-            slots,
-            self.num_threads,
-            Deaths(self.retries),
-            getattr(work, "on_progress", None),
-        )
+        payload = dump_work(work.reporting_to(None))
+        pool = _Pool(payload, slots, self.num_threads, Deaths(self.retries), work.on_progress)
         try:
             yield from pool.run(longest_first(work, specs))
         finally:
@@ -98,7 +93,7 @@ class _Worker:
     pipe: Connection
     is_ready: bool = False
     reason: str = ""
-    """Why it ends, where it said so."""
+    """The worker's own reason for its end, if it sent one."""
     spec: RunSpec | None = None
 
 
@@ -109,7 +104,7 @@ class _Pool:
     """The GPU of each worker; a worker's replacement has the same."""
     num_threads: int
     deaths: Deaths
-    on_progress: Callable[[Any], None] | None
+    on_progress: OnProgress | None
     workers: dict[int, _Worker] = field(default_factory=dict)
     failed_starts: int = 0
 
@@ -118,13 +113,13 @@ class _Pool:
         while num_left:
             self._fill(todo)
             for slot in self._ready():
-                run = self._hear(slot, todo)
+                run = self._receive(slot, todo)
                 if run is not None:
                     num_left -= 1
                     yield run
 
     def stop(self) -> None:
-        """Ask the workers to save and end; kill those that have not when the time is over."""
+        """Make the workers save and end; kill those that have not ended after STOP_SECONDS."""
         for worker in self.workers.values():
             if worker.spec is None:
                 worker.pipe.close()  # an idle worker ends when its pipe does
@@ -143,19 +138,19 @@ class _Pool:
         for slot in range(len(self.slots)):
             worker = self.workers.get(slot)
             if todo and (worker is None or worker.spec is None):
-                self._give(self._living(slot), todo.pop(0))
+                self._send(self._living(slot), todo.pop(0))
 
     def _living(self, slot: int) -> _Worker:
-        """The worker of a slot; a new one where it has none or it died while it had nothing to do."""
+        """The worker of a slot; a new one if there is none or it died while it was idle."""
         worker = self.workers.get(slot)
         if worker is not None and not worker.process.is_alive():
             worker.pipe.close()
             worker = None
         return worker or self._start(slot)
 
-    def _give(self, worker: _Worker, spec: RunSpec) -> None:
+    def _send(self, worker: _Worker, spec: RunSpec) -> None:
         worker.spec = spec
-        with suppress(OSError):  # it died just now: _hear finds it
+        with suppress(OSError):  # it died just now: _receive handles it
             worker.pipe.send(spec)
 
     def _start(self, slot: int) -> _Worker:
@@ -179,60 +174,61 @@ class _Pool:
         }
         return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
 
-    def _hear(self, slot: int, todo: list[RunSpec]) -> Run | None:
-        """A finished run, if that is what the worker in this slot has to say."""
+    def _receive(self, slot: int, todo: list[RunSpec]) -> Run | None:
+        """Handle a message of the worker in a slot; the run if the message is a finished run."""
         worker = self.workers[slot]
         try:
             message: Message = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._bury(slot, todo)
-        kind, content = message
-        if kind == "broken":
-            raise PlanError(f"A worker process cannot load the task: {content}.")
-        if kind == "refused":
-            raise content
-        if kind == "dying":
-            worker.reason = content
-        if kind == "ready":
-            worker.is_ready, self.failed_starts = True, 0
-        if kind == "progress" and self.on_progress is not None:
-            self.on_progress(content)
-        if kind != "done":
-            return None
-        worker.spec = None
-        finished: Run = content
-        return finished
+            return self._replace_dead(slot, todo)
+        match message:
+            case ("broken", reason):
+                raise PlanError(f"A worker process cannot load the task: {reason}.")
+            case ("refused", error):
+                raise error
+            case ("dying", reason):
+                worker.reason = reason
+            case ("ready", _):
+                worker.is_ready, self.failed_starts = True, 0
+            case ("progress", progress):
+                if self.on_progress is not None:
+                    self.on_progress(progress)
+            case ("done", run):
+                worker.spec = None
+                return run
+        return None
 
-    def _bury(self, slot: int, todo: list[RunSpec]) -> Run | None:
-        """After a worker's death: its run is tried again, or recorded as failed."""
+    def _replace_dead(self, slot: int, todo: list[RunSpec]) -> Run | None:
+        """After a worker's death, put its run back to `todo`, or return its failed record."""
         worker = self.workers.pop(slot)
         worker.pipe.close()
         worker.process.join(STOP_SECONDS)
         reason = worker.reason or f"exit code {worker.process.exitcode}"
         assert worker.spec is not None
         if not worker.is_ready:
-            self._note_failed_start(reason)
-        elif not self.deaths.again(worker.spec):
-            return self.deaths.failed(worker.spec, reason)
+            self._count_failed_start(reason)
+        elif not self.deaths.may_retry(worker.spec):
+            return self.deaths.failed_run(worker.spec, reason)
         todo.insert(0, worker.spec)
         return None
 
-    def _note_failed_start(self, reason: str) -> None:
+    def _count_failed_start(self, reason: str) -> None:
         self.failed_starts += 1
         if self.failed_starts >= FAILED_STARTS:
             raise PlanError(
-                f"{FAILED_STARTS} worker processes in a row died while they loaded the task, last with {reason} (-9 is "
-                f"often a lack of memory); use fewer workers, or train with InProcess() to see why."
+                f"{FAILED_STARTS} worker processes in a row died while they loaded the task, last "
+                f"with {reason} (-9 is often a lack of memory); use fewer workers, or train with "
+                f"InProcess() to see why."
             )
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Spawned processes import the parent's `__main__`, which runs an unguarded script again; hide it meanwhile."""
-    main: dict[str, Any] = vars(sys.modules["__main__"])
+    """Hide `__main__` inside the block: spawned processes would run an unguarded script again."""
+    main: dict[str, object] = vars(sys.modules["__main__"])
     names = [name for name in ("__spec__", "__file__") if name in main]
-    hidden: dict[str, Any] = {name: main.pop(name) for name in names}
-    main["__spec__"] = None  # multiprocessing reads it without asking whether it is there
+    hidden: dict[str, object] = {name: main.pop(name) for name in names}
+    main["__spec__"] = None  # multiprocessing requires the attribute
     try:
         yield
     finally:

@@ -1,27 +1,54 @@
-"""What a Ray worker does with one run, or with its part of a run that several workers train together."""
+"""The work of a Ray worker: one run, or its part of a run that several workers train together."""
 
 import os
 import socket
 import sys
 import time
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
-from isoflop.training.executors.contract import BrokenDevice, in_worker
+from isoflop.training.executors.contract import BrokenDevice, Work
 
-__all__ = ["Mailbox", "do_part", "do_run"]
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from isoflop.training.loop import Progress
+
+__all__ = ["Mailbox", "Remote", "do_part", "do_run"]
+
+R = TypeVar("R")
 
 MEET_SECONDS = 300.0
-"""How long the processes of one run wait for the first of them."""
+"""How long the processes of one run wait for the address of the first."""
+
+
+class Remote(Protocol[R]):
+    """A function or method of Ray that runs in another process."""
+
+    def remote(self, *arguments: object) -> "ObjectRef[R]":
+        """A reference to the coming result."""
+
+
+class MailboxHandle(Protocol):
+    """A `Mailbox` as seen from another process."""
+
+    @property
+    def is_stopping(self) -> Remote[bool]: ...
+    @property
+    def put(self) -> Remote[None]: ...
+    @property
+    def meet_at(self) -> Remote[None]: ...
+    @property
+    def address(self) -> Remote[tuple[str, int] | None]: ...
 
 
 class Mailbox:
-    """An actor beside the caller: progress comes here, and the processes of one run find each other."""
+    """An actor beside the caller, for progress and for the processes of one run to meet."""
 
     def __init__(self) -> None:
-        self._progress: list[Any] = []
+        self._progress: list[Progress] = []
         self._addresses: dict[str, tuple[str, int]] = {}
         self._stopping = False
 
@@ -31,10 +58,10 @@ class Mailbox:
     def is_stopping(self) -> bool:
         return self._stopping
 
-    def put(self, progress: Any) -> None:
+    def put(self, progress: "Progress") -> None:
         self._progress.append(progress)
 
-    def take(self) -> list[Any]:
+    def take(self) -> "list[Progress]":
         taken, self._progress = self._progress, []
         return taken
 
@@ -45,31 +72,36 @@ class Mailbox:
         return self._addresses.get(name)
 
 
-def do_run(payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int) -> Run:
+def do_run(
+    payload: "list[ObjectRef[Work]]", spec: RunSpec, mailbox: MailboxHandle, num_threads: int
+) -> Run:
     """The record of a run; `payload` holds a reference to the work, which a worker loads once."""
     work = _loaded(payload[0])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(num_threads)
-    if _ask(mailbox.is_stopping):  # an interrupt may be lost in an import
+    if _call(mailbox.is_stopping):  # an interrupt may be lost in an import
         raise KeyboardInterrupt
     try:
-        run: Run = in_worker(work, mailbox.put.remote)(spec)
+        return work.in_worker(mailbox.put.remote)(spec)
     except BrokenDevice as error:  # Ray hands no other run to a process that died
         print(error, file=sys.stderr, flush=True)
         os._exit(1)
-    return run
 
 
 def do_part(
-    payload: list[Any], spec: RunSpec, mailbox: Any, num_threads: int, part: tuple[str, int, int]
+    payload: "list[ObjectRef[Work]]",
+    spec: RunSpec,
+    mailbox: MailboxHandle,
+    num_threads: int,
+    part: tuple[str, int, int],
 ) -> Run:
-    """The same for one of several processes that train the run together, found by torch.distributed.
+    """The record of a run that several processes train together through torch.distributed.
 
-    part: a name for the meeting, this process' rank, and how many there are.
+    part: name of the meeting, rank of this process, and number of processes.
     """
     name, rank, num_ranks = part
     host, port = _meeting(mailbox, name, rank)
-    # Each worker sees its own device only, so it is number 0 on what it sees.
+    # Each worker sees its own device only, so its local rank is 0.
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(num_ranks), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1"
     )
@@ -78,31 +110,35 @@ def do_part(
 
 
 @lru_cache(maxsize=1)
-def _loaded(reference: Any) -> Any:
+def _loaded(reference: "ObjectRef[Work]") -> Work:
     import cloudpickle
     import ray
 
     try:
-        return cloudpickle.loads(ray.get(reference))
+        work: Work = cloudpickle.loads(ray.get(reference))
     except Exception as error:
         raise PlanError(
-            f"A Ray worker on {socket.gethostname()} cannot load the task ({type(error).__name__}: {error}); the "
-            f"packages that the task imports must be installed on every node, or named in Ray(runtime_env=...)."
+            f"A Ray worker on {socket.gethostname()} cannot load the task "
+            f"({type(error).__name__}: {error}); the packages that the task imports must be "
+            f"installed on every node, or named in Ray(runtime_env=...)."
         ) from error
+    return work
 
 
-def _ask(method: Any, *arguments: Any) -> Any:
+def _call(method: Remote[R], *arguments: object) -> R:
     import ray
 
-    return ray.get(method.remote(*arguments))
+    result: R = ray.get(method.remote(*arguments))
+    return result
 
 
-def _meeting(mailbox: Any, name: str, rank: int) -> tuple[str, int]:
+def _meeting(mailbox: MailboxHandle, name: str, rank: int) -> tuple[str, int]:
+    """Address of the first process, which this function announces if it is this one."""
     if rank == 0:
-        _ask(mailbox.meet_at, name, (_node_address(), _free_port()))
+        _call(mailbox.meet_at, name, (_node_address(), _free_port()))
     end = time.monotonic() + MEET_SECONDS
     while time.monotonic() < end:
-        address: tuple[str, int] | None = _ask(mailbox.address, name)
+        address = _call(mailbox.address, name)
         if address is not None:
             return address
         time.sleep(0.05)

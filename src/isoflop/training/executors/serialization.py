@@ -1,4 +1,4 @@
-"""Work as bytes that any process can read: the user's own classes and functions travel inside."""
+"""Work as bytes for other processes, with the user's own classes and functions inside."""
 
 import io
 import pickle
@@ -7,71 +7,83 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from isoflop.errors import ContractError, PlanError
 from isoflop.libraries import user_modules
 from isoflop.sources import imported_texts, take_texts
 
+if TYPE_CHECKING:
+    from functools import _CacheParameters, _lru_cache_wrapper
+
 __all__ = ["dump_work"]
 
+R = TypeVar("R")
 
-def dump_work(work: Any) -> bytes:
-    """The work as it is here: no process that reads it takes the user's code from files, which may have been edited.
 
-    What the user's modules define travels by value, with the values that it refers to. Where something in them cannot,
-    a lock say, they are imported again by their readers, from the text that was imported here, and must then give the
-    same task. Raises PlanError where the work cannot travel at all.
+def dump_work(work: object) -> bytes:
+    """The work as bytes, with the user's code as imported in this process.
+
+    Readers never take the user's code from files, which may have been edited since. Definitions of
+    the user's modules travel by value, with the values they refer to. If one of these cannot be
+    pickled, such as a lock, readers import the modules again, from the text that was imported
+    here, and the result must give the same task.
+
+    Raises PlanError if the work cannot be pickled either way.
     """
     try:
         return _packed(_dumped(work, user_modules()))
     except Exception:
         try:
-            return _packed(_dumped(work, []), mark_of(work))
+            return _packed(_dumped(work, []), _code_fingerprint(work))
         except Exception as error:
             raise PlanError(
-                f"The task must be sent to workers, but it cannot be pickled ({type(error).__name__}: {error}); "
-                f"keep open files, locks and generators out of the dataset, or train with InProcess()."
+                f"The task must be sent to workers, but it cannot be pickled "
+                f"({type(error).__name__}: {error}); keep open files, locks and generators out of "
+                f"the dataset, or train with InProcess()."
             ) from error
 
 
-def _packed(dumped: bytes, mark: str | None = None) -> bytes:
-    return pickle.dumps(_Packed(imported_texts(), dumped, mark))
+def _packed(dumped: bytes, fingerprint: str | None = None) -> bytes:
+    return pickle.dumps(_Packed(imported_texts(), dumped, fingerprint))
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Work in its bytes; reading it gives the work itself."""
+    """Pickled work; unpickling this object gives the work itself."""
 
     texts: Mapping[str, tuple[str, str]]
     dumped: bytes
-    mark: str | None
+    fingerprint: str | None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self.texts, self.dumped, self.mark)
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _unpacked, (self.texts, self.dumped, self.fingerprint)
 
 
-def _unpacked(texts: Mapping[str, tuple[str, str]], dumped: bytes, mark: str | None) -> Any:
+def _unpacked(
+    texts: Mapping[str, tuple[str, str]], dumped: bytes, fingerprint: str | None
+) -> object:
     take_texts(texts)
-    work = pickle.loads(dumped)
-    if mark is not None and mark_of(work) != mark:
+    work: object = pickle.loads(dumped)
+    if fingerprint is not None and _code_fingerprint(work) != fingerprint:
         raise ContractError(
-            "the code and values that the task refers to must be here what they are in the program that sent it, but "
-            "they differ; pass what the program changes in its modules as arguments of the model"
+            "the code and values that the task refers to must be here what they are in the program "
+            "that sent it, but they differ; pass what the program changes in its modules as "
+            "arguments of the model"
         )
     return work
 
 
-def mark_of(work: Any) -> str | None:
-    """Stands for the code of the work's task; None of other work."""
-    from isoflop.user_code.fingerprint import (
-        digest_of_code,  # needs torch, which naming an executor must not load
-    )
+def _code_fingerprint(work: object) -> str | None:
+    """Digest of the code of the work's task; None for work without a task."""
+    # imported here: it needs torch, which naming an executor must not load
+    from isoflop.user_code.fingerprint import digest_of_code
 
-    return digest_of_code(work.task) if hasattr(work, "task") else None
+    task = getattr(work, "task", None)
+    return None if task is None else digest_of_code(task)
 
 
-def _dumped(work: Any, modules: list[ModuleType]) -> bytes:
+def _dumped(work: object, modules: list[ModuleType]) -> bytes:
     buffer = io.BytesIO()
     with _inside(modules) as pickler:
         pickler(buffer).dump(work)
@@ -79,12 +91,12 @@ def _dumped(work: Any, modules: list[ModuleType]) -> bytes:
 
 
 @contextmanager
-def _inside(modules: list[ModuleType]) -> Iterator[type[Any]]:
-    """Inside the block, a pickler that puts these modules' classes and functions in by value."""
+def _inside(modules: list[ModuleType]) -> Iterator[Callable[[io.BytesIO], pickle.Pickler]]:
+    """Inside the block, a pickler that copies the classes and functions of these modules."""
     import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        if modules:  # a cached function would go by its name
+        if modules:  # a cached function would be pickled by name
             dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
                 {type(_cached): _reduce_cached}
             )
@@ -107,9 +119,11 @@ def _inside(modules: list[ModuleType]) -> Iterator[type[Any]]:
 def _cached() -> None: ...
 
 
-def _reduce_cached(function: Any) -> tuple[Any, ...]:
+def _reduce_cached(
+    function: "_lru_cache_wrapper[object]",
+) -> tuple[Callable[..., object], tuple[object, ...]]:
     return _cache_again, (function.__wrapped__, function.cache_parameters())
 
 
-def _cache_again(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    return lru_cache(**parameters)(function)
+def _cache_again(function: Callable[..., R], parameters: "_CacheParameters") -> Callable[..., R]:
+    return lru_cache(maxsize=parameters["maxsize"], typed=parameters["typed"])(function)

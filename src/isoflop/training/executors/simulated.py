@@ -1,4 +1,4 @@
-"""Simulated: runs whose losses come from a known law with seeded noise; for tests and for planning by simulation."""
+"""Simulated: runs whose losses follow a known law with seeded noise; for tests and simulation."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,10 +12,14 @@ __all__ = ["Simulated"]
 
 @dataclass(frozen=True)
 class Simulated:
-    """An executor that trains nothing: a run's loss is loss(N, D) of a law times exp(noise z), z normal by seed and id.
+    """An executor that trains nothing and takes losses from a law.
+
+    A run's loss is loss(N, D) times exp(noise z), where z is standard normal, drawn by seed and
+    run id.
 
     noise: relative standard deviation of the final loss; .0015 to .0045 on public runs.
-    factor: what a spec's other settings (learning rate, batch) multiply its loss by; infinite where a run diverges.
+    factor: the effect of a spec's other settings (learning rate, batch), by which its loss is
+        multiplied; infinite for a run that diverges.
     """
 
     loss: Callable[[float, float], float]
@@ -23,7 +27,7 @@ class Simulated:
     seed: int = 0
     factor: Callable[[RunSpec], float] | None = None
 
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+    def map(self, work: object, specs: list[RunSpec]) -> Iterator[Run]:
         return (self.run(spec) for spec in specs)
 
     def run(self, spec: RunSpec) -> Run:

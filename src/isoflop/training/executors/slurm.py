@@ -4,10 +4,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 from uuid import uuid4
 
 from isoflop import arguments
@@ -16,40 +17,68 @@ from isoflop.errors import IsoflopError, PlanError, StoreError
 from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
-from isoflop.training.executors.contract import Deaths, longest_first, reporting_to
+from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
 from isoflop.training.executors.devices import Devices
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.slurm_job import Job
 
 __all__ = ["Slurm"]
 
-# What submitit itself must know; every other option goes to sbatch as it is.
+# Options of submitit itself; all others are passed to sbatch unchanged.
 _SUBMITIT = (
-    "time", "nodes", "ntasks_per_node", "setup", "teardown", "array_parallelism", "signal_delay_s", "srun_args",
-    "use_srun", "stderr_to_stdout",
+    "time", "nodes", "ntasks_per_node", "setup", "teardown", "array_parallelism", "signal_delay_s",
+    "srun_args", "use_srun", "stderr_to_stdout",
 )  # fmt: skip
 
 DEFAULT_MINUTES = 60
 MAX_TIMEOUTS = 100
-"""A job that reaches its time limit is requeued and goes on; so a short limit, which queues favour, does no harm."""
+"""A job at its time limit is requeued and continues, so that short limits do no harm."""
 
 STOP_SECONDS = 30.0
-"""What jobs have to save their checkpoints: Slurm's own KillWait."""
+"""Time that jobs have to save their checkpoints: Slurm's own KillWait."""
+
+
+class SubmittedJob(Protocol):
+    """A job as submitit returns it; submitit's own types are not installed everywhere."""
+
+    @property
+    def paths(self) -> "LogPaths": ...
+
+    def done(self, force_check: bool = False) -> bool: ...
+    def results(self) -> list[Run]: ...
+    def cancel(self, check: bool = True) -> None: ...
+
+
+class LogPaths(Protocol):
+    """The files of a job."""
+
+    @property
+    def stderr(self) -> Path: ...
+
+
+class Submitter(Protocol):
+    """An executor of submitit."""
+
+    def map_array(self, job: Job, specs: list[RunSpec], /) -> list[SubmittedJob]: ...
+    def submit(self, job: Job, spec: RunSpec, /) -> SubmittedJob: ...
 
 
 class Slurm:
-    """Trains runs as the jobs of one Slurm job array, longest first. The store must be a folder that all nodes share.
+    """Trains runs as the jobs of one Slurm job array, longest first.
 
-    sbatch: options of `sbatch` by their names with underscores, passed on as they are: `partition="gpu"`,
-        `gres="gpu:1"`, `account="lab"`, `time="04:00:00"`. Also submitit's own `setup` (commands before the job),
-        `array_parallelism` (jobs at the same time), `signal_delay_s` (warning before the end, 90).
-        With `ntasks_per_node` above 1, each run is spread over that many processes.
+    The store must be a folder that all nodes share.
+
+    sbatch: options of `sbatch` by their names with underscores, passed on unchanged:
+        `partition="gpu"`, `gres="gpu:1"`, `account="lab"`, `time="04:00:00"`. Also submitit's own
+        `setup` (commands before the job), `array_parallelism` (jobs at the same time),
+        `signal_delay_s` (warning before the end, 90). With `ntasks_per_node` above 1, each run is
+        spread over that many processes.
     folder: for submission files and logs; None for `slurm/` in the store.
-    retries: how often a run is tried again whose job died; being preempted or out of time is no death: the run is saved
-        and requeued.
-    num_threads: CPU threads per process; asked for as `cpus_per_task` unless that is given.
+    retries: number of further tries of a run whose job died. A job that is preempted or out of
+        time does not count: its run is saved and requeued.
+    num_threads: CPU threads per process, requested as `cpus_per_task` unless that is given.
     cluster: "slurm", or "local" for submitit's processes on this machine, all at once.
-    look_seconds: between two looks at the jobs.
+    look_seconds: interval between two checks of the jobs.
     """
 
     def __init__(
@@ -85,71 +114,78 @@ class Slurm:
         return f"Slurm({', '.join(f'{key}={value!r}' for key, value in self.sbatch.items())})"
 
     def run_devices(self) -> Devices:
-        """The tasks of a job; what its nodes have is not known here."""
+        """The tasks of a job; the memory of the nodes is unknown."""
         nodes = self.sbatch.get("nodes", 1)
-        fewest = (
-            nodes.partition("-")[0] if isinstance(nodes, str) else nodes
-        )  # of 2-4, sbatch grants at least 2
+        # of 2-4, sbatch grants at least 2
+        fewest = nodes.partition("-")[0] if isinstance(nodes, str) else nodes
         num_nodes = _whole(fewest, "nodes", 1)
         return Devices(per_run=num_nodes * int(self.sbatch.get("ntasks_per_node", 1)))
 
-    def map(self, work: Callable[[RunSpec], Run], specs: list[RunSpec]) -> Iterator[Run]:
+    def map(self, work: Work, specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
             return
         folder = (self.folder or _folder_of(work)).absolute()
         executor = self._executor(folder)
-        payload = dump_work(reporting_to(work, None))
+        payload = dump_work(work.reporting_to(None))
         job = Job(write_bytes(folder / f"work-{uuid4().hex[:8]}.pickle", payload), self.num_threads)
         jobs = _Jobs(executor, job, Deaths(self.retries), longest_first(work, specs))
         try:
-            yield from jobs.records(getattr(work, "on_progress", None), self.look_seconds)
+            yield from jobs.records(work.on_progress, self.look_seconds)
         finally:
             jobs.stop()
             job.payload.unlink(missing_ok=True)
             shutil.rmtree(job.payload.with_suffix(""), ignore_errors=True)
 
-    def _executor(self, folder: Path) -> Any:
+    def _executor(self, folder: Path) -> Submitter:
         submitit = load_extra("submitit", "slurm")
-        if self.cluster == "local":
-            executor = submitit.LocalExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
-            executor.update_parameters(
-                timeout_min=self._minutes, tasks_per_node=self.sbatch.get("ntasks_per_node", 1)
-            )
-            return executor
+        return (
+            self._local(submitit, folder)
+            if self.cluster == "local"
+            else self._slurm(submitit, folder)
+        )
+
+    def _local(self, submitit: ModuleType, folder: Path) -> Submitter:
+        executor = submitit.LocalExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
+        executor.update_parameters(
+            timeout_min=self._minutes, tasks_per_node=self.sbatch.get("ntasks_per_node", 1)
+        )
+        submitter: Submitter = executor
+        return submitter
+
+    def _slurm(self, submitit: ModuleType, folder: Path) -> Submitter:
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise IsoflopError(
-                "Slurm() needs the commands sbatch and srun; call it on a node that may submit jobs."
+                "Slurm() needs the commands sbatch and srun; "
+                "call it on a node that may submit jobs."
             )
         executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
         own = {key: value for key, value in self.sbatch.items() if key in _SUBMITIT}
         others = {key: value for key, value in self.sbatch.items() if key not in _SUBMITIT}
-        asked = {
+        options = {
             "job_name": "isoflop",
             "requeue": True,
             "cpus_per_task": self.num_threads,
             **others,
         }
-        executor.update_parameters(**{**own, "time": self._minutes}, additional_parameters=asked)
-        return executor
+        executor.update_parameters(**{**own, "time": self._minutes}, additional_parameters=options)
+        submitter: Submitter = executor
+        return submitter
 
 
 class _Jobs:
     """The jobs of one stage."""
 
-    def __init__(self, executor: Any, job: Job, deaths: Deaths, specs: list[RunSpec]) -> None:
+    def __init__(self, executor: Submitter, job: Job, deaths: Deaths, specs: list[RunSpec]) -> None:
         self.executor, self.job, self.deaths = executor, job, deaths
-        self.told: dict[str, float] = {}
-        self.waiting: list[tuple[Any, RunSpec]] = list(
-            zip(executor.map_array(job, specs), specs, strict=True)
-        )
+        self.reported: dict[str, float] = {}
+        """By run id: tokens in the last progress that was passed on."""
+        self.waiting = list(zip(executor.map_array(job, specs), specs, strict=True))
 
-    def records(
-        self, on_progress: Callable[[Any], None] | None, look_seconds: float
-    ) -> Iterator[Run]:
+    def records(self, on_progress: OnProgress | None, look_seconds: float) -> Iterator[Run]:
         while self.waiting:
             for entry in list(self.waiting):
                 if on_progress is not None:
-                    self._tell(entry[1], on_progress)
+                    self._report(entry[1], on_progress)
                 if entry[0].done():
                     run = self._outcome(*entry)
                     self.waiting.remove(entry)
@@ -167,12 +203,12 @@ class _Jobs:
             while not job.done(force_check=True) and time.monotonic() < end:
                 time.sleep(0.2)
 
-    def _outcome(self, job: Any, spec: RunSpec) -> Run | None:
-        """The record that a job ended with; None where it is submitted again."""
+    def _outcome(self, job: SubmittedJob, spec: RunSpec) -> Run | None:
+        """The record that a job ended with; None if the job is submitted again."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
-            run: Run = job.results()[0]
+            return job.results()[0]
         except UncompletedJobError as error:
             reason = str(error).strip().splitlines()[-1]
             if isinstance(error, FailedJobError) and (
@@ -180,28 +216,27 @@ class _Jobs:
             ):
                 raise StoreError(refused[1]) from error
             may_retry = "not requeued" in reason or "BrokenDevice" in str(error)
-            if isinstance(error, FailedJobError) and not may_retry:  # every run would meet it
+            if isinstance(error, FailedJobError) and not may_retry:  # it would hit every run
                 raise PlanError(
                     f"A job could not do its work: {reason}; its log is {job.paths.stderr}."
                 ) from error
-            if not self.deaths.again(spec):
-                return self.deaths.failed(spec, f"{reason}; its log is {job.paths.stderr}")
+            if not self.deaths.may_retry(spec):
+                return self.deaths.failed_run(spec, f"{reason}; its log is {job.paths.stderr}")
             self.waiting.append((self.executor.submit(self.job, spec), spec))
             return None
-        return run
 
-    def _tell(self, spec: RunSpec, on_progress: Callable[[Any], None]) -> None:
+    def _report(self, spec: RunSpec, on_progress: OnProgress) -> None:
         from isoflop.training.loop import Progress  # loads torch, which the caller has by now
 
         with suppress(FileNotFoundError):
             num_tokens, loss = json.loads(self.job.progress(spec).read_text())
-            if self.told.get(spec.id) != num_tokens:
-                self.told[spec.id] = num_tokens
+            if self.reported.get(spec.id) != num_tokens:
+                self.reported[spec.id] = num_tokens
                 on_progress(Progress(spec, num_tokens, loss))
 
 
-def _folder_of(work: Any) -> Path:
-    path = getattr(getattr(work, "store", None), "path", None)
+def _folder_of(work: Work) -> Path:
+    path = getattr(work.store, "path", None)
     if path is None:
         raise PlanError(
             "Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...)."
@@ -209,12 +244,12 @@ def _folder_of(work: Any) -> Path:
     return Path(path) / "slurm"
 
 
-def _whole(value: Any, name: str, least: int) -> int:
+def _whole(value: object, name: str, least: int) -> int:
     return arguments.whole(value, f"Slurm: {name}", least=least, most=100_000, error=PlanError)
 
 
 def _minutes(time_limit: int | str) -> int:
-    """A time limit as sbatch takes it (minutes, "HH:MM:SS", "D-HH:MM", ...), in minutes rounded up."""
+    """Minutes, rounded up, of a time limit in a form of sbatch (minutes, "HH:MM:SS", "D-HH:MM")."""
     if not isinstance(time_limit, str | int | float) or isinstance(time_limit, bool):
         raise arguments.refused(
             time_limit, "Slurm: time", 'minutes or as in "1-12:00:00"', error=PlanError

@@ -1,4 +1,4 @@
-"""What a worker process does: read the work, do it for each spec that comes, end when its parent does.
+"""The life of a worker process: load the work, do it for each spec, end with the parent.
 
 A worker imports this module first, so it imports neither torch nor the caller's `__main__`.
 """
@@ -10,74 +10,87 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from isoflop.errors import IsoflopError
-from isoflop.training.executors.contract import BrokenDevice, in_worker
+from isoflop.runs import Run, RunSpec
+from isoflop.training.executors.contract import BrokenDevice, Work
 from isoflop.training.executors.devices import GPU_VARIABLE
+
+if TYPE_CHECKING:
+    from isoflop.training.loop import Progress
 
 __all__ = ["Message", "serve"]
 
-Message = tuple[Literal["ready", "progress", "done", "broken", "refused", "dying"], Any]
-"""From a worker: it can take specs; a Progress; a Run; why it cannot load the work; what no run is to blame for, such
-as a full disk; why it ends."""
+Message = (
+    tuple[Literal["ready"], None]  # the worker can take specs
+    | tuple[Literal["progress"], "Progress"]
+    | tuple[Literal["done"], Run]
+    | tuple[Literal["broken"], str]  # the reason why the work cannot be loaded
+    | tuple[Literal["refused"], IsoflopError]  # an error that no run caused, such as a full disk
+    | tuple[Literal["dying"], str]  # the reason why the worker ends
+)
+"""A message from a worker to its parent."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def serve(pipe: Connection, gpu: str | None, num_threads: int, path: list[str]) -> None:
-    """A worker's life. The first message in is the work, every other one a spec."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent says when to stop
+    """Serve a parent process. Its first message is the work, every later one a spec."""
+    # Ctrl-C reaches the whole group, but the parent decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))
     if gpu is not None:
         os.environ[GPU_VARIABLE] = gpu
     sys.path[:] = path
-    inbox: SimpleQueue[Any] = SimpleQueue()
-    # A thread of its own reads from the start: a parent is never kept waiting, and its end is noticed at any time.
+    inbox: SimpleQueue[object] = SimpleQueue()
+    # A separate thread reads: the parent never waits, and its end is noticed at any time.
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
-    work = _load(inbox.get(), pipe, num_threads)
+    payload = inbox.get()
+    assert isinstance(payload, bytes)
+    work = _load(payload, pipe, num_threads)
     if work is None:
         return
     while True:
         try:
-            pipe.send(("done", work(inbox.get())))
+            pipe.send(("done", work(_next_spec(inbox))))
         except BrokenDevice as error:
             pipe.send(("dying", str(error)))
             return
         except IsoflopError as error:
             pipe.send(("refused", error))
             return
-        except (
-            KeyboardInterrupt
-        ):  # asked to stop; the checkpoint is saved. SystemExit ends the process by itself
-            return
+        except KeyboardInterrupt:  # a requested stop, after the checkpoint is saved
+            return  # SystemExit ends the process by itself
 
 
-def _load(payload: bytes, pipe: Connection, num_threads: int) -> Any:
+def _next_spec(inbox: "SimpleQueue[object]") -> RunSpec:
+    spec = inbox.get()
+    assert isinstance(spec, RunSpec)
+    return spec
+
+
+def _load(payload: bytes, pipe: Connection, num_threads: int) -> Work | None:
     try:
         import cloudpickle
 
-        work = cloudpickle.loads(payload)
+        work: Work = cloudpickle.loads(payload)
     except Exception as error:
         pipe.send(("broken", f"{type(error).__name__}: {error}"))
         return None
     if "torch" in sys.modules:  # loaded with the work
         sys.modules["torch"].set_num_threads(num_threads)
     pipe.send(("ready", None))
-    return in_worker(work, lambda progress: _tell(pipe, progress))
+    return work.in_worker(lambda progress: _send_progress(pipe, progress))
 
 
-def _tell(pipe: Connection, progress: Any) -> None:
-    with suppress(
-        OSError
-    ):  # the parent is gone, which _listen ends this process for: no failure of the run
+def _send_progress(pipe: Connection, progress: "Progress") -> None:
+    with suppress(OSError):  # the parent is gone: _listen ends this process, the run did not fail
         pipe.send(("progress", progress))
 
 
-def _listen(pipe: Connection, inbox: "SimpleQueue[Any]") -> None:
-    """Pass on what comes; when the pipe closes the parent is gone or done, so end at once, even in mid-run."""
+def _listen(pipe: Connection, inbox: "SimpleQueue[object]") -> None:
+    """Pass on messages. A closed pipe means that the parent is gone or done: end, even mid-run."""
     while True:
         try:
             inbox.put(pipe.recv())
