@@ -76,9 +76,9 @@ def plan(
     runs: earlier runs. Their budgets are kept, and extended where the lowest loss is at the edge;
         new ones are centred on their estimate of the optimum. Failed runs are not planned again.
         For a target, runs count against the spend.
-    epochs: passes over the data to sweep, one number or several. Each run is planned once per number, on the part of the
-        data that its tokens pass over as often, to show what repeated data are worth. None for all
-        of the data.
+    epochs: passes over the data to sweep, one number or several. Each run is planned once per
+        number, on the part of the data that its tokens pass over as often, to show what repeated
+        data are worth. None for all of the data.
     hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
         device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
         "here" is this machine; None is this machine too, but only a GPU's memory binds.
@@ -114,7 +114,7 @@ def plan(
         else:
             sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
     named = named_hardware(hardware)
-    told = (
+    notes = (
         *question.notes,
         *(() if named is None else named.notes),
         *apart,
@@ -122,7 +122,7 @@ def plan(
         *_small_notes(sweep.specs),
         *shape_notes(sweep.specs),
     )
-    sweep = replace(sweep, hardware=named, notes=merged(told))
+    sweep = replace(sweep, hardware=named, notes=merged(notes))
     return sweep.with_forecast() if forecast else sweep
 
 
@@ -168,8 +168,8 @@ def _grid(
     specs: list[RunSpec] = []
     notes: list[Note] = []
     for budget in sorted(set(question.budgets or ())):
-        counts, told = _sizes_at(grid, centres, budget, kept=epochs == [None])
-        notes += told
+        counts, size_notes = _sizes_at(grid, centres, budget, kept=epochs == [None])
+        notes += size_notes
         specs += [
             grid.spec(sized, budget, seed=seed, epochs=passes)
             for sized in counts
@@ -227,9 +227,9 @@ def _staged(
             target,
             max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
         )
-    supply, mark = token_supply(task), fingerprint(task)
+    supply, task_fingerprint = token_supply(task), fingerprint(task)
     stage = planned_stage(
-        task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
+        task, supply, task_fingerprint, room, target=target, spend=spend, runs=runs, design=design
     )
     check_data(task, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
