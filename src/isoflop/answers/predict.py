@@ -208,7 +208,7 @@ def _with_profile(
 
 
 def _notes(fit: Fit, target: float, draws: Number) -> tuple[str, ...]:
-    notes = list(fit.notes)
+    notes: list[str] = list(fit.notes)
     for effect in (fit.influence, fit.restored):  # told for the target
         if effect is not None:
             at_fit = effect.note(fit.largest)

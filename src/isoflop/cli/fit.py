@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from isoflop.cli.arguments import approach_of, columns_of, prior_of
+from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
@@ -34,8 +35,14 @@ def fit_runs_of(
     given = _runs_of(table.runs, task)
     chosen, believed = approach_of(approach), prior_of(prior)
     fitted = fit_runs(given, chosen, prior=believed, level=cast(Any, level), keep=cast(Any, keep))
-    told: tuple[str, ...] = () if os.path.isdir(source) else table_notes(fitted.runs)
-    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
+    number_notes = () if os.path.isdir(source) else table_notes(fitted.runs)
+    reading = map(_table_note, (*table.notes, *number_notes))
+    return dataclasses.replace(fitted, notes=(*fitted.notes, *reading))
+
+
+def _table_note(text: str) -> Note:
+    """A note about how a table was read."""
+    return text if isinstance(text, Note) else Note("table-read", text)
 
 
 def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":

@@ -112,4 +112,18 @@ KINDS = (
         "*FLOPs are counted as the runs record them*",
         "nothing: the answer is under the runs' own FLOPs, not 6ND",
     ),
+    Kind(
+        "table-thinned",
+        "sweep",
+        "info",
+        "*runs represent all of them, which is as precise and far faster*",
+        "nothing: more than 2,000 runs are represented by a few hundred of them",
+    ),
+    Kind(
+        "table-read",
+        "sweep",
+        "info",
+        "*Columns of the table*; *6·N·D in every row*; *6·N·D at the median*",
+        "check that the columns and their units are those that you meant",
+    ),
 )
