@@ -69,7 +69,7 @@ def _group(item):
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Exit code, stdout and stderr of a command in a folder with a task of its own."""
-    from isoflop.cli.app import app as cli
+    from isoflop.cli import app as cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 from isoflop.compute.phrases import parse_compute
 
 PHRASE = "8xH100 for 3 days at 40% MFU"

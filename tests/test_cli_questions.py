@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isoflop.answers.predict import predict
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.laws.additive import ChinchillaLaw

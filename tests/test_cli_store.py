@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import isoflop
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 
 TASK = f"""
 import sys

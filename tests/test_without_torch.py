@@ -33,7 +33,7 @@ SENTENCE = (
 
 COMMANDS = """
 import contextlib, io, json
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 
 def run(arguments):
     out, err = io.StringIO(), io.StringIO()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attack import hostile, rule
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 
 SEED = 20_261_128
 TABLE = "runs.csv"

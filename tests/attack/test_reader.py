@@ -21,7 +21,7 @@ from attack.made_tables import (
     plain,
     spoilt,
 )
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 from isoflop.errors import IsoflopError
 from isoflop.storage.tables import read_table
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import isoflop
 from attack import rule
 from attack.stores import KINDS, Harm, make_store
-from isoflop.cli.app import app as cli
+from isoflop.cli import app as cli
 from isoflop.planning.sweep import Sweep
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.status import forget_failed, standings

@@ -13,12 +13,13 @@ _OPTIONS = (
     (r"\bbudgets=\[\.\.\.\]", "--budget"),
     (r"\bcolumns=(?=[\s,;.)])", "--column"),
     (
-        r"\b(target|spend|hardware|design|runs|task|approach|prior|level|store|executor|share)=(?=[\s,;.)])",
+        r"\b(target|spend|hardware|design|runs|task|approach|prior|level|store|executor|share)"
+        r"=(?=[\s,;.)])",
         r"--\1",
     ),
     (r"\b(target|spend|share)=(?=['\d])", r"--\1 "),
 )
-"""Arguments that sentences tell a Python user to give, and the options that they are here."""
+"""Python arguments in sentences, and the options of the command line in their place."""
 
 _APPROACH = r"(?:Bayesian|Kriging|Parametric|IsoFLOP|Envelope)\(\)"
 
