@@ -31,5 +31,5 @@ def with_options(sentence: str) -> str:
     return re.sub(rf"(?<=with |.use ){_APPROACH}(?:(?:, | or ){_APPROACH})*", _approaches, sentence)
 
 
-def _approaches(found: re.Match[str]) -> str:
-    return re.sub(_APPROACH, lambda one: f"--approach {one[0][:-2].lower()}", found[0])
+def _approaches(names: re.Match[str]) -> str:
+    return re.sub(_APPROACH, lambda one: f"--approach {one[0][:-2].lower()}", names[0])

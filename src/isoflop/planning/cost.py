@@ -154,7 +154,7 @@ def _timed(step: Callable[[], object]) -> float:
 def _fit_speed(points: list[tuple[float, float]], peak: float) -> Speed:
     """Overhead and rate, neither negative, by least squares on the relative error of the points."""
     flops, seconds = np.array(points).T
-    if len(points) == 1:  # not enough to tell them apart: the overhead is in the rate
+    if len(points) == 1:  # one point cannot separate the two: the rate holds the overhead
         return Speed(0.0, float(flops[0] / seconds[0]), peak)
     scale = np.array([seconds.max(), seconds.max() / flops.max()])
     design = np.stack([1 / seconds, flops / seconds], axis=1) * scale

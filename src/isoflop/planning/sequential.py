@@ -211,7 +211,7 @@ def _chosen(
     places, after = greedy(value, candidates, left, NUM_PLACES[number])
     if not places:
         return Stage(
-            (), "what is left to spend pays for no run that would tell more", finished=True
+            (), "what is left to spend pays for no run that would narrow the answer", finished=True
         )
     saved = known.waste * (1 - after / before) * known.target
     cost = (seeds or 1) * sum(place.flops for place in places)
