@@ -57,7 +57,7 @@ def test_the_runs_of_a_task_are_read_by_its_fingerprint(store):
     assert len(runs) == 15
     assert {run.spec.fingerprint for run in runs} == {"second"}
     with pytest.raises(
-        isoflop.DataError, match="must be runs of the task third, but there are 15 runs of first"
+        isoflop.DataError, match="must have runs of the task third, but it has 15 runs of first"
     ):
         isoflop.read_runs(store, fingerprint="third")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "find_optimal": "pipeline",
+    "find_optimal": "stages",
     "plan": "planning.plan",
     "train": "training.runner",
     "read_runs": "storage.tables",
@@ -105,7 +105,6 @@ if TYPE_CHECKING:
     from isoflop.laws.other_laws import DataConstrainedLaw as DataConstrainedLaw
     from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
     from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw
-    from isoflop.pipeline import find_optimal as find_optimal
     from isoflop.planning.plan import plan as plan
     from isoflop.planning.sweep import Sweep as Sweep
     from isoflop.recipe import PowerRule as PowerRule
@@ -113,6 +112,7 @@ if TYPE_CHECKING:
     from isoflop.reporting.page import report as report
     from isoflop.runs import Run as Run
     from isoflop.runs import RunSpec as RunSpec
+    from isoflop.stages import find_optimal as find_optimal
     from isoflop.storage.directory import DirectoryStore as DirectoryStore
     from isoflop.storage.store import MemoryStore as MemoryStore
     from isoflop.storage.tables import read_runs as read_runs

@@ -1,7 +1,7 @@
-"""Arguments of public functions, read and checked in one place: numbers, whole numbers, shares, names, lists.
+"""Reading and checking of public functions' arguments: numbers, shares, names, paths, lists.
 
-A value whose meaning is plain is taken: 7e10, "70B", Decimal("1e21"), a number of NumPy or torch. Any
-other is refused in one sentence with the argument's name, what it must be, and what it was.
+A value with a clear meaning is accepted: 7e10, "70B", Decimal("1e21"), a number of NumPy or torch.
+Any other is refused in one sentence with the argument's name, the rule, and the value.
 """
 
 import math
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from isoflop.display.format import quoted
 from isoflop.errors import DataError, IsoflopError
@@ -20,6 +20,7 @@ __all__ = [
     "count",
     "flag",
     "is_number",
+    "is_scalar",
     "listed",
     "mapping",
     "number",
@@ -35,20 +36,20 @@ __all__ = [
 Error = Callable[[str], IsoflopError]
 
 _THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
-_WRITTEN = re.compile(
+_TEXT = re.compile(
     r"([-+]?(?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d*)?(?:e[-+]?\d+)?)\s*"
     r"(|k|m|b|bn|g|t|p|e|thousand|million|billion|trillion)"
     r"\s*(?:params?|parameters?|tokens?|flops?|bytes?|images?)?",
     re.IGNORECASE,
 )
 LONGEST = 255
-"""Characters of a file's name, as file systems have it."""
+"""Most characters of a file's name in common file systems."""
 _LARGEST, _SMALLEST = 1e60, 1e-60
-"""No count or FLOPs of this world lie beyond them, and products of numbers within them are finite."""
+"""Range of counts and FLOPs; products of numbers within it are finite."""
 
 
 def number(
-    value: Any,
+    value: object,
     name: str,
     *,
     must: str = "a finite number",
@@ -60,14 +61,14 @@ def number(
 
     name: of the argument, with its function: "predict: num_params".
     """
-    found = _number(value)
-    if found is None or not holds(found):
+    read = _number(value)
+    if read is None or not holds(read):
         raise refused(value, name, must, error=error, remedy=remedy)
-    return found
+    return read
 
 
 def positive(
-    value: Any,
+    value: object,
     name: str,
     *,
     must: str = "above 0 and finite",
@@ -75,26 +76,26 @@ def positive(
     remedy: str = "",
 ) -> float:
     """A number above 0 with which arithmetic stays finite."""
-    found = number(
+    read = number(
         value, name, must=must, holds=lambda one: 0 < one < math.inf, error=error, remedy=remedy
     )
-    if not _SMALLEST <= found <= _LARGEST:
+    if not _SMALLEST <= read <= _LARGEST:
         raise refused(
             value, name, f"between {_SMALLEST:g} and {_LARGEST:g}", error=error, remedy=remedy
         )
-    return found
+    return read
 
 
-def count(value: Any, name: str, *, error: Error = DataError) -> float:
+def count(value: object, name: str, *, error: Error = DataError) -> float:
     """A number of params or tokens: 1 or more, whole or not."""
     must = f"from 1 to {_LARGEST:g}"
     return number(value, name, must=must, holds=lambda one: 1 <= one <= _LARGEST, error=error)
 
 
 def whole(
-    value: Any, name: str, *, least: int = 0, most: float = 1e15, error: Error = DataError
+    value: object, name: str, *, least: int = 0, most: float = 1e15, error: Error = DataError
 ) -> int:
-    """A whole number from `least` on."""
+    """A whole number from `least` to `most`."""
 
     def holds(one: float) -> bool:
         return math.isfinite(one) and least <= one <= most and one == int(one)
@@ -111,8 +112,8 @@ def whole(
     )
 
 
-def share(value: Any, name: str, *, error: Error = DataError, remedy: str = "") -> float:
-    """A share between 0 and 1, both excluded; "90%" is one too."""
+def share(value: object, name: str, *, error: Error = DataError, remedy: str = "") -> float:
+    """A share between 0 and 1, both excluded; "90%" is read as 0.9."""
     plain = value.strip() if isinstance(value, str) else value
     if isinstance(plain, str) and plain.endswith("%"):
         percent = _number(plain[:-1])
@@ -123,8 +124,8 @@ def share(value: Any, name: str, *, error: Error = DataError, remedy: str = "") 
     )
 
 
-def one_of(value: Any, name: str, known: Iterable[str], *, error: Error = DataError) -> str:
-    """The name among those that are known, whatever its case."""
+def one_of(value: object, name: str, known: Iterable[str], *, error: Error = DataError) -> str:
+    """The known name that equals the value, ignoring case."""
     names = [*known]
     written = value.strip().lower() if isinstance(value, str) else None
     for one in names:
@@ -133,22 +134,22 @@ def one_of(value: Any, name: str, known: Iterable[str], *, error: Error = DataEr
     raise refused(value, name, " or ".join(map(repr, names)), error=error)
 
 
-def flag(value: Any, name: str, *, error: Error = DataError) -> bool:
+def flag(value: object, name: str, *, error: Error = DataError) -> bool:
     """True or False."""
-    plain = value.item() if _is_scalar(value) else value
+    plain = value.item() if is_scalar(value) else value
     if not isinstance(plain, bool):
         raise refused(value, name, "True or False", error=error)
     return plain
 
 
-def word(value: Any, name: str, must: str = "a text", *, error: Error = DataError) -> str:
+def word(value: object, name: str, must: str = "a text", *, error: Error = DataError) -> str:
     """A text that is not empty and has no control characters."""
     if not (isinstance(value, str) and value.strip() and value.isprintable()):
         raise refused(value, name, must, error=error)
     return str(value)
 
 
-def a_path(value: Any, name: str, *, error: Error = DataError) -> str:
+def a_path(value: object, name: str, *, error: Error = DataError) -> str:
     """A path, as text."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if (
@@ -161,22 +162,22 @@ def a_path(value: Any, name: str, *, error: Error = DataError) -> str:
     return path
 
 
-def mapping(value: Any, name: str, must: str, *, error: Error = DataError) -> Mapping[Any, Any]:
+def mapping(value: object, name: str, must: str, *, error: Error = DataError) -> Mapping[Any, Any]:
     """A dict, or another mapping."""
     if not isinstance(value, Mapping):
         raise refused(value, name, must, error=error)
     return value
 
 
-def several(value: Any) -> bool:
-    """True for several values, as in a list, an array or a generator; False for one, such as a number or a phrase."""
+def several(value: object) -> TypeGuard[Iterable[Any]]:
+    """True for a list, an array or a generator; False for one value, such as a number or a text."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return False
     return getattr(value, "ndim", 1) != 0  # an array without dimensions is a number
 
 
-def listed(value: Any, name: str, *, error: Error = DataError) -> list[Any]:
-    """The values one by one; a single one needs no list."""
+def listed(value: object, name: str, *, error: Error = DataError) -> list[Any]:
+    """The values as a list; a single value needs no list."""
     if not several(value):
         return [value]
     values = [*value]
@@ -186,35 +187,41 @@ def listed(value: Any, name: str, *, error: Error = DataError) -> list[Any]:
 
 
 def refused(
-    value: Any, name: str, must: str, *, error: Error = DataError, remedy: str = ""
+    value: object, name: str, must: str, *, error: Error = DataError, remedy: str = ""
 ) -> IsoflopError:
-    """What is raised for an argument that breaks its rule."""
+    """The error for an argument that breaks its rule."""
     ending = f"; {remedy}." if remedy else "."
     return error(f"{name} must be {must}, but got {quoted(value)}{ending}")
 
 
-def is_number(value: Any) -> bool:
-    """True for a real number of Python or NumPy, which a truth value is not."""
+def is_number(value: object) -> TypeGuard[Real | Decimal]:
+    """True for a real number of Python or NumPy; False for a bool."""
     return isinstance(value, Real | Decimal) and not isinstance(value, bool)
 
 
-def _number(value: Any) -> float | int | None:
-    """The number that is meant; None where none is."""
-    if type(value) in (int, float):
-        return _finite_int(value) if type(value) is int else value
+def _number(value: object) -> float | int | None:
+    """The number that a value means; None for no number."""
+    if type(value) is int:
+        return _finite_int(value)
+    if type(value) is float:
+        return value
     if isinstance(value, str):
         return _of_text(value)
-    if _is_scalar(value):
+    if is_scalar(value):
         value = value.item()
     if not is_number(value):
         return None
     try:
         return int(value) if isinstance(value, int) else float(value)
-    except (OverflowError, ValueError):  # a fraction or a decimal that no float holds
+    except (OverflowError, ValueError):  # a fraction or a decimal too large for a float
         return None
 
 
-def _is_scalar(value: Any) -> bool:
+class _Scalar(Protocol):
+    def item(self) -> object: ...
+
+
+def is_scalar(value: object) -> TypeGuard[_Scalar]:
     """True for a number of NumPy or torch."""
     return (
         getattr(value, "ndim", None) == 0 and hasattr(value, "item") and not isinstance(value, type)
@@ -225,12 +232,12 @@ def _finite_int(value: int) -> int | None:
     return value if abs(value) < 10**300 else None
 
 
-def _of_text(written: str) -> float | None:
-    found = _WRITTEN.fullmatch(written.strip()[:80])
-    if found is None:
+def _of_text(text: str) -> float | None:
+    match = _TEXT.fullmatch(text.strip()[:80])
+    if match is None:
         return None
-    unit = found[2][:1].lower()
+    unit = match[2][:1].lower()
     try:
-        return float(found[1].replace(",", "").replace("_", "")) * _THOUSANDS[unit]
+        return float(match[1].replace(",", "").replace("_", "")) * _THOUSANDS[unit]
     except ValueError:
         return None

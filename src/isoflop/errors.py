@@ -1,8 +1,8 @@
-"""What isoflop raises, as a tree.
+"""The tree of errors that isoflop raises.
 
 IsoflopError
-├── ContractError   the user's model, data or loss does not keep the contract (also a ValueError)
-├── PlanError       a plan cannot be made or may not be paid for (also a ValueError)
+├── ContractError   the user's model, data or loss breaks the contract (also a ValueError)
+├── PlanError       no plan is possible, or it needs consent to its cost (also a ValueError)
 ├── DataError       measurements that cannot answer the question (also a ValueError)
 ├── StoreError      a store cannot be read or written (also an OSError)
 └── InstallError    a package that an extra installs is missing (also an ImportError)
@@ -24,26 +24,26 @@ __all__ = [
 
 
 MOST_CHARACTERS = 300
-"""Of a message; the rule stands at its beginning and the remedy at its end, so that its middle is what is cut."""
+"""Longest message; a longer one loses its middle, because its ends are the rule and the remedy."""
 
 
 CUT = " … "
-"""Where the middle of a message is left out."""
+"""Mark in place of the middle of a long message."""
 
 
 class IsoflopError(Exception):
-    """Base of everything that isoflop raises on purpose; its message is one paragraph that a person reads."""
+    """Base of all errors that isoflop raises on purpose; the message is one paragraph."""
 
     def __init__(self, *words: object) -> None:
         super().__init__(*map(_readable, words))
 
 
 class ContractError(IsoflopError, ValueError):
-    """The user's model, data or loss does not keep the contract."""
+    """The user's model, data or loss breaks the contract."""
 
 
 class PlanError(IsoflopError, ValueError):
-    """A plan cannot be made, or may not be paid for without consent."""
+    """No plan is possible, or its cost needs consent."""
 
 
 class DataError(IsoflopError, ValueError):
@@ -59,7 +59,7 @@ class InstallError(IsoflopError, ImportError):
 
 
 def _readable(words: object) -> object:
-    """A message in one line, with what stands in its middle cut where it is longer than people read."""
+    """A message in one line, without its middle where it is too long."""
     if not isinstance(words, str):
         return words
     shown = one_line(words, 10 * len(words) + 1)
@@ -70,5 +70,5 @@ def _readable(words: object) -> object:
 
 
 def first_line(error: BaseException, most: int = 120) -> str:
-    """What another's error says, in one short line without its full stop; empty where it says nothing."""
+    """First line of another library's error, short and without its full stop; may be empty."""
     return one_line((str(error).strip().splitlines() or [""])[0], most).rstrip(".")

@@ -1,8 +1,8 @@
-"""Packages that only extras install: imported when they are used, named when they are missing."""
+"""Packages of extras: imported when they are used, named when they are missing."""
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
 
 from isoflop.display.format import join_words
 from isoflop.errors import InstallError
@@ -10,7 +10,7 @@ from isoflop.errors import InstallError
 __all__ = ["TRAIN", "load_extra", "require_train"]
 
 TRAIN = ("torch", "accelerate", "cloudpickle")
-"""What the extra `train` installs."""
+"""Packages of the extra `train`."""
 
 
 def require_train() -> None:
@@ -23,13 +23,13 @@ def require_train() -> None:
         )
 
 
-def load_extra(package: str, extra: str) -> Any:
-    """The package, imported. Raises InstallError that says how to install it."""
+def load_extra(package: str, extra: str) -> ModuleType:
+    """The package, imported. Raises InstallError with the command that installs it."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
-            raise  # it is there, but something that it needs is not
+            raise  # the package is installed, but one of its own imports is missing
         needed = f"This needs the package {package}, which is not installed"
         raise InstallError(f"{needed}; {_remedy(extra)}.") from error
 

@@ -1,4 +1,4 @@
-"""What is a library and what is the user's own code."""
+"""Distinction between libraries and the user's own code."""
 
 import sys
 import sysconfig
@@ -17,7 +17,7 @@ _INSTALLED = {
 }
 _SITES = ("site-packages", "dist-packages")
 _ALWAYS = {"isoflop", "torch", "numpy"}
-"""Libraries wherever they lie, in a clone that is being worked on too."""
+"""Libraries wherever they are installed, a working copy included."""
 _OWN = Path(__file__).parent
 
 
@@ -30,16 +30,13 @@ def is_library(module_name: str | None) -> bool:
 
 
 def user_module(name: str) -> ModuleType | None:
-    """A module of the user's by its name, imported; None for a library's, and where there is none."""
+    """A user's module by its name, imported; None for a library, or where it does not exist."""
     if name not in sys.modules:
         try:
             if not _is_found_outside_libraries(name.partition(".")[0]):
                 return None
             import_module(name)
-        except (
-            Exception,
-            SystemExit,
-        ):  # what it raises where it is used is for the user to see there
+        except (Exception, SystemExit):  # raised again, and shown, where the module is used
             return None
     return None if is_library(name) else sys.modules[name]
 
@@ -66,7 +63,7 @@ def lies_among_libraries(file: str | None) -> bool:
 
 
 def user_modules() -> list[ModuleType]:
-    """The user's modules that are imported, without `__main__`; of a package the root alone."""
+    """The user's imported modules, without `__main__`; packages by their root alone."""
     roots = {name.partition(".")[0] for name in sys.modules} - {"__main__", "__mp_main__"}
     return [
         sys.modules[root]

@@ -1,4 +1,4 @@
-"""RunSpec, a run that was asked for, and Run, what happened: plain data that every part understands."""
+"""RunSpec, a planned run, and Run, its result: plain data that all parts share."""
 
 import hashlib
 import json
@@ -30,14 +30,14 @@ CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""
 
 
-_SELDOM = ("unique_tokens", "trunk")
+_RARE = ("unique_tokens", "trunk")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """A training run that was asked for; equal specs have equal ids and give equal results.
+    """A planned training run; equal specs have equal ids and give equal results.
 
-    Runs read from a table carry a spec too, with only the columns that the table has.
+    Runs from a table have a spec too, with the columns of the table alone.
     """
 
     num_params: float
@@ -50,7 +50,7 @@ class RunSpec:
     size: SizeValue | None = None
     """Value of the task's size parameter."""
     param_counts: Mapping[str, int] = field(default_factory=dict)
-    """Params by convention, where they can be told: total, non_embedding, matmul, active."""
+    """Params by convention, where they are known: total, non_embedding, matmul, active."""
     batch: int | None = None
     """Examples per optimiser step, over all processes."""
     tokens_per_example: float | None = None
@@ -68,53 +68,52 @@ class RunSpec:
     """Largest gradient norm; None for no clipping."""
     precision: str | None = None
     ema: float | None = None
-    """Share of the run over which the weights that are evaluated are averaged; None for the last ones."""
+    """Share of the run over which the evaluated weights are averaged; None for the last ones."""
     epochs: float | None = None
     """Passes over the training data that the tokens need; None where its length is unknown."""
     unique_tokens: float | None = None
-    """Tokens of the part of the training data that the run passes over `epochs` times; None for all of the data."""
+    """Tokens of the part of the data that is passed over `epochs` times; None for all data."""
     trunk: str | None = None
-    """Name of the constant-rate trunk that the run shares with others; None for a run of its own."""
+    """Name of the constant-rate trunk that the run shares; None for a separate run."""
     seed: int = 0
     fingerprint: str = ""
-    """Of the task: model, loss, recipe and data (contract/fingerprint.py)."""
+    """Of the task: model, loss, recipe and data (user_code/fingerprint.py)."""
 
     def __post_init__(self) -> None:
         _require_numbers(self, ("num_params", "num_tokens", "flops"), ("budget", "epochs"))
 
     @cached_property
     def id(self) -> str:
-        """Hash of all fields, 16 hexadecimal digits; what most runs do not have takes part where it is set."""
-        values = (
-            (each.name, getattr(self, each.name)) for each in fields(self)
-        )  # asdict() is five times as slow
-        held = {name: value for name, value in values if value is not None or name not in _SELDOM}
-        written = json.dumps(held, sort_keys=True, default=str)
-        return hashlib.sha256(written.encode()).hexdigest()[:16]
+        """Hash of all fields, 16 hexadecimal digits; rare fields take part only where set."""
+        # asdict() is five times as slow
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
+        held = {name: value for name, value in values if value is not None or name not in _RARE}
+        text = json.dumps(held, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def flops_per_token(self) -> float:
         return self.flops / self.num_tokens
 
     def given(self, setting: str) -> Any:
-        """A setting that a run must have to be trained. Raises PlanError where this spec leaves it open."""
+        """A setting that training needs. Raises PlanError where this spec leaves it open."""
         value = getattr(self, setting)
         if value is None:
             raise PlanError(
-                f"A run that is to be trained must have its {setting}, but that of size {self.size!r} leaves it open; "
-                f"make runs with plan()."
+                f"A run to be trained must have its {setting}, but that of size {self.size!r} "
+                "leaves it open; create runs with plan()."
             )
         return value
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
-    """What happened to one spec: its held-out loss, what it cost, and its error if it has one."""
+    """Result of one spec: held-out loss, cost, and the error of a run that did not complete."""
 
     spec: RunSpec
     status: Status
     loss: float = math.nan
-    """Final loss on held-out data; NaN where there is none."""
+    """Final loss on held-out data; NaN where none was measured."""
     loss_stderr: float | None = None
     """Standard error of `loss` over the evaluation set."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -126,7 +125,7 @@ class Run:
     """FLOPs spent, those of the batches trained."""
     seconds: float | None = None
     peak_flops_per_second: float | None = None
-    """Of the devices that trained it, measured on a matrix product in the run's precision."""
+    """Peak of its devices, measured on a matrix product in the run's precision."""
     device: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
@@ -147,13 +146,16 @@ class Run:
             raise arguments.refused(self.curve, "Run: curve", "a tuple of pairs (tokens, loss)")
 
     def __repr__(self) -> str:
-        """What was trained and what came of it, without the settings and the curve."""
+        """Size, cost and outcome, without the settings and the curve."""
         size = "" if self.size is None else f"size {one_line(self.size)}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
-        ended = f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
+        outcome = (
+            f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
+        )
         return (
-            f"Run({self.id}: {size}{format_count(self.num_params)} params on {format_count(self.num_tokens)} tokens, "
-            f"{format_flops(self.flops)} FLOPs{seed}, {ended})"
+            f"Run({self.id}: {size}{format_count(self.num_params)} params on "
+            f"{format_count(self.num_tokens)} tokens, {format_flops(self.flops)} FLOPs{seed}, "
+            f"{outcome})"
         )
 
     @property
@@ -162,12 +164,12 @@ class Run:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed of training, evaluation not counted; None where the time is unknown."""
+        """Speed of training, without evaluation; None where the time is unknown."""
         return self.num_tokens / self.seconds if self.seconds else None
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilisation: the share of the measured peak that the run's counted FLOPs took."""
+        """Model FLOPs utilisation: counted FLOPs as a share of the measured peak, or None."""
         if not self.seconds or not self.peak_flops_per_second:
             return None
         return self.flops / self.seconds / self.peak_flops_per_second
@@ -185,8 +187,11 @@ class Run:
         return self.spec.size
 
 
-def _require_numbers(value: Any, names: Iterable[str], optional: Iterable[str]) -> None:
-    """Numbers of NumPy and words such as 70B as plain numbers. Raises DataError for what is none; NaN is one."""
+def _require_numbers(value: object, names: Iterable[str], optional: Iterable[str]) -> None:
+    """Turn fields such as numbers of NumPy or "70B" into plain numbers; NaN is allowed.
+
+    Raises DataError for any other value.
+    """
     for name in (*names, *optional):
         given = getattr(value, name)
         if type(given) is float or type(given) is int or (given is None and name in optional):
@@ -198,27 +203,31 @@ def _require_numbers(value: Any, names: Iterable[str], optional: Iterable[str]) 
 
 
 def runs_of(
-    runs: Any, function: str, error: Callable[[str], IsoflopError] = DataError
+    runs: object, function: str, error: Callable[[str], IsoflopError] = DataError
 ) -> list[Run]:
-    """Runs as a list. Raises DataError where it is something else, such as a table."""
-    given = [*runs] if arguments.several(runs) and not hasattr(runs, "columns") else [runs]
-    for run in given:
-        if not isinstance(run, Run):
-            raise error(
-                f"{function} needs runs, but got {type(run).__name__}; read a table or a store with "
-                f"isoflop.read_runs() first."
-            )
-    return given
+    """Runs as a list. Raises DataError for any other value, such as a table."""
+    given: list[object] = [runs]
+    if arguments.several(runs) and not hasattr(runs, "columns"):
+        given = [*runs]
+    checked = [run for run in given if isinstance(run, Run)]
+    if len(checked) < len(given):
+        other = next(run for run in given if not isinstance(run, Run))
+        raise error(
+            f"{function} needs runs, but got {type(other).__name__}; read a table or a store with "
+            "isoflop.read_runs() first."
+        )
+    return checked
 
 
 def tasks_of(runs: Iterable[Run]) -> Counter[str]:
-    """Number of runs by the fingerprint of their task, most first; runs of tables have none and are left out."""
+    """Number of runs by the fingerprint of their task, most first; runs of tables have none."""
     counted = Counter(run.spec.fingerprint for run in runs if run.spec.fingerprint)
     return Counter(dict(counted.most_common()))
 
 
 def tasks_text(tasks: Counter[str]) -> str:
-    """The tasks in words: 16 runs of 3f0c..., 14 runs of 9ab2..."""
+    """The tasks in words, such as: 16 runs of 3f0c, 14 runs of 9ab2."""
     return ", ".join(
-        f"{number} run{'s' if number > 1 else ''} of {mark}" for mark, number in tasks.items()
+        f"{number} run{'s' if number > 1 else ''} of {fingerprint}"
+        for fingerprint, number in tasks.items()
     )

@@ -1,22 +1,21 @@
-"""What the code that runs says in its source: a file may be edited after it was imported.
+"""Source of the loaded code, although files may be edited after they are imported.
 
-Files of the user's modules are read when a task is made. A text counts for a function only if it compiles to the very
-code that is loaded; it then stands for it as its syntax tree, in which neither comments nor layout nor place appear,
-so that it is the same on every version of Python and wherever the file lies.
+Files of the user's modules are read when a task is created. A text represents a function only if it
+compiles to the code that is loaded. The function is then represented by its syntax tree, without
+comments, layout and positions, so that it is the same in every version of Python and every folder.
 """
 
 import ast
 import linecache
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
 
 from isoflop.libraries import lies_among_libraries
 
@@ -32,18 +31,18 @@ __all__ = [
 _STARTED = time.time()
 _FOLDER = Path.cwd()
 _texts: dict[str, list[str]] = {}
-"""By file: what it said whenever it was looked at, the first time first."""
+"""By file: its text at each reading, the first one first."""
 _trees: dict[int, tuple[CodeType, str | None]] = {}
-"""By id of a loaded code, which is kept alive: its tree. It stays what it was when first asked for."""
+"""By id of a loaded code, which is kept alive: its tree at the first request."""
 _class_trees: dict[int, tuple[type, list[CodeType], str | None]] = {}
 """By id of a class: the class, the codes of its functions, its tree."""
 _loaded: dict[str, str | None] = {}
-"""By file in use: the text that was imported; None where no text that was read gives the code that is loaded."""
-_told: set[str] = set()
+"""By file in use: the imported text; None where no text read compiles to the loaded code."""
+_reported: set[str] = set()
 
 
 def remember() -> None:
-    """Read the files of the user's modules that were not read before."""
+    """Read the files of the user's modules that have not been read before."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if (
@@ -56,9 +55,9 @@ def remember() -> None:
 
 
 def function_tree(function: FunctionType) -> str | None:
-    """The tree of a function's arguments and body; None for a lambda, and where no known text gives its code.
+    """Tree of a function's arguments and body; None for a lambda, or without a matching text.
 
-    What is evaluated when a function is defined (decorators, defaults) is no part of it: their values are at hand.
+    Expressions evaluated at definition (decorators, defaults) are left out: their values are known.
     """
     code = function.__code__
     if id(code) not in _trees:
@@ -67,7 +66,7 @@ def function_tree(function: FunctionType) -> str | None:
 
 
 def class_tree(cls: type) -> str | None:
-    """The tree of what a class's body says beside its functions; None where no known text gives all of these."""
+    """Tree of a class's body without its functions; None without a text that matches them all."""
     own = [member.__code__ for member in vars(cls).values() if isinstance(member, FunctionType)]
     known = _class_trees.get(id(cls))
     if known is None or known[1] != own:
@@ -76,23 +75,26 @@ def class_tree(cls: type) -> str | None:
 
 
 def say_what_was_edited() -> None:
-    """Put a line on stderr for the files in use whose code is no longer what was imported; each is named once."""
+    """Warn on stderr, once per file, where the code in use differs from its file."""
     edited = [
-        file for file, text in list(_loaded.items()) if file not in _told and _is_edited(file, text)
+        file
+        for file, text in list(_loaded.items())
+        if file not in _reported and _is_edited(file, text)
     ]
-    _told.update(edited)
+    _reported.update(edited)
     if edited:
         names = ", ".join(Path(file).name for file in edited)
         print(
-            f"isoflop: {names} changed after being imported: this program goes on with the code that it imported, and "
-            f"records its runs as that code's; start it again to train the new code.",
+            f"isoflop: {names} changed after being imported: this program goes on with the code "
+            "that it imported, and records its runs as that code's; start it again to train the "
+            "new code.",
             file=sys.stderr,
             flush=True,
         )
 
 
 def imported_texts() -> dict[str, tuple[str, str]]:
-    """Of the user's modules, by name: the file, and what it said when it was imported."""
+    """Name of each user module -> (its file, the text that was imported)."""
     remember()
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     known = {
@@ -102,7 +104,7 @@ def imported_texts() -> dict[str, tuple[str, str]]:
 
 
 def take_texts(texts: Mapping[str, tuple[str, str]]) -> None:
-    """Import these modules from these texts, if they are not imported yet, whatever their files say here."""
+    """Import modules that are not imported yet from these texts, whatever their files contain."""
     for file, text in texts.values():
         _texts[file] = [text, *_texts.get(file, [])]
     sys.meta_path.insert(0, _Finder(texts))
@@ -112,7 +114,9 @@ class _Finder(MetaPathFinder):
     def __init__(self, texts: Mapping[str, tuple[str, str]]) -> None:
         self.texts = texts
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname not in self.texts:
             return None
         file, text = self.texts[fullname]
@@ -126,8 +130,8 @@ class _Loader(SourceLoader):
     def get_filename(self, fullname: str) -> str:
         return self.file
 
-    def get_data(self, path: Any) -> bytes:
-        if path != self.file:  # compiled code that was kept may be of another text
+    def get_data(self, path: str) -> bytes:
+        if path != self.file:  # cached bytecode may be of another text
             raise FileNotFoundError(path)
         return self.text.encode()
 
@@ -135,7 +139,7 @@ class _Loader(SourceLoader):
 def _tree_of(code: CodeType) -> str | None:
     if code.co_name == "<lambda>":
         return None
-    file = _place(code.co_filename)
+    file = _absolute(code.co_filename)
     texts = _texts_of(file)
     for text in texts:
         node = _node_of(code, text)
@@ -150,8 +154,8 @@ def _tree_of(code: CodeType) -> str | None:
 def _body_of(cls: type, own: list[CodeType]) -> str | None:
     module_file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     files = {code.co_filename for code in own if not code.co_filename.startswith("<")}
-    for file in map(_place, files or ([module_file] if module_file else [])):
-        inside = [code for code in own if _place(code.co_filename) == file]
+    for file in map(_absolute, files or ([module_file] if module_file else [])):
+        inside = [code for code in own if _absolute(code.co_filename) == file]
         for text in _texts_of(file):
             body = _parsed(text).classes.get(cls.__qualname__)
             if body is not None and all(_node_of(code, text) for code in inside):
@@ -160,16 +164,16 @@ def _body_of(cls: type, own: list[CodeType]) -> str | None:
 
 
 def _node_of(code: CodeType, text: str) -> "_Function | None":
-    """The function in a text that compiles to a code."""
-    found = _parsed(text).functions.get(code.co_qualname, ())
-    return next((node for compiled, node in found if _shape(compiled) == _shape(code)), None)
+    """The function in a text that compiles to a given code."""
+    functions = _parsed(text).functions.get(code.co_qualname, ())
+    return next((node for compiled, node in functions if _shape(compiled) == _shape(code)), None)
 
 
-# -- texts -------------------------------------------------------------------------------------------------------------
+# -- texts ---------------------------------------------------------------------------------------
 
 
 def _texts_of(file: str) -> list[str]:
-    """What a file said when it was first read and what it says now; that of a notebook's cell is kept by Python."""
+    """Texts of a file, at its first reading and now; Python keeps that of a notebook's cell."""
     _read(file)
     return _texts.get(file, [])
 
@@ -189,15 +193,16 @@ def _on_disk(file: str) -> str | None:
         return None
 
 
-def _place(file: str) -> str:
-    """A file's path from the root: that of a program may be told from the folder where it was started."""
+def _absolute(file: str) -> str:
+    """Absolute path of a file: that of a program may be relative to the folder of its start."""
     return file if file.startswith("<") else str(_FOLDER / file)
 
 
 def _is_edited(file: str, imported: str | None) -> bool:
-    """Whether a file has other code than was imported; of one whose import is unknown, whether it was written since.
+    """Whether a file has other code than the imported text.
 
-    A tool may have rewritten the code at its import.
+    Where that text is unknown, because a tool rewrote the code at its import: whether the file was
+    written since the start of the program.
     """
     now = _on_disk(file)
     if now is None:
@@ -209,13 +214,13 @@ def _is_edited(file: str, imported: str | None) -> bool:
     )
 
 
-# -- trees -------------------------------------------------------------------------------------------------------------
+# -- trees ---------------------------------------------------------------------------------------
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class _Parsed:
-    """A text's functions, by qualified name with their codes, and what its classes say beside them."""
+    """A text's functions by qualified name, with their codes, and the rest of its classes."""
 
     def __init__(self, text: str) -> None:
         self.functions: dict[str, list[tuple[CodeType, _Function]]] = {}
@@ -241,12 +246,12 @@ class _Parsed:
     def _add_classes(self, node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.ClassDef):
-                said = [
+                rest = [
                     _plain(part)
                     for part in child.body
                     if not isinstance(part, _Function | ast.ClassDef)
                 ]
-                self.classes[prefix + child.name] = repr(said)
+                self.classes[prefix + child.name] = repr(rest)
                 self._add_classes(child, f"{prefix}{child.name}.")
             elif isinstance(child, _Function):
                 self._add_classes(child, f"{prefix}{child.name}.<locals>.")
@@ -271,14 +276,17 @@ def _first_line(node: _Function) -> int:
 
 
 def _function_text(node: _Function) -> str:
-    asked = node.args
-    groups = (asked.posonlyargs, asked.args, [asked.vararg], asked.kwonlyargs, [asked.kwarg])
+    own = node.args
+    groups = (own.posonlyargs, own.args, [own.vararg], own.kwonlyargs, [own.kwarg])
     names = [[each.arg for each in group if each is not None] for group in groups]
     return repr((type(node).__name__, names, [_plain(part) for part in node.body]))
 
 
-def _plain(node: Any) -> Any:
-    """A tree as tuples, without places; empty fields are left out, since versions of Python have others."""
+def _plain(node: object) -> object:
+    """A tree as tuples without positions.
+
+    Empty fields are left out, because they differ between versions of Python.
+    """
     if isinstance(node, ast.JoinedStr):  # Python 3.12 puts empty texts into some
         return (
             "JoinedStr",
@@ -294,8 +302,8 @@ def _plain(node: Any) -> Any:
     return [_plain(part) for part in node] if isinstance(node, list) else node
 
 
-def _shape(code: CodeType) -> tuple[Any, ...]:
-    """All of a code that decides what it does."""
+def _shape(code: CodeType) -> tuple[object, ...]:
+    """All parts of a code that decide its behaviour."""
     return (
         code.co_code,
         code.co_names,
@@ -307,7 +315,7 @@ def _shape(code: CodeType) -> tuple[Any, ...]:
     )
 
 
-def _constant(value: Any) -> Any:
+def _constant(value: object) -> object:
     if isinstance(value, CodeType):
         return _shape(value)
     if isinstance(value, frozenset):

@@ -1,37 +1,176 @@
-"""train_stages(): plan a stage, train it, and plan the next on what it has shown, until the sweep is finished."""
+"""find_optimal(), and the loop over stages behind it: plan, train, and plan the next stage.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+Both can be called again: what the store holds is neither planned nor trained a second time.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from isoflop.compute.budget import Asked
+from isoflop.answers.predict import Optimum, predict
+from isoflop.compute.budget import Asked, asked, flops_of
 from isoflop.display.format import format_flops, join_words
+from isoflop.errors import ContractError
 from isoflop.fitting.approaches.isoflop import valleys
+from isoflop.fitting.fit import fit
+from isoflop.notes.note import Note
 from isoflop.planning.plan import plan
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.planning.stage import Design
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import Run
+from isoflop.recipe import Recipe
+from isoflop.reporting.live import live_report
+from isoflop.reporting.page import report
+from isoflop.runs import Run, SizeValue
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
-from isoflop.training.runner import Executor, train
+from isoflop.training.runner import Executor, open_store, train
 from isoflop.user_code.fingerprint import digest_of, fingerprint
 
-__all__ = ["Question", "StagedRuns", "train_stages"]
+__all__ = ["Question", "StagedRuns", "find_optimal", "train_stages"]
 
 OnRecord = Callable[[Run], Any]
 OnStage = Callable[[Sweep, list[Run]], OnRecord | None]
-"""Given a stage before it is trained, and the runs that the store has of it and of those before."""
+"""(stage to be trained, runs in the store of it and of earlier stages) -> called for each run."""
 
 MOST_EXTENSIONS = 2
-"""Times that a grid is extended beyond an edge; a minimum farther out says that the guess was wrong by 100 or more."""
+"""Times that a grid is extended beyond an edge; minima farther out are 100 times off the guess."""
+
+
+# -- one call ------------------------------------------------------------------------------------
+
+
+def find_optimal(
+    task: Task | Callable[..., object] | None = None,
+    size_param: str | Callable[[Any], Mapping[str, object]] | None = None,
+    *,
+    target: float | str,
+    spend: float | str | None = None,
+    budgets: Sequence[float | str] | None = None,
+    store: str | os.PathLike[str] | Store,
+    executor: Executor | None = None,
+    hardware: str | None = None,
+    design: Design = "sequential",
+    allow_far: bool = False,
+    page: str | os.PathLike[str] | None = None,
+    model: Callable[..., object] | None = None,
+    model_kwargs: Mapping[str, object] | None = None,
+    train_data: object = None,
+    val_data: object = None,
+    loss: Callable[..., object] | None = None,
+    step: Callable[..., object] | None = None,
+    val_loss: Callable[..., object] | None = None,
+    metrics: Mapping[str, Callable[..., object]] | None = None,
+    recipe: Recipe | None = None,
+    unit: str | None = None,
+    loss_unit: str | None = None,
+    bytes_per_token: float | None = None,
+    sizes: Sequence[SizeValue] | None = None,
+    fingerprint: str | None = None,
+    num_params: Callable[[Any], int] | None = None,
+    flops_per_token: Callable[[Any], float] | None = None,
+    count_tokens: Callable[[Any], int] | None = None,
+) -> Optimum:
+    """The optimum for `target` FLOPs, from a sweep that is planned, trained and fitted here.
+
+    The same call resumes an interrupted sweep; once the sweep is complete, it gives the same
+    answer at once. Runs in the store are not trained again, and a stage that was started is
+    finished as it was planned.
+
+    task: a `Task`; or the model class, followed by `size_param` and the other fields of `Task`.
+    target, spend, budgets: FLOPs or phrases, as for `plan`. `budgets` trains an IsoFLOP grid and
+        adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
+        the runs before, until it is used up or the next stage is not worth its cost.
+    store, executor: as for `train`.
+    hardware, design, allow_far: as for `plan`.
+    page: HTML file with the answer, drawn again after each run while the sweep trains.
+    model, model_kwargs and the arguments after them: fields of `Task`, in place of a `Task`.
+
+    Raises ContractError where a `Task` and fields of `Task` are both given, or neither; the errors
+    of `plan`, `train`, `fit` and `predict`; StoreError where the page cannot be written.
+    """
+    task = _task_of(
+        task,
+        {
+            "model": model,
+            "size_param": size_param,
+            "model_kwargs": model_kwargs,
+            "train_data": train_data,
+            "val_data": val_data,
+            "loss": loss,
+            "step": step,
+            "val_loss": val_loss,
+            "metrics": metrics,
+            "recipe": recipe,
+            "unit": unit,
+            "loss_unit": loss_unit,
+            "bytes_per_token": bytes_per_token,
+            "sizes": sizes,
+            "fingerprint": fingerprint,
+            "num_params": num_params,
+            "flops_per_token": flops_per_token,
+            "count_tokens": count_tokens,
+        },
+    )
+    question = Question(asked(budgets, target, spend), hardware, design, allow_far)
+    on_stage = None if page is None else partial(_drawn, page, flops_of(target), task)
+    trained = train_stages(
+        task, question, store=open_store(store), executor=executor, on_stage=on_stage
+    )
+    law = fit(trained.runs)
+    answer = predict(law, flops=target, task=task)
+    answer = replace(answer, notes=(*answer.notes, *trained.notes))
+    if page is not None and current_ranks().is_first:
+        report(law, answer, path=page, task=task)
+    return answer
+
+
+_NEEDED = ("model", "size_param", "train_data", "val_data")
+
+
+def _task_of(task: object, fields: Mapping[str, Any]) -> Task:
+    """The task, or a new one of its fields; those that are None take `Task`'s own defaults."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if isinstance(task, Task):
+        if given:
+            raise ContractError(
+                f"find_optimal: a Task must be the only description of the task, but got "
+                f"{join_words([*given])} beside it; use isoflop.Task({next(iter(given))}=...)."
+            )
+        return task
+    if task is not None:
+        if "model" in given:
+            raise ContractError(
+                "find_optimal: model must be given once, but got it first and as model=; leave "
+                "one of them out."
+            )
+        given["model"] = task
+    missing = [name for name in _NEEDED if name not in given]
+    if missing:
+        raise ContractError(
+            f"find_optimal: the first argument must be an isoflop.Task, or a model class with "
+            f"size_param, train_data and val_data, but {join_words(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
+        )
+    return Task(**given)
+
+
+def _drawn(
+    page: str | os.PathLike[str], target: float, task: Task, sweep: Sweep, runs: list[Run]
+) -> OnRecord:
+    """The function that draws the page again after each run of a stage."""
+    return live_report(page, target=target, sweep=sweep, runs=runs, task=task)
+
+
+# -- stages --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a sweep is made for, and how its runs are chosen: the arguments of `plan`."""
+    """The purpose of a sweep and how its runs are chosen: the arguments of `plan`."""
 
     asked: Asked
     hardware: str | None = None
@@ -40,36 +179,31 @@ class Question:
     forecast: bool = False
 
     def name(self, task: Task, stage: int) -> str:
-        """Of a stage in the store: a hash of the task and the question."""
+        """Name of a stage in the store: a hash of the task and the question."""
         budgets, target, spend = self.asked.budgets, self.asked.target, self.asked.spend
-        wanted = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
-        how = (
-            ()
-            if self.design == "sequential" and self.hardware is None
-            else (self.design, self.hardware)
-        )
+        compute = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
+        is_default = self.design == "sequential" and self.hardware is None
+        how = () if is_default else (self.design, self.hardware)
         number = () if stage == 0 else (stage,)
-        return digest_of(fingerprint(task), task.recipe, task.sizes, (*wanted, *how, *number))
+        return digest_of(fingerprint(task), task.recipe, task.sizes, (*compute, *how, *number))
 
     def purpose(self, stage: int) -> str:
-        """What a stage is for, in words."""
-        if self.asked.budgets is not None:
-            budgets = [format_flops(budget) for budget in self.asked.budgets]
-            told = f"budget{'s' if len(budgets) > 1 else ''} {join_words(budgets)} FLOPs"
-            return told if stage == 0 else f"{told}, more sizes at their edges"
-        target = (
-            "" if self.asked.target is None else f"target {format_flops(self.asked.target)} FLOPs, "
-        )
-        return f"{target}stage {stage + 1}"
+        """Purpose of a stage, in words."""
+        if self.asked.budgets is None:
+            target = self.asked.target
+            prefix = "" if target is None else f"target {format_flops(target)} FLOPs, "
+            return f"{prefix}stage {stage + 1}"
+        budgets = [format_flops(budget) for budget in self.asked.budgets]
+        text = f"budget{'s' if len(budgets) > 1 else ''} {join_words(budgets)} FLOPs"
+        return text if stage == 0 else f"{text}, more sizes at their edges"
 
     def planned(self, task: Task, runs: Sequence[Run]) -> Sweep:
-        """The next stage's plan."""
-        asked = self.asked
+        """Plan of the next stage."""
         return plan(
             task,
-            budgets=asked.budgets,
-            target=asked.target,
-            spend=asked.spend,
+            budgets=self.asked.budgets,
+            target=self.asked.target,
+            spend=self.asked.spend,
             runs=runs,
             hardware=self.hardware,
             design=self.design,
@@ -83,7 +217,7 @@ class StagedRuns:
     """Runs of all stages, and the notes of a last plan that had nothing new to train."""
 
     runs: list[Run]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def train_stages(
@@ -94,15 +228,17 @@ def train_stages(
     executor: Executor | None = None,
     on_stage: OnStage | None = None,
 ) -> StagedRuns:
-    """Runs of every stage that the question asks for; what the store has is neither planned nor trained again.
+    """Plan and train stage after stage, until the question needs no further one.
 
-    on_stage: called with each stage, by the first process; what it gives is called after each run, as `train`'s
-        `on_record`.
+    Plans and runs that the store holds are used as they are.
 
-    Raises what `plan` and `train` raise.
+    on_stage: called by the first process before each stage is trained; the function that it
+        returns is called after each run, as the `on_record` of `train`.
+
+    Raises the errors of `plan` and `train`.
     """
     runs: dict[str, Run] = {}
-    stage, notes = 0, tuple[str, ...]()
+    stage, notes = 0, tuple[Note, ...]()
     while True:
         planned = partial(_stored_or_planned, task, store, question, stage, list(runs.values()))
         sweep = current_ranks().told(planned)
@@ -112,10 +248,8 @@ def train_stages(
         redraw = None
         if on_stage is not None and current_ranks().is_first:
             redraw = on_stage(sweep, [*runs.values(), *_stored(sweep, store)])
-        runs |= {
-            run.id: run
-            for run in train(task, sweep, store=store, executor=executor, on_record=redraw)
-        }
+        trained = train(task, sweep, store=store, executor=executor, on_record=redraw)
+        runs |= {run.id: run for run in trained}
         stage += 1
         if question.asked.budgets is not None and not _to_extend(runs.values(), stage):
             break
@@ -140,5 +274,5 @@ def _stored_or_planned(
 
 
 def _to_extend(runs: Iterable[Run], stage: int) -> bool:
-    """Whether a budget of a grid has its lowest loss at the edge, so that more sizes would bracket it."""
+    """Whether more sizes are needed: the lowest loss of some budget of a grid is at an edge."""
     return stage <= MOST_EXTENSIONS and any(not valley.interior for valley in valleys(list(runs)))

@@ -153,7 +153,7 @@ def check_rewritten(case, folder):
         for field, value in read.items():
             is_same = math.isclose(value, expected[field], rel_tol=1e-9)
             assert is_same or any(
-                "Numbers of the table were read so" in note for note in found.notes
+                "Numbers of the table were read as follows" in note for note in found.notes
             ), (
                 f"{field} is {value:g}, not {expected[field]:g}: {made.header} {made.rows[:3]} {made.delimiter!r}"
             )

@@ -49,7 +49,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("_texts", "_loaded", "_trees", "_class_trees"):
         monkeypatch.setattr(sources, name, {})
-    monkeypatch.setattr(sources, "_told", set())
+    monkeypatch.setattr(sources, "_reported", set())
     (tmp_path / "in_use.py").write_text(MODULE)
     importlib.invalidate_caches()
     yield importlib.import_module("in_use")

@@ -46,7 +46,7 @@ def test_a_model_kwarg_that_the_model_does_not_take_is_refused():
 
 
 def test_a_size_param_that_stands_in_model_kwargs_too_is_refused():
-    assert "must not stand in model_kwargs too" in refusal(model_kwargs={"width": 3})
+    assert "must not be in model_kwargs too" in refusal(model_kwargs={"width": 3})
 
 
 def test_metrics_of_a_step_that_shows_no_outputs_are_refused():

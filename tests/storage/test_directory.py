@@ -146,7 +146,7 @@ def by_hand(**changes):
         (b'{"schema": 99}', "it has schema 99, but this isoflop reads schema 1"),
         (
             dump_run(RUN).replace("2.345", "1.345").encode(),
-            "its contents are not those that were written",
+            "its contents have changed: they do not match",
         ),
         (dump_run(OTHER).encode(), f"it is of the run {OTHER.id}"),
         (by_hand(secs=1.0), "its record has 'secs', which isoflop does not write"),

@@ -76,7 +76,7 @@ def test_points_between_thousands_are_read_where_the_table_has_decimal_commas_an
         (1.3e6, 2.6e7, 3.1),
     ]
     assert table.notes == (
-        "Numbers of the table were read so: '1.300.000' in params as 1,300,000, '4.000.000' in tokens as 4,000,000, "
+        "Numbers of the table were read as follows: '1.300.000' in params as 1,300,000, '4.000.000' in tokens as 4,000,000, "
         "'3,45' in loss as 3.45.",
     )
 

@@ -232,7 +232,7 @@ def test_missing_columns_are_named_with_what_was_found_and_a_guess(write):
     message = refusal(write("model params used,tokens,loss\n1e6,2e7,4.5\n"))
 
     assert message == (
-        "runs.csv has no column for params; it has model params used, tokens and loss. Say which column it is, as in "
+        "runs.csv has no column for params; it has model params used, tokens and loss. Name the column, as in "
         "columns={'params': 'model params used'} (--column 'params=model params used')."
     )
 
@@ -244,7 +244,7 @@ def test_a_name_that_is_near_to_one_field_alone_is_taken_for_it_and_said(write, 
     table = read_table(write(f"{header}\n1e6,2e7,4.5\n"))
 
     assert [(run.num_params, run.num_tokens, run.loss) for run in table.runs] == [(1e6, 2e7, 4.5)]
-    assert "Columns of the table were read so: " in table.notes[0]
+    assert "Columns of the table were read as follows: " in table.notes[0]
     assert repr(header.split(",")[0]) in table.notes[0]
 
 
@@ -301,10 +301,7 @@ def test_a_factor_for_the_loss_is_refused(write):
 def test_a_unit_in_a_name_that_makes_the_counts_impossible_is_refused(write):
     message = refusal(write("params (M),tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n"))
 
-    assert (
-        "'params (M)' says that its numbers are in units of 1e+06, which makes the middle row"
-        in message
-    )
+    assert "'params (M)' has the unit 1e+06 in its name, which makes the middle row" in message
     assert "columns={'params': 'params (M) * 1'}" in message
 
 
@@ -468,7 +465,7 @@ def test_a_row_of_another_length_is_refused(write):
 
 
 def test_two_columns_of_one_name_are_refused(write):
-    assert "'loss' stands there twice" in refusal(write("params,tokens,loss,loss\n1,2,3,4\n"))
+    assert "'loss' appears twice" in refusal(write("params,tokens,loss,loss\n1,2,3,4\n"))
 
 
 def test_a_note_says_that_flops_are_six_n_d(write):

@@ -15,7 +15,7 @@ from isoflop.counting.tokens import token_supply
 from isoflop.errors import ContractError, PlanError
 from isoflop.planning.branches import branched
 from isoflop.planning.specs import make_spec
-from isoflop.recipe import _RANGES
+from isoflop.recipe_checks import RANGES
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.records import dump_spec, load_spec
 from isoflop.training.loop import train_model
@@ -326,7 +326,7 @@ def test_a_spec_that_leaves_a_setting_open_is_not_trained():
     spec, task = spec_and_task({})
     sweep = isoflop.Sweep(specs=(dataclasses.replace(spec, lr=None),))
     with pytest.raises(
-        PlanError, match="must have its lr, but that of size .* leaves it open; make runs with plan"
+        PlanError, match="must have its lr, but that of size .* leaves it open; create runs with plan"
     ):
         isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
 
@@ -376,12 +376,12 @@ def test_running_statistics_are_averaged_with_the_weights():
     assert found.norm.num_batches_tracked == 3
 
 
-NUMBERS = sorted(_RANGES)
+NUMBERS = sorted(RANGES)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize(
-    "value", [math.inf, -math.inf, math.nan, True, 10**400, -1, 1e300, "1", 1j, [1], np.nan]
+    "value", [math.inf, -math.inf, math.nan, True, 10**400, -1, 1e300, "one", 1j, [1], np.nan]
 )
 def test_no_number_is_absurd(name, value):
     if value == 1e300 and name in ("weight_decay", "decay_timescale", "clip"):

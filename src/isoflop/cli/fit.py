@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from isoflop.cli.arguments import approach_of, columns_of, prior_of
-from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
     from isoflop.answers.optima import Optima
@@ -45,13 +44,7 @@ def fit_runs_of(
         keep=cast("Keep", keep),
     )
     number_notes = () if os.path.isdir(source) else table_notes(fitted.runs)
-    reading = map(_table_note, (*table.notes, *number_notes))
-    return dataclasses.replace(fitted, notes=(*fitted.notes, *reading))
-
-
-def _table_note(text: str) -> Note:
-    """A note about how a table was read."""
-    return text if isinstance(text, Note) else Note("table-read", text)
+    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *number_notes))
 
 
 def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":

@@ -120,10 +120,34 @@ KINDS = (
         "nothing: more than 2,000 runs are represented by a few hundred of them",
     ),
     Kind(
-        "table-read",
+        "table-columns",
         "sweep",
         "info",
-        "*Columns of the table*; *6·N·D in every row*; *6·N·D at the median*",
-        "check that the columns and their units are those that you meant",
+        "*Columns of the table were read as follows: …*",
+        "check them; name a column that was read wrongly with `columns=`",
+    ),
+    Kind(
+        "table-numbers",
+        "sweep",
+        "info",
+        "*Numbers of the table were read as follows: …*",
+        "check them; write the table without signs between thousands if one was read wrongly",
+    ),
+    Kind(
+        "table-6nd",
+        "sweep",
+        "info",
+        (
+            "*FLOPs are 6·N·D in every row: attention and other work beyond the weights is not "
+            "counted*"
+        ),
+        "give the FLOPs that were counted, where they are known",
+    ),
+    Kind(
+        "table-units",
+        "sweep",
+        "doubt",
+        "*FLOPs are … times 6·N·D at the median*",
+        "check the units of params, tokens and FLOPs",
     ),
 )

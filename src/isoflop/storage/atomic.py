@@ -1,4 +1,4 @@
-"""The one way isoflop writes a file: whole or not at all, even when the machine dies in between."""
+"""Atomic writing of files: whole or not at all, even when the machine fails in between."""
 
 import errno
 import os
@@ -15,20 +15,20 @@ from isoflop.storage.target import is_stream, keep_mode, opened_stream, real_pat
 __all__ = ["is_full", "remove_partials", "replacing", "write_bytes", "write_text", "writing"]
 
 SHARED_SECONDS = 3600.0
-"""No writer of a small file takes so long."""
+"""Age from which a temporary file is abandoned: writing a small file never takes so long."""
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file (UTF-8) atomically; gives its path. Folders are made as needed."""
+    """Write a text file (UTF-8) atomically, creating folders as needed; return its path."""
     return write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file atomically; gives its path. Folders are made as needed.
+    """Write a file atomically, creating folders as needed; return its path.
 
-    A link is followed, a file keeps its mode, and a device or a pipe is written to.
+    Links are followed, a replaced file keeps its mode, and devices and pipes are written to.
 
-    Raises StoreError where the folder cannot be written, or `path` is one.
+    Raises StoreError where the folder cannot be written, or `path` is a folder.
     """
     target = real_path(path)
     with opened_stream(target) if is_stream(target) else replacing(target) as file:
@@ -39,9 +39,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, keep: Path | None = None) -> Iterator[BinaryIO]:
-    """An open file that takes the place of `path` when the block ends without an error: write, fsync, rename.
+    """An open file that replaces `path` when the block ends without an error: write, fsync, rename.
 
-    keep: the name that the file which was there goes on under.
+    keep: new name for the file that is replaced; None discards it.
     """
     path = Path(path)
     # The process id and a random tail keep two writers of one path from sharing a temporary file.
@@ -62,7 +62,7 @@ def replacing(path: str | os.PathLike[str], *, keep: Path | None = None) -> Iter
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inside the block an error of the system is a StoreError that says what cannot be written, and the remedy."""
+    """Turn a system error inside the block into a StoreError with the path and a remedy."""
     try:
         yield
     except StoreError:
@@ -77,26 +77,27 @@ def _cannot_write(path: str | os.PathLike[str], error: OSError) -> StoreError:
         remedy = "make room, and the same call goes on"
     elif error.errno == errno.EIO:
         remedy = "once the disk answers again, the same call goes on"
-    found = StoreError(f"Cannot write {path}: {error.strerror or error}; {remedy}.")
-    found.errno = error.errno
-    return found
+    failure = StoreError(f"Cannot write {path}: {error.strerror or error}; {remedy}.")
+    failure.errno = error.errno
+    return failure
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_full(error: StoreError) -> bool:
-    """Whether a file could not be written because there was no room."""
+    """Whether a file could not be written because the disk or the quota is full."""
     return error.errno in _FULL
 
 
 def remove_partials(folder: Path, *, shared: bool) -> None:
-    """Remove what writers that were killed have left in a folder.
+    """Remove the temporary files that killed writers have left in a folder.
 
-    shared: others may write there now, so only what is an hour old goes; leases are always written by others, too.
+    shared: other processes may be writing there, so only files an hour old are removed. Leases
+        always count as shared.
     """
     for partial in folder.glob(".*.partial"):
-        with suppress(OSError):  # another has removed it
+        with suppress(OSError):  # removed by another process
             is_old = time.time() - partial.stat().st_mtime > SHARED_SECONDS
             if is_old or not (shared or partial.name.startswith(".lease.")):
                 partial.unlink()

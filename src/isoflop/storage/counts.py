@@ -1,4 +1,4 @@
-"""Counts that cannot be: params, tokens and FLOPs in a unit that the table does not say, and the unit that they need.
+"""Impossible counts: params, tokens and FLOPs whose unit the table leaves out, and that unit.
 
 N params, D tokens, C FLOPs.
 """
@@ -24,23 +24,24 @@ _UNITS: Mapping[str, tuple[float, ...]] = {
     "compute_budget": (1, 1e9, 1e12, 1e15, 1e18, 1e21, 8.64e19),
 }
 _PER_PARAM = (1e-3, 1e6)
-"""Tokens per param, in the middle of a table. Networks of hundreds of params on small data have .2 to 300, and public
-sweeps 1 to 1,000."""
+"""Range of tokens per param at the median of a table. Networks of hundreds of params on small data
+have .2 to 300, and public sweeps 1 to 1,000."""
 _FEW_PER_PARAM, _FEW_TOKENS = 0.1, 1e4
-"""Fewer tokens per param than this, on so few tokens, are millions of params and billions of tokens."""
+"""Fewer tokens per param, on fewer tokens, are millions of params and billions of tokens."""
 _PER_6ND = (1e-3, 1e5)
-"""FLOPs over 6 N D, in the middle. Shared experts, and images that count as one token, stay well inside."""
+"""Range of FLOPs over 6 N D at the median. Shared experts, and images that count as one token, stay
+well inside."""
 _LEAST_WHOLE = 1e5
-"""Params below it are whole numbers, or were divided by a unit."""
+"""Params below it must be whole numbers; fractions were divided by a unit."""
 _USUAL_PER_PARAM, _USUAL_PARAMS = 20.0, 3e8
 _LEAST_ROWS = 3
-"""With fewer nothing is typical."""
+"""Fewest rows with a meaningful median."""
 _GAP = 30.0
-"""Factor between neighbouring params x tokens from which on the rows are in two units."""
+"""Factor between neighbouring values of params x tokens that indicates two units."""
 
 
 def completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The same columns with params, tokens and FLOPs; what the table leaves out follows from C = 6 N D."""
+    """Columns with params, tokens and FLOPs; those missing in the table follow from C = 6 N D."""
     params = numbers["params"]
     if "tokens" in numbers:
         tokens = numbers["tokens"]
@@ -54,9 +55,9 @@ def completed(numbers: Mapping[str, Floats]) -> dict[str, Floats]:
 def refuse_wrong_units(
     numbers: Mapping[str, Floats], plain: Mapping[str, str], source: str
 ) -> None:
-    """Raise DataError where params, tokens and FLOPs cannot be counts, with the units that would explain them.
+    """Raise DataError where params, tokens and FLOPs are impossible, with units that explain them.
 
-    plain: names of the columns whose unit nothing says, by field; the others are taken at their word.
+    plain: field -> name of its column, for columns without any stated unit; others are trusted.
     """
     free = [field for field in _UNITS if field in plain]
     wrong = _wrong(numbers, free)
@@ -69,13 +70,13 @@ def refuse_wrong_units(
 
 
 def _wrong(numbers: Mapping[str, Floats], free: list[str]) -> str:
-    """What cannot be about the middle row, where another unit of a free column would mend it; empty for nothing."""
+    """Fault of the median row that another unit of a free column may correct; empty for none."""
     if not free:
         return ""
     N, D, C = _middles(numbers)
     if not all(math.isfinite(value) for value in (N, D, C)):
         return ""
-    middle = f"{_written(N)} params trained on {_written(D)} tokens"
+    middle = f"{_formatted(N)} params trained on {_formatted(D)} tokens"
     low, high = _PER_PARAM
     if not low <= D / N <= high or (D / N < _FEW_PER_PARAM and D < _FEW_TOKENS):
         return f"{middle} in its middle, {D / N:.2g} per param"
@@ -83,14 +84,13 @@ def _wrong(numbers: Mapping[str, Floats], free: list[str]) -> str:
         return f"{middle} in its middle, and params that are no whole numbers"
     low, high = _PER_6ND
     if not low <= C / (6 * N * D) <= high:
-        return (
-            f"FLOPs of {C / (6 * N * D):.2g} times 6·N·D ({_written(C)} for {middle} in its middle)"
-        )
+        ratio = f"FLOPs of {C / (6 * N * D):.2g} times 6·N·D"
+        return f"{ratio} ({_formatted(C)} for {middle} in its middle)"
     return ""
 
 
 def _middles(numbers: Mapping[str, Floats]) -> tuple[float, float, float]:
-    """N and D of the middle, and C such that C / 6 N D is the middle one."""
+    """Median N, the D of the median D / N, and the C of the median C / 6 N D."""
     full = completed(numbers)
     known = np.isfinite(full["params"] * full["tokens"] * full["flops"])
     if known.sum() < _LEAST_ROWS:
@@ -105,13 +105,13 @@ def _middles(numbers: Mapping[str, Floats]) -> tuple[float, float, float]:
 
 
 def _are_parts(params: Floats) -> bool:
-    """Whether most params are no whole numbers."""
+    """Whether most params are fractions."""
     known = params[np.isfinite(params)]
     return bool(np.mean(np.abs(known - np.round(known)) > 1e-6 * known) > 0.5)
 
 
 def _explanations(numbers: Mapping[str, Floats], free: list[str]) -> Iterator[dict[str, float]]:
-    """Units under which nothing is wrong."""
+    """Units under which the counts have no fault."""
     for units in product(*(_UNITS[field] for field in free)):
         chosen = dict(zip(free, units, strict=True))
         scaled = _scaled(numbers, chosen)
@@ -124,7 +124,7 @@ def _scaled(numbers: Mapping[str, Floats], units: Mapping[str, float]) -> dict[s
 
 
 def _is_mixed(numbers: Mapping[str, Floats]) -> bool:
-    """Whether the rows fall into two groups, as with millions in some and billions in others."""
+    """Whether the rows fall into two groups, such as millions in some and billions in others."""
     full = completed(numbers)
     work = full["tokens"] * full["params"]
     known = np.sort(work[np.isfinite(work)])
@@ -134,14 +134,16 @@ def _is_mixed(numbers: Mapping[str, Floats]) -> bool:
 def _strangeness(
     numbers: Mapping[str, Floats], units: Mapping[str, float]
 ) -> tuple[int, float, float]:
-    """How many columns need a unit, how far that leaves the middle from 20 tokens per param at C = 6 N D, and from the
-    usual size of a model.
+    """Sort key of an explanation, smallest first.
+
+    Number of columns with a unit; distance of the median row from 20 tokens per param at C = 6 N D;
+    distance from the usual size of a model.
     """
     N, D, C = _middles(_scaled(numbers, units))
-    away = abs(math.log(D / N / _USUAL_PER_PARAM)) + abs(math.log(C / (6 * N * D)))
+    distance = abs(math.log(D / N / _USUAL_PER_PARAM)) + abs(math.log(C / (6 * N * D)))
     return (
         sum(unit != 1 for unit in units.values()),
-        round(away, 6),
+        round(distance, 6),
         abs(math.log(N / _USUAL_PARAMS)),
     )
 
@@ -154,14 +156,17 @@ def _remedy(units: Mapping[str, float], plain: Mapping[str, str]) -> str:
         options = " ".join(
             f"--column {quote(f'{field}={column}')}" for field, column in given.items()
         )
-        return f"if they are in other units, say columns={given} ({options})"
-    as_they_are = {field: f"{column} * 1" for field, column in plain.items()}
-    return f"write each with its unit, as in 350M and 1.3B, or take them as they are with columns={as_they_are}"
+        return f"if they are in other units, give columns={given} ({options})"
+    unchanged = {field: f"{column} * 1" for field, column in plain.items()}
+    return (
+        "write each with its unit, as in 350M and 1.3B, or take them as they are with "
+        f"columns={unchanged}"
+    )
 
 
 def _factor(unit: float) -> str:
     return f"{unit:.3g}".replace("e+0", "e").replace("e+", "e")
 
 
-def _written(value: float) -> str:
+def _formatted(value: float) -> str:
     return f"{value:,.3g}" if value < 1e3 else f"{value:.3g}"

@@ -1,7 +1,9 @@
-"""DirectoryStore: one folder per run, `<store>/<run id>/{spec.json, record.json, curve.jsonl, checkpoint}`.
+"""DirectoryStore: one folder per run, with its spec, record, curve and checkpoint.
 
-Beside them `task.json` says what is being scaled and `stages/` holds each stage's plan. A record is one small file
-that is written atomically, so processes on many machines may share a store without a lock or an index.
+A run's folder is `<store>/<run id>/{spec.json, record.json, curve.jsonl, checkpoint}`. Beside these
+folders, `task.json` describes the task and `stages/` holds the plan of each stage. A record is one
+small file that is written atomically, so processes on many machines may share a store without a
+lock or an index.
 """
 
 import json
@@ -10,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Set
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
 
 from isoflop import arguments
 from isoflop.display.format import one_line
@@ -41,31 +42,33 @@ from isoflop.storage.records import (
     load_specs,
     load_values,
 )
+from isoflop.storage.store import StoredStage
 from isoflop.storage.unreadable import Unreadable, unreadable
 
 __all__ = ["DirectoryStore"]
 
 RESERVE_BYTES = 2**15
-"""Kept for the record of each run under way: a disk that fills up meanwhile does not cost what was trained."""
+"""Space reserved for the record of each running run, so that a full disk loses no result."""
 _ID = re.compile("[0-9a-f]{16}")
 
 
 class DirectoryStore:
-    """A store in a folder; made when first written. Raises StoreError where `path` is a file."""
+    """A store in a folder, created on first writing. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        # absolute: the user's code may go to another folder
+        # absolute: the user's code may change the working folder
         self.path = Path(arguments.a_path(path, "A store", error=StoreError)).absolute()
-        if os.path.isfile(self.path):  # unlike Path's, it answers for names that no file can have
+        if os.path.isfile(self.path):  # unlike Path's, it accepts names that no file can have
             raise StoreError(
-                f"A store is a folder, but {one_line(self.path, 150)} is a file; name another folder."
+                f"A store is a folder, but {one_line(self.path, 150)} is a file; name another "
+                "folder."
             )
 
     def __repr__(self) -> str:
         return f"DirectoryStore({str(self.path)!r})"
 
     def read_runs(self) -> list[Run]:
-        """All recorded runs, in the order of their ids; one whose files cannot be read is `Unreadable`."""
+        """All recorded runs, in order of id; a run whose files cannot be read is `Unreadable`."""
         return [run for name in self._names() if (run := self.read_run(name)) is not None]
 
     def read_run(self, run_id: str) -> Run | None:
@@ -84,7 +87,7 @@ class DirectoryStore:
             )
 
     def _curve(self, run_id: str) -> Curve | None:
-        """A run's curve; None where there is none. Raises DamagedCurve where something stands in its place."""
+        """A run's curve; None without a file. Raises DamagedCurve where the path is no file."""
         try:
             data = read_file(f"{self.path}/{run_id}/curve.jsonl")
         except Damaged as error:
@@ -92,14 +95,14 @@ class DirectoryStore:
         return None if data is None else load_curve(data)
 
     def _in_the_way(self, run_id: str) -> Run | None:
-        """What stands in place of a run's folder, where it is a file."""
+        """An `Unreadable` where a file is in the place of a run's folder; None otherwise."""
         path = self.path / run_id
         if not _ID.fullmatch(run_id) or not os.path.lexists(path) or path.is_dir():
             return None
-        return unreadable(path, run_id, Damaged("it stands where a run's folder should be"), None)
+        return unreadable(path, run_id, Damaged("it is in the place of a run's folder"), None)
 
     def _spec_of(self, run_id: str, record: bytes | None = None) -> RunSpec | None:
-        """What a run was, by its spec or else its record; None where neither says."""
+        """A run's spec, from its spec file or its record; None where neither can be read."""
         with suppress(Damaged):
             return load_spec(read_file(f"{self.path}/{run_id}/spec.json") or b"", run_id)
         with suppress(Damaged):
@@ -116,7 +119,7 @@ class DirectoryStore:
             _remove(folder, "reserve", "checkpoint.previous")
             _write_record(folder, run)
         _remove(folder, "reserve")
-        if run.status != "failed":  # one that is tried again goes on from where it was
+        if run.status != "failed":  # a failed run resumes from its checkpoint
             _remove(folder, "checkpoint", "checkpoint.previous")
 
     def write_spec(self, spec: RunSpec) -> None:
@@ -124,11 +127,11 @@ class DirectoryStore:
         remove_partials(folder, shared=False)
         if not self._has_spec(spec):
             write_text(folder / "spec.json", dump_spec(spec))
-        if not (folder / "reserve").exists():  # noise, for file systems that compress
+        if not (folder / "reserve").exists():  # random bytes, for file systems that compress
             write_bytes(folder / "reserve", os.urandom(RESERVE_BYTES))
 
     def _has_spec(self, spec: RunSpec) -> bool:
-        """Whether a run's spec is written; a file that cannot be read is set aside."""
+        """Whether a run's spec is in its folder; a file that cannot be read is set aside."""
         path = self.path / spec.id / "spec.json"
         try:
             data = read_file(str(path))
@@ -140,7 +143,7 @@ class DirectoryStore:
             return False
         return True
 
-    def write_task(self, facts: Mapping[str, Any]) -> None:
+    def write_task(self, facts: Mapping[str, object]) -> None:
         path = self.path / "task.json"
         remove_partials(self.path, shared=True)
         try:
@@ -155,10 +158,10 @@ class DirectoryStore:
         if before != text.encode():
             write_text(path, text)
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
-        """The specs of a stage that was planned earlier and the rest of its plan; None where there is none.
+    def read_stage(self, name: str) -> StoredStage | None:
+        """A stage that was planned earlier; None where the store has no such stage.
 
-        A plan that cannot be read is set aside: there is none.
+        A file that cannot be read is set aside and counts as missing.
         """
         path = self.path / "stages" / f"{name}.json"
         try:
@@ -168,29 +171,32 @@ class DirectoryStore:
             set_aside(path, error)
             return None
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
+    def write_stage(
+        self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, object]
+    ) -> None:
         write_text(self.path / "stages" / f"{name}.json", dump_specs(specs, plan))
 
-    def read_stages(self) -> dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]]:
-        """The specs and the plan of every stage, the one that was planned first at the front.
+    def read_stages(self) -> dict[str, StoredStage]:
+        """Every stage by name, in the order of planning.
 
-        A stage whose file cannot be read has no specs, and its purpose says why.
+        A stage whose file cannot be read has no specs, and its purpose gives the reason.
         """
         paths = sorted(
             (self.path / "stages").glob("*.json"),
             key=lambda path: (path.lstat().st_mtime_ns, path.name),
         )
-        return {path.stem: _stage_or_why(path) for path in paths}
+        return {path.stem: _stage_or_reason(path) for path in paths}
 
     def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
-        """Every run that was begun, whether it has ended or not, but for those whose ids are known."""
+        """Specs of all runs that have started, except those whose ids are known."""
         specs = (self._spec_of(name) for name in self._names() if name not in known)
         return [spec for spec in specs if spec is not None]
 
     def remove_record(self, run_id: str) -> None:
-        """Forget what happened to a run, so that it is trained again, from its checkpoint if it has one.
+        """Remove a run's record, so that the run is trained again, from its checkpoint if any.
 
-        Files that cannot be read are set aside instead; where that was the curve alone, the run counts without it.
+        Files that cannot be read are set aside instead. Where only the curve was damaged, the
+        record is kept without it.
         """
         folder, run = self.path / run_id, self.read_run(run_id)
         was_unreadable = isinstance(run, Unreadable)
@@ -202,13 +208,11 @@ class DirectoryStore:
         try:
             (folder / "record.json").unlink(missing_ok=True)
             if os.path.lexists(folder / "curve.jsonl") and not (folder / "checkpoint").exists():
-                move_aside(folder / "curve.jsonl") if was_unreadable else (
-                    folder / "curve.jsonl"
-                ).unlink()
+                _drop(folder / "curve.jsonl", keep=was_unreadable)
         except OSError as error:
             raise StoreError(
-                f"Cannot remove files of {one_line(folder, 150)}: {one_line(error.strerror or error)}; make the folder "
-                f"writable."
+                f"Cannot remove files of {one_line(folder, 150)}: "
+                f"{one_line(error.strerror or error)}; make the folder writable."
             ) from error
 
     def checkpoint(self, run_id: str) -> Path | None:
@@ -218,8 +222,8 @@ class DirectoryStore:
         return leased(self.path / run_id, session)
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
-        # Appending is not atomic, and need not be: cut_curve drops a torn last line and whatever the checkpoint
-        # does not reach.
+        # Appending need not be atomic: cut_curve drops a torn last line and all points beyond the
+        # checkpoint.
         path = self.path / run_id / "curve.jsonl"
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,13 +240,13 @@ class DirectoryStore:
         return kept
 
     def _names(self) -> list[str]:
-        """Of what lies in the store, run folders among it."""
+        """Names of all entries of the store, run folders included."""
         try:
             return sorted(os.listdir(self.path)) if os.path.isdir(self.path) else []
         except OSError as error:
             raise StoreError(
-                f"The store {one_line(self.path, 150)} cannot be listed: {one_line(error.strerror or error)}; "
-                f"make it readable."
+                f"The store {one_line(self.path, 150)} cannot be listed: "
+                f"{one_line(error.strerror or error)}; make it readable."
             ) from error
 
 
@@ -258,15 +262,23 @@ def _remove(folder: Path, *names: str) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _stage_or_why(path: Path) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]]:
+def _drop(path: Path, *, keep: bool) -> None:
+    """Remove a file; keep: rename it instead."""
+    if keep:
+        move_aside(path)
+    else:
+        path.unlink()
+
+
+def _stage_or_reason(path: Path) -> StoredStage:
     try:
         return load_specs(read_file(str(path)) or b"")
     except Damaged as error:
         return (), {"purpose": cannot_be_read(path, error)}
 
 
-def _tasks(data: bytes | None) -> tuple[bytes | None, list[dict[str, Any]]]:
-    """What task.json holds, and the facts of its tasks. Raises Damaged where it is another's."""
+def _tasks(data: bytes | None) -> tuple[bytes | None, list[dict[str, object]]]:
+    """Contents of task.json and the tasks in it. Raises Damaged where it holds no list of tasks."""
     tasks = [] if data is None else load_values(data)[0].get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise Damaged("it has no list of tasks")

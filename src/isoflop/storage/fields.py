@@ -1,7 +1,7 @@
-"""What each field of a record may hold, so that a file of someone else's is found out when it is read."""
+"""Checks of each field of a record, so that a file from elsewhere is refused on reading."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import TypeGuard, get_args
 
 from isoflop.display.format import quoted
 from isoflop.runs import Status
@@ -10,24 +10,25 @@ from isoflop.storage.files import Damaged
 __all__ = ["check_run", "check_spec"]
 
 LEAST, MOST = 1e-100, 1e100
-"""Of a count that sums and products of counts still fit in floating point with."""
+"""Range of a count; within it sums and products of counts fit in floating point."""
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
 
 
-def check_spec(values: Any) -> None:
-    """Raise Damaged unless the values are those of a spec's fields, and all of them."""
+def check_spec(values: object) -> None:
+    """Raise Damaged unless the values are valid fields of a spec, and complete."""
     _check(values, _SPEC, "spec")
 
 
-def check_run(values: Any) -> None:
-    """Raise Damaged unless the values are those of a run's fields, its spec and its curve apart."""
+def check_run(values: Mapping[str, object]) -> None:
+    """Raise Damaged unless the values are valid fields of a run, without its spec and its curve."""
     _check(values, _RUN, "record")
-    if values["status"] == "completed" and not (values["num_tokens"] > 0 and values["flops"] > 0):
+    counts = (values["num_tokens"], values["flops"])
+    if values["status"] == "completed" and not all(_is_count(count) for count in counts):
         raise Damaged("a completed run must have num_tokens and flops above 0")
 
 
-def _check(values: Any, checks: Mapping[str, Check], kind: str) -> None:
+def _check(values: object, checks: Mapping[str, Check], kind: str) -> None:
     if not isinstance(values, dict):
         raise Damaged(f"its {kind} is {quoted(values)}")
     for name in checks.keys() - values.keys():
@@ -39,28 +40,28 @@ def _check(values: Any, checks: Mapping[str, Check], kind: str) -> None:
             raise Damaged(f"its {name} is {quoted(value)}")
 
 
-def _is_number(value: Any) -> bool:
-    # a whole number may have more digits than a float holds
-    return type(value) in (int, float) and abs(value) <= MOST
+def _is_number(value: object) -> TypeGuard[float]:
+    # compared without conversion: a whole number may have more digits than a float holds
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
 
 
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and abs(value) <= MOST
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
 
 
-def _is_count(value: Any) -> bool:
-    return _is_number(value) and bool(value >= LEAST)
+def _is_count(value: object) -> bool:
+    return _is_number(value) and value >= LEAST
 
 
-def _is_amount(value: Any) -> bool:
-    return _is_number(value) and bool(value >= 0)
+def _is_amount(value: object) -> bool:
+    return _is_number(value) and value >= 0
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     parts = value if isinstance(value, list) else [value]
     return all(_is_number(part) or _is_text(part) for part in parts)
 
@@ -70,7 +71,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _each(check: Check) -> Check:
-    """Of an object with texts as keys."""
+    """A check of every value of an object whose keys are texts."""
     return lambda value: (
         isinstance(value, dict) and all(map(_is_text, value)) and all(map(check, value.values()))
     )

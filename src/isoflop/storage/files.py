@@ -1,4 +1,4 @@
-"""Files that others may have spoilt: read with a reason where they cannot be, and set aside, never written over."""
+"""Reading files that may be damaged; a damaged file is renamed and never overwritten."""
 
 import os
 import stat
@@ -13,27 +13,29 @@ from isoflop.errors import StoreError
 __all__ = ["Damaged", "Unopened", "cannot_be_read", "move_aside", "read_file", "set_aside"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Opening a pipe that nobody writes to must not wait."""
+"""Non-blocking, because opening a pipe without a writer would wait forever."""
 
 
 class Damaged(StoreError):
-    """A file is not what isoflop writes; the message is the reason alone."""
+    """A file has contents that isoflop does not write; the message is the reason alone."""
 
 
 class Unopened(Damaged):
-    """A file is there, but the system does not give it: it may be whole."""
+    """A file exists but cannot be opened, so it may be intact."""
 
 
 def read_file(path: str) -> bytes | None:
-    """A file's contents, None where there is none. Plain strings and one open: a store has thousands of files.
+    """Contents of a file; None where it does not exist.
 
-    Raises Damaged where something else stands in its place, Unopened where the system refuses it.
+    Paths are plain strings and each file is opened once, because a store has thousands of files.
+
+    Raises Damaged where the path is no file, Unopened where the system refuses access.
     """
     try:
         descriptor = os.open(path, _FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):
-            raise Damaged("a link leads to something that is not there") from None
+            raise Damaged("it is a link to a missing file") from None
         return None
     except OSError as error:
         raise Unopened(_reason(error)) from error
@@ -55,14 +57,14 @@ def _contents(descriptor: int) -> bytes:
 
 
 def cannot_be_read(path: str | os.PathLike[str], error: Damaged) -> str:
-    """The file and the reason, in words."""
+    """Sentence with the file and the reason."""
     return f"{one_line(path, 150)} cannot be read: {error}"
 
 
 def set_aside(path: Path, error: Damaged) -> Path:
-    """Give a damaged file a name under which nothing looks for it, and say so on stderr.
+    """Rename a damaged file so that nothing reads it, and report the new name on stderr.
 
-    Raises StoreError where the file may be whole, or its folder cannot be written.
+    Raises StoreError where the file may be intact, or its folder cannot be written.
     """
     if isinstance(error, Unopened):
         raise StoreError(f"{cannot_be_read(path, error)}; make it readable, or remove it.")
@@ -81,7 +83,7 @@ def set_aside(path: Path, error: Damaged) -> Path:
 
 
 def move_aside(path: Path) -> Path:
-    """Give a file a name under which nothing looks for it."""
+    """Rename a file so that nothing reads it; return its new path."""
     return path.rename(next(name for name in _names(path) if not os.path.lexists(name)))
 
 

@@ -1,9 +1,10 @@
-"""Leases: of the processes that share a store, on any machines, one at a time trains a run.
+"""Leases: of all processes that share a store, on any machines, one at a time trains a run.
 
-A lease is a file `<run>/lease-<n>` that names its holder; the highest n counts. It is made only where there is none of
-that name, so of two processes that take a free lease, or steal a stale one by making n + 1, one succeeds: as a hard
-link, which is whole at once, or, on disks that have no links, as a new file that is filled then. The holder touches its
-file now and then: that is the heartbeat. A lease that names nobody is judged by its heartbeat alone.
+A lease is a file `<run>/lease-<n>` that names its holder; the highest n counts. The file is created
+only where no file has its name, so that of two processes that take a free lease, or replace a stale
+one by creating n + 1, one succeeds. It is created as a hard link, which is complete at once; on
+disks without links, as a new file that is filled afterwards. The holder touches its file regularly:
+this is the heartbeat. A lease that names no holder is judged by its heartbeat alone.
 """
 
 import json
@@ -28,22 +29,22 @@ __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "holder_of", "leased"]
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
-"""A lease of another machine is free when its heartbeat has stopped for so long."""
+"""A lease of another machine is free once its heartbeat has stopped for this long."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a lease: a process, and the session (one call of `train`) that it works for."""
+    """Holder of a lease: a process, and the session (one call of `train`) for which it works."""
 
     host: str
     machine: str
-    """Of the processes that can see each other: host, its last boot, and the container's process numbers."""
+    """Shared by processes that can see each other: host, last boot, and container namespace."""
     pid: int
     started: str | None
-    """Tells a process from a later one with the same number; None where the system does not say."""
+    """Start of the process, to recognise a reused process number; None where it is unknown."""
     session: str
     since: float = field(default=0.0, compare=False)
-    """When it took the lease, in seconds of its machine's clock; 0 where nothing says."""
+    """Time at which it took the lease, in seconds of its machine's clock; 0 where unknown."""
 
     def __str__(self) -> str:
         since = (
@@ -62,12 +63,14 @@ _NAME = re.compile("lease-([0-9]+)")
 
 @contextmanager
 def leased(folder: Path, session: str) -> Iterator[str | None]:
-    """Hold a folder's lease while the block runs; gives None, or who has it where another session does.
+    """Hold a folder's lease while the block runs; give None, or the other session's holder.
 
-    A lease is free when there is none, when its holder is a dead process of this machine, when its heartbeat stopped
-    STALE_SECONDS ago (by this process's own clock where the file's date lies ahead), or when it is held by the same
-    session, which hands a run to another worker only when the first one is dead. Raises StoreError where the folder
-    cannot be written.
+    A lease is free when no file exists, when its holder is a dead process of this machine, when its
+    heartbeat stopped STALE_SECONDS ago (by this process's own clock where the file's date is in the
+    future), or when the same session holds it: a session passes a run to another worker only when
+    the first one is dead.
+
+    Raises StoreError where the folder cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,15 +84,14 @@ def leased(folder: Path, session: str) -> Iterator[str | None]:
         yield None
     finally:
         ended.set()
-        with suppress(
-            OSError
-        ):  # stolen from a process that slept too long, or out of reach: it grows stale
+        # it may be taken by another after a long sleep, or out of reach: then it becomes stale
+        with suppress(OSError):
             if _read(path) == _me(session):
                 path.unlink()
 
 
 def holder_of(folder: Path) -> str | None:
-    """Who has a folder's lease now; None where it is free."""
+    """Holder of a folder's lease, in words; None where the lease is free."""
     with suppress(OSError):
         path = folder / f"lease-{max(_numbers(folder), default=-1)}"
         holder = _read(path)
@@ -98,11 +100,11 @@ def holder_of(folder: Path) -> str | None:
 
 
 def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]:
-    """The path of the lease that was taken, or the holder."""
+    """Path of the lease that was taken, or the other session's holder."""
     while True:
         newest = max(_numbers(folder), default=-1)
         path = folder / f"lease-{newest + 1}"
-        # A lease that goes away while we look at it was given back: look again, for its number may be taken anew.
+        # A lease that disappears meanwhile was released: try again, as its number may be reused.
         with _offer(folder, _me(session)) as offer, suppress(FileNotFoundError):
             other = None if newest < 0 else _read(folder / f"lease-{newest}")
             if other is not None and _is_held(
@@ -113,11 +115,11 @@ def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]
                 if max(_numbers(folder), default=-1) == newest + 1:
                     _clear(folder, newest)
                     return path, None
-                path.unlink(missing_ok=True)  # our look was older than a lease that counts
+                path.unlink(missing_ok=True)  # a newer lease was created meanwhile
 
 
 def _is_held(holder: Holder, path: Path, session: str, now: float) -> bool:
-    """True where a lease is another session's living process'. `now` is by the clock that dates files."""
+    """Whether a live process of another session holds a lease; now: by the clock of the files."""
     if holder.session == session:
         return False
     if holder.machine == _machine():
@@ -127,11 +129,11 @@ def _is_held(holder: Holder, path: Path, session: str, now: float) -> bool:
 
 
 _ahead: dict[Path, tuple[float, float]] = {}
-"""Of leases whose date lies ahead, as after a clock was put back: the date, and when this process first saw it."""
+"""Leases dated in the future, as after a clock change: (date, time when it was first seen)."""
 
 
 def _has_beaten(path: Path) -> bool:
-    """Whether a lease's date, whatever it is, has changed within the last STALE_SECONDS, as far as we have watched."""
+    """Whether a lease's date has changed within STALE_SECONDS, as far as this process has seen."""
     date, seen = _touched(path), time.monotonic()
     if _ahead.get(path, (None, 0.0))[0] != date:
         _ahead[path] = (date, seen)
@@ -139,18 +141,17 @@ def _has_beaten(path: Path) -> bool:
 
 
 def _clear(folder: Path, last: int) -> None:
-    """Remove the leases up to a number: a newer one counts."""
+    """Remove the leases up to a number, when a newer one counts."""
     for number in _numbers(folder):
         if number <= last:
-            with suppress(
-                OSError
-            ):  # gone by now; or a folder, which does no harm below a newer lease
+            # removed meanwhile; or a folder, which is harmless below a newer lease
+            with suppress(OSError):
                 (folder / f"lease-{number}").unlink()
 
 
 @contextmanager
 def _offer(folder: Path, holder: Holder) -> Iterator[Path]:
-    """A file that names a holder, under a name of its own; it also shows what time it is where the files are."""
+    """A temporary file that names a holder; its date is the time by the clock of the files."""
     offer = folder / f".lease.{os.getpid()}.{uuid4().hex[:8]}.partial"
     try:
         offer.write_text(json.dumps(asdict(holder)) + "\n")
@@ -160,7 +161,7 @@ def _offer(folder: Path, holder: Holder) -> Iterator[Path]:
 
 
 def _give(offer: Path, path: Path) -> bool:
-    """Make the offer the lease of that name; False where the name is taken."""
+    """Turn an offer into the lease at `path`; False where the name is taken."""
     try:
         os.link(offer, path)
     except FileExistsError:
@@ -173,7 +174,7 @@ def _give(offer: Path, path: Path) -> bool:
 
 
 def _copy(offer: Path, path: Path) -> bool:
-    """The same without a hard link. Others see the lease empty for a moment: young, and so held."""
+    """`_give` without hard links. The lease is briefly empty to others: recent, and so held."""
     try:
         with open(path, "x") as lease:
             lease.write(offer.read_text())
@@ -190,14 +191,14 @@ def _beat(path: Path, ended: threading.Event) -> None:
     while not ended.wait(HEARTBEAT_SECONDS):
         try:
             _touch(path)
-        except FileNotFoundError:  # stolen
+        except FileNotFoundError:  # taken by another
             return
-        except OSError:  # storage that is away for a moment
+        except OSError:  # storage that is briefly unavailable
             continue
 
 
 def _touch(path: Path) -> None:
-    """Date a file anew, also on a disk that leaves dates to itself."""
+    """Update a file's date, also on a disk that does not let programs set dates."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -209,14 +210,14 @@ def _touch(path: Path) -> None:
 
 
 def _numbers(folder: Path) -> list[int]:
-    found = (_NAME.fullmatch(name) for name in os.listdir(folder))
-    return [int(name[1]) for name in found if name]
+    matches = (_NAME.fullmatch(name) for name in os.listdir(folder))
+    return [int(match[1]) for match in matches if match]
 
 
 def _read(path: Path) -> Holder:
-    """The holder that a lease names, or nobody where it is empty, torn or no file.
+    """Holder named by a lease; `_NOBODY` where the lease is empty, torn or no file.
 
-    Raises FileNotFoundError where the lease is gone.
+    Raises FileNotFoundError where the lease does not exist.
     """
     try:
         data = read_file(str(path))
@@ -262,7 +263,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in the system's own count; "dead" for none, None where the system does not say."""
+    """Start of a process, in the system's own count; "dead" for no process, None where unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,7 +1,7 @@
-"""How a column writes its numbers: the sign before the decimals, and the signs between thousands.
+"""Notation of numbers in a column: the sign before the decimals, and the signs between thousands.
 
-"1,300" is 1300 in one country and 1.3 in another, and so is "1.300". The column's other cells say which of the two, or
-the table's other columns; where nothing does, the table is refused.
+"1,300" is 1300 in one country and 1.3 in another, and so is "1.300". The other cells of the column,
+or the other columns of the table, decide between the two; without such cells the table is refused.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Literal
 
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
+from isoflop.notes.note import Note
 from isoflop.storage.sheet import BLOCK, Sheet
 
 __all__ = ["Numbers", "Signs", "Written", "decimal_signs", "parse", "signs_of"]
@@ -20,7 +21,8 @@ OTHER: Mapping[str, Sign] = {".": ",", ",": "."}
 
 _SAME = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2019": "'"})
 _CELL = re.compile(
-    r"(?P<minus>[-+]?)(?P<body>\d[\d.,' _]*|[.,]\d+)(?P<power>e[-+]?\d+)? ?(?P<letter>k|m|bn|b|g|t|p|e|z)?",
+    r"(?P<minus>[-+]?)(?P<body>\d[\d.,' _]*|[.,]\d+)(?P<power>e[-+]?\d+)? ?"
+    r"(?P<letter>k|m|bn|b|g|t|p|e|z)?",
     re.IGNORECASE,
 )
 _ONE = re.compile(r"(\d*)([.,])(\d*)")
@@ -33,19 +35,19 @@ _THOUSANDS = re.compile(r"[1-9]\d{0,2}")
 
 @dataclass(frozen=True)
 class Written:
-    """A number as it stands in a cell, in parts."""
+    """The parts of a number in a cell."""
 
     minus: str
     body: str
     power: str
     letter: str
     sign: str
-    """The sign before its decimals; empty where it has none."""
+    """The sign before its decimals; empty for none."""
     sure: bool
-    """Whether that sign may be nothing else; 1.300 and 1,300 may be thousands."""
+    """Whether that sign can only be before decimals: 1.300 and 1,300 may be thousands."""
 
     def value(self, decimal: str) -> float | None:
-        """The number without its letter; None where it is not written with this sign before the decimals."""
+        """The number without its letter; None where another sign is before its decimals."""
         if self.sure and self.sign not in ("", decimal):
             return None
         digits = re.sub(rf"[' _{re.escape(OTHER[decimal])}]", "", self.body).replace(decimal, ".")
@@ -54,22 +56,22 @@ class Written:
 
 @dataclass
 class Signs:
-    """What the cells of a column say of the sign before the decimals: for each sign the first row that shows it."""
+    """Evidence for the sign before a column's decimals: each sign with its first row."""
 
     sure: dict[str, int] = field(default_factory=dict)
     unsure: dict[str, int] = field(default_factory=dict)
-    """Rows in which it may as well part thousands."""
+    """Rows in which the sign may also separate thousands."""
     plain: dict[str, int] = field(default_factory=dict)
-    """Those of them whose cell has no letter, as 1.300B has."""
+    """Unsure rows whose cell has no letter, unlike 1.300B."""
     padded: dict[str, int] = field(default_factory=dict)
-    """Those of them that end in zeros, which decimals as short as they can be never do."""
+    """Plain rows that end in zeros, as the shortest decimals never do."""
     short: set[str] = field(default_factory=set)
-    """Signs before one, two or many decimals, so that three are not those of a fixed format."""
+    """Signs before other numbers of decimals than three: the format is not a fixed one."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column of numbers: its name, its cells, and what it may hold."""
+    """A column of numbers: its name, its cells, and the kind of its values."""
 
     name: str
     cells: Sequence[object]
@@ -80,19 +82,19 @@ class Numbers:
 
 
 def parse(text: str) -> Written | None:
-    """The parts of a number as people write it; None where the text is none."""
-    found = _CELL.fullmatch(text.strip().translate(_SAME))
-    if found is None:
+    """The parts of a number as people write it; None for any other text."""
+    cell = _CELL.fullmatch(text.strip().translate(_SAME))
+    if cell is None:
         return None
-    body, power = found["body"].rstrip(" "), found["power"] or ""
+    body, power = cell["body"].rstrip(" "), cell["power"] or ""
     sign = _sign(body, power)
-    return (
-        None if sign is None else Written(found["minus"], body, power, found["letter"] or "", *sign)
-    )
+    if sign is None:
+        return None
+    return Written(cell["minus"], body, power, cell["letter"] or "", *sign)
 
 
 def _sign(body: str, power: str) -> tuple[str, bool] | None:
-    """The sign before the decimals and whether it is sure; None for what is no number."""
+    """(the sign before the decimals, whether it is sure); None for text that is no number."""
     if body.isdecimal():
         return "", True
     if one := _ONE.fullmatch(body):
@@ -108,7 +110,7 @@ def _sign(body: str, power: str) -> tuple[str, bool] | None:
 
 
 def signs_of(cells: Sequence[object], *, is_count: bool) -> Signs:
-    """What cells show; a point in a loss is one before decimals, whatever follows it."""
+    """Evidence of a column's cells. In a loss, a point is always before decimals."""
     signs = Signs()
     for start in range(0, len(cells), BLOCK):
         block = cells[start : start + BLOCK]
@@ -149,20 +151,23 @@ def _note(signs: Signs, row: int, number: Written, is_count: bool) -> None:
 
 def decimal_signs(
     columns: Sequence[Numbers], sheet: Sheet
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The sign before the decimals of each column, by name, and what to know of how they were read.
+) -> tuple[dict[str, str], tuple[Note, ...]]:
+    """(name of each column -> the sign before its decimals, notes on the reading).
 
-    Raises DataError where a column is written in two ways, or may be read in two.
+    Raises DataError where a column uses two notations, or can be read in two ways.
     """
     signs = {column.name: signs_of(column.cells, is_count=column.is_count) for column in columns}
-    shown = {sign for found in signs.values() for sign in found.sure}
+    shown = {sign for evidence in signs.values() for sign in evidence.sure}
     chosen = {column.name: _chosen(column, signs[column.name], shown, sheet) for column in columns}
-    told = [
-        note
+    readings = [
+        reading
         for column in columns
-        if (note := _reading(column, signs[column.name], chosen[column.name], shown))
+        if (reading := _reading(column, signs[column.name], chosen[column.name], shown))
     ]
-    return chosen, (f"Numbers of the table were read so: {', '.join(told[:4])}.",) if told else ()
+    if not readings:
+        return chosen, ()
+    text = f"Numbers of the table were read as follows: {', '.join(readings[:4])}."
+    return chosen, (Note("table-numbers", text),)
 
 
 def _chosen(column: Numbers, signs: Signs, shown: Collection[str], sheet: Sheet) -> str:
@@ -192,14 +197,16 @@ def _chosen(column: Numbers, signs: Signs, shown: Collection[str], sheet: Sheet)
 
 
 def _is_usual(column: Numbers, sign: str, delimiter: str) -> bool:
-    """Whether a table that shows no other decimals is read as programs write: a point before them, commas between
-    thousands; where semicolons part the cells, as commas before decimals need them, only a loss says so much.
+    """Whether a table without other decimals is read in the notation of programs.
+
+    That is a point before decimals and commas between thousands. Where semicolons separate the
+    cells, decimal commas are likely, and only a loss is read, with a comma before its decimals.
     """
     return delimiter != ";" if column.is_count else sign == "," and delimiter == ";"
 
 
 def _may_have_decimals(column: Numbers, signs: Signs, sign: str) -> bool:
-    """Whether three decimals may stand there: in a loss, or in every number of a column of millions."""
+    """Whether three decimals are possible: in a loss, or in all numbers of a column in millions."""
     if not column.is_count:
         return True
     has_unit = column.has_unit or sign not in signs.plain
@@ -207,28 +214,26 @@ def _may_have_decimals(column: Numbers, signs: Signs, sign: str) -> bool:
 
 
 def _is_whole(cell: object) -> bool:
-    """Whether a cell shows no decimals: beside such cells three digits after a sign are thousands as likely."""
+    """Whether a cell has no decimals: beside it, three digits after a sign may be thousands."""
     number = parse(cell) if isinstance(cell, str) else None
     return number is not None and not (number.sign or number.power or number.letter)
 
 
 def _reading(column: Numbers, signs: Signs, decimal: str, shown: Collection[str]) -> str:
-    """A cell as it was read, where a decimal comma is behind it, or it might have been read otherwise."""
+    """The reading of a cell with a decimal comma or an ambiguous sign; empty for other columns."""
     row = _doubtful(signs, decimal, shown)
     if row is None:
         return ""
     cell = str(column.cells[row])
     number = parse(cell)
     value = None if number is None else number.value(decimal)
-    return (
-        ""
-        if value is None
-        else f"{quoted(cell, 20)} in {one_line(column.name, 30)} as {value:,.12g}"
-    )
+    if value is None:
+        return ""
+    return f"{quoted(cell, 20)} in {one_line(column.name, 30)} as {value:,.12g}"
 
 
 def _doubtful(signs: Signs, decimal: str, shown: Collection[str]) -> int | None:
-    """The row whose reading is worth a note; None for a table as programs write it."""
+    """The row whose reading is worth a note; None for a table in the notation of programs."""
     thousands = OTHER[decimal]
     if decimal in signs.unsure and decimal in signs.short:
         return signs.unsure[decimal]
@@ -243,8 +248,9 @@ def _two_ways(column: Numbers, rows: Mapping[str, int], sheet: Sheet) -> DataErr
         f"{quoted(column.cells[rows[sign]], 20)} in row {sheet.rows[rows[sign]]}" for sign in ".,"
     )
     return DataError(
-        f"{one_line(column.name, 30)} must have one sign before decimals, but {one_line(sheet.source, 30)} has {point} "
-        f"and {comma}; write the column in one way, without signs between thousands."
+        f"{one_line(column.name, 30)} must have one sign before decimals, but "
+        f"{one_line(sheet.source, 30)} has {point} and {comma}; write the column in one way, "
+        "without signs between thousands."
     )
 
 
@@ -255,6 +261,7 @@ def _unclear(column: Numbers, row: int, sheet: Sheet) -> DataError:
         f"{value:,.12g}" for sign in ".," if number and (value := number.value(sign)) is not None
     ]
     return DataError(
-        f"{one_line(column.name, 30)} has {quoted(cell, 20)} in {one_line(sheet.row(row), 50)}, which may be "
-        f"{' or '.join(readings)}; write the column without signs between thousands, as in 1300 or 1.3e3."
+        f"{one_line(column.name, 30)} has {quoted(cell, 20)} in {one_line(sheet.row(row), 50)}, "
+        f"which may be {' or '.join(readings)}; write the column without signs between thousands, "
+        "as in 1300 or 1.3e3."
     )

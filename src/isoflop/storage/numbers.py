@@ -1,4 +1,4 @@
-"""Cells as numbers: plain ones at once, and what people write (350M, 1,300,000, 3,45) one by one."""
+"""Cells as numbers: plain ones at once, those of people (350M, 1,300,000, 3,45) one by one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _EMPTY = ("", "na", "n/a", "nan", "null", "none", "-")
 _WORDS = ("inf", "+inf", "-inf", "infinity", "-infinity")
 
 _LEAST_COUNT = 1e5
-"""Params and tokens in millions or billions lie below it, and plain counts of them above it."""
+"""Params and tokens in millions or billions lie below it, and plain counts above it."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Read:
 
     values: Floats
     own: Bools
-    """Cells that say their own unit, as 350M does."""
+    """Cells with a unit of their own, such as 350M."""
     is_text: Bools
 
 
 def read_numbers(
     cells: Sequence[object], unit: float = 1.0, decimal: str = ".", *, is_count: bool
 ) -> Read:
-    """The numbers of a column whose plain ones are in a unit."""
+    """Numbers of a column; unit: factor of those without a unit of their own."""
     values, own, is_text = (
         np.full(len(cells), np.nan),
         *(np.zeros(len(cells), dtype=bool) for _ in range(2)),
@@ -49,9 +49,9 @@ def read_numbers(
             values[start : start + len(block)] = plain
             continue
         for row, cell in enumerate(block, start):
-            found = number_of(cell, decimal, is_count=is_count)
-            if found is not None:
-                values[row], own[row] = found
+            number = number_of(cell, decimal, is_count=is_count)
+            if number is not None:
+                values[row], own[row] = number
             else:
                 is_text[row] = not _is_empty(cell)
     values[~own] *= unit
@@ -59,7 +59,7 @@ def read_numbers(
 
 
 def _plain_numbers(cells: Sequence[object]) -> list[float] | None:
-    """Cells that are all plain numbers, exactly as they are written; None where one is not."""
+    """Cells as numbers where all are plain; None where one is not."""
     try:
         numbers = [float(cell) for cell in cells]  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -68,7 +68,7 @@ def _plain_numbers(cells: Sequence[object]) -> list[float] | None:
 
 
 def _has_odd(cells: Sequence[object]) -> bool:
-    """Whether Python takes a cell for a number that people would not: True, or 1_3."""
+    """Whether Python reads a cell as a number that people would not: True, or 1_3."""
     try:
         return "_" in "".join(cells)  # type: ignore[arg-type]
     except TypeError:
@@ -78,7 +78,7 @@ def _has_odd(cells: Sequence[object]) -> bool:
 
 
 def number_of(cell: object, decimal: str = ".", *, is_count: bool) -> tuple[float, bool] | None:
-    """The number in a cell and whether the cell says its unit (350M, 1.3B); None where it is no number."""
+    """(number in a cell, whether the cell has a unit as in 350M); None where it is no number."""
     if not isinstance(cell, str):
         return _value(cell)
     number = parse(cell)
@@ -107,7 +107,10 @@ def _is_empty(cell: object) -> bool:
 
 
 def holds_counts(cells: Sequence[object], unit: float) -> bool:
-    """Whether cells can be params or tokens: most are numbers, not all one, and the middle is no width or depth."""
+    """Whether cells can be params or tokens.
+
+    Most must be numbers, not all equal, with a median too large for a width or a depth.
+    """
     values = read_numbers(cells, unit, is_count=True).values
     known = values[~np.isnan(values)]
     differ = len(np.unique(known)) >= min(len(cells), 2)

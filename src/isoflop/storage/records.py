@@ -1,8 +1,8 @@
 """Specs and runs as JSON texts with a schema number and a digest, and back.
 
-A text is UTF-8 and holds no NaN. Its digest is of all its other values, however they are laid out, so that a digit that
-a disk or a hand has changed is found; a text without a digest is taken at its word, where its fields are those of a
-record.
+A text is UTF-8 and holds no NaN. The digest covers all other values, whatever their layout, so that
+a changed digit is detected. A text without a digest is accepted where its fields pass the checks of
+a record.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-"""Raised whenever a record changes so that an older isoflop would misread it."""
+"""Increased whenever a record changes in a way that an older isoflop would misread."""
 
 _DIGITS = 16
 _SPEC_FIELDS = {field.name for field in fields(RunSpec)}
@@ -50,18 +50,18 @@ def dump_spec(spec: RunSpec) -> str:
 
 
 def load_spec(data: bytes, run_id: str) -> RunSpec:
-    """The spec that `dump_spec` wrote, or that of a record. Raises Damaged where it is not that of the run."""
+    """The spec in a spec file or a record. Raises Damaged where it is not the run's spec."""
     values, is_whole = load_values(data)
     return _spec(values.get("spec"), is_whole, run_id)
 
 
-def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> str:
-    """The specs of one stage and what else its plan says as JSON text."""
+def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, object]) -> str:
+    """The specs of a stage and the rest of its plan as JSON text."""
     return _dump({**plan, "specs": [_spec_values(spec) for spec in specs]})
 
 
-def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
-    """The specs and the plan that `dump_specs` wrote, to the letter. Raises Damaged where they are not."""
+def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, object]]:
+    """The specs and the plan that `dump_specs` wrote. Raises Damaged where they have changed."""
     values, is_whole = load_values(data)
     if not is_whole:
         raise Damaged("it has no digest")
@@ -71,15 +71,17 @@ def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, Any]]:
 
 
 def dump_run(run: Run) -> str:
-    """A run as JSON text; numbers that are not finite become null. The curve is kept beside it, here is its digest."""
+    """A run as JSON text; numbers that are not finite become null.
+
+    The curve is kept in a file of its own; the record holds its digest.
+    """
     values = {
         field.name: getattr(run, field.name)
         for field in fields(Run)
         if field.name not in ("spec", "curve")
     }
-    curve = (
-        None if run.status == "failed" else _curve_digest(run.curve)
-    )  # of a run that failed it may still grow
+    # the curve of a failed run may still grow
+    curve = None if run.status == "failed" else _curve_digest(run.curve)
     return _dump(
         {**values, "versions": dict(run.versions), "curve": curve, "spec": _spec_values(run.spec)}
     )
@@ -88,8 +90,8 @@ def dump_run(run: Run) -> str:
 def load_run(data: bytes, run_id: str, curve: "Curve | None" = None) -> Run:
     """The run that `dump_run` wrote, with its curve.
 
-    Raises Damaged where the text is no record, or another run's; DamagedCurve where the curve is torn or another's,
-    but for a run that failed while it wrote it.
+    Raises Damaged where the text is no record, or another run's; DamagedCurve where the curve is
+    torn or another run's. A failed run may have a torn curve.
     """
     values, is_whole = load_values(data)
     spec, digest = _spec(values.pop("spec", None), is_whole, run_id), values.pop("curve", None)
@@ -111,24 +113,24 @@ def load_run(data: bytes, run_id: str, curve: "Curve | None" = None) -> Run:
 
 
 def dump_curve(points: Iterable[CurvePoint]) -> str:
-    """Points of a curve, a line for each; losses that are not finite become null."""
+    """Points of a curve, one per line; losses that are not finite become null."""
     return "".join(json.dumps([_finite(value) for value in point]) + "\n" for point in points)
 
 
 class DamagedCurve(Damaged):
-    """The curve beside a record is not what isoflop wrote."""
+    """The curve beside a record is not the one that isoflop wrote."""
 
 
 class UnopenedCurve(DamagedCurve, Unopened):
-    """The curve beside a record is there, but the system does not give it."""
+    """The curve beside a record exists but cannot be opened."""
 
 
 class Curve(NamedTuple):
-    """The points of a curve up to the first line that is none, as one that a dying process tore."""
+    """The points of a curve up to the first invalid line, such as one torn by a killed process."""
 
     points: tuple[CurvePoint, ...]
     damage: str
-    """What is wrong with that line; empty where all are whole."""
+    """Fault of the invalid line; empty where all lines are valid."""
     digest: str
 
 
@@ -139,18 +141,16 @@ def load_curve(data: bytes) -> Curve:
         points = _parsed(f"[{','.join(lines)}]")
     except Damaged:
         return _whole_points(lines)
-    found = _array(points)
-    return (
-        _whole_points(lines)
-        if found is None
-        else Curve(tuple(map(tuple, points)), "", _array_digest(found))
-    )
+    array = _array(points)
+    if array is None:
+        return _whole_points(lines)
+    return Curve(tuple(map(tuple, points)), "", _array_digest(array))
 
 
 def load_values(data: bytes) -> tuple[dict[str, Any], bool]:
-    """The object that a JSON text of ours holds, and whether a digest says that nothing in it has changed.
+    """The JSON object in a text, and whether a digest confirms that it has not changed.
 
-    Raises Damaged where it is none, or has changed.
+    Raises Damaged where the text is no such object, or has changed.
     """
     try:
         values = _parsed(data.decode())
@@ -162,12 +162,12 @@ def load_values(data: bytes) -> tuple[dict[str, Any], bool]:
     if schema != SCHEMA or type(schema) is not int:
         raise Damaged(f"it has schema {quoted(schema)}, but this isoflop reads schema {SCHEMA}")
     if digest is not None and digest != _digest(values):
-        raise Damaged("its contents are not those that were written: its digest is of others")
+        raise Damaged("its contents have changed: they do not match its digest")
     return values, digest is not None
 
 
 def _spec_values(spec: RunSpec) -> dict[str, Any]:
-    """A spec's values. Raises StoreError for one that a file cannot hold, so that its id would change."""
+    """A spec's values. Raises StoreError where JSON cannot hold them without changing the id."""
     values = asdict(spec)
     try:
         check_spec(json.loads(json.dumps(values)))
@@ -179,9 +179,8 @@ def _spec_values(spec: RunSpec) -> dict[str, Any]:
 
 
 def _spec(values: Any, is_whole: bool, run_id: str | None = None) -> RunSpec:
-    if not (
-        is_whole and isinstance(values, dict) and values.keys() == _SPEC_FIELDS
-    ):  # what we wrote was checked then
+    # a text with a digest was checked when it was written
+    if not (is_whole and isinstance(values, dict) and values.keys() == _SPEC_FIELDS):
         check_spec(values)
     size = values["size"]
     spec = RunSpec(**{**values, "size": tuple(size) if isinstance(size, list) else size})
@@ -194,14 +193,13 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _dump(values: Mapping[str, Any]) -> str:
-    held = json.loads(
-        json.dumps(_finite({"schema": SCHEMA, **values}), allow_nan=False)
-    )  # as it will be read
-    return json.dumps({**held, "digest": _digest(held)}, indent=1) + "\n"
+def _dump(values: Mapping[str, object]) -> str:
+    # the digest is of the values as they will be read
+    read = json.loads(json.dumps(_finite({"schema": SCHEMA, **values}), allow_nan=False))
+    return json.dumps({**read, "digest": _digest(read)}, indent=1) + "\n"
 
 
-def _digest(values: Mapping[str, Any]) -> str:
+def _digest(values: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
@@ -214,10 +212,10 @@ def _array_digest(points: npt.NDArray[np.float64]) -> str:
     return hashlib.sha256(finite.tobytes()).hexdigest()[:_DIGITS]
 
 
-def _check_curve(curve: Curve, digest: Any) -> None:
+def _check_curve(curve: Curve, digest: object) -> None:
     if curve.damage:
         raise DamagedCurve(curve.damage)
-    if curve.points and digest not in (None, curve.digest):  # one that was removed may be missing
+    if curve.points and digest not in (None, curve.digest):  # a removed curve is no fault
         raise DamagedCurve("its points are not those of the record")
 
 
@@ -227,9 +225,8 @@ def _parsed(text: str) -> Any:
     except RecursionError:
         raise Damaged("its JSON is nested too deeply") from None
     except ValueError as error:
-        raise Damaged(
-            f"it is no JSON ({one_line(error, 80)})" if text.strip() else "it is empty"
-        ) from error
+        reason = f"it is no JSON ({one_line(error, 80)})" if text.strip() else "it is empty"
+        raise Damaged(reason) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -239,16 +236,16 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _array(points: Any) -> npt.NDArray[np.float64] | None:
-    """Pairs of finite numbers; None where they are anything else."""
+def _array(points: Sequence[Sequence[object]]) -> npt.NDArray[np.float64] | None:
+    """Pairs of finite numbers as an array; None for anything else."""
     try:
-        found = np.array(points)
+        array = np.array(points)
     except (ValueError, OverflowError):  # of unequal lengths
         return None
     if not points:
-        return found
-    are_pairs = found.dtype.kind in "fi" and found.shape == (len(points), 2)
-    return found.astype(float) if are_pairs and np.isfinite(found).all() else None
+        return array
+    are_pairs = array.dtype.kind in "fi" and array.shape == (len(points), 2)
+    return array.astype(float) if are_pairs and np.isfinite(array).all() else None
 
 
 def _whole_points(lines: Sequence[str]) -> Curve:
@@ -266,8 +263,8 @@ def _whole_points(lines: Sequence[str]) -> Curve:
     return Curve(tuple(points), damage, _curve_digest(points))
 
 
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON cannot hold."""
+def _finite(value: object) -> object:
+    """The value with None for every number that JSON cannot hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -2,11 +2,10 @@
 
 import gc
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,29 +18,31 @@ __all__ = ["TableColumns", "first_errors", "runs_of"]
 
 Floats = npt.NDArray[np.float64]
 
-# Words for a run that ended as planned, by what trackers call it; every other state is a run that failed.
+# States of trackers for a run that completed; every other state is a failed run.
 _COMPLETED = ("", "completed", "finished", "success", "done")
-_NOTHING: dict[str, Any] = {}
-"""Shared by the runs of tables: a million empty ones would take 200 MB."""
+_NOTHING: dict[str, int] = {}
+_NO_METRICS: dict[str, float] = {}
+_NO_VERSIONS: dict[str, str] = {}
+"""Shared by all runs of tables: a million empty ones would take 200 MB."""
 PART = 50_000
-"""Rows whose numbers are Python's own at a time, beside those of the runs themselves."""
+"""Rows converted to numbers of Python at a time, besides those of the runs themselves."""
 
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What a table says, column by column."""
+    """Contents of a table, column by column."""
 
     numbers: Mapping[str, Floats]
     """By field; params, tokens, flops and loss at least."""
-    words: Mapping[str, Sequence[Any]]
-    """Of run, size and status, as far as the table has them."""
+    words: Mapping[str, Sequence[object]]
+    """Cells of run, size and status, where the table has them."""
     metrics: Mapping[str, Floats]
     errors: Mapping[int, str]
-    """Why a row cannot be a run, where words stand for its numbers."""
+    """Row -> reason why it is no run, for rows with words in place of numbers."""
 
 
 def runs_of(table: TableColumns) -> list[Run]:
-    """One run for each row."""
+    """One run per row."""
     rows = len(table.numbers["loss"])
     with nullcontext() if rows <= PART else _no_collection():
         return [
@@ -53,7 +54,7 @@ def runs_of(table: TableColumns) -> list[Run]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """All of very many runs are kept: looking for garbage among them takes a third of the time of making them."""
+    """Pause garbage collection, which takes a third of the time of building very many runs."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -83,16 +84,16 @@ def _part(table: TableColumns, start: int, stop: int) -> Iterator[Run]:
     )
 
 
-def _optional(values: Floats | None, start: int, stop: int) -> Any:
+def _optional(values: Floats | None, start: int, stop: int) -> Iterable[float | None]:
     if values is None:
         return repeat(None)
     return [None if math.isnan(value) else value for value in values[start:stop].tolist()]
 
 
-def _metrics(metrics: Mapping[str, Floats], start: int, stop: int) -> Any:
+def _metrics(metrics: Mapping[str, Floats], start: int, stop: int) -> Iterable[Mapping[str, float]]:
     """Metrics of each row, without those whose cell is empty or no number."""
     if not metrics:
-        return repeat(_NOTHING)
+        return repeat(_NO_METRICS)
     names, columns = [*metrics], [values[start:stop].tolist() for values in metrics.values()]
     return (
         {name: value for name, value in zip(names, row, strict=True) if math.isfinite(value)}
@@ -108,8 +109,8 @@ def _outcomes(table: TableColumns, start: int, stop: int) -> Iterator[tuple[Stat
     return map(_outcome, states, errors, np.isnan(counts).tolist())
 
 
-def _outcome(state: Any, text: str | None, is_incomplete: bool) -> tuple[Status, str | None]:
-    """Status and error of a row; one that a tracker calls crashed or running did not complete."""
+def _outcome(state: object, text: str | None, is_incomplete: bool) -> tuple[Status, str | None]:
+    """Status and error of a row; a run whose tracker says crashed or running has failed."""
     word = str(state or "").strip().lower()
     if word == "diverged":
         return "diverged", "it diverged"
@@ -117,16 +118,15 @@ def _outcome(state: Any, text: str | None, is_incomplete: bool) -> tuple[Status,
         return "failed", f"its state is {one_line(word, 40)!r}"
     if text is not None:
         return "failed", text
-    return (
-        ("failed", "the table leaves out its params, tokens or FLOPs")
-        if is_incomplete
-        else ("completed", None)
-    )
+    if is_incomplete:
+        return "failed", "the table leaves out its params, tokens or FLOPs"
+    return "completed", None
 
 
 def _run(
-    num_params: float, num_tokens: float, flops: float, loss: float, budget: float | None, loss_stderr: float | None,
-    group: Any, size: Any, outcome: tuple[Status, str | None], metrics: Mapping[str, float],
+    num_params: float, num_tokens: float, flops: float, loss: float,
+    budget: float | None, loss_stderr: float | None, group: object, size: object,
+    outcome: tuple[Status, str | None], metrics: Mapping[str, float],
 ) -> Run:  # fmt: skip
     spec = RunSpec(
         num_params=num_params,
@@ -144,25 +144,25 @@ def _run(
         metrics=metrics,
         num_tokens=num_tokens,
         flops=flops,
-        versions=_NOTHING,
+        versions=_NO_VERSIONS,
         error=outcome[1],
         group=None if group in (None, "") else str(group),
     )
 
 
-def _size(cell: Any) -> SizeValue | None:
-    """A size as the number it is, or as text."""
+def _size(cell: object) -> SizeValue | None:
+    """A size as a number where it is one, else as text."""
     if cell in (None, ""):
         return None
     try:
-        number = float(cell)
+        number = float(cell)  # type: ignore[arg-type]  # refused by float() itself
     except (TypeError, ValueError, OverflowError):
         return str(cell)
     return int(number) if number.is_integer() else number
 
 
 def first_errors(read: Mapping[str, Read]) -> dict[int, str]:
-    """Why each row cannot be a run, where words stand for its numbers."""
+    """Row -> reason why it is no run, for rows with words in place of numbers."""
     errors: dict[int, str] = {}
     for field, column in read.items():
         for row in np.flatnonzero(column.is_text).tolist():

@@ -1,6 +1,6 @@
-"""Sheet: the cells of a table as they stand in a file or a data frame, and where each row stands.
+"""Sheet: the unchanged cells of a file or a data frame, with the number of each row.
 
-A file is read in chunks, and of a long one only the columns that are needed are kept.
+A file is read in chunks; of a long one, only the columns that are needed are kept.
 """
 
 import csv
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +20,28 @@ import numpy.typing as npt
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError, StoreError, first_line
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["BLOCK", "HEAD", "Cells", "Sheet", "Source", "is_frame", "open_sheet", "source_of_frame"]
 
 
 Cells = Mapping[str, Sequence[Any]]
 """Cells by column."""
 HEAD = 10_000
-"""First rows, whose columns are all held to find out which of them are needed."""
+"""First rows, read with all columns to choose those that are needed."""
 CHUNK = 20_000
-"""Rows of a file that are held with all their columns at a time."""
+"""Rows of a file held with all their columns at a time."""
 BLOCK = 1_000
-"""Cells that are read as numbers at a time."""
+"""Cells read as numbers at a time."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Cells by column, untouched; `rows` counts as people do: from 1 for the header of a file, from 0 in a frame."""
+    """Unchanged cells by column.
+
+    rows: number of each row, counted from 1 at the header of a file, from 0 in a frame.
+    """
 
     source: str
     columns: Cells
@@ -48,18 +54,18 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Source:
-    """A table that is still to be read: its first rows, by which columns are chosen, and how to read those."""
+    """A table before it is read: its first rows, and a function that reads chosen columns."""
 
     name: str
     head: Cells
     sheet: Callable[[Sequence[str]], Sheet]
-    """A sheet of the columns that are named."""
+    """Names of columns -> a sheet of these columns."""
 
 
 def open_sheet(path: Path) -> Source:
-    """A CSV, TSV or parquet file.
+    """Source of a CSV, TSV or parquet file.
 
-    Raises StoreError where there is no such file, DataError where it is no table.
+    Raises StoreError where the file does not exist, DataError where it is no table.
     """
     if not os.path.exists(path):
         raise StoreError(
@@ -71,19 +77,19 @@ def open_sheet(path: Path) -> Source:
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return _source_of_text(path)
     raise DataError(
-        f"A table must be a .csv, .tsv or .parquet file, but got {one_line(path.name, 60)}; read anything else with "
-        f"pandas and pass the data frame."
+        f"A table must be a .csv, .tsv or .parquet file, but got {one_line(path.name, 60)}; read "
+        "anything else with pandas and pass the data frame."
     )
 
 
-def is_frame(value: object) -> bool:
-    """True for a pandas DataFrame, without importing pandas to find out: whoever holds one has imported it."""
+def is_frame(value: object) -> TypeGuard["pd.DataFrame"]:
+    """True for a pandas DataFrame, without importing pandas: without it no value is one."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
-def source_of_frame(frame: Any, name: str = "the data frame") -> Source:
-    """A pandas DataFrame."""
+def source_of_frame(frame: "pd.DataFrame", name: str = "the data frame") -> Source:
+    """Source of a pandas DataFrame."""
     names = _names_of_frame(frame)
     _refuse_doubled(names, name)
     places = {column: place for place, column in enumerate(names)}
@@ -94,19 +100,21 @@ def source_of_frame(frame: Any, name: str = "the data frame") -> Source:
     )
 
 
-def _frame_columns(frame: Any, places: Mapping[str, int], name: str, names: Sequence[str]) -> Sheet:
+def _frame_columns(
+    frame: "pd.DataFrame", places: Mapping[str, int], name: str, names: Sequence[str]
+) -> Sheet:
     columns = {column: _frame_cells(frame.iloc[:, places[column]]) for column in names}
     return Sheet(name, columns, range(len(frame)))
 
 
-def _frame_cells(column: Any) -> Sequence[Any]:
-    """Cells of a column, None where one is missing."""
+def _frame_cells(column: "pd.Series[Any]") -> Sequence[Any]:
+    """Cells of a column, with None for missing ones."""
     cells: Sequence[Any] = column.astype(object).where(column.notna(), None).tolist()
     return cells
 
 
-def _names_of_frame(frame: Any) -> list[str]:
-    """Names of the columns; of names in several levels the last one, where that tells them apart, else all of them."""
+def _names_of_frame(frame: "pd.DataFrame") -> list[str]:
+    """Names of the columns; of several levels, the last one where it is unique, else all."""
     if frame.columns.nlevels == 1:
         return [str(name) for name in frame.columns]
     last = [str(levels[-1]) for levels in frame.columns]
@@ -117,15 +125,16 @@ def _names_of_frame(frame: Any) -> list[str]:
     )
 
 
-def _read_parquet(path: Path) -> Any:
-    import pandas as pd  # a third of a second that a CSV does not need
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    import pandas as pd  # takes a third of a second that a CSV does not need
 
     name = one_line(path.name, 60)
     try:
         return pd.read_parquet(path)
     except ImportError as error:
         raise DataError(
-            f"Reading {name} needs a parquet engine; install one with `pip install pyarrow`, or save it as CSV."
+            f"Reading {name} needs a parquet engine; install one with `pip install pyarrow`, or "
+            "save it as CSV."
         ) from error
     except (ValueError, OSError) as error:
         raise DataError(f"{name} is no parquet file: {first_line(error)}") from error
@@ -133,7 +142,7 @@ def _read_parquet(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class _Layout:
-    """A text file: the names of its columns, the sign between its cells, and the record that is its header."""
+    """Layout of a text file: its header, its delimiter, and the number of the header's row."""
 
     path: Path
     header: list[str]
@@ -173,11 +182,12 @@ def _layout(path: Path) -> _Layout:
 
 
 def _delimiter(path: Path) -> str:
-    """The sign that parts cells, which the header shows."""
+    """The delimiter of cells: the most frequent candidate in the header."""
     header = next((line for line in _lines(path) if line.strip()), "")
     if "\0" in header:
         raise DataError(
-            f"{one_line(path.name, 60)} must be UTF-8 text, but its header has zero bytes; save it as UTF-8."
+            f"{one_line(path.name, 60)} must be UTF-8 text, but its header has zero bytes; save it "
+            "as UTF-8."
         )
     return max(",\t;|", key=header.count)
 
@@ -193,7 +203,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8, but where a byte-order mark says UTF-16, in which spreadsheets save "Unicode text"."""
+    """UTF-8, or UTF-16 where a byte-order mark says so, as in "Unicode text" of spreadsheets."""
     with open(path, "rb") as file:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
@@ -206,17 +216,19 @@ def _undecoded(path: Path) -> DataError:
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is not"
     return DataError(
-        f"{name} must be {encoding.removesuffix('-sig').upper()} text, but {where}; save it as UTF-8."
+        f"{name} must be {encoding.removesuffix('-sig').upper()} text, but {where}; save it as "
+        "UTF-8."
     )
 
 
 def _records(path: Path, delimiter: str) -> Iterator[list[str]]:
-    """The rows of a file as they are, also those that are blank."""
+    """The rows of a file, blank ones included."""
     try:
         yield from csv.reader(_lines(path), delimiter=delimiter)
     except csv.Error as error:
         raise DataError(
-            f"{one_line(path.name, 60)} is no table: {first_line(error)}; look for a quote that is not closed."
+            f"{one_line(path.name, 60)} is no table: {first_line(error)}; look for a quote that is "
+            "not closed."
         ) from error
 
 
@@ -235,7 +247,7 @@ def _in_chunks(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
 
 
 def _collected(layout: _Layout, chunks: Iterable[list[list[str]]], names: Sequence[str]) -> Sheet:
-    """The named columns of chunks of rows, without the rows that are blank."""
+    """Sheet of the named columns from chunks of rows, without blank rows."""
     places = [layout.header.index(name) for name in names]
     columns: list[list[str]] = [[] for _ in names]
     numbers, first = [np.zeros(0, dtype=np.int64)], layout.row + 1
@@ -264,7 +276,8 @@ def _refuse_doubled(names: Sequence[str], source: str) -> None:
     doubled = [name for name, number in Counter(names).items() if number > 1]
     if doubled:
         raise DataError(
-            f"Columns of {one_line(source, 60)} must have different names, but {quoted(doubled[0])} stands there twice."
+            f"Columns of {one_line(source, 60)} must have unique names, but {quoted(doubled[0])} "
+            "appears twice."
         )
 
 
@@ -273,8 +286,8 @@ def _refuse_ragged(
 ) -> None:
     widths = list(map(len, lines))
     if widths.count(width) < len(widths):
-        index = next(index for index, found in enumerate(widths) if found != width)
+        index = next(index for index, other in enumerate(widths) if other != width)
         raise DataError(
-            f"Every row of {one_line(source, 60)} must have the header's {width} cells, but row {numbers[index]} "
-            f"has {widths[index]}; quote cells that hold a comma."
+            f"Every row of {one_line(source, 60)} must have the header's {width} cells, but row "
+            f"{numbers[index]} has {widths[index]}; quote cells that hold a comma."
         )

@@ -1,4 +1,4 @@
-"""How far a store's stages are: what ran, what failed, what is being trained and what waits."""
+"""Progress of a store's stages: runs that ended, failed, are being trained, and wait."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from isoflop.storage.lease import holder_of
 __all__ = ["Standing", "forget_failed", "standings"]
 
 UNPLANNED = "no stage"
-"""Runs that no stored plan asked for: the sweep was handed to train() by itself."""
+"""Name for runs of no stored plan: their sweep was passed to train() directly."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One stage of a store."""
+    """Progress of one stage of a store."""
 
     stage: str
     ended: tuple[Run, ...]
-    """Completed and diverged: a diverged run is a result, too."""
+    """Completed and diverged runs: a diverged run is a result too."""
     failed: tuple[Run, ...]
     running: tuple[tuple[RunSpec, str], ...]
-    """With who trains it."""
+    """(spec, process that trains it)."""
     waiting: tuple[RunSpec, ...]
     purpose: str = ""
-    """What it was planned for, in words; empty where nothing says."""
+    """Purpose of the stage, in words; empty where it is unknown."""
 
     @property
     def num_runs(self) -> int:
@@ -34,37 +34,40 @@ class Standing:
 
 
 def standings(store: DirectoryStore) -> list[Standing]:
-    """Every stage of a store, and last the runs that belong to none."""
+    """Progress of every stage of a store, followed by the runs that belong to no stage."""
     runs = {run.id: run for run in store.read_runs()}
     stages = store.read_stages()
-    asked = {name: {spec.id: spec for spec in specs} for name, (specs, _) in stages.items()}
-    planned = {run_id for specs in asked.values() for run_id in specs}
+    specs_of = {name: {spec.id: spec for spec in specs} for name, (specs, _) in stages.items()}
+    planned = {run_id for specs in specs_of.values() for run_id in specs}
     others = {run.id: run.spec for run in runs.values() if run.id not in planned}
     others |= {spec.id: spec for spec in store.read_specs(known=planned | runs.keys())}
-    found = [
-        _standing(store, name, asked[name], runs, plan.get("purpose", ""))
+    progress = [
+        _standing(store, name, specs_of[name], runs, str(plan.get("purpose", "")))
         for name, (_, plan) in stages.items()
     ]
-    return [*found, _standing(store, UNPLANNED, others, runs)] if others else found
+    if others:
+        progress.append(_standing(store, UNPLANNED, others, runs))
+    return progress
 
 
 def forget_failed(store: DirectoryStore) -> list[Run]:
-    """Remove the records of failed runs, so that the next train() tries them again; gives what was removed.
+    """Remove the records of failed runs, so that the next train() tries them again.
 
-    Files that cannot be read are set aside. Raises StoreError, once all others are forgotten, for one that cannot be.
+    Returns the runs removed. Files that cannot be read are set aside. Raises StoreError for a
+    record that cannot be removed, after all others are removed.
     """
-    forgotten: list[Run] = []
-    refused: list[StoreError] = []
+    removed: list[Run] = []
+    errors: list[StoreError] = []
     for run in store.read_runs():
         if run.status == "failed":
             try:
                 store.remove_record(run.id)
-                forgotten.append(run)
+                removed.append(run)
             except StoreError as error:
-                refused.append(error)
-    if refused:
-        raise refused[0]
-    return forgotten
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    return removed
 
 
 def _standing(

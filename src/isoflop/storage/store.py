@@ -1,66 +1,71 @@
-"""Store: where specs and runs are kept. MemoryStore keeps them until the process ends."""
+"""Store: the protocol for keeping specs and runs. MemoryStore keeps them until the process ends."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from isoflop.runs import CurvePoint, Run, RunSpec
 
-__all__ = ["MemoryStore", "Store"]
+__all__ = ["MemoryStore", "Store", "StoredStage"]
+
+StoredStage = tuple[tuple[RunSpec, ...], Mapping[str, object]]
+"""(specs of a stage, the rest of its plan as values that JSON can hold)."""
 
 
 @runtime_checkable
 class Store(Protocol):
-    """What every store promises.
+    """Protocol of every store.
 
-    A record that was written is complete and never changes unless the same run is trained again. Reading never waits
-    for a writer. Several processes may write different runs at once.
+    A written record is complete and never changes unless the same run is trained again. Reading
+    never waits for a writer. Several processes may write different runs at once.
     """
 
     def read_runs(self) -> list[Run]:
         """All recorded runs, in the order of their ids."""
 
     def read_run(self, run_id: str) -> Run | None:
-        """One recorded run; None where there is none."""
+        """One recorded run; None where the store has no record of it."""
 
     def write_run(self, run: Run) -> None:
-        """Record what happened; the run's checkpoint is dropped, but for one that failed and may be tried again."""
+        """Record a run and drop its checkpoint; a failed run keeps it, to be tried again."""
 
     def write_spec(self, spec: RunSpec) -> None:
-        """Note that a run was asked for."""
+        """Record that a run has started."""
 
-    def write_task(self, facts: Mapping[str, Any]) -> None:
-        """Note what is being scaled, for people who open the store."""
+    def write_task(self, facts: Mapping[str, object]) -> None:
+        """Record a description of the task, for people who open the store."""
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
-        """The specs of a stage that was planned earlier and the rest of its plan; None where there is none."""
+    def read_stage(self, name: str) -> StoredStage | None:
+        """A stage that was planned earlier; None where the store has no such stage."""
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
-        """Keep a stage's plan before its first run, so that a restart continues the same plan.
+    def write_stage(
+        self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, object]
+    ) -> None:
+        """Keep a stage before its first run, so that a restart continues the same plan.
 
-        plan: what it says beside the specs, as values that JSON can hold.
+        plan: the rest of the plan besides its specs, as values that JSON can hold.
         """
 
     def checkpoint(self, run_id: str) -> Path | None:
-        """The file that a run's checkpoint is kept in; None for a store that keeps none."""
+        """Path of a run's checkpoint; None for a store that keeps no checkpoints."""
 
     def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
-        """Hold a run for a session while the block runs; gives None, or who has it where another session does."""
+        """Hold a run for a session inside a block; give None, or the session that holds it."""
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         """Add points to a run's training curve."""
 
     def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
-        """Drop the points of a run's training curve beyond `num_tokens`; gives the points that stay."""
+        """Drop the points of a curve beyond `num_tokens`; return the points that remain."""
 
 
 class MemoryStore:
-    """A store that lives as long as its object: for tests, notebooks and simulations."""
+    """A store in memory, for tests, notebooks and simulations; it is lost with its object."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
-        self._stages: dict[str, tuple[tuple[RunSpec, ...], Mapping[str, Any]]] = {}
+        self._stages: dict[str, StoredStage] = {}
         self._curves: dict[str, list[CurvePoint]] = {}
 
     def read_runs(self) -> list[Run]:
@@ -75,20 +80,22 @@ class MemoryStore:
     def write_spec(self, spec: RunSpec) -> None:
         pass
 
-    def write_task(self, facts: Mapping[str, Any]) -> None:
+    def write_task(self, facts: Mapping[str, object]) -> None:
         pass
 
-    def read_stage(self, name: str) -> tuple[tuple[RunSpec, ...], Mapping[str, Any]] | None:
+    def read_stage(self, name: str) -> StoredStage | None:
         return self._stages.get(name)
 
-    def write_stage(self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, Any]) -> None:
+    def write_stage(
+        self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, object]
+    ) -> None:
         self._stages[name] = (specs, plan)
 
     def checkpoint(self, run_id: str) -> Path | None:
         return None
 
     def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
-        return nullcontext()  # nobody else can see this store
+        return nullcontext()  # no other process can use this store
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         self._curves.setdefault(run_id, []).extend(points)

@@ -1,4 +1,4 @@
-"""What a name leads to that a file is to be written under: a file, through links; a device or a pipe; a folder."""
+"""Targets of writing: a file (links are followed), a device or a pipe; folders are refused."""
 
 import os
 import stat
@@ -14,7 +14,10 @@ __all__ = ["is_stream", "keep_mode", "opened_stream", "real_path"]
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Where links lead to, so that the file there is replaced and not the link. Raises StoreError for a folder."""
+    """The path behind links, so that the file is replaced and not the link.
+
+    Raises StoreError for a folder.
+    """
     if "\0" in os.fspath(path):
         raise StoreError(
             f"A file's name must hold no zero byte, but {one_line(path, 150)} does; leave it out."
@@ -27,7 +30,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether a name is that of a device, a pipe or the like, which is written to and never replaced."""
+    """Whether a path is a device, a pipe or the like, which is written to and never replaced."""
     try:
         kind = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -37,21 +40,25 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def opened_stream(path: Path) -> Iterator[BinaryIO]:
-    """A device or a pipe, open for writing. Raises StoreError where nobody reads it, or it takes no more."""
+    """A device or a pipe, open for writing.
+
+    Raises StoreError where a pipe has no reader, or writing fails.
+    """
     try:
-        # a pipe that nobody reads would let the opening wait for ever
+        # non-blocking: opening a pipe without a reader would wait forever
         descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
         os.set_blocking(descriptor, True)
         with open(descriptor, "wb") as file:
             yield file
     except OSError as error:
         raise StoreError(
-            f"Cannot write to {one_line(path, 150)}: {one_line(error.strerror or error)}; choose a file instead."
+            f"Cannot write to {one_line(path, 150)}: {one_line(error.strerror or error)}; choose a "
+            "file instead."
         ) from error
 
 
 def keep_mode(file: BinaryIO, path: Path) -> None:
-    """Give a new file the mode and the owner of the one at `path` that it will replace, where the system lets us."""
+    """Give a new file the mode and owner of the file at `path`, as far as the system permits."""
     with suppress(OSError, AttributeError):  # no such file; a disk or a system without modes
         before, now = path.stat(), os.fstat(file.fileno())
         os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))

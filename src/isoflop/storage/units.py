@@ -1,6 +1,6 @@
-"""In which unit a table's counts stand: in the cell (350M), in the column's name (tokens_B), or in the user's words.
+"""Units of a table's counts: from a cell (350M), a column's name (tokens_B), or the user.
 
-A unit that is written is used; one that would have to be guessed is refused.
+A stated unit is used; a table whose unit would have to be guessed is refused.
 """
 
 import re
@@ -26,13 +26,14 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 COUNTS = ("params", "tokens", "flops", "compute_budget")
-"""Fields that may be written in thousands and more; a loss may not."""
+"""Fields that may be in thousands or larger units; a loss may not."""
 
 _WORDS: Mapping[str, float] = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _WORD = "|".join(f"{word}s?" for word in _WORDS)
 
 _IN_BRACKETS = re.compile(
-    rf"(.*\S)\s*[(\[]\s*(?:in )?(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d{{1,2}}))\s*[)\]]",
+    rf"(.*\S)\s*[(\[]\s*(?:in )?"
+    rf"(?:(k|m|bn|b|g|t|p|e|z)(?:flops?)?|({_WORD})|(1e\d{{1,2}}))\s*[)\]]",
     re.IGNORECASE,
 )
 _LAST_WORD = re.compile(rf"(.*\S?)[\s_-]+(?:in[\s_-]+)?({_WORD})", re.IGNORECASE)
@@ -40,9 +41,9 @@ _LAST_LETTER = re.compile(r"(.*[^\s_-])[\s_-]+(K|M|B|BN|G|T)")
 _FACTOR = re.compile(r"(.*\S)\s*\*\s*(\d+(?:\.\d*)?(?:e\+?\d+)?)", re.IGNORECASE)
 
 _LEAST_COUNT = 1e5
-"""Params and tokens in millions or billions lie below it, and plain counts of them above it."""
+"""Params and tokens in millions or billions lie below it, and plain counts above it."""
 _GAP, _FLOPS_GAP = 30.0, 300.0
-"""Factor between two neighbouring values from which on two groups of rows may stand in two units."""
+"""Factor between neighbouring values that indicates two groups of rows in two units."""
 _LARGEST: Mapping[str, float] = {
     "params": 1e13,
     "tokens": 1e16,
@@ -52,48 +53,52 @@ _LARGEST: Mapping[str, float] = {
 
 
 def unit_of_name(column: str) -> tuple[str, float]:
-    """A column's name without its unit, and the unit: ("Tokens", 1e9) for Tokens_B or Tokens (billions); 1 for none."""
-    if found := _IN_BRACKETS.fullmatch(column):
-        sign, word, power = found[2], found[3], found[4]
-        return found[1], LETTERS[sign.lower()] if sign else _of_word(word) if word else float(power)
-    if found := _LAST_WORD.fullmatch(column):
-        return found[1], _of_word(found[2])
-    if found := _LAST_LETTER.fullmatch(column):
-        return found[1], LETTERS[found[2].lower()]
+    """(a column's name without its unit, the unit); 1 for no unit.
+
+    ("Tokens", 1e9) for Tokens_B and for Tokens (billions).
+    """
+    if match := _IN_BRACKETS.fullmatch(column):
+        name, letter, word, power = match.groups()
+        return name, LETTERS[letter.lower()] if letter else _of_word(word) if word else float(power)
+    if match := _LAST_WORD.fullmatch(column):
+        return match[1], _of_word(match[2])
+    if match := _LAST_LETTER.fullmatch(column):
+        return match[1], LETTERS[match[2].lower()]
     return column, 1.0
 
 
-def parted(asked: str, found: Sequence[str]) -> tuple[str, float | None]:
-    """A column and the factor that stands behind it: ("N", 1e6) for "N * 1e6"; None where there is no factor."""
-    product = _FACTOR.fullmatch(asked)
-    if asked in found or product is None:
-        return asked, None
+def parted(text: str, columns: Sequence[str]) -> tuple[str, float | None]:
+    """(column, factor after it), such as ("N", 1e6) for "N * 1e6"; None for no factor."""
+    product = _FACTOR.fullmatch(text)
+    if text in columns or product is None:
+        return text, None
     return product[1], float(product[2])
 
 
 def refuse_too_large(values: Floats, field: str, column: str, unit: float, sheet: Sheet) -> None:
-    """Raise DataError where the unit of a column makes its counts, or one of them, impossible."""
+    """Raise DataError where the unit of a column makes any of its counts impossible."""
     large = values > _LARGEST[field]
     if not large.any():
         return
     name, middle = one_line(column, 30), float(np.nanmedian(values))
     if middle > _LARGEST[field]:
         raise DataError(
-            f"{name!r} says that its numbers are in units of {unit:g}, which makes the middle row {middle:.2g} "
-            f"{field}; if they are plain, say columns={{{field!r}: '{name} * 1'}} (--column '{field}={name} * 1')."
+            f"{name!r} has the unit {unit:g} in its name, which makes the middle row {middle:.2g} "
+            f"{field}; if its numbers are plain, give columns={{{field!r}: '{name} * 1'}} "
+            f"(--column '{field}={name} * 1')."
         )
     row = int(np.argmax(large))
     raise DataError(
-        f"{name!r} is in units of {unit:g}, which makes {sheet.row(row)} {values[row]:.2g} {field}; write that row in "
-        f"the unit of the others, or with a unit of its own, as in 350M."
+        f"{name!r} is in units of {unit:g}, which makes {sheet.row(row)} {values[row]:.2g} "
+        f"{field}; write that row in the unit of the others, or with a unit of its own, as in 350M."
     )
 
 
 def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
-    """Raise DataError where some params or tokens are in millions or billions and the others are not.
+    """Raise DataError where some params or tokens are in millions or billions, others not.
 
-    That is where two or more values lie below 1e5, a wide gap parts them from the others, and a million or a billion
-    times as much would put them among those.
+    This holds where two or more values are below 1e5, a wide gap separates them from the others,
+    and multiplying them by a million or a billion would place them among the others.
     """
     known = np.sort(values[np.isfinite(values)])
     small, large = known[known < _LEAST_COUNT], known[known >= _LEAST_COUNT]
@@ -102,14 +107,14 @@ def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
     for unit in (1e6, 1e9):
         if unit * small[0] < 3 * large[-1] and large[0] < 3 * unit * small[-1]:
             raise DataError(
-                f"{one_line(column, 30)} must be in one unit, but {_rows(values < _LEAST_COUNT, sheet)} have "
-                f"{_span(small)} and the others {_span(large)}; write each with its unit, as in 350M and 1.3B, or all "
-                f"in one."
+                f"{one_line(column, 30)} must be in one unit, but "
+                f"{_rows(values < _LEAST_COUNT, sheet)} have {_span(small)} and the others "
+                f"{_span(large)}; write each with its unit, as in 350M and 1.3B, or all in one."
             )
 
 
 def refuse_mixed_flops(flops: Floats, params: Floats, tokens: Floats, sheet: Sheet) -> None:
-    """Raise DataError where FLOPs over 6·N·D fall into two groups far apart, which no way of counting gives."""
+    """Raise DataError where FLOPs over 6·N·D form two distant groups, as no convention does."""
     with np.errstate(all="ignore"):
         ratio = flops / (6 * params * tokens)
     known = np.sort(ratio[np.isfinite(ratio) & (ratio > 0)])
@@ -123,8 +128,9 @@ def refuse_mixed_flops(flops: Floats, params: Floats, tokens: Floats, sheet: She
     few = ratio >= high[0] if len(high) < len(low) else ratio <= low[-1]
     odd, usual = (high, low) if len(high) < len(low) else (low, high)
     raise DataError(
-        f"FLOPs, params and tokens must be in one unit each, but FLOPs are about {np.median(odd):.2g} times 6·N·D in "
-        f"{_rows(few, sheet)} and {np.median(usual):.2g} times in the others; bring them to one unit."
+        f"FLOPs, params and tokens must be in one unit each, but FLOPs are about "
+        f"{np.median(odd):.2g} times 6·N·D in {_rows(few, sheet)} and {np.median(usual):.2g} times "
+        "in the others; convert them to one unit."
     )
 
 

@@ -1,4 +1,4 @@
-"""Unreadable: what stands for a run whose files cannot be read."""
+"""Unreadable: placeholder for a run whose files cannot be read."""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ __all__ = ["Unreadable", "unreadable"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Unreadable(Run):
-    """Stands for a run whose record or curve cannot be read: a failed one, never recorded, whose error names the file.
+    """Placeholder for a run whose record or curve cannot be read.
 
-    Its spec has no numbers where the files do not say what the run was.
+    It counts as failed, is never written, and its error names the file. The numbers of its spec
+    are NaN where no file of the run has them.
     """
 
     folder: str
@@ -29,7 +30,7 @@ class Unreadable(Run):
 
 
 def unreadable(path: Path, folder: str, damage: Damaged, spec: RunSpec | None) -> Unreadable:
-    """The run of a folder whose file at `path` is damaged; spec: what it was, where something says."""
+    """The run of a folder whose file at `path` is damaged; spec: None where none can be read."""
     remedy = "make it readable" if isinstance(damage, Unopened) else "isoflop rerun sets it aside"
     return Unreadable(
         spec=spec or RunSpec(num_params=math.nan, num_tokens=math.nan, flops=math.nan),

@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import os
 import random
 import signal
@@ -190,3 +192,72 @@ def test_an_extension_with_nothing_new_ends_a_grid(tmp_path):
     assert {run.size for run in isoflop.read_runs(tmp_path)} == set(sizes)
     assert len(list((tmp_path / "stages").iterdir())) == 2
     assert any("there is no size beyond it to try" in note for note in answer.notes)
+
+
+def simulated(task, *arguments, **changes):
+    return isoflop.find_optimal(
+        task, *arguments, budgets=[1e6, 3e6, 1e7], target=1e9, executor=SMALL_IS_BEST, **changes
+    )
+
+
+LONG_FORM = {
+    "train_data": examples(4000),
+    "val_data": examples(500, seed=1),
+    "loss": loss,
+    "recipe": isoflop.Recipe(epochs=None),
+}
+
+
+def test_a_task_and_the_long_form_with_the_same_fields_share_their_runs():
+    store = isoflop.MemoryStore()
+    task = isoflop.Task(model=MLP, size_param="width", **LONG_FORM)
+    answer = simulated(task, store=store)
+    ids = {run.id for run in isoflop.read_runs(store)}
+    assert simulated(MLP, "width", store=store, **LONG_FORM).num_params == answer.num_params
+    by_keyword = simulated(None, model=MLP, size_param="width", store=store, **LONG_FORM)
+    assert by_keyword.num_params == answer.num_params
+    assert {run.id for run in isoflop.read_runs(store)} == ids
+
+
+def test_the_long_form_takes_every_field_of_a_task(monkeypatch):
+    fields = {field.name for field in dataclasses.fields(isoflop.Task)}
+    assert fields <= {*inspect.signature(isoflop.find_optimal).parameters}
+    tasks = []
+
+    def stop(task, *_, **__):
+        tasks.append(task)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isoflop.stages.train_stages", stop)
+    given = {
+        **LONG_FORM,
+        "model_kwargs": {"num_classes": 4},
+        "val_loss": loss,
+        "metrics": {"error": loss},
+        "unit": "image",
+        "loss_unit": "nats/image",
+        "bytes_per_token": 2.0,
+        "sizes": (1, 2, 4),
+        "fingerprint": "mine",
+        "num_params": lambda model: 7,
+        "flops_per_token": lambda model: 42.0,
+        "count_tokens": len,
+    }
+    with pytest.raises(KeyboardInterrupt):
+        simulated(MLP, "width", store=isoflop.MemoryStore(), **given)
+    assert {name: getattr(tasks[0], name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "message"),
+    [
+        ((mlp_task(),), {"unit": "image"}, "but got unit beside it"),
+        ((mlp_task(), "width"), {"loss": loss}, "but got size_param and loss beside it"),
+        ((MLP, "width"), {"train_data": examples(9)}, "but val_data is missing"),
+        ((None,), {}, "but model, size_param, train_data and val_data are missing"),
+        ((MLP, "width"), {"model": MLP}, "model must be given once"),
+    ],
+)
+def test_a_task_is_described_once(arguments, changes, message):
+    with pytest.raises(isoflop.ContractError, match=message):
+        simulated(*arguments, store=isoflop.MemoryStore(), **changes)
