@@ -86,10 +86,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the runs of a sweep that the store lacks; several such commands may share a store."""
-    from isoflop.compute.budget import asked
+    from isoflop.planning.question import sweep_question
     from isoflop.reporting.json_output import run_values, to_json
     from isoflop.reporting.tables import runs_table, to_text
-    from isoflop.stages import Question, train_stages
+    from isoflop.stages import train_stages
     from isoflop.storage.directory import DirectoryStore
 
     where = executor_of(executor, processes)
@@ -101,11 +101,13 @@ def train(
             typer.echo(with_options(str(sweep)))
         return None if page is None else _live_page(page, target, sweep, loaded, runs)
 
-    question = Question(
-        asked(budget or None, target, spend),
-        hardware,
-        cast("stage.Design", design),
-        allow_far,
+    question = sweep_question(
+        budgets=budget or None,
+        target=target,
+        spend=spend,
+        hardware=hardware,
+        design=design,
+        allow_far=allow_far,
         forecast=not as_json,
     )
     trained = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
