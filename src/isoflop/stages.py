@@ -31,7 +31,7 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.user_code.fingerprint import digest_of, fingerprint
 
-__all__ = ["StagedRuns", "find_optimal", "train_stages"]
+__all__ = ["StagedRuns", "find_optimal", "stage_name", "train_stages"]
 
 OnRecord = Callable[[Run], Any]
 OnStage = Callable[[Sweep, list[Run]], OnRecord | None]
@@ -228,7 +228,7 @@ def _stored_or_planned(
     task: Task, store: Store, question: SweepQuestion, stage: int, runs: list[Run]
 ) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
-    name = _stage_name(task, question, stage)
+    name = stage_name(task, question, stage)
     stored = store.read_stage(name)
     if stored is not None:
         return sweep_of(*stored, runs)
@@ -242,7 +242,7 @@ def _to_extend(runs: Iterable[Run], stage: int) -> bool:
     return stage <= MOST_EXTENSIONS and any(not valley.interior for valley in valleys(list(runs)))
 
 
-def _stage_name(task: Task, question: SweepQuestion, stage: int) -> str:
+def stage_name(task: Task, question: SweepQuestion, stage: int) -> str:
     """Name of a stage in the store: a hash of the task and the question."""
     budgets = question.budgets
     compute = (question.target, question.spend) if budgets is None else (sorted(budgets),)
