@@ -1,9 +1,10 @@
-"""Is the answer right? Small runs predict the best size and loss at seven times their compute; then that is trained.
+"""Is the answer right? Small runs predict the best size and loss at seven times their compute.
 
     python benchmarks/closing_the_loop.py [--store runs/closing_the_loop] [--workers 2] [--write]
 
-The demo's sweep with three seeds, 2e10 to 1.4e11 FLOPs, and the sizes around the predicted one at 1e12 FLOPs. Resumes
-where it was stopped. About ten minutes on two idle cores.
+The demo's sweep with three seeds, 2e10 to 1.4e11 FLOPs, and the sizes around the predicted one at
+1e12 FLOPs, trained to check the prediction. Resumes where it was stopped. About ten minutes on two
+idle cores.
 """
 
 import argparse
@@ -43,7 +44,10 @@ def neighbours(task: isoflop.Task, size: int) -> isoflop.Sweep:
 
 
 def measured(runs: list[isoflop.Run]) -> tuple[float, float, bool]:
-    """Best N and loss of the target's curve: the parabola through its three lowest runs, and whether it is inside."""
+    """Best N and loss of the target's curve, and whether the minimum lies inside it.
+
+    By the parabola through its three lowest runs.
+    """
     best = sorted(runs, key=lambda run: run.loss)[:3]
     x, y = np.log([run.num_params for run in best]), np.array([run.loss for run in best])
     inside = min(x) < math.log(best[0].num_params) < max(x)
@@ -85,10 +89,10 @@ def report(answer: isoflop.Optimum, runs: list[isoflop.Run]) -> str:
     ]
     if chosen is not None:
         lines[-1] += f" (loss {chosen.loss:.4f}, {chosen.loss / best.loss - 1:.2%} above the best)."
-    told = ", ".join(
+    losses = ", ".join(
         f"{run.size}: {run.loss:.4f}" for run in sorted(runs, key=lambda run: run.num_params)
     )
-    return "\n".join([*lines, "", f"Loss by width at {TARGET:.0e} FLOPs: {told}."])
+    return "\n".join([*lines, "", f"Loss by width at {TARGET:.0e} FLOPs: {losses}."])
 
 
 def main() -> None:
@@ -112,8 +116,14 @@ def main() -> None:
         machine = (
             f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}"
         )
-        head = f"# Closing the loop\n\n{datetime.date.today()}, {machine}. `python benchmarks/closing_the_loop.py --write`"
-        spent = f"Sweep: {len(runs)} runs at {len(BUDGETS)} budgets, {sweep.flops:.2e} FLOPs; seeds 0, 1, 2."
+        head = (
+            f"# Closing the loop\n\n{datetime.date.today()}, {machine}. "
+            "`python benchmarks/closing_the_loop.py --write`"
+        )
+        spent = (
+            f"Sweep: {len(runs)} runs at {len(BUDGETS)} budgets, {sweep.flops:.2e} FLOPs; "
+            "seeds 0, 1, 2."
+        )
         RESULTS.write_text(f"{head}\n\n{spent}\n\n{text}\n\n```\n{answer}\n```\n")
 
 

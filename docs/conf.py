@@ -12,7 +12,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 
 import isoflop  # noqa: E402
 
-# Kernels inherit this: the command line of this environment, one thread per run, plain text, no colours.
+# Kernels inherit the command line of this environment, one thread per run, plain text, no colours.
 os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
@@ -27,7 +27,8 @@ os.environ.update(
     PYTHONWARNINGS="ignore:IProgress not found",
 )
 
-# A profile of its own: nobody's start-up files run in the examples, and kernels are silent about their transport.
+# A profile of its own: no start-up file of a user runs in the examples, and kernels do not report
+# their transport.
 profile = Path(tempfile.mkdtemp(prefix="isoflop-docs-")) / "profile_default"
 profile.mkdir()
 (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")

@@ -16,17 +16,19 @@ from isoflop.training.executors.from_string import NAMES, executor_from
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--model", choices=train_gpt.FAMILIES, default="gpt")
-    made.add_argument("--corpus", choices=train_gpt.CORPORA, default="stdlib")
-    made.add_argument("--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs")
-    made.add_argument("--target", type=float, default=1e13, help="FLOPs of the run that is wanted")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0])
-    made.add_argument("--store", default="runs/argparse")
-    made.add_argument("--executor", type=executor_from, default=isoflop.Processes(), help=NAMES)
-    return made
+    options.add_argument("--model", choices=train_gpt.FAMILIES, default="gpt")
+    options.add_argument("--corpus", choices=train_gpt.CORPORA, default="stdlib")
+    options.add_argument(
+        "--budgets", type=float, nargs="+", default=[2e10, 6e10, 2e11], help="FLOPs"
+    )
+    options.add_argument("--target", type=float, default=1e13, help="FLOPs of the final run")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options.add_argument("--store", default="runs/argparse")
+    options.add_argument("--executor", type=executor_from, default=isoflop.Processes(), help=NAMES)
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

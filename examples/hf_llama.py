@@ -1,8 +1,9 @@
-"""A Hugging Face Llama for a compute budget: `LlamaForCausalLM` from its config, with the loss that it computes itself.
+"""A Hugging Face Llama for a compute budget: `LlamaForCausalLM`, with the loss that it returns.
 
-Run it as `python examples/hf_llama.py` after `pip install "isoflop[hf]"`. Its batches are dictionaries, and `loss=None`
-says that the model returns its loss. The model shifts the labels: position t predicts label t + 1, so the first label
-of a window is no target and is set to -100, which the model's loss and isoflop's count of tokens both leave out.
+Run it as `python examples/hf_llama.py` after `pip install "isoflop[hf]"`. Its batches are
+dictionaries, and `loss=None` says that the model returns its loss. The model shifts the labels:
+position t predicts label t + 1, so the first label of a window is no target and is set to -100,
+which the model's loss and isoflop's count of tokens both leave out.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""A Hugging Face vision transformer for a compute budget: `ViTForImageClassification` from its config.
+"""A Hugging Face vision transformer for a compute budget: `ViTForImageClassification`.
 
-Run it as `python examples/hf_vit.py` after `pip install "isoflop[hf]"`. The model takes dictionaries with pixels and
-labels and returns its own loss.
+Run it as `python examples/hf_vit.py` after `pip install "isoflop[hf]"`. The model takes
+dictionaries with pixels and labels and returns its own loss.
 """
 
 from pathlib import Path

@@ -4,9 +4,9 @@
     python examples/hydra_sweep.py executor=slurm:gpu
     torchrun --nproc_per_node=2 examples/hydra_sweep.py
 
-The configuration is composed here, without `@hydra.main`: no folder per process, no change of the working folder, and
-options of torchrun reach torchrun. isoflop gets plain values; the store is the one output folder. Needs
-`pip install "isoflop[hydra]"`.
+The configuration is composed here, without `@hydra.main`: no folder per process, no change of the
+working folder, and options of torchrun reach torchrun. isoflop gets plain values; the store is the
+one output folder. Needs `pip install "isoflop[hydra]"`.
 """
 
 import os

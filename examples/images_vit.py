@@ -1,10 +1,10 @@
-"""A vision transformer or a convolutional network for a compute budget, on images whose best loss is known.
+"""A vision transformer or a convolutional network for images whose best possible loss is known.
 
     python examples/images_vit.py --model cnn
     python examples/images_vit.py --data cifar10
 
-The teacher's images need no download, and no model can have a lower loss than their entropy: what the fit gives as
-irreducible loss can be checked against it.
+The teacher's images need no download, and no model can have a lower loss than their entropy: what
+the fit gives as irreducible loss can be checked against it.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""A mixture of experts for a compute budget: how wide, when each byte passes through two of eight experts.
+"""The best width of a mixture of experts: each byte passes through two of eight experts.
 
-Run it as `python examples/moe.py`. N is the active params here: they are what FLOPs follow, so sizes compare with those
-of a dense model. Leave `num_params` out for N as all params; both are counted for every size.
+Run it as `python examples/moe.py`. N is the active params here: they are what FLOPs follow, so
+sizes compare with those of a dense model. Leave `num_params` out for N as all params; both are
+counted for every size.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""How big a byte-level GPT, and how many bytes, for a compute budget, on the source of Python's standard library.
+"""How big a byte-level GPT for a compute budget, on the source of Python's standard library.
 
-Run it with `make demo`: plans 3 budgets x 7 sizes, one of them with three seeds, trains them on two processes, fits,
-answers, writes a page, and then trains the run that it recommends at a tenth of the target, to see whether the answer
-holds. Run it again and it answers from what it has.
+Run it with `make demo`: plans 3 budgets x 7 sizes, one of them with three seeds, trains them on two
+processes, fits, answers, writes a page, and then trains the run that it recommends at a tenth of
+the target, to see whether the answer holds. Run it again and it answers from what it has.
 """
 
 import math
@@ -106,7 +106,7 @@ def demo_task() -> isoflop.Task:
 
 
 def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
-    """What the recommended run at a tenth of the target really gives, beside what was forecast for it."""
+    """Measured loss of the recommended run at a tenth of the target, beside its forecast."""
     forecast = isoflop.predict(fit, flops=CHECK, task=task)
     sweep = isoflop.plan(task, budgets=[CHECK], runs=runs)
     spec = min(
@@ -116,7 +116,8 @@ def check(task: isoflop.Task, fit: isoflop.Fit, runs: list[isoflop.Run]) -> str:
     expected = forecast.loss
     verdict = "inside" if expected.low <= run.loss <= expected.high else "OUTSIDE"
     return (
-        f"Check at {CHECK:.2g} FLOPs, 3 times the largest budget: size {spec.size} was forecast a loss of "
+        f"Check at {CHECK:.2g} FLOPs, 3 times the largest budget: "
+        f"size {spec.size} was forecast a loss of "
         f"{expected.value:.3f} ({expected.low:.3f} to {expected.high:.3f});\n"
         f"trained, it gives {run.loss:.3f}: {verdict} the interval."
     )

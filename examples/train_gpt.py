@@ -1,4 +1,4 @@
-"""A GPT for a compute budget: pick a family of models and a corpus, train a sweep, ask how big and how much data.
+"""A GPT for a compute budget: pick a family of models and a corpus, train a sweep, get the size.
 
     python examples/train_gpt.py --model llama --budgets 2e10 6e10 2e11 --processes 2
     isoflop plan examples/train_gpt.py:dial --budget 1e11 --budget 3e11

@@ -1,14 +1,17 @@
-"""What an answer must waste, however it is found: fits that know the worlds they are asked about, on limited runs.
+"""The waste that no method avoids: fits that know their worlds, on limited runs.
 
     OMP_NUM_THREADS=1 python benchmarks/design/bound.py [--repetitions 200] [--workers 2]
 
-isoflop       the runs of isoflop.plan(target=, spend=), answered by isoflop's default fit (design-simulated.md)
-knows errors  the same runs in the same worlds, answered by a fit that knows the size of the noise and the size and
-              length of the misfit, and of the law as little as isoflop's does
-knows all     the same, by a fit that also knows how the laws are drawn: only the losses are news to it
-best runs     what the fit that knows all would waste after the 30 runs that tell it most, to first order: within the
-              limits of isoflop's design (no run below 1/300 of the largest, tokens per param within ÷10 and x32 of the
-              best), and without limits (1/100,000 and x/÷120), where laws of real models do not hold
+isoflop       the runs of isoflop.plan(target=, spend=), answered by isoflop's default fit
+              (design-simulated.md)
+knows errors  the same runs in the same worlds, answered by a fit that knows the size of the noise
+              and the size and length of the misfit, and of the law as little as isoflop's does
+knows all     the same, by a fit that also knows how the laws are drawn: only the losses are news to
+              it
+best runs     what the fit that knows all would waste after its 30 most informative runs, to first
+              order: within the limits of isoflop's design (no run below 1/300 of the largest,
+              tokens per param within ÷10 and x32 of the best), and without limits (1/100,000 and
+              x/÷120), where laws of real models do not hold
 
 No tool knows that much, so that none wastes less after runs within the limits.
 """
@@ -36,17 +39,23 @@ from isoflop.planning.sequential import CAP, CAP_RUNS, LEVELS, NUM_SIZES, RATIO_
 from isoflop.runs import Run
 
 SPENDS = {0.35: (1.037, 3), 0.06: (0.29959, 5), 0.02: (0.099863, 5)}
-"""Shares of the target's FLOPs: of a sweep, and of the grid with so many times as much that it is to equal."""
+"""Share of the target's FLOPs that a sweep spends: (that of the grid to equal, their ratio)."""
 NUM_RUNS = 30
 VAGUE = np.array([1.0, 2.0, 1.0, 0.17, 0.17])
-"""Standard deviations of a law's numbers where little is known; of the exponents half of them, as in isoflop's fit."""
+"""Standard deviations of a law's numbers where little is known.
+
+Those of the exponents are half of them, as in isoflop's fit.
+"""
 NO_LIMITS = (1e5, (120.0, 120.0))
 NUM_TRIED = 2001
 """Sizes among which a fit looks for its best one."""
 
 
 def middle_of(kind: Kind) -> tuple[Array, Array]:
-    """Mean and standard deviation of the numbers of a kind's laws: E, log best N, reducible loss, alpha, beta."""
+    """Mean and standard deviation of the numbers of a kind's laws.
+
+    They are E, log best N, reducible loss, alpha and beta.
+    """
     uniform = [
         (np.mean(ends), np.ptp(ends) / math.sqrt(12)) for ends in (worlds.FLOORS, worlds.REDUCIBLE)
     ]
@@ -71,11 +80,14 @@ def kernel(x: Array, y: Array, other_x: Array, other_y: Array) -> Array:
     )
 
 
-# -- the perfect fits ----------------------------------------------------------------------------------------------
+# -- the perfect fits ------------------------------------------------------------------------------
 
 
 def perfect(world: World, runs: Sequence[Run], *, knows_all: bool) -> float:
-    """N of the optimum at the target by a fit that knows the errors of its world, or all of how it was drawn."""
+    """N of the optimum at the target by a fit that knows the errors of its world.
+
+    knows_all: it also knows how the laws are drawn.
+    """
     x, y = np.log([(run.num_params, run.num_tokens) for run in runs]).T
     loss = np.log([run.loss for run in runs])
     mean, width = middle_of(world.kind)
@@ -104,7 +116,7 @@ def perfect(world: World, runs: Sequence[Run], *, knows_all: bool) -> float:
 
 
 def wasted(case: tuple[str, float, int]) -> tuple[float, float]:
-    """Waste of both perfect fits in one world of a kind, after the runs that isoflop makes there."""
+    """Waste of both perfect fits in one world of a kind, after isoflop's own runs there."""
     kind, spend, seed = case
     with np.errstate(all="ignore"):
         world = World.drawn(kind, seed)
@@ -115,11 +127,14 @@ def wasted(case: tuple[str, float, int]) -> tuple[float, float]:
         return errors, everything
 
 
-# -- the best runs -------------------------------------------------------------------------------------------------
+# -- the best runs ---------------------------------------------------------------------------------
 
 
 def least_waste(kind: Kind, spend: float, span: float, reach: tuple[float, float]) -> float:
-    """Waste that nine of ten perfect fits stay below after the runs that tell them most, in the kind's middle world."""
+    """Waste that nine of ten perfect fits stay below after the most informative runs.
+
+    In the kind's middle world.
+    """
     mean, _ = middle_of(kind)
     x, y = candidates(mean, spend, span, reach)
     joint = joint_covariance(kind, x, y)
@@ -131,7 +146,8 @@ def least_waste(kind: Kind, spend: float, span: float, reach: tuple[float, float
         column = joint[:, best + 1]
         joint = joint - np.outer(column, column) / (column[best + 1] + kind.noise**2)
         left -= flops[best]
-    # To second order half (alpha + beta) times the square of the log error, which is normal: 1.645 deviations.
+    # To second order half (alpha + beta) times the square of the log error, which is normal:
+    # 1.645 deviations.
     return 1 - math.exp(-0.5 * (mean[3] + mean[4]) * 1.645**2 * joint[0, 0])
 
 
@@ -150,7 +166,7 @@ def candidates(
 
 
 def joint_covariance(kind: Kind, x: Array, y: Array) -> Array:
-    """Of log N_opt at the target (first) and the log losses of runs without their noise, before any is made."""
+    """Prior covariance of log N_opt at the target (first) and of the runs' noiseless log losses."""
     mean, width = middle_of(kind)
     best, (alpha, beta) = mean[1], mean[3:]
     share = log_loss(mean, x, y)[1]
@@ -172,7 +188,7 @@ def joint_covariance(kind: Kind, x: Array, y: Array) -> Array:
     return np.asarray(joint)
 
 
-# -- tables --------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def rows(repetitions: int, workers: int) -> list[list[str]]:
@@ -218,8 +234,9 @@ def main() -> None:
         "What an answer must waste, however it is found",
         f"python benchmarks/design/bound.py --repetitions {given.repetitions}",
         "```\n" + (__doc__ or "").split("\n\n", 2)[2].strip() + "\n```",
-        "Waste that nine of ten sweeps stay below. Spends are shares of the target's FLOPs; the grid has 3x as many "
-        "where the target lies 13x beyond its largest run, and 5x as many at 45x and 135x.",
+        "Waste that nine of ten sweeps stay below. Spends are shares of the target's FLOPs; the "
+        "grid has 3x as many where the target lies 13x beyond its largest run, and 5x as many at "
+        "45x and 135x.",
         markdown([*head, "best runs", "no limits"], rows(given.repetitions, given.workers)),
     )
 

@@ -1,12 +1,13 @@
-"""What plans promise against what their sweeps then tell, on nine public sweeps.
+"""Precision that plans promise against that of their sweeps' answers, on nine public sweeps.
 
     ISOFLOP_DATA=<folder of the tables> python benchmarks/design/promised.py
 
-The largest budget of each sweep is the target, the runs below it are the plan. Promised is the half-width of the 90 %
-interval of N_opt and the waste that `Sweep.forecast` gives before any of them is made, or when those below the
-median budget or below the largest one are known. Told is what isoflop's default fit of all of them gives. No loss
-enters a promise with nothing known, but the noise, the misfit and the law that are held to be usual are about the
-medians of these nine sweeps, in the last table.
+The largest budget of each sweep is the target, the runs below it are the plan. Promised is the
+half-width of the 90 % interval of N_opt and the waste that `Sweep.forecast` gives before any of
+them is made, or when those below the median budget or below the largest one are known. Told is what
+isoflop's default fit of all of them gives. No loss enters a promise with nothing known, but the
+noise, the misfit and the law that are held to be usual are about the medians of these nine sweeps,
+in the last table.
 """
 
 import argparse

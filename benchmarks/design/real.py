@@ -1,15 +1,17 @@
-"""A grid against isoflop's design on real training: how near each comes to the best size at a target.
+"""A grid against isoflop's design on real training: distance from the best size at a target.
 
     python benchmarks/design/real.py [--store runs/design_real] [--workers 1]
 
 grid + IsoFLOP  three budgets three times apart, seven sizes each, answered by a parabola per budget
 grid + default  the same runs, answered by isoflop's default fit
 small grid      the same sizes and ratios for 2.2e10 FLOPs in all, by isoflop's default fit
-sequential      what isoflop.plan(target=, spend=) chooses, stage by stage, until the next stage is not worth its cost
-unstopped       the same until the spend is used, for at this target a stage soon costs more than it can save
+sequential      what isoflop.plan(target=, spend=) chooses, stage by stage, until the next stage is
+                not worth its cost
+unstopped       the same until the spend is used, for at this target a stage soon costs more than it
+                can save
 
-The model and the data are the demo's. The truth is the target budget itself, trained at seven sizes with two seeds: the
-parabola through their mean losses. Resumes where it was stopped.
+The model and the data are the demo's. The truth is the target budget itself, trained at seven sizes
+with two seeds: the parabola through their mean losses. Resumes where it was stopped.
 """
 
 import argparse
@@ -50,7 +52,10 @@ TARGET, SPEND = 4e11, 1.5e11
 SEEDS = (0, 1, 2)
 WIDTHS = [4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128]
 TRUTH_WIDTHS = [16, 20, 26, 34, 42, 54, 66]
-"""About x/÷4 of 38k params: the best size at 1e12 FLOPs (closing_the_loop.py), by the square root of compute."""
+"""About x/÷4 of 38k params.
+
+The best size at 1e12 FLOPs (closing_the_loop.py), by the square root of compute.
+"""
 TRUTH_SEEDS = (10, 11)
 SMALL = 2.2e10
 """What the sequential sweeps of two of the three seeds used before they ended."""
@@ -170,7 +175,8 @@ def chosen(
     found: Truth, task: isoflop.Task, runs: list[isoflop.Run], approach: object
 ) -> list[str]:
     try:
-        N = isoflop.predict(isoflop.fit(runs, approach), flops=TARGET, task=task).num_params  # type: ignore[arg-type]
+        fitted = isoflop.fit(runs, approach)  # type: ignore[arg-type]
+        N = isoflop.predict(fitted, flops=TARGET, task=task).num_params
     except DataError as error:
         return [f"none: {error}", *[""] * 4]
     inside = found.num_params[0] <= N.value <= found.num_params[-1]
@@ -218,7 +224,8 @@ def main() -> None:
         "A grid against isoflop's design on real training",
         "python benchmarks/design/real.py",
         "```\n" + (__doc__ or "").split("\n\n", 2)[2].strip() + "\n```",
-        f"Target {format_flops(TARGET)} FLOPs, spend {format_flops(SPEND)} FLOPs in all ({format_percent(SPEND / TARGET)} of the target).",
+        f"Target {format_flops(TARGET)} FLOPs, spend {format_flops(SPEND)} FLOPs in all "
+        f"({format_percent(SPEND / TARGET)} of the target).",
         "## What each chose",
         markdown([*head, "loss above the best"], rows),
         summary(rows, found),
@@ -231,16 +238,16 @@ def main() -> None:
 
 def summary(rows: list[list[object]], found: Truth) -> str:
     """Mean error of each method, where all its seeds chose."""
-    told = []
+    means = []
     for name in METHODS:
         errors = [str(row[5]) for row in rows if row[0] == name]
         mean = f"{np.mean([float(one) for one in errors]):.2f}" if all(errors) else "not all chose"
-        told.append(f"{name} {mean}")
+        means.append(f"{name} {mean}")
     spread = format_percent(float(np.max(np.ptp(found.losses, axis=1) / found.losses.mean(axis=1))))
     return (
-        f"Mean log N error over {len(SEEDS)} seeds: {', '.join(told)}. Means of three that differ by less than a "
-        f"factor of two cannot be told apart, and the truth itself is uncertain: losses of one size differ between "
-        f"seeds by up to {spread}."
+        f"Mean log N error over {len(SEEDS)} seeds: {', '.join(means)}. Means of three that differ "
+        "by less than a factor of two cannot be distinguished, and the truth itself is uncertain: "
+        f"losses of one size differ between seeds by up to {spread}."
     )
 
 

@@ -2,12 +2,13 @@
 
     ISOFLOP_DATA=<folder of the tables> python benchmarks/design/replay.py [--starts 20]
 
-The largest budget of each sweep is held out; the pool is every run below it. Truth is the minimum of the held-out
-budget's own parabola (`benchmarks/fitting/windows.py`).
+The largest budget of each sweep is held out; the pool is every run below it. Truth is the minimum
+of the held-out budget's own parabola (`benchmarks/fitting/windows.py`).
 
-design      three sizes of each of the two cheapest budgets, from the middle of their sizes and moved at random; then,
-            in the stages of isoflop.plan(target=, spend=), the runs of the pool that tell most of the optimum at the
-            held-out budget, until a tenth of the pool's FLOPs is spent; isoflop's default fit
+design      three sizes of each of the two cheapest budgets, from the middle of their sizes and
+            moved at random; then, in the stages of isoflop.plan(target=, spend=), the runs of the
+            pool that tell most of the optimum at the held-out budget, until a tenth of the pool's
+            FLOPs is spent; isoflop's default fit
 random      runs of the pool in random order, until as much is spent; isoflop's default fit
 whole pool  every run of the pool, by Approach 3 and by isoflop's default fit
 """
@@ -100,7 +101,7 @@ def error(replay: Replay, runs: Sequence[Run], approach: object) -> float:
     return abs(math.log(N) - replay.log_N)
 
 
-# -- choosing ------------------------------------------------------------------------------------------------------
+# -- choosing --------------------------------------------------------------------------------------
 
 
 def designed(replay: Replay, random: np.random.Generator) -> list[Run]:
@@ -112,7 +113,10 @@ def designed(replay: Replay, random: np.random.Generator) -> list[Run]:
 
 
 def pilot(replay: Replay, random: np.random.Generator) -> list[Run]:
-    """Three sizes of each of the two cheapest budgets, one or two apart, around the middle and up to two beside it."""
+    """Three sizes of each of the two cheapest budgets.
+
+    They are one or two apart, around the middle and up to two beside it.
+    """
     chosen: list[Run] = []
     for budget in sorted({run.spec.budget or 0 for run in replay.pool})[:2]:
         rows = sorted(
@@ -163,12 +167,12 @@ def at_random(replay: Replay, random: np.random.Generator) -> list[Run]:
     return chosen
 
 
-# -- tables --------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What each start chose and how far it was off; of the whole pool, one number for each approach."""
+    """What each start chose, and its error; for the whole pool, one number for each approach."""
 
     replay: Replay
     spent: np.ndarray
@@ -232,10 +236,11 @@ def reading(found: Sequence[Outcome]) -> str:
     medians = [np.median(one.designed) <= one.approach_3 for one in found]
     tails = [np.quantile(one.designed, 0.9) <= one.approach_3 for one in found]
     return (
-        f"The design's median error is no larger than the whole pool's with Approach 3 in {sum(medians)} of "
-        f"{len(found)} sweeps, and its p90 in {sum(tails)}. Publishers put their sizes around the optimum, so that "
-        f"a pilot from the middle of them starts near it, as one around a guess may not. Nine sweeps are few: the p90 "
-        f"of the whole pool is set by the two largest of nine."
+        f"The design's median error is no larger than the whole pool's with Approach 3 in "
+        f"{sum(medians)} of {len(found)} sweeps, and its p90 in {sum(tails)}. Publishers put their "
+        "sizes around the optimum, so that a pilot from the middle of them starts near it, as one "
+        "around a guess may not. Nine sweeps are few: the p90 of the whole pool is set by the two "
+        "largest of nine."
     )
 
 
@@ -262,7 +267,8 @@ def main() -> None:
         f"python benchmarks/design/replay.py --starts {given.starts}",
         (__doc__ or "").split("\n\n", 2)[2].split("\n\n")[0],
         "```\n" + (__doc__ or "").split("\n\n")[-1].strip() + "\n```",
-        f"Errors are absolute differences of log N at the held-out budget, over {given.starts} starts of each sweep.",
+        "Errors are absolute differences of log N at the held-out budget, over "
+        f"{given.starts} starts of each sweep.",
         "## All sweeps",
         all_sweeps(found),
         reading(found),

@@ -1,11 +1,14 @@
 """Simulated sweeps: waste at the target against what the sweep costs, by how its runs are chosen.
 
-    OMP_NUM_THREADS=1 python benchmarks/design/simulated.py [--repetitions 60] [--workers 2] [--table]
+    OMP_NUM_THREADS=1 python benchmarks/design/simulated.py [--repetitions 60]
+        [--workers 2] [--table]
 
-grid        six budgets three times apart, nine sizes within x/÷4 of a guess (20 tokens per param), answered by
-            Approach 2 or Approach 3
-lean        four budgets three times apart, five sizes within x/÷4 of the running estimate; isoflop's default fit
-sequential  what isoflop.plan(target=, spend=) chooses, stage by stage, until the spend is used; isoflop's default fit
+grid        six budgets three times apart, nine sizes within x/÷4 of a guess (20 tokens per param),
+            answered by Approach 2 or Approach 3
+lean        four budgets three times apart, five sizes within x/÷4 of the running estimate;
+            isoflop's default fit
+sequential  what isoflop.plan(target=, spend=) chooses, stage by stage, until the spend is used;
+            isoflop's default fit
 stopped     the same, finished early where the next stage is not worth its cost, as isoflop does
 
 Every world, method and spend is drawn with the same seeds. Results are kept as they come, in
@@ -185,7 +188,7 @@ def simulated(case: tuple[str, str, float, float, int]) -> list[str]:
     return [*key(*case), *(f"{value:.5g}" for value in found)]
 
 
-# -- tables --------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 Cases = dict[tuple[str, str, str, str], np.ndarray]
@@ -206,7 +209,10 @@ def tail(rows: np.ndarray) -> float:
 
 
 def equal_spend(found: Cases, world: str, off: str, waste: float) -> str:
-    """Least FLOPs, as a share of the target, with which sequential sweeps waste no more; along lines in the logs."""
+    """Least FLOPs, as a share of the target's, at which sequential sweeps waste no more.
+
+    Interpolated along lines in the logs.
+    """
     points = sorted(
         (float(rows[:, 4].mean()) / TARGET, tail(rows))
         for (name, method, _, how), rows in found.items()
@@ -311,8 +317,9 @@ def main() -> None:
         "Worlds (`benchmarks/design/worlds.py`):\n\n```\n"
         + (worlds.__doc__ or "").split("\n\n", 1)[1].strip()
         + "\n```",
-        f"At least {least} repetitions of each case. Spends are shares of the target's FLOPs; waste is the share "
-        "of the target's compute that the recommended size loses; p90 is what nine of ten sweeps stay below.",
+        f"At least {least} repetitions of each case. Spends are shares of the target's FLOPs; "
+        "waste is the share of the target's compute that the recommended size loses; p90 is what "
+        "nine of ten sweeps stay below.",
         "## FLOPs at equal p90 waste: sequential against grid + Approach 3",
         equal_waste(found),
         "## All cases",

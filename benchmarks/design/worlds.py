@@ -1,13 +1,15 @@
 """Simulated worlds with a known optimum: a law, a smooth misfit that no law has, and noise.
 
-Each world is drawn at random: alpha .34 +- .03, beta .37 +- .03, E 1.5 to 2, 20 tokens per param best at the target
-within x/÷1.35, and a Gaussian process over (log N, log D) of length 1.8 on log(L - E).
+Each world is drawn at random: alpha .34 +- .03, beta .37 +- .03, E 1.5 to 2, 20 tokens per param
+best at the target within x/÷1.35, and a Gaussian process over (log N, log D) of length 1.8 on
+log(L - E).
 
 clean       no misfit; noise .2 % of the loss
 mild        misfit .24 % of the loss, noise .2 %
 strong      misfit .6 %, noise .3 %
 asymmetric  alpha .5 and beta .28 (or the other way round), misfit .24 %, noise .2 %
-tiny        mild, and models below 1e-4 of the target's best size get worse by 1 % for each factor e below that
+tiny        mild, and models below 1e-4 of the target's best size get worse by 1 % for each factor e
+            below that
 """
 
 import math
@@ -23,7 +25,7 @@ TARGET = 1e23
 WIDTH = 0.03
 """Standard deviation of both exponents."""
 GUESS, GUESS_WIDTH = math.sqrt(TARGET / 6 / 20), 0.3
-"""N of 20 tokens per param at the target, and the standard deviation of the log of the best N around it."""
+"""N of 20 tokens per param at the target, and the standard deviation of log best N around it."""
 FLOORS, REDUCIBLE = (1.5, 2.0), (0.8, 1.2)
 """Of E, and of the reducible loss at 1e20 FLOPs, as public sweeps have it there."""
 LENGTH, NUM_WAVES = 1.8, 256
@@ -48,7 +50,7 @@ KINDS = {
 
 
 def law_through(E: float, N: float, R: float, alpha: float, beta: float) -> ChinchillaLaw:
-    """The law whose best size at the target is N, and whose reducible loss is R at the optimum of 1e20 FLOPs."""
+    """The law with best size N at the target and reducible loss R at the optimum of 1e20 FLOPs."""
     a = beta / (alpha + beta)
     there = N * (1e20 / TARGET) ** a
     A, B = R * a * there**alpha, R * (1 - a) * (1e20 / 6 / there) ** beta
@@ -108,7 +110,10 @@ class World:
         return float(N[np.argmin(self.loss(N, TARGET / 6 / N))])
 
     def waste(self, N: float) -> float:
-        """Share of the target's compute that training N params wastes, by the slope of the law's optimal loss."""
+        """Share of the target's compute that training N params wastes.
+
+        By the slope of the law's optimal loss.
+        """
         at = np.array([N, self.optimum()])
         loss = self.loss(at, TARGET / 6 / at)
         R = self.law.optimal_loss(TARGET) - self.law.E

@@ -1,4 +1,4 @@
-"""A store with 10,000 records: how long it takes to write, read and list, and how much memory the runs take.
+"""A store with 10,000 records: the time to write, read and list it, and the memory of its runs.
 
     python benchmarks/executors/big_store.py [--write]
 
@@ -28,8 +28,9 @@ def fill(store: isoflop.DirectoryStore) -> None:
     specs = [
         isoflop.RunSpec(
             num_params=1e6 + seed, num_tokens=2e7, flops=1.2e14, budget=1.2e14, size=64, batch=32,
-            tokens_per_example=128.0, lr=0.00123456789, beta2=0.95, weight_decay=0.1, warmup=0.1, schedule="cosine",
-            clip=1.0, precision="auto", epochs=0.37, seed=seed, fingerprint="0123456789abcdef",
+            tokens_per_example=128.0, lr=0.00123456789, beta2=0.95, weight_decay=0.1, warmup=0.1,
+            schedule="cosine", clip=1.0, precision="auto", epochs=0.37, seed=seed,
+            fingerprint="0123456789abcdef",
         )
         for seed in range(NUM_RECORDS)
     ]  # fmt: skip
@@ -39,8 +40,9 @@ def fill(store: isoflop.DirectoryStore) -> None:
         store.write_spec(spec)
         store.write_run(
             isoflop.Run(
-                spec=spec, status="completed", loss=3.123456789, loss_stderr=0.0123456789, curve=curve,
-                num_tokens=spec.num_tokens, flops=spec.flops, seconds=12.3456789, device="cpu (x86_64)",
+                spec=spec, status="completed", loss=3.123456789, loss_stderr=0.0123456789,
+                curve=curve, num_tokens=spec.num_tokens, flops=spec.flops, seconds=12.3456789,
+                device="cpu (x86_64)",
                 versions={"isoflop": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
             )
         )  # fmt: skip
@@ -104,8 +106,8 @@ def main() -> None:
             )
         )
         about = (
-            f"{NUM_RECORDS:,} records, each with a training curve of 100 points, in one folder of a local disk. "
-            f"The load average was {os.getloadavg()[0]:.0f}."
+            f"{NUM_RECORDS:,} records, each with a training curve of 100 points, in one folder of "
+            f"a local disk. The load average was {os.getloadavg()[0]:.0f}."
         )
         publish(
             "executors-store",

@@ -2,9 +2,10 @@
 
     python benchmarks/executors/makespan.py [--write]
 
-63 runs of the demo's byte-level GPT (3 budgets, 7 sizes, 3 seeds) with the times that the plan predicts. Once as
-arithmetic, in the order that executors use; once for real, through Processes with workers that sleep, the times shrunk
-so that the bound is 20 s. About two minutes, and little of it is work.
+63 runs of the demo's byte-level GPT (3 budgets, 7 sizes, 3 seeds) with the times that the plan
+predicts. Once as arithmetic, in the order that executors use; once for real, through Processes with
+workers that sleep, the times shrunk so that the bound is 20 s. About two minutes, and little of it
+is work.
 """
 
 import heapq
@@ -102,9 +103,10 @@ def main() -> None:
         rows.append((str(slots), *(f"{ratio:.3f}" for ratio in (*ratios, real))))
     longest, total = max(ordered), sum(ordered)
     about = (
-        f"{len(specs)} runs of the demo's GPT at 3 budgets, 7 sizes, 3 seeds; predicted times {min(ordered):.2g} to "
-        f"{longest:.2g} s, {total:.3g} s together. The bound is the longer of the longest run and the even share. "
-        f"The last column is `isoflop.Processes` with workers that sleep, times shrunk to a bound of "
+        f"{len(specs)} runs of the demo's GPT at 3 budgets, 7 sizes, 3 seeds; predicted times "
+        f"{min(ordered):.2g} to {longest:.2g} s, {total:.3g} s together. The bound is the longer "
+        "of the longest run and the even share. The last column is `isoflop.Processes` with "
+        "workers that sleep, times shrunk to a bound of "
         f"{BOUND_SECONDS:.0f} s, the start of all workers included; the others are arithmetic."
     )
     publish(

@@ -2,7 +2,8 @@
 
     python benchmarks/executors/overhead.py [--write]
 
-Runs that do nothing, one worker: the time from the first record to the last over their number. About a minute.
+Runs that do nothing, one worker: the time from the first record to the last over their number.
+About a minute.
 """
 
 import sys

@@ -10,7 +10,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def machine() -> str:
-    return f"{os.cpu_count()}-core {platform.machine().replace('_64', '')} {platform.system()} machine, CPU only"
+    family = platform.machine().replace("_64", "")
+    return f"{os.cpu_count()}-core {family} {platform.system()} machine, CPU only"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

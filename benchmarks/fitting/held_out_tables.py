@@ -39,7 +39,8 @@ def page(found: Mapping[str, list[Any]], cases: Sequence[Case]) -> list[str]:
         table(by_cell, lambda part: f"{mean(part, lambda one: one.N.crps):.3f}"),
         "**Best size: median half-width of the interval, and median error of log N.**",
         table(by_cell, sizes),
-        "**Loss there: interval score of log loss (share covered).** The envelope and the baseline say nothing of it.",
+        "**Loss there: interval score of log loss (share covered).** "
+        "The envelope and the baseline give no loss.",
         table(with_loss, lambda part: scored(part, "loss")),
         "**Loss there: CRPS of log loss, and median error.**",
         table(with_loss, losses),

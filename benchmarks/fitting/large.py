@@ -1,4 +1,4 @@
-"""Time and memory of very large inputs: a CSV of up to a million rows, and Approach 1 on 10,000 curves.
+"""Time and memory of very large inputs: a CSV of a million rows, Approach 1 on 10,000 curves.
 
 Rows are of the law L = 1.8 + 480 / N^.35 + 2100 / D^.37 with noise of .4 %, at sizes from 1M to 10B
 params and 1 to 1,000 tokens per param; a curve has 100 points. Each line is a process of its own,
@@ -66,7 +66,9 @@ def of_table(number: int) -> dict[str, float]:
         write_table(path, number)
         reading, runs = seconds(lambda: isoflop.read_runs(path))
         fitting, fitted = seconds(lambda: isoflop.fit(runs))  # type: ignore[arg-type]
-        answering, best = seconds(lambda: isoflop.predict(fitted, flops=1e24))  # type: ignore[arg-type]
+        answering, best = seconds(
+            lambda: isoflop.predict(fitted, flops=1e24)  # type: ignore[arg-type]
+        )
         memory = peak()
         import pandas as pd
 

@@ -171,7 +171,8 @@ def main() -> None:
         "**Numbers.** Of a slope the standard deviations of its four parts (mean .5); of a scatter "
         "its median and its spread.",
         numbers(shown),
-        "**Log N, each family by itself**: geometric mean over cells of the interval score (share covered).",
+        "**Log N, each family by itself**: geometric mean over cells of the interval score "
+        "(share covered).",
         by_family(known, without, PARAMS.forecasts, 2),
         "**Log loss, each family by itself.**",
         by_family(known, without, LOSS.forecasts, 3),

@@ -2,9 +2,10 @@
 
     python benchmarks/fitting/small.py [--store runs/small] [--processes 1]
 
-The demo's model and data, whose three budgets are followed by three larger ones with the four sizes nearest to what is
-forecast there. Every three, four or five adjacent budgets, from the smallest on, forecast the later ones, as in
-held_out.py. About half an hour on one core; resumes where it was stopped.
+The demo's model and data, whose three budgets are followed by three larger ones with the four sizes
+nearest to what is forecast there. Every three, four or five adjacent budgets, from the smallest on,
+forecast the later ones, as in held_out.py. About half an hour on one core; resumes where it was
+stopped.
 """
 
 import argparse
@@ -117,9 +118,10 @@ def main() -> None:
         "Small models",
         "python benchmarks/fitting/small.py",
         (__doc__ or "").split("\n\n", 2)[2].strip(),
-        "Errors are those of the logarithm; intervals are of 90 %. The log loss falls faster and faster with compute "
-        "up to 1e12 FLOPs, as in no sweep of larger models: a prior learned from those alone forecasts 1.58 for the "
-        "last budget from the first three, and at least 1.49.",
+        "Errors are those of the logarithm; intervals are of 90 %. The log loss falls faster and "
+        "faster with compute up to 1e12 FLOPs, as in no sweep of larger models: a prior learned "
+        "from those alone forecasts 1.58 for the last budget from the first three, and at least "
+        "1.49.",
         markdown(
             ["FLOPs", "best params", "error", "loss", "change of log loss per unit of log C"],
             valleys(minima),

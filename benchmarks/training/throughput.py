@@ -1,9 +1,10 @@
-"""Does isoflop's training loop cost time? train_model() against a bare PyTorch loop; two workers against one.
+"""Cost of the training loop: train_model() against a bare PyTorch loop, two workers against one.
 
     python benchmarks/training/throughput.py [--seconds 1] [--pairs 21] [--write]
 
-Runs of the same model, batch, steps, schedule and clipping alternate in one process, so that load falls on both alike.
-Times are of whole calls. CPU time is what a busy machine distorts least; wall time is shown beside it.
+Runs of the same model, batch, steps, schedule and clipping alternate in one process, so that load
+falls on both alike. Times are of whole calls. CPU time is what a busy machine distorts least; wall
+time is shown beside it.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def with_steps(spec: isoflop.RunSpec, num_steps: int) -> isoflop.RunSpec:
 
 
 def compare(task: isoflop.Task, width: int, seconds: float, num_pairs: int) -> list[str]:
-    """One row: the speed of train_model as a share of the bare loop's, by the quicker quartile of each."""
+    """One row: the speed of train_model as a share of the bare loop's, by quicker quartiles."""
     spec = spec_of(task, width, seconds)
     calls = [lambda: bare_loop(task, spec), lambda: train_model(task, spec, isoflop.MemoryStore())]
     times: list[list[tuple[float, float]]] = [[], []]
@@ -117,7 +118,7 @@ def quarter(values: Sequence[float]) -> float:
 
 
 def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
-    """Wall seconds of the same runs on one worker of one thread, and on two; the start of the workers included."""
+    """Wall seconds of the same runs on one one-thread worker and on two, their start included."""
     sized = replace(
         task, sizes=[12, 16, 24], recipe=isoflop.Recipe(seeds=tuple(range(8)), eval_tokens=2**14)
     )
@@ -196,7 +197,10 @@ def main() -> None:
 
 
 def _head() -> str:
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}, one thread"
+    machine = (
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}, "
+        "one thread"
+    )
     return (
         f"# Throughput of training\n\n{datetime.date.today()}, {machine}. "
         f"`python benchmarks/training/throughput.py --write`"

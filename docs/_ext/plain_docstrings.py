@@ -1,6 +1,7 @@
 """Docstrings are plain text, as they read in an editor; this gives Sphinx the markup that it wants.
 
-A line `name: what it is` (or `name, other: ...`) with the lines up to the next one becomes an entry of a definition list.
+A line `name: what it is` (or `name, other: ...`) with the lines up to the next one becomes an entry
+of a definition list.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""`{public-names}` documents each of the names given; with `:rest:` all names of isoflop that no page has named."""
+"""`{public-names}` documents the public names given."""
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -9,17 +9,12 @@ import isoflop
 
 class PublicNames(SphinxDirective):
     has_content = True
-    option_spec = {"rest": lambda value: True}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
-        named = self.env.metadata[self.env.docname].setdefault("isoflop_names", [])
         names = [name for line in self.content for name in line.split()]
-        if "rest" in self.options:
-            names = [name for name in isoflop.__all__ if name not in named]
         missing = [name for name in names if name not in isoflop.__all__]
         if missing:
             raise self.error(f"isoflop has no public name {', '.join(missing)}")
-        named.extend(names)
         node = nodes.section()
         node.document = self.state.document
         self.state.nested_parse(

@@ -5,7 +5,7 @@ import subprocess
 
 
 def run(command: str, exit_code: int = 0) -> None:
-    """Print the command and its output; raises where it ends with another code than the one expected."""
+    """Print the command and its output; raises where its exit code is not the one expected."""
     # A notebook's kernel asks programs for colours, which would draw progress as if on a terminal.
     plain = {name: value for name, value in os.environ.items() if "COLOR" not in name}
     ended = subprocess.run(

@@ -16,14 +16,17 @@ END = b"\x00"
 
 
 def tiny_stories(context: int = 64, share: str = "100%") -> tuple[ByteWindows, ByteWindows]:
-    """TinyStories (Eldan & Li 2023) as windows of bytes; `share`: how much to train on, as in "10%"."""
+    """TinyStories (Eldan & Li 2023) as windows of bytes.
+
+    share: how much to train on, as in "10%".
+    """
     train = load("roneneldan/TinyStories", f"train[:{share}]")
     held_out = load("roneneldan/TinyStories", "validation")
     return story_windows(train, context), story_windows(held_out, context)
 
 
 def cifar10() -> "tuple[Images, Images]":
-    """CIFAR-10 (Krizhevsky 2009): 50,000 images to train on and 10,000 held out, 3 x 32 x 32, ten classes."""
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training images, 10,000 held out, of 3 x 32 x 32."""
     return Images(load("uoft-cs/cifar10", "train")), Images(load("uoft-cs/cifar10", "test"))
 
 
@@ -42,8 +45,9 @@ def load(name: str, split: str) -> "datasets.Dataset":
         return datasets.load_dataset(name, split=split)
     except (OSError, ValueError) as error:  # no network; offline and nothing on disk
         raise RuntimeError(
-            f"{name} is not on this disk and the Hugging Face Hub gave {type(error).__name__}; connect once to "
-            f"download it, or take the data that need no download: data/python_source.py, data/teacher_images.py."
+            f"{name} is not on this disk and the Hugging Face Hub gave {type(error).__name__}; "
+            "connect once to download it, or take the data that need no download: "
+            "data/python_source.py, data/teacher_images.py."
         ) from error
 
 
@@ -55,7 +59,7 @@ def story_windows(stories: "datasets.Dataset", context: int) -> ByteWindows:
 
 
 class Images(Dataset):
-    """(image, label) pairs of a Hugging Face dataset with columns "img" and "label"; pixels from -1 to 1."""
+    """(image, label) pairs of a dataset with columns "img" and "label"; pixels from -1 to 1."""
 
     def __init__(self, rows: "datasets.Dataset") -> None:
         self.rows = rows

@@ -1,4 +1,4 @@
-"""A real corpus that every machine has: the source of Python's own standard library, as windows of bytes."""
+"""A real corpus on every machine: the source of Python's standard library, as windows of bytes."""
 
 import sysconfig
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Images without a download, whose best possible loss is known: a fixed random network draws their labels.
+"""Images without a download and with a known best loss: a fixed random network draws their labels.
 
-An image is a few soft blobs of colour with noise. The teacher, a small convolutional network that is never trained,
-turns it into class probabilities, and the label is drawn from those. No model can do better on average than the
-teacher's own probabilities, so the irreducible loss is their mean entropy, `TeacherImages.entropy`.
+An image is a few soft blobs of colour with noise. The teacher, a small convolutional network that
+is never trained, turns it into class probabilities, and the label is drawn from those. No model can
+do better on average than the teacher's own probabilities, so the irreducible loss is their mean
+entropy, `TeacherImages.entropy`.
 """
 
 import torch
@@ -11,12 +12,12 @@ from torch.utils.data import TensorDataset
 
 NUM_CLASSES = 10
 SHARPNESS = 2.0
-"""Standard deviation of each of the teacher's logits over images: higher means fewer labels by chance."""
+"""Standard deviation of each of the teacher's logits over images; higher: less random labels."""
 
 NUM_BLOBS, NOISE = 4, 0.3
 TEACHER_SEED = 7
 CHUNK = 4096
-"""Images made at a time."""
+"""Images generated at a time."""
 
 
 class TeacherImages(TensorDataset):
@@ -52,7 +53,10 @@ def blobs(num_images: int, size: int, generator: torch.Generator) -> torch.Tenso
 
 
 class Teacher:
-    """Two convolutions, a mean over the image, a linear layer, all random; logits scaled on images of its own."""
+    """Two convolutions, a mean over the image and a linear layer, all random.
+
+    Logits are scaled on images of its own.
+    """
 
     def __init__(self, size: int) -> None:
         generator = torch.Generator().manual_seed(TEACHER_SEED)

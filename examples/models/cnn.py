@@ -1,4 +1,7 @@
-"""A small residual convolutional network: three stages, each half as fine and twice as wide as the one before."""
+"""A small residual convolutional network of three stages.
+
+Each stage has half the resolution and twice the width of the one before.
+"""
 
 import torch
 import torch.nn.functional as F

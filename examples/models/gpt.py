@@ -1,4 +1,4 @@
-"""A decoder-only transformer: RMSNorm, rotary positions, SwiGLU, grouped-query attention on request."""
+"""A decoder-only transformer: RMSNorm, rotary positions, SwiGLU, grouped-query attention."""
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,10 @@ class Attention(nn.Module):
 
 
 def rotated(x, base: float = 10_000.0):
-    """Queries or keys (..., time, head width) turned by angles that grow with time (Su et al. 2021)."""
+    """Queries or keys (..., time, head width) rotated by angles in proportion to time.
+
+    Su et al. 2021.
+    """
     time, half = x.shape[-2], x.shape[-1] // 2
     frequencies = base ** (-torch.arange(half, device=x.device) / half)
     angles = torch.arange(time, device=x.device)[:, None] * frequencies
@@ -43,7 +46,10 @@ def rotated(x, base: float = 10_000.0):
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward layer (Shazeer 2020); at 8/3 of the width it has the weights of a plain one at 4."""
+    """Gated feed-forward layer (Shazeer 2020).
+
+    At 8/3 of the width it has as many weights as a plain one at 4.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -104,7 +110,11 @@ class GPT(nn.Module):
 
 
 def initialise(model: nn.Module, width: int) -> None:
-    """Tables at 1 / sqrt(width), so that a tied head starts at logits of size one; what enters the residual at 0."""
+    """Set the weights at the start of training.
+
+    Tables get 1 / sqrt(width), so that a tied head starts at logits of size one; layers that write
+    to the residual get 0.
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=width**-0.5)
@@ -113,5 +123,5 @@ def initialise(model: nn.Module, width: int) -> None:
 
 
 def depth_dial(depth: int) -> dict[str, int]:
-    """One dial for width, heads and layers together: heads stay 16 wide, and a layer more brings a head more."""
+    """One dial for width, heads and layers: heads stay 16 wide, one more with each layer."""
     return {"width": 16 * depth, "num_heads": depth, "num_layers": depth}

@@ -15,9 +15,11 @@ BALANCE_SPEED = 1e-3
 class Experts(nn.Module):
     """SwiGLU experts, of which a router gives each token `top_k`.
 
-    dispatch: "routed" runs an expert on its own tokens; "dense" runs all on all and drops what was not chosen, which
-        needs no data-dependent shapes and costs num_experts / top_k times as much.
-    The load is balanced without a loss term, by a bias on the choice alone (Wang et al. 2024, arXiv 2408.15664).
+    dispatch: "routed" runs an expert on its own tokens; "dense" runs all on all and drops what was
+        not chosen. This needs no data-dependent shapes and costs num_experts / top_k times as
+        much.
+    The load is balanced without a loss term, by a bias on the choice alone (Wang et al. 2024,
+    arXiv 2408.15664).
     """
 
     balance: torch.Tensor
@@ -65,7 +67,7 @@ class Experts(nn.Module):
 
 
 class MoE(nn.Module):
-    """Logits of the next token at every position, like GPT with experts in place of its feed-forward layers."""
+    """Logits of the next token at every position: GPT with experts as its feed-forward layers."""
 
     def __init__(
         self,

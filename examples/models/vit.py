@@ -1,4 +1,4 @@
-"""A vision transformer: patches, learned positions, pre-norm blocks, the mean of all patches to a class."""
+"""A vision transformer: patches, learned positions, pre-norm blocks, a class from their mean."""
 
 import torch
 import torch.nn.functional as F

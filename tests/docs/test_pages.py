@@ -68,6 +68,12 @@ def test_names_of_isoflop_that_are_used_are_public(page):
         assert name in isoflop.__all__, name
 
 
+def test_the_reference_documents_every_public_name_once():
+    text = (ROOT / "docs" / "api.md").read_text()
+    blocks = re.findall(r"^```\{public-names\}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    assert sorted(" ".join(blocks).split()) == sorted(isoflop.__all__)
+
+
 def test_every_page_is_in_a_table_of_contents():
     listed = {"index"}
     for page in PAGES:

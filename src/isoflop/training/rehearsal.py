@@ -10,10 +10,12 @@ from isoflop.counting.trials import is_large
 from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
 from isoflop.task import Task
+from isoflop.training.interrupt import is_stop, leave, stop_requests
 from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.training.watchdog import watched
 from isoflop.user_code.data import first_batch, open_data
+from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
-from isoflop.user_code.randomness import seeded
 
 __all__ = ["rehearse"]
 
@@ -23,29 +25,44 @@ NUM_EXAMPLES = 2
 """Batch normalisation needs two."""
 
 
-def rehearse(task: Task, spec: RunSpec) -> None:
+def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> None:
     """Make the optimiser of a run, take a step with it on real examples, and save and read the state, on the CPU.
 
     Raises ContractError where the recipe's factories do not make an optimiser that steps, or the state of the model or
-    the optimiser cannot be saved. What the model raises in training is left to its runs; large models are, too.
+    the optimiser cannot be saved. What the model raises in training is left to its runs, and so is a step that takes
+    longer than `hang_seconds`; large models are, too.
     """
     if is_large(task, spec.size):
         return
-    with seeded(0):
+    with isolated(0), torch.enable_grad():
         model = new_model(task, spec.size).train()
         optimizer = _made(task, spec, model)
         _check_groups(model, optimizer)
         if NUM_EXAMPLES * spec.flops_per_token * spec.given("tokens_per_example") > MAX_FLOPS:
             return
-        try:
-            batch_loss(
-                task, model, first_batch(open_data(task.train_data, "train_data"), NUM_EXAMPLES)
-            ).backward()  # type: ignore[no-untyped-call]
-        except Exception:  # at a step that runs report by themselves
+        batch = first_batch(open_data(task.train_data, "train_data"), NUM_EXAMPLES)
+        if not _takes_a_step(task, spec, model, batch, hang_seconds):
             return
         _step(optimizer)
         for name, part in (("model", model), ("optimiser", optimizer)):
             _check_saved(name, part)
+
+
+def _takes_a_step(
+    task: Task, spec: RunSpec, model: nn.Module, batch: Any, hang_seconds: float | None
+) -> bool:
+    """Whether the model gets through a step; where it does not, its runs report that by themselves."""
+    with stop_requests() as stop_requested:
+        try:
+            with watched(spec, hang_seconds, None):
+                batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
+        except BaseException as error:
+            if is_stop(error, stop_requested()):
+                raise
+            return False
+    if (stop := stop_requested()) is not None:
+        leave(stop)
+    return True
 
 
 def _made(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:

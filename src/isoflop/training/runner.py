@@ -112,7 +112,7 @@ def train(
         if run_id not in recorded
     ]
     if todo:
-        rehearse(task, min(todo, key=lambda spec: spec.num_params))
+        rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
         demands = _demands(sweep, todo, devices_per_run, executor, ranks)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
