@@ -8,7 +8,7 @@ import pytest
 import isoflop
 from isoflop.reporting.live import live_report
 from isoflop.reporting.status import standing_text
-from isoflop.storage.status import standings
+from isoflop.storage.status import stage_statuses
 from tasks import MLP, mlp_task
 
 TASKS = {name: mlp_task(fingerprint=name) for name in ("first", "second")}
@@ -103,7 +103,9 @@ def test_comparing_needs_the_two_apart(store):
 
 
 def test_the_status_of_a_store_tells_of_both(store):
-    assert "of 2 tasks (15 runs of first, 15 runs of second)" in standing_text(standings(store))
+    assert "of 2 tasks (15 runs of first, 15 runs of second)" in standing_text(
+        stage_statuses(store)
+    )
 
 
 def test_a_store_notes_both_tasks(tmp_path):
@@ -143,7 +145,7 @@ def test_the_command_line_fits_the_task_that_is_named(command, store):
     assert "isoflop: fit needs runs of one task" in command("fit", str(store.path))
     named = command("fit", str(store.path), "--task=two_tasks.py:second", "--approach=parametric")
     assert "15, up to 1.0e+16 FLOPs" in named or "15, up to 1e+16 FLOPs" in named
-    assert "must be runs of the task third" in command(
+    assert "must have runs of the task third" in command(
         "fit", str(store.path), "--task=two_tasks.py:third"
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import isoflop
-from isoflop.storage.status import standings
+from isoflop.storage.status import stage_statuses
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import publish, table
@@ -93,7 +93,7 @@ def main() -> None:
         rows.append(
             (
                 "isoflop status: stages, records, leases",
-                f"{timed(lambda: standings(store)):.2f} s",
+                f"{timed(lambda: stage_statuses(store)):.2f} s",
                 "",
             )
         )

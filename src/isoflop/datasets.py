@@ -208,7 +208,8 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "cs336": Dataset(
         about=(
-            "IsoFLOP curves of a known law without noise, from Stanford's CS336 (2024), assignment 3."
+            "IsoFLOP curves of a known law without noise, from Stanford's CS336 (2024), "
+            "assignment 3."
         ),
         folder=(
             "stanford-cs336/spring2024-assignment3-scaling/"
@@ -243,10 +244,8 @@ def fetch(name: str, *, folder: str | os.PathLike[str] | None = None) -> list[Pa
         try:
             path = pooch.retrieve(url, f"sha256:{checksum}", fname=cached, path=cache)
         except (OSError, ValueError) as error:  # no network, or a file with another checksum
-            raise StoreError(
-                f"Cannot fetch {name} ({type(error).__name__}); get {url} where there is a network "
-                f"and place it as {cache / cached} (sha256 {checksum})."
-            ) from error
+            # short, because the address and the path must fit in one message
+            raise StoreError(f"Cannot fetch {name}; save {url} as {cache / cached}.") from error
         paths.append(Path(path))
     return paths
 

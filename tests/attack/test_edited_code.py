@@ -90,7 +90,7 @@ def project(request, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for name in ("_texts", "_loaded"):
         monkeypatch.setattr(sources, name, {})
-    monkeypatch.setattr(sources, "_told", set())
+    monkeypatch.setattr(sources, "_reported", set())
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)

@@ -15,7 +15,7 @@ from isoflop.display.format import LONG, align_columns, format_bullets, one_line
 from isoflop.reporting.status import standing_text
 from isoflop.reporting.tables import runs_table, to_csv, to_html, to_latex, to_markdown, to_text
 from isoflop.runs import Run, RunSpec
-from isoflop.storage.status import Standing
+from isoflop.storage.status import StageStatus
 from isoflop.storage.tables import read_runs
 from isoflop.training.executors.work import failed_run
 
@@ -220,7 +220,7 @@ def test_a_csv_of_naughty_names_is_read_back_with_its_numbers(tmp_path):
 @given(words=WORDS)
 def test_words_on_a_terminal_move_nothing_there(words):
     run = runs_with([words])[0]
-    stage = Standing(words, (), (run,), ((run.spec, "somebody"),), (), words)
+    stage = StageStatus(words, (), (run,), ((run.spec, "somebody"),), (), words)
     shown = [
         standing_text([stage]),
         format_bullets([words, f"A note of {words}."]),

@@ -16,7 +16,7 @@ from attack.stores import KINDS, Harm, make_store
 from isoflop.cli import app as cli
 from isoflop.planning.sweep import Sweep
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.status import forget_failed, standings
+from isoflop.storage.status import clear_failed, stage_statuses
 from isoflop.training.executors.simulated import Simulated
 from isoflop.user_code.fingerprint import fingerprint
 from tasks import mlp_task
@@ -111,11 +111,11 @@ def attack(whole, path, harms, commands=()):
     runs = rule.outcome(store.read_runs)
     assert not isinstance(runs, isoflop.IsoflopError), f"reading stopped: {runs}"
     check_runs(runs, whole, touched)
-    for stage in rule.outcome(lambda: standings(store)):
+    for stage in rule.outcome(lambda: stage_statuses(store)):
         assert stage.num_runs >= 0
     for arguments in commands:
         rule.outcome(lambda arguments=arguments: command(*arguments, path))
-    forgotten = rule.outcome(lambda: forget_failed(store))
+    forgotten = rule.outcome(lambda: clear_failed(store))
     if isinstance(forgotten, list):
         again = rule.outcome(store.read_runs)
         check_runs(

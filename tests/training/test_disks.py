@@ -17,7 +17,7 @@ import isoflop
 from isoflop.errors import StoreError
 from isoflop.storage import atomic, directory
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.status import forget_failed
+from isoflop.storage.status import clear_failed
 from isoflop.training import trackers
 from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
 from isoflop.training.executors import work
@@ -418,7 +418,7 @@ def test_an_error_that_stays_is_tried_four_times_and_rerun_goes_on_from_the_chec
     step = step_of(store.checkpoint(run.id))
     assert step > 5
     (tmp_path / "data" / "armed").unlink()
-    forget_failed(store)
+    clear_failed(store)
     runs = isoflop.train(task, sweep, store=store, progress=False, checkpoint_seconds=0.0)
     assert results(runs) == expected
 

@@ -16,7 +16,7 @@ import isoflop
 from isoflop.cli.app import main
 from isoflop.storage.atomic import write_text
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.status import forget_failed
+from isoflop.storage.status import clear_failed
 from tasks import MLP, examples, mlp_task
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_failed_goes_on_from_its_checkpoint_when_it_is_tried_again(
     monkeypatch.setenv("TROUBLE_AFTER", str(num_steps // 2))
     (failed,) = isoflop.train(task, sweep, store=tmp_path, progress=False, checkpoint_seconds=0.0)
     assert failed.status == "failed"
-    forget_failed(DirectoryStore(tmp_path))
+    clear_failed(DirectoryStore(tmp_path))
     monkeypatch.setenv("TROUBLE_AFTER", str(num_steps // 2 + 3))  # enough for the rest, not for all
     (run,) = isoflop.train(task, sweep, store=tmp_path, progress=False)
     assert (run.loss, run.curve) == (undisturbed.loss, undisturbed.curve)
@@ -83,7 +83,7 @@ def test_a_torn_record_is_a_failed_run_of_the_sweep(tmp_path, capsys):
     record.write_text(record.read_text()[:100])
     again = isoflop.train(task, sweep, store=tmp_path, progress=False)
     assert [run.status for run in again] == ["completed", "failed", "completed"]
-    forget_failed(DirectoryStore(tmp_path))
+    clear_failed(DirectoryStore(tmp_path))
     assert isoflop.train(task, sweep, store=tmp_path, progress=False)[1].loss == runs[1].loss
 
 

@@ -326,7 +326,8 @@ def test_a_spec_that_leaves_a_setting_open_is_not_trained():
     spec, task = spec_and_task({})
     sweep = isoflop.Sweep(specs=(dataclasses.replace(spec, lr=None),))
     with pytest.raises(
-        PlanError, match="must have its lr, but that of size .* leaves it open; create runs with plan"
+        PlanError,
+        match="must have its lr, but that of size .* leaves it open; create runs with plan",
     ):
         isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
 
@@ -399,8 +400,8 @@ def test_no_number_is_absurd(name, value):
         ({"seeds": (True,)}, "seeds must be whole numbers from 0"),
         ({"seeds": (0, np.int64(0))}, "seeds must differ"),
         ({"seeds": ("0",)}, "seeds must be whole numbers from 0"),
-        ({"optimizer": "adam"}, "optimizer must be a function, or None, but got 'adam'"),
-        ({"groups": [1]}, r"groups must be a function, or None, but got \[1\]"),
+        ({"optimizer": "adam"}, "optimizer must be a function or None, but got 'adam'"),
+        ({"groups": [1]}, r"groups must be a function or None, but got \[1\]"),
         ({"branches": "yes", "schedule": "wsd"}, "branches must be True or False"),
         ({"compile": 1}, "compile must be True or False"),
     ],

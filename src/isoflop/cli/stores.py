@@ -21,9 +21,9 @@ def status(store: StoreArgument, as_json: Json = False) -> None:
     """Show the runs of a store that completed, failed, train or wait, by stage."""
     from isoflop.reporting.json_output import standing_values, to_json
     from isoflop.reporting.status import standing_text
-    from isoflop.storage.status import standings
+    from isoflop.storage.status import stage_statuses
 
-    stages = standings(_open_store(store))
+    stages = stage_statuses(_open_store(store))
     typer.echo(
         to_json([standing_values(stage) for stage in stages]) if as_json else standing_text(stages)
     )
@@ -36,9 +36,9 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
     """
     from isoflop.display.format import LONG, one_line
     from isoflop.reporting.json_output import run_values, to_json
-    from isoflop.storage.status import forget_failed
+    from isoflop.storage.status import clear_failed
 
-    failed = forget_failed(_open_store(store))
+    failed = clear_failed(_open_store(store))
     if as_json:
         typer.echo(to_json([run_values(run) for run in failed]))
         return

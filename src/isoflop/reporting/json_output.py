@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run, RunSpec
-    from isoflop.storage.status import Standing
+    from isoflop.storage.status import StageStatus
 
 __all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
 
@@ -80,7 +80,7 @@ def run_values(run: "Run") -> dict[str, Any]:
     }
 
 
-def standing_values(stage: "Standing") -> dict[str, Any]:
+def standing_values(stage: "StageStatus") -> dict[str, Any]:
     """How far one stage of a store is: its runs by what became of them."""
     return {
         "stage": stage.stage,

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 
 from isoflop.display.format import LONG, format_count, format_flops, one_line
 from isoflop.runs import RunSpec, tasks_of, tasks_text
-from isoflop.storage.status import Standing
+from isoflop.storage.status import StageStatus
 
 __all__ = ["standing_text"]
 
 
-def standing_text(stages: Sequence[Standing]) -> str:
+def standing_text(stages: Sequence[StageStatus]) -> str:
     """A line per stage, then each run that failed or is being trained, and how many wait at each budget."""
     if not stages:
         return "The store is empty: nothing was planned or trained there."
     return "\n\n".join([*(_stage_text(stage) for stage in stages), *_several_tasks(stages)])
 
 
-def _several_tasks(stages: Sequence[Standing]) -> list[str]:
+def _several_tasks(stages: Sequence[StageStatus]) -> list[str]:
     """That the store's runs are of several tasks, where they are."""
     tasks = tasks_of(
         {run.id: run for stage in stages for run in (*stage.ended, *stage.failed)}.values()
@@ -29,7 +29,7 @@ def _several_tasks(stages: Sequence[Standing]) -> list[str]:
     ]
 
 
-def _stage_text(stage: Standing) -> str:
+def _stage_text(stage: StageStatus) -> str:
     counts = {
         "completed": sum(run.status == "completed" for run in stage.ended),
         "diverged": sum(run.status == "diverged" for run in stage.ended),

@@ -8,14 +8,14 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.lease import holder_of
 
-__all__ = ["Standing", "forget_failed", "standings"]
+__all__ = ["StageStatus", "clear_failed", "stage_statuses"]
 
 UNPLANNED = "no stage"
 """Name for runs of no stored plan: their sweep was passed to train() directly."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class StageStatus:
     """Progress of one stage of a store."""
 
     stage: str
@@ -33,7 +33,7 @@ class Standing:
         return len(self.ended) + len(self.failed) + len(self.running) + len(self.waiting)
 
 
-def standings(store: DirectoryStore) -> list[Standing]:
+def stage_statuses(store: DirectoryStore) -> list[StageStatus]:
     """Progress of every stage of a store, followed by the runs that belong to no stage."""
     runs = {run.id: run for run in store.read_runs()}
     stages = store.read_stages()
@@ -42,15 +42,15 @@ def standings(store: DirectoryStore) -> list[Standing]:
     others = {run.id: run.spec for run in runs.values() if run.id not in planned}
     others |= {spec.id: spec for spec in store.read_specs(known=planned | runs.keys())}
     progress = [
-        _standing(store, name, specs_of[name], runs, str(plan.get("purpose", "")))
+        _status(store, name, specs_of[name], runs, str(plan.get("purpose", "")))
         for name, (_, plan) in stages.items()
     ]
     if others:
-        progress.append(_standing(store, UNPLANNED, others, runs))
+        progress.append(_status(store, UNPLANNED, others, runs))
     return progress
 
 
-def forget_failed(store: DirectoryStore) -> list[Run]:
+def clear_failed(store: DirectoryStore) -> list[Run]:
     """Remove the records of failed runs, so that the next train() tries them again.
 
     Returns the runs removed. Files that cannot be read are set aside. Raises StoreError for a
@@ -70,17 +70,17 @@ def forget_failed(store: DirectoryStore) -> list[Run]:
     return removed
 
 
-def _standing(
+def _status(
     store: DirectoryStore,
     stage: str,
     specs: Mapping[str, RunSpec],
     runs: Mapping[str, Run],
     purpose: str = "",
-) -> Standing:
+) -> StageStatus:
     recorded = [runs[run_id] for run_id in specs if run_id in runs]
     left = [spec for run_id, spec in specs.items() if run_id not in runs]
     holders = {spec.id: holder_of(store.path / spec.id) for spec in left}
-    return Standing(
+    return StageStatus(
         stage,
         ended=tuple(run for run in recorded if run.status != "failed"),
         failed=tuple(run for run in recorded if run.status == "failed"),

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import isoflop
-from isoflop.storage.status import UNPLANNED, forget_failed, standings
+from isoflop.storage.status import UNPLANNED, clear_failed, stage_statuses
 
 SPEC = isoflop.RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1.2e6, size=4)
 SPECS = [replace(SPEC, seed=seed) for seed in range(6)]
@@ -34,7 +34,7 @@ def ids(runs):
 def test_each_run_of_a_stage_has_ended_failed_is_under_way_or_waits(tmp_path):
     store = filled(tmp_path)
     with store.lease(SPECS[2].id, "somebody"):
-        first, others = standings(store)
+        first, others = stage_statuses(store)
     assert (first.stage, first.num_runs) == ("first", 4)
     assert ids(first.ended) == [SPECS[0].id]
     assert ids(first.failed) == [SPECS[1].id]
@@ -46,10 +46,10 @@ def test_each_run_of_a_stage_has_ended_failed_is_under_way_or_waits(tmp_path):
 
 def test_a_failed_run_that_was_forgotten_waits_again(tmp_path):
     store = filled(tmp_path)
-    assert ids(forget_failed(store)) == [SPECS[1].id]
-    assert forget_failed(store) == []
-    assert set(ids(standings(store)[0].waiting)) == {SPECS[1].id, SPECS[2].id, SPECS[3].id}
+    assert ids(clear_failed(store)) == [SPECS[1].id]
+    assert clear_failed(store) == []
+    assert set(ids(stage_statuses(store)[0].waiting)) == {SPECS[1].id, SPECS[2].id, SPECS[3].id}
 
 
 def test_an_empty_store_has_no_stages(tmp_path):
-    assert standings(isoflop.DirectoryStore(tmp_path)) == []
+    assert stage_statuses(isoflop.DirectoryStore(tmp_path)) == []
