@@ -54,7 +54,7 @@ def test_where_targets_cannot_be_told_a_count_is_asked_for(batch, described):
     with pytest.raises(isoflop.ContractError) as refusal:
         token_rule(mlp_task(step=step), batch, "val_data")
     assert str(refusal.value) == (
-        f"The targets that the loss averages over cannot be told from a batch of val_data, {described}; give "
+        f"The targets that the loss averages over are unknown in a batch of val_data, {described}; give "
         f"Task(count_tokens=), a function batch -> number of targets."
     )
     task = mlp_task(step=step, count_tokens=lambda batch: 3)

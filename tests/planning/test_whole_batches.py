@@ -186,7 +186,7 @@ def test_the_terms_of_two_lengths_are_found_and_no_others():
     B, S, T = variables.T
     terms = exact_terms(variables, 6 * B * S + 12 * B * S * T + B * T**2)
     assert set(terms.powers) == {(1, 1, 0), (1, 1, 1), (1, 0, 2)}
-    rows = terms.telling(variables)
+    rows = terms.informative(variables)
     assert len(rows) == 3
     flops = 100 * B * S + 30 * B * S * T + 7 * B * T**2
     cost = fitted_cost(reading_of([torch.zeros(2, 3)]), terms, variables[rows], flops[rows])

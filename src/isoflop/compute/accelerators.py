@@ -1,4 +1,4 @@
-"""Accelerators by name: dense peak FLOP/s by precision and memory, each from its vendor's data sheet."""
+"""Accelerators by name: dense peak FLOP/s by precision and memory, from vendors' data sheets."""
 
 import difflib
 import re
@@ -18,17 +18,17 @@ __all__ = [
 ]
 
 PRECISIONS = ("bf16", "fp16", "tf32", "fp32", "fp8")
-"""Formats that data sheets give a peak of."""
+"""Number formats for which data sheets give a peak."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
     """One device as its vendor describes it.
 
-    memory_bytes: the data sheet's GB times 1e9; what a program sees is up to 7 % more, where GiB were meant.
-    teraflops: dense peak (no sparsity, sums in fp32) in 1e12 FLOP/s by precision, of PRECISIONS.
-    source: the data sheet that says so.
-    num_dies: devices that programs see of it, each with its share of the memory.
+    memory_bytes: the data sheet's GB times 1e9; programs see up to 7 % more where it means GiB.
+    teraflops: dense peak (no sparsity, sums in fp32) in 1e12 FLOP/s, by precision (PRECISIONS).
+    source: the data sheet.
+    num_dies: devices that programs see, each with its share of the memory.
     """
 
     name: str
@@ -39,18 +39,18 @@ class Accelerator:
 
     @property
     def die_bytes(self) -> float:
-        """Memory that a run on one device has."""
+        """Memory available to a run on one device."""
         return self.memory_bytes / self.num_dies
 
     @property
     def usual_precision(self) -> str:
-        """That of mixed-precision training: bf16, or fp16 on devices before it."""
+        """Format of mixed-precision training: bf16, or fp16 on devices that lack it."""
         return "bf16" if "bf16" in self.teraflops else "fp16"
 
     def peak(self, precision: str | None = None) -> float:
-        """Dense peak FLOP/s; in the 16-bit format for None.
+        """Dense peak FLOP/s in a precision; None means the 16-bit format.
 
-        Raises PlanError where the device has no such format.
+        Raises PlanError if the device lacks the format.
         """
         precision = precision or self.usual_precision
         if precision not in self.teraflops:
@@ -62,34 +62,34 @@ class Accelerator:
 
 
 def find_accelerator(name: str) -> Accelerator:
-    """The accelerator that is meant by a name as people and drivers write it: H100, a100-80gb, NVIDIA L40S, 4090s.
+    """The accelerator of a name in any usual form: H100, a100-80gb, NVIDIA L40S, 4090s.
 
-    Raises PlanError where none is, naming near ones.
+    Raises PlanError if there is none; the message lists similar names.
     """
-    found = _named(name)
-    if found is not None:
-        return found
+    accelerator = _named(name)
+    if accelerator is not None:
+        return accelerator
     near = _near(_bare(name))
-    told = (
+    hint = (
         f"is it {' or '.join(near)}?"
         if near
         else f"known are {join_words([a.name for a in ACCELERATORS], 40)}."
     )
-    raise PlanError(f"There is no accelerator {quoted(name)} in the table: {told}")
+    raise PlanError(f"There is no accelerator {quoted(name)} in the table: {hint}")
 
 
 def is_accelerator(name: str) -> bool:
-    """True for a name that is in the table."""
+    """True if the name is in the table."""
     return _named(name) is not None
 
 
 def resembles(name: str) -> bool:
-    """True for a name that is in the table or near one that is."""
+    """True if the name is in the table or similar to one in it."""
     return bool(_near(_bare(name)))
 
 
 def _named(name: str) -> Accelerator | None:
-    """The one of that name, or of that name in the plural; L40S is no plural, so the name itself comes first."""
+    """The accelerator of a name in singular or plural; the name itself first, as in L40S."""
     bare = _bare(name)
     for wanted in (bare, bare.removesuffix("s")):
         for accelerator in ACCELERATORS:
@@ -99,7 +99,7 @@ def _named(name: str) -> Accelerator | None:
 
 
 def _near(wanted: str) -> list[str]:
-    """Names of the table that are spelt like it, or almost."""
+    """Names in the table with the same or a similar spelling."""
     bare = {_bare(accelerator.name): accelerator.name for accelerator in ACCELERATORS}
     bare |= {short: full for full, shorts in _SHORT.items() for short in shorts}
     close = difflib.get_close_matches(wanted, bare, n=3, cutoff=0.6)
@@ -107,7 +107,10 @@ def _near(wanted: str) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    """Letters and digits that tell accelerators apart: no vendor, no generation of a socket, no kind of memory."""
+    """The letters and digits that identify an accelerator.
+
+    Vendor, socket generation and kind of memory are removed.
+    """
     plain = re.sub(
         r"\b(nvidia|geforce|tesla|amd|instinct|google|cloud|aws|oam|gpus?)\b|hbm\d?e?\b",
         "",
@@ -121,7 +124,7 @@ def _nvidia(fp32: float, tf32: float, bf16: float, fp8: float | None = None) -> 
     return peaks if fp8 is None else {**peaks, "fp8": fp8}
 
 
-# NVIDIA prints most peaks of tensor cores with sparsity, twice the dense ones that stand here.
+# NVIDIA prints most tensor-core peaks with sparsity: twice the dense ones listed here.
 _HOPPER = "NVIDIA H100 Tensor Core GPU Architecture white paper, table of peak rates"
 _AMPERE = "NVIDIA A100 Tensor Core GPU data sheet"
 _BLACKWELL = "NVIDIA Blackwell data sheet, GB200 NVL72 and HGX B200, per GPU"
@@ -196,4 +199,4 @@ _SHORT = {
     "TPU v6e": ("v6e", "trillium"),
     "Trainium2": ("trn2", "trainium2chip"),
 }
-"""Bare names that stand for one of the table; where several share one it is the board that is rented most."""
+"""Short names for accelerators of the table; a shared one means the most commonly rented board."""

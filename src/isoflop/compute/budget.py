@@ -12,7 +12,7 @@ __all__ = ["flops_of", "spend_of", "told_of"]
 
 
 def flops_of(value: float | str, name: str = "target") -> float:
-    """FLOPs of a number above 0 or of a phrase; name: of the argument, for the error."""
+    """FLOPs of a number above 0 or of a phrase; `name` is the argument's name in errors."""
     if isinstance(value, str):
         return parse_compute(value).flops
     must = "FLOPs above 0, as a number or a phrase such as '1e21'"
@@ -20,7 +20,7 @@ def flops_of(value: float | str, name: str = "target") -> float:
 
 
 def spend_of(value: float | str) -> float:
-    """The same for what a sweep may cost, where 1% and 0.01 are shares of the target."""
+    """What a sweep may cost: FLOPs, or a share of the target such as 1% or 0.01."""
     share = _share(value)
     if share is not None and not 0 < share <= 1:
         raise PlanError(f"spend may be a share of the target up to 100%, but got {quoted(value)}.")
@@ -28,11 +28,11 @@ def spend_of(value: float | str) -> float:
 
 
 def told_of(value: float | str | None) -> tuple[Note, ...]:
-    """What was assumed to read a phrase, as notes."""
+    """Notes on the assumptions made in reading a phrase."""
     return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
 
 
 def _share(value: float | str) -> float | None:
-    """The share that a phrase such as 1% is."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
-    return None if found is None else float(found[1]) / 100
+    """The share that a phrase such as 1% gives; None for other values."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value) if isinstance(value, str) else None
+    return None if match is None else float(match[1]) / 100

@@ -1,8 +1,8 @@
-"""Clauses of a budget in words: what kind each of them is, and the parts that it says.
+"""Clauses of a budget phrase, with the kind and the parts of each.
 
-A phrase is a row of clauses in any order, parted by commas or by words (for, at, on, in, with); each is one of FLOPs,
-devices, time, device-hours, money, price per hour, MFU and precision, and each may be said once; devices may be said
-by halves, as in 8 GPUs for 3 days on H100.
+A phrase is a list of clauses in any order, separated by commas or by words (for, at, on, in, with).
+Each clause gives FLOPs, devices, time, device-hours, money, a price per hour, MFU or precision, and
+each kind may occur once. Devices may be split in two, as in 8 GPUs for 3 days on H100.
 """
 
 import re
@@ -12,18 +12,22 @@ from isoflop.compute.accelerators import resembles
 from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 
-__all__ = ["ANY_DEVICE", "EXAMPLES", "Said", "clauses_of", "mfu_parts", "number_of"]
+__all__ = ["ANY_DEVICE", "EXAMPLES", "Clauses", "clauses_of", "mfu_parts", "number_of"]
 
-EXAMPLES = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' or '1e21 FLOPs'"
+EXAMPLES = (
+    "'8xH100 for 3 days at 40% MFU', '1000 H100-hours at 35% MFU', '$50,000 at $2.50/H100-hour' "
+    "or '1e21 FLOPs'"
+)
 
-Said = Mapping[str, Mapping[str, str]]
-"""Kind of clause -> the parts of it that were given."""
+Clauses = Mapping[str, Mapping[str, str]]
+"""Kind of clause -> its parts that were given."""
 
 LONGEST = 200
-"""Characters of a phrase."""
+"""Largest number of characters in a phrase."""
 
 _NUMBER = r"(?P<number>\d[\d,_]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+)"
-_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"  # no months: their length varies
+# No months: their length varies.
+_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?)"
 _NAME = r"(?P<name>[a-z0-9][\w .+-]*?)"
 _CURRENCY = r"(?P<currency>[$€£¥]|usd|eur|gbp|dollars?|euros?)"
 _CURRENCY_AFTER = _CURRENCY.replace("currency", "after")
@@ -36,8 +40,10 @@ _KINDS = {
     for kind, pattern in {
         "petaflop/s-days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?)(?:/s)?[\s-]*days?",
         "FLOPs": rf"{_NUMBER}(?:\s*{_PREFIX}[\s-]?(?P<word>flops?))?",
-        "MFU": rf"(?:mfu\s*(?:of|=|:)?\s*)?{_NUMBER}\s*(?P<percent>%)?\s*(?:mfu|of (?:the )?peak|utili[sz]ation)?",
-        "precision": r"(?P<name>bf16|bfloat16|fp16|float16|tf32|fp32|float32|fp8|float8)(?: precision)?",
+        "MFU": rf"(?:mfu\s*(?:of|=|:)?\s*)?{_NUMBER}\s*(?P<percent>%)?\s*"
+        r"(?:mfu|of (?:the )?peak|utili[sz]ation)?",
+        "precision": r"(?P<name>bf16|bfloat16|fp16|float16|tf32|fp32|float32|fp8|float8)"
+        r"(?: precision)?",
         "time": rf"{_NUMBER}\s*{_UNIT}",
         "price": rf"{_SUM}\s*(?:/|per|an|a)\s*(?:{_NAME}[\s-]+)?(?:hour|hr|h)(?: each)?",
         "money": _SUM,
@@ -49,33 +55,33 @@ _BETWEEN = re.compile(r"\s*,\s+|\s*;\s*|\s*@\s*|\s+(?:for|at|on|in|with|using)\s
 _FIRST_WORD = re.compile(r"^(?:for|at|on|in|with|using)\s+", re.IGNORECASE)
 
 ANY_DEVICE = ("gpu", "gpus", "accelerator", "accelerators", "device", "devices", "chip", "chips")
-"""Names that leave open which accelerator is meant."""
+"""Names that stand for any accelerator."""
 
 
-def clauses_of(phrase: str) -> Said:
-    """Kinds of the clauses with their parts.
+def clauses_of(phrase: str) -> Clauses:
+    """The clauses of a phrase by kind, with their parts.
 
-    Raises PlanError where one cannot be read, or is said twice.
+    Raises PlanError for a clause that cannot be read and for a kind that occurs twice.
     """
     if len(phrase) > LONGEST or not phrase.isprintable():
         raise PlanError(f"A budget is written as {EXAMPLES}, but got {quoted(phrase)}.")
-    said: dict[str, Mapping[str, str]] = {}
+    clauses: dict[str, Mapping[str, str]] = {}
     for clause in _BETWEEN.split(phrase.strip()):
         kind, parts = _read(_FIRST_WORD.sub("", clause.strip()), phrase)
-        said[kind] = _joined(said[kind], parts, kind, phrase) if kind in said else parts
-    return said
+        clauses[kind] = _joined(clauses[kind], parts, kind, phrase) if kind in clauses else parts
+    return clauses
 
 
 def _joined(
     first: Mapping[str, str], second: Mapping[str, str], kind: str, phrase: str
 ) -> Mapping[str, str]:
-    """One clause of two that say the devices by halves: how many there are of any, and which they are."""
+    """One clause from two that give the number of devices and their name separately."""
     if kind == "devices":
         for many, named in ((first, second), (second, first)):
             if _is_any(many["name"]) and not _is_any(named["name"]) and "number" not in named:
                 return {**many, "name": named["name"]}
     raise PlanError(
-        f"A budget says its {kind} once, but {quoted(phrase)} says it twice; leave one of them out."
+        f"A budget gives its {kind} once, but {quoted(phrase)} gives it twice; leave one out."
     )
 
 
@@ -91,7 +97,7 @@ def _read(clause: str, phrase: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _is_meant(kind: str, match: re.Match[str]) -> bool:
-    """Almost any word could name a device; one that no name of the table resembles is a clause that cannot be read."""
+    """False for a device unlike any name of the table: almost any word could name a device."""
     return (
         kind not in ("devices", "device-hours")
         or _is_any(match["name"])
@@ -109,8 +115,8 @@ def number_of(written: str) -> float:
 
 
 def mfu_parts(written: str) -> Mapping[str, str] | None:
-    """The parts of an MFU that is written by itself; None where it is none."""
-    found = _KINDS["MFU"].fullmatch(written.strip())
-    return (
-        None if found is None else {name: part for name, part in found.groupdict().items() if part}
-    )
+    """The parts of an MFU clause on its own; None for other text."""
+    match = _KINDS["MFU"].fullmatch(written.strip())
+    if match is None:
+        return None
+    return {name: part for name, part in match.groupdict().items() if part}

@@ -1,6 +1,7 @@
 """Hardware and Compute: FLOPs as accelerator-hours, days and money, and back.
 
-FLOPs = accelerator-seconds x dense peak FLOP/s x MFU, the share of the peak that training makes of the model's FLOPs.
+FLOPs = accelerator-seconds x dense peak FLOP/s x MFU. MFU is the share of the peak that training
+achieves, counted in the model's FLOPs.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ __all__ = ["HOUR", "MOST_FLOPS", "Compute", "Hardware", "compute_of", "default_m
 
 HOUR = 3600.0
 MOST_FLOPS = 1e60
-"""No compute of this world is more, and arithmetic with it stays finite."""
+"""More than any real compute; arithmetic with it stays finite."""
 
 MFU, MFU_SOURCE = (
     0.38,
@@ -38,15 +39,15 @@ MFU_FP8, MFU_FP8_SOURCE = (
 
 
 def default_mfu(precision: str | None) -> tuple[float, str]:
-    """A cautious MFU for a precision, and where it comes from."""
+    """A cautious MFU for a precision, and its source."""
     return (MFU_FP8, MFU_FP8_SOURCE) if precision == "fp8" else (MFU, MFU_SOURCE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """Accelerators that a run, or a sweep, is to be made on, and how much of their peak it makes use of.
+    """Accelerators for a run or a sweep, and the share of their peak that it uses.
 
-    number: how many work at the same time; None where only accelerator-hours were told.
+    number: accelerators that work at the same time; None if only accelerator-hours were given.
     mfu: share of the dense peak in `precision`.
     price: money per accelerator and hour, in `currency`.
     """
@@ -73,7 +74,7 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """FLOPs, and what they are on some hardware where that was told.
+    """FLOPs, and their time and price on hardware where that is known.
 
     device_seconds: seconds of one accelerator, summed over all of them; None without hardware.
     """
@@ -90,14 +91,14 @@ class Compute:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds from start to end; None where the number of accelerators is not known."""
+        """Seconds from start to end; None if the number of accelerators is unknown."""
         if self.hardware is None or self.hardware.number is None or self.device_seconds is None:
             return None
         return self.device_seconds / self.hardware.number
 
     @property
     def money(self) -> float | None:
-        """Price of all accelerator-hours; None where no price is known."""
+        """Price of all accelerator-hours; None if the price is unknown."""
         if self.hardware is None or self.hardware.price is None or self.device_hours is None:
             return None
         return self.hardware.price * self.device_hours
@@ -126,18 +127,19 @@ class Compute:
 
 
 def compute_of(hardware: Hardware, device_seconds: float) -> Compute:
-    """The FLOPs that so many seconds of one accelerator make.
+    """The FLOPs of `device_seconds` seconds of one accelerator.
 
-    Raises PlanError where they are none, or too many for a number.
+    Raises PlanError for no FLOPs, or more than MOST_FLOPS.
     """
-    made = device_seconds * hardware.flops_per_second
-    if not (device_seconds > 0 and 0 < made < MOST_FLOPS):
-        told = f"{device_seconds / HOUR:g} hours of one accelerator"
+    flops = device_seconds * hardware.flops_per_second
+    if not (device_seconds > 0 and 0 < flops < MOST_FLOPS):
+        hours = f"{device_seconds / HOUR:g} hours of one accelerator"
         raise PlanError(
-            f"A budget must last longer than 0 hours and not forever, but got {told}; say another time."
+            f"A budget must have a positive, finite duration, but got {hours}; "
+            f"give another duration."
         )
     return Compute(
-        flops=made, hardware=hardware, device_seconds=device_seconds, notes=hardware.notes
+        flops=flops, hardware=hardware, device_seconds=device_seconds, notes=hardware.notes
     )
 
 
@@ -154,12 +156,8 @@ def _rows(compute: Compute) -> list[tuple[str, ...]]:
     if compute.seconds is not None:
         rows.append(("time", f"{format_duration(compute.seconds)} on {hardware.number}"))
     if compute.money is not None:
-        rows.append(
-            (
-                "money",
-                f"{format_money(compute.money, hardware.currency)} at {_price_text(hardware)} per hour of one",
-            )
-        )
+        money = format_money(compute.money, hardware.currency)
+        rows.append(("money", f"{money} at {_price_text(hardware)} per hour of one"))
     return rows
 
 
@@ -174,6 +172,6 @@ def _hours_text(hours: float) -> str:
 
 
 def _price_text(hardware: Hardware) -> str:
-    """What the money was reckoned by: to the cent, and to three digits where cents do not tell it."""
+    """The price per hour: to the cent, or to three digits for very low and very high prices."""
     price = hardware.price or 0.0
     return f"{hardware.currency}{f'{price:,.2f}' if 0.01 <= price < 1e6 else format_number(price)}"

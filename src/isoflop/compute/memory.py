@@ -1,4 +1,4 @@
-"""Memory of a device, and of what training keeps on it for each param."""
+"""Memory of a device, and the bytes that training keeps there per param."""
 
 import re
 
@@ -12,30 +12,31 @@ STATE_BYTES_PER_PARAM = 16
 """fp32 weight, gradient and AdamW's two moments."""
 
 LEAST_BYTES, MOST_BYTES = 1e3, 1e18
-"""What a device may have: fewer bytes, as in 80, are meant in another unit."""
+"""Range of a device's memory; a smaller number, such as 80, is in another unit than bytes."""
 _MUST = "'80 GB', 'H100' or bytes from 1e3 to 1e18"
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", re.IGNORECASE)
-_BYTES = re.compile(
-    r"\s*(\d+(?:\.\d+)?e\d+)\s*(?:b|bytes)?\s*", re.IGNORECASE
-)  # 4090 is an accelerator
+# An exponent is required: 4090 is an accelerator.
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?e\d+)\s*(?:b|bytes)?\s*", re.IGNORECASE)
 
 
 def memory_of(device: float | str) -> float:
-    """Bytes that a device has: a number of them, "80 GB", "40 GiB", or an accelerator's name; of "8xH100", one's.
+    """Bytes of memory of one device.
 
-    Raises PlanError where that is not a size above 0 or an accelerator of the table.
+    device: a number of bytes, "80 GB", "40 GiB" or an accelerator's name; "8xH100" means one H100.
+
+    Raises PlanError for anything else.
     """
-    found = _written(device) if isinstance(device, str) else None
-    if found is None:
-        found = float(
+    num_bytes = _written(device) if isinstance(device, str) else None
+    if num_bytes is None:
+        num_bytes = float(
             arguments.number(
                 device, "A device's memory", must=_MUST, holds=_is_memory, error=PlanError
             )
         )
-    elif not _is_memory(found):
+    elif not _is_memory(num_bytes):
         raise arguments.refused(device, "A device's memory", _MUST, error=PlanError)
-    return found
+    return num_bytes
 
 
 def _is_memory(num_bytes: float) -> bool:

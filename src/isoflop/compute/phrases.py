@@ -1,12 +1,11 @@
-"""Budgets as people write them: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
+"""Parsers of budgets: 8xH100 for 3 days at 40% MFU, $50,000 at $2.50/H100-hour, 1e21 FLOPs."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from isoflop import arguments
 from isoflop.compute.accelerators import PRECISIONS, Accelerator, find_accelerator, is_accelerator
-from isoflop.compute.clauses import ANY_DEVICE, EXAMPLES, Said, clauses_of, mfu_parts, number_of
+from isoflop.compute.clauses import ANY_DEVICE, EXAMPLES, Clauses, clauses_of, mfu_parts, number_of
 from isoflop.compute.compute import HOUR, MOST_FLOPS, Compute, Hardware, compute_of, default_mfu
 from isoflop.display.format import format_percent, join_words, quoted
 from isoflop.errors import PlanError
@@ -29,12 +28,13 @@ def parse_compute(
     price: float | None = None,
     precision: str | None = None,
 ) -> Compute:
-    """The FLOPs that are meant by a number or a phrase, with the hardware, hours and money that it tells.
+    """The FLOPs of a number or a phrase, with the hardware, hours and money that the phrase gives.
 
-    mfu, price, precision: taken where the phrase does not say them. An MFU that nobody says is a cautious one, with a
-        note of its source.
+    mfu, price, precision: used where the phrase does not give them. Without any MFU a cautious one
+        is assumed, with a note of its source.
 
-    Raises PlanError where the phrase cannot be read, says too little or too much, or names an unknown accelerator.
+    Raises PlanError if the phrase cannot be read, is incomplete or contradictory, or names an
+    unknown accelerator.
 
     >>> budget = parse_compute("8xH100 for 3 days at 40% MFU")
     >>> f"{budget.flops:.3g} FLOPs, {budget.device_hours:.0f} H100-hours"
@@ -53,17 +53,17 @@ def parse_compute(
                 )
             )
         )
-    said = clauses_of(value)
-    if said.keys() & {"time", "device-hours", "money"}:
-        said = _numbers_named(said)
-    if not set(said) - {"FLOPs", "petaflop/s-days"}:
-        return Compute(flops=_positive(_plain_flops(said), value))
-    hardware = _hardware(said, value, mfu, price, precision)
-    flops = _plain_flops(said)
+    clauses = clauses_of(value)
+    if clauses.keys() & {"time", "device-hours", "money"}:
+        clauses = _numbers_named(clauses)
+    if not set(clauses) - {"FLOPs", "petaflop/s-days"}:
+        return Compute(flops=_positive(_plain_flops(clauses), value))
+    hardware = _hardware(clauses, value, mfu, price, precision)
+    flops = _plain_flops(clauses)
     if flops is not None:
-        _only_one(said, value, ("FLOPs", "petaflop/s-days", "time", "device-hours", "money"))
+        _only_one(clauses, value, ("FLOPs", "petaflop/s-days", "time", "device-hours", "money"))
         return Compute(flops=_positive(flops, value)).on(hardware)
-    return compute_of(hardware, _device_seconds(said, hardware, value))
+    return compute_of(hardware, _device_seconds(clauses, hardware, value))
 
 
 def parse_hardware(
@@ -73,24 +73,24 @@ def parse_hardware(
     price: float | None = None,
     precision: str | None = None,
 ) -> Hardware:
-    """The accelerators that are meant by a phrase such as 64xH100 at 40% MFU; one where no number is said.
+    """The accelerators of a phrase such as 64xH100 at 40% MFU; one where it gives no number.
 
-    Raises PlanError where it cannot be read or says a time, money or FLOPs.
+    Raises PlanError if the phrase cannot be read or gives a time, money or FLOPs.
     """
     mfu, price, precision = _sensible(mfu, price, precision)
     value = arguments.word(value, "Hardware", "a text such as '8xH100 at 40% MFU'", error=PlanError)
-    said = _numbers_named(clauses_of(value))
-    if "devices" not in said or set(said) - {"devices", "MFU", "precision", "price"}:
+    clauses = _numbers_named(clauses_of(value))
+    if "devices" not in clauses or set(clauses) - {"devices", "MFU", "precision", "price"}:
         raise PlanError(
             f"Hardware is written as '8xH100' or '8xH100 at 40% MFU', but got {quoted(value)}."
         )
-    return _hardware(said, value, mfu, price, precision, number=1)
+    return _hardware(clauses, value, mfu, price, precision, number=1)
 
 
 def parse_share(value: str) -> float:
     """An MFU as a share, from 40% or 0.4.
 
-    Raises PlanError where it is not one.
+    Raises PlanError for other text.
     """
     parts = mfu_parts(value) if isinstance(value, str) else None
     if parts is None:
@@ -98,24 +98,25 @@ def parse_share(value: str) -> float:
     return _share_of(parts, value)
 
 
-def parse_precision(value: str) -> str:
-    """A format that peaks are known in, from its name in any case: fp8, FP8 or float8.
+def parse_precision(value: object) -> str:
+    """A precision from its name in any case: fp8, FP8 or float8.
 
-    Raises PlanError where it is none.
+    Raises PlanError for a format without known peaks.
     """
     written = value.strip().lower() if isinstance(value, str) else ""
     form = _FORMATS.get(written, written)
     if form not in PRECISIONS:
         raise PlanError(
-            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {quoted(value)}; take one of them."
+            f"Peaks are known in {join_words(PRECISIONS)}, but got precision {quoted(value)}; take "
+            f"one of them."
         )
     return form
 
 
 def _sensible(
-    mfu: Any, price: Any, precision: Any
+    mfu: object, price: object, precision: object
 ) -> tuple[float | None, float | None, str | None]:
-    """What is said beside a phrase, checked even where plain FLOPs have no use for it."""
+    """The arguments beside a phrase, checked even where plain FLOPs do not use them."""
     return (
         _given_share(mfu),
         None
@@ -125,13 +126,16 @@ def _sensible(
     )
 
 
-def _given_share(mfu: Any) -> float | None:
-    if mfu is None or isinstance(mfu, str):
-        return None if mfu is None else parse_share(mfu)
-    return _checked_share(arguments.number(mfu, "MFU", must=_A_SHARE, error=PlanError), mfu)
+def _given_share(mfu: object) -> float | None:
+    if mfu is None:
+        return None
+    if isinstance(mfu, str):
+        return parse_share(mfu)
+    share = arguments.number(mfu, "MFU", must=_A_SHARE, error=PlanError)
+    return _checked_share(share, share)
 
 
-# -- FLOPs ---------------------------------------------------------------------------------------------------------
+# -- FLOPs ----------------------------------------------------------------------------------------
 
 
 def _positive(flops: float | None, value: float | str) -> float:
@@ -142,87 +146,90 @@ def _positive(flops: float | None, value: float | str) -> float:
     return flops
 
 
-def _only_one(said: Said, phrase: str, kinds: tuple[str, ...]) -> None:
-    given = [kind for kind in kinds if kind in said]
+def _only_one(clauses: Clauses, phrase: str, kinds: tuple[str, ...]) -> None:
+    given = [kind for kind in kinds if kind in clauses]
     if len(given) > 1:
         raise PlanError(
-            f"A budget is said in one way, but {quoted(phrase)} says {' and '.join(given)}; leave one of them out."
+            f"A budget is given in one way, but {quoted(phrase)} gives {' and '.join(given)}; "
+            f"leave one of them out."
         )
 
 
-def _plain_flops(said: Said) -> float | None:
-    if "petaflop/s-days" in said:
-        return 1e15 * 24 * HOUR * number_of(said["petaflop/s-days"]["number"])
-    if "FLOPs" not in said:
+def _plain_flops(clauses: Clauses) -> float | None:
+    if "petaflop/s-days" in clauses:
+        return 1e15 * 24 * HOUR * number_of(clauses["petaflop/s-days"]["number"])
+    if "FLOPs" not in clauses:
         return None
-    prefix = said["FLOPs"].get("prefix", "")[:1].lower()
-    return number_of(said["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
+    prefix = clauses["FLOPs"].get("prefix", "")[:1].lower()
+    return number_of(clauses["FLOPs"]["number"]) * _PREFIXES.get(prefix, 1.0)
 
 
-# -- hardware ------------------------------------------------------------------------------------------------------
+# -- hardware -------------------------------------------------------------------------------------
 
 
 def _hardware(
-    said: Said,
+    clauses: Clauses,
     phrase: str,
     mfu: float | None,
     price: float | None,
     precision: str | None,
     number: int | None = None,
 ) -> Hardware:
-    accelerator = _accelerator(said, phrase)
-    spoken = said.get("precision", {}).get("name", precision)
-    form = accelerator.usual_precision if spoken is None else parse_precision(spoken)
+    accelerator = _accelerator(clauses, phrase)
+    name = clauses.get("precision", {}).get("name", precision)
+    form = accelerator.usual_precision if name is None else parse_precision(name)
     accelerator.peak(form)  # refuses a format that it lacks
-    share, notes = _mfu(said, phrase, mfu, form)
-    many = said.get("devices", {}).get("number")
+    share, notes = _mfu(clauses, phrase, mfu, form)
+    many = clauses.get("devices", {}).get("number")
     return Hardware(
         accelerator=accelerator,
         number=number if many is None else _whole(many, phrase),
         mfu=share,
         precision=form,
-        price=_checked_price(_amount(said["price"]) if "price" in said else price, phrase),
-        currency=_currency(said, phrase),
+        price=_checked_price(_amount(clauses["price"]) if "price" in clauses else price, phrase),
+        currency=_currency(clauses, phrase),
         notes=notes,
     )
 
 
-def _numbers_named(said: Said) -> Said:
-    """The clauses where a device is to be named: a bare number that is the name of one, as 4090, is no FLOPs."""
-    plain, many = said.get("FLOPs", {}), said.get("devices", {})
+def _numbers_named(clauses: Clauses) -> Clauses:
+    """The clauses, with a bare number such as 4090 read as a device instead of FLOPs."""
+    plain, many = clauses.get("FLOPs", {}), clauses.get("devices", {})
     is_named = "name" in many and many["name"].lower() not in ANY_DEVICE
     if is_named or set(plain) != {"number"} or not is_accelerator(plain["number"]):
-        return said
-    others = {kind: parts for kind, parts in said.items() if kind != "FLOPs"}
+        return clauses
+    others = {kind: parts for kind, parts in clauses.items() if kind != "FLOPs"}
     return {**others, "devices": {**many, "name": plain["number"]}}
 
 
-def _accelerator(said: Said, phrase: str) -> Accelerator:
-    """The one that the clauses name; a short name beside a full one means the same."""
+def _accelerator(clauses: Clauses, phrase: str) -> Accelerator:
+    """The accelerator of the clauses; a short name beside a full one means the same."""
     names = [
-        said[kind]["name"]
+        clauses[kind]["name"]
         for kind in ("devices", "device-hours", "price")
-        if "name" in said.get(kind, {})
+        if "name" in clauses.get(kind, {})
     ]
     names = [name for name in names if name.lower() not in ANY_DEVICE]
     if not names:
         raise PlanError(
-            f"Hours and money become FLOPs on an accelerator, but {quoted(phrase)} names none; add 'on 8xH100'."
+            f"Hours and money become FLOPs on an accelerator, but {quoted(phrase)} names none; add "
+            f"'on 8xH100'."
         )
     first = find_accelerator(names[0])
     for name in names[1:]:
         if find_accelerator(name) != first and name.lower() not in first.name.lower():
             raise PlanError(
-                f"A budget is for one accelerator, but {quoted(phrase)} names {first.name} and {name}."
+                f"A budget is for one accelerator, but {quoted(phrase)} names {first.name} and "
+                f"{name}."
             )
     return first
 
 
 def _mfu(
-    said: Said, phrase: str, given: float | None, precision: str
+    clauses: Clauses, phrase: str, given: float | None, precision: str
 ) -> tuple[float, tuple[Note, ...]]:
-    if "MFU" in said:
-        return _share_of(said["MFU"], phrase), ()
+    if "MFU" in clauses:
+        return _share_of(clauses["MFU"], phrase), ()
     if given is not None:
         return _checked_share(given, given), ()
     share, source = default_mfu(precision)
@@ -250,24 +257,26 @@ def _whole(number: str, phrase: str) -> int:
     return int(many)
 
 
-# -- hours and money -----------------------------------------------------------------------------------------------
+# -- hours and money ------------------------------------------------------------------------------
 
 
-def _device_seconds(said: Said, hardware: Hardware, phrase: str) -> float:
-    _only_one(said, phrase, ("time", "device-hours", "money"))
-    if "device-hours" in said:
-        return _seconds(said["device-hours"])
-    if "time" in said:
-        return _seconds(said["time"]) * (hardware.number or 1)
-    if "money" not in said:
+def _device_seconds(clauses: Clauses, hardware: Hardware, phrase: str) -> float:
+    _only_one(clauses, phrase, ("time", "device-hours", "money"))
+    if "device-hours" in clauses:
+        return _seconds(clauses["device-hours"])
+    if "time" in clauses:
+        return _seconds(clauses["time"]) * (hardware.number or 1)
+    if "money" not in clauses:
         raise PlanError(
-            f"A budget needs a time, hours, money or FLOPs, but {quoted(phrase)} says none; add 'for 3 days'."
+            f"A budget needs a time, hours, money or FLOPs, but {quoted(phrase)} gives none; "
+            f"add 'for 3 days'."
         )
     if hardware.price is None:
         raise PlanError(
-            f"Money becomes hours by a price, but {quoted(phrase)} has none; add 'at $2.50/H100-hour'."
+            f"Money becomes hours by a price, but {quoted(phrase)} has none; add "
+            f"'at $2.50/H100-hour'."
         )
-    return _amount(said["money"]) / hardware.price * HOUR
+    return _amount(clauses["money"]) / hardware.price * HOUR
 
 
 def _seconds(parts: Mapping[str, str]) -> float:
@@ -286,15 +295,16 @@ def _amount(parts: Mapping[str, str]) -> float:
     return number_of(parts["number"]) * _SCALES.get(parts.get("scale", " ")[0].lower(), 1.0)
 
 
-def _currency(said: Said, phrase: str) -> str:
+def _currency(clauses: Clauses, phrase: str) -> str:
     used = {
         _SYMBOLS.get(word.lower().rstrip("s"), word)
         for kind in ("money", "price")
-        for word in (said.get(kind, {}).get(side) for side in ("currency", "after"))
+        for word in (clauses.get(kind, {}).get(side) for side in ("currency", "after"))
         if word
     }
     if len(used) > 1:
         raise PlanError(
-            f"Money and price are in one currency, but {quoted(phrase)} has {' and '.join(sorted(used))}."
+            f"Money and price are in one currency, but {quoted(phrase)} has "
+            f"{' and '.join(sorted(used))}."
         )
     return used.pop() if used else "$"

@@ -1,4 +1,4 @@
-"""The note on how tokens and FLOPs were counted."""
+"""The note on how tokens and FLOPs are counted."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from isoflop.task import Task
 __all__ = ["counting_notes"]
 
 GROWS = 1.05
-"""Ratio of the cost of a token in the largest batches and in the smallest, from which on it is noted."""
+"""Least ratio of a token's cost in the largest batches to that in the smallest that is noted."""
 
 
 def counting_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
-    """What a token is in the task's data, and for which batches FLOPs are counted."""
+    """A note on what a token is in the task's data and on the batches whose FLOPs are counted."""
     if not specs:
         return []
     sample = sample_of(task)
@@ -34,7 +34,7 @@ def _tokens(task: Task, sample: Sample) -> str:
 
 def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
     if task.flops_per_token is not None:
-        return "FLOPs are what Task(flops_per_token=) says."
+        return "FLOPs are those of Task(flops_per_token=)."
     middle = sorted(specs, key=lambda spec: spec.num_params)[len(specs) // 2]
     counted = count_size(task, middle.size)
     if counted.cost is None:
@@ -55,11 +55,11 @@ def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
         return f"{counted_as}."
     more = format_number(ends[1] / ends[0], 3)
     return (
-        f"{counted_as}: one {task.unit} costs {more} times as much in batches of {most} examples as "
-        f"of {fewest}."
+        f"{counted_as}: one {task.unit} costs {more} times as much in batches of {most} examples "
+        f"as of {fewest}."
     )
 
 
 def _drawn(sample: Sample) -> str:
-    """How the items of a sample were taken."""
+    """How the items of a sample were chosen."""
     return "sampled" if sample.source.kind == "examples" else "first"

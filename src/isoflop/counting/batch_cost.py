@@ -1,14 +1,14 @@
-"""FLOPs of a training batch as a polynomial in its dimensions, found from counts on a few real batches.
+"""FLOPs of a training batch as a polynomial in its dimensions, from counts on a few real batches.
 
-Layers cost a number of multiplications that is a product of dimensions, so that a polynomial gives FLOPs exactly: B L
-and B L^2 for attention over B padded sequences of length L, B^2 where a loss compares all examples with each other.
-Which of its terms there are is found on the smallest size; their coefficients are counted at each.
+The multiplications of a layer are a product of dimensions, so a polynomial gives FLOPs exactly: B L
+and B L^2 for attention over B padded sequences of length L, B^2 for a loss that compares all
+examples with each other. The terms are determined at the smallest size, their coefficients at each
+size.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,43 +22,46 @@ Array = NDArray[np.float64]
 Powers = tuple[int, ...]
 
 EXACT = 1e-6
-"""Largest difference of a polynomial from the counts, as a share, that is rounding."""
+"""Largest relative difference of a polynomial from the counts that counts as rounding."""
 MOST_VARIABLES = 3
-"""Dimensions beside the examples that a polynomial is in; of more, the number of elements of a batch stands for all."""
+"""Most dimensions, beside the examples, of a polynomial.
+
+If more vary, the number of elements of a batch stands for all of them.
+"""
 MORE_COUNTS = 3
-"""Counts beyond the terms of a polynomial, which show whether it is the right one."""
+"""Counts beyond the terms of a polynomial, which show whether it is right."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which numbers of a batch its FLOPs are a polynomial in: its examples, and the dimensions that vary.
+    """The variables of the polynomial: a batch's number of examples and the dimensions that vary.
 
-    columns: places in `dimensions` (contract/data.py); None where batches differ in the number of their tensors or in
-        too many dimensions, for the number of elements.
-    others: of each place, the column that it equals, or None and the number that it always is.
+    columns: indices into `dimensions` (user_code/data.py); None if batches differ in their number
+        of tensors or in too many dimensions, where the number of elements is the variable.
+    others: for each dimension, the column that it equals, and its constant value if there is none.
     """
 
     columns: tuple[int, ...] | None
     others: tuple[tuple[int | None, int], ...] = ()
 
-    def __call__(self, batch: Any) -> tuple[float, ...]:
+    def __call__(self, batch: object) -> tuple[float, ...]:
         """The variables of a batch, the examples first."""
         if self.columns is None:
             return (
                 float(num_examples_in(batch)),
                 float(sum(tensor.numel() for tensor in tensors_in(batch))),
             )
-        found = dimensions(batch)
-        return tuple(float(found[column]) for column in self.columns)
+        shape = dimensions(batch)
+        return tuple(float(shape[column]) for column in self.columns)
 
-    def fits(self, batch: Any) -> bool:
-        """True where a batch differs from those that this was read from in nothing but the variables."""
+    def fits(self, batch: object) -> bool:
+        """True if a batch differs from the batches read before in the variables only."""
         if self.columns is None:
             return True
-        found = dimensions(batch)
-        return len(found) == len(self.others) and all(
-            number == (always if column is None else found[column])
-            for number, (column, always) in zip(found, self.others, strict=True)
+        shape = dimensions(batch)
+        return len(shape) == len(self.others) and all(
+            number == (always if column is None else shape[column])
+            for number, (column, always) in zip(shape, self.others, strict=True)
         )
 
     @property
@@ -66,8 +69,8 @@ class Reading:
         return 2 if self.columns is None else len(self.columns)
 
 
-def reading_of(batches: Sequence[Any]) -> Reading:
-    """The variables in which some batches differ; the examples are always the first."""
+def reading_of(batches: Sequence[object]) -> Reading:
+    """The variables in which batches differ; the number of examples always comes first."""
     shapes = [dimensions(batch) for batch in batches]
     if len({len(shape) for shape in shapes}) > 1:
         return Reading(None)
@@ -89,25 +92,25 @@ def reading_of(batches: Sequence[Any]) -> Reading:
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of a polynomial in the variables of a batch, as powers of each of them.
+    """The terms of a polynomial in the variables of a batch, as powers of each variable.
 
-    error: root mean square difference from the counts, as a share; 0 where it gives them exactly.
+    error: root mean square relative difference from the counts; 0 if the polynomial is exact.
     """
 
     powers: tuple[Powers, ...]
     error: float = 0.0
 
     def values(self, variables: Array) -> Array:
-        """Each term of each batch, shape (batches, terms)."""
+        """The terms of each batch, shape (batches, terms)."""
         return np.stack(
             [np.prod(variables ** np.array(powers), axis=1) for powers in self.powers], axis=1
         )
 
-    def telling(self, variables: Array, more: int = 0) -> list[int]:
-        """The batches whose counts determine the coefficients best, and so many more to check them by."""
+    def informative(self, variables: Array, more: int = 0) -> list[int]:
+        """The batches whose counts best determine the coefficients, and `more` as a check."""
         if self.error > 0:
             return list(range(len(variables)))
-        if variables.shape[1] == 1:  # any do: the smallest batches are counted soonest
+        if variables.shape[1] == 1:  # any will do; the smallest are the fastest
             return list(range(len(self.powers)))
         values = self.values(variables)
         _, _, order = qr(_scaled(values).T, mode="economic", pivoting=True)
@@ -115,7 +118,7 @@ class Terms:
 
 
 def all_powers(num_variables: int) -> tuple[Powers, ...]:
-    """Powers that are tried, the likeliest first: linear in the examples, then without them, then their square."""
+    """Candidate powers, likeliest first: linear in the examples, then constant, then quadratic."""
     degree = 3 if num_variables <= 2 else 2
     others = [
         tuple(chosen.count(k) for k in range(num_variables - 1))
@@ -127,12 +130,12 @@ def all_powers(num_variables: int) -> tuple[Powers, ...]:
 
 
 def num_counts(num_variables: int) -> int:
-    """Counts that show which terms there are."""
+    """Number of counts that determine the terms."""
     return len(all_powers(num_variables)) + (MORE_COUNTS if num_variables > 1 else 1)
 
 
 def exact_terms(variables: Array, flops: Array) -> Terms:
-    """The fewest terms of which a polynomial gives the counts; a plain one of them where none does exactly."""
+    """The fewest terms of a polynomial that gives the counts; a plain one if none is exact."""
     kept = list(all_powers(variables.shape[1]))
     if _misfit(kept, variables, flops) > EXACT:
         plain = [power for power in kept if power[0] == 1 and sum(power) <= 3]
@@ -148,7 +151,7 @@ def exact_terms(variables: Array, flops: Array) -> Terms:
 class BatchCost:
     """FLOPs of a training step on a batch, forward and backward, for one size of a model.
 
-    error: root mean square difference from counts that it was not made from, as a share.
+    error: root mean square relative difference from counts, more than there are terms.
     """
 
     reading: Reading
@@ -159,17 +162,17 @@ class BatchCost:
     def of(self, variables: Array) -> Array:
         """FLOPs of batches from their variables, shape (batches, variables)."""
         flops = self.terms.values(variables) @ np.array(self.coefficients)
-        return np.asarray(np.rint(flops) if self.error == 0 else flops)  # whole, but for rounding
+        return np.asarray(np.rint(flops) if self.error == 0 else flops)  # integers up to rounding
 
-    def of_batch(self, batch: Any) -> float:
+    def of_batch(self, batch: object) -> float:
         """FLOPs of a batch."""
         return float(self.of(np.array([self.reading(batch)]))[0])
 
 
 def fitted_cost(reading: Reading, terms: Terms, variables: Array, flops: Array) -> BatchCost:
-    """The cost that some counts show; those beyond the terms tell its error."""
-    found = _solved(terms.values(variables), flops)
-    cost = BatchCost(reading, terms, tuple(found.tolist()))
+    """The cost from counts; the counts beyond the number of terms give its error."""
+    coefficients = _solved(terms.values(variables), flops)
+    cost = BatchCost(reading, terms, tuple(coefficients.tolist()))
     error = float(np.sqrt(np.mean((cost.of(variables) / flops - 1) ** 2)))
     return BatchCost(reading, terms, cost.coefficients, error if error > EXACT else 0.0)
 

@@ -1,12 +1,12 @@
-"""What one size of a task's model costs: params, FLOPs of a batch and of a token in the batches that train it."""
+"""The cost of one size of a task's model: params, FLOPs of a batch, and FLOPs of a token."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from isoflop import arguments
 from isoflop.counting.batch_cost import EXACT, BatchCost, Terms, exact_terms, fitted_cost
@@ -29,6 +29,7 @@ from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.per_task import per_task
+from isoflop.runs import SizeValue
 from isoflop.task import Task
 from isoflop.user_code.data import dimensions
 from isoflop.user_code.isolation import isolated
@@ -46,25 +47,31 @@ __all__ = [
 ]
 
 SAME = 1e-3
-"""Counts this close to each other, in ratio, are the same."""
+"""Relative difference up to which two counts are the same."""
 EVERY_BATCH = 8
-"""Up to so many examples, each batch has its own sample; beyond, FLOPs per token are interpolated over half octaves."""
+"""Largest number of examples up to which each batch size has its own sample.
+
+Beyond it, FLOPs per token are interpolated over half octaves.
+"""
 VISIBLE = 0.01
-"""Error of a count, as a share, from which on it is told."""
+"""Least relative error of a count that is noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeCount:
-    """What one size of the user's model costs.
+    """The cost of one size of the user's model.
 
-    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of counting/flops.py, in the
-        batches of a run on 20 tokens per param; `flops_per_token_at` tells those of others.
-    params: params by convention (contract/model.py): total, non_embedding, matmul, and active where the model tells.
-    activation_bytes: kept for the backward pass, per example; None where the meta device could not tell.
-    cost: FLOPs of a batch; None where they are taken by the token.
+    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of
+        counting/flops.py, in the batches of a run on 20 tokens per param; `flops_per_token_at`
+        gives those of other batches.
+    params: params by convention (user_code/model.py): total, non_embedding, matmul and perhaps
+        active.
+    activation_bytes: kept for the backward pass, per example; None if the meta device cannot run
+        the model.
+    cost: FLOPs of a batch; None if FLOPs are computed per token.
     """
 
-    size: Any
+    size: SizeValue | None
     num_params: int
     flops_per_token: float
     params: Mapping[str, int]
@@ -74,79 +81,80 @@ class SizeCount:
 
 
 @per_task
-def count_size(task: Task, size: Any) -> SizeCount:
+def count_size(task: Task, size: SizeValue | None) -> SizeCount:
     """Params and FLOPs of a size.
 
-    Counted on the meta device, which takes no memory; a model that needs values is counted on the CPU, and above
-    MAX_CPU_PARAMS with values assumed, where that is right at the smallest size.
+    The count runs on the meta device, which takes no memory. A model that needs values is counted
+    on the CPU; above MAX_CPU_PARAMS, values are assumed if that gives the right count at the
+    smallest size.
 
-    Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
-    it does not support.
+    Raises ContractError if the batch or the loss breaks the contract, and whatever the model raises
+    at a size that it does not support.
     """
     num_params, params = params_at(task, size)
     counted = SizeCount(size=size, num_params=num_params, flops_per_token=0.0, params=params)
-    batches = counting_batches(task)
-    own = task.flops_per_token
+    variables, own = counting_batches(task).variables, task.flops_per_token
     terms = None if own is not None else terms_of(task)
-    rows = (
-        FIRST
-        if terms is None
-        else tuple(terms.telling(batches.variables, more=batches.variables.shape[1] > 1))
-    )
+    more = variables.shape[1] > 1
+    rows = FIRST if terms is None else tuple(terms.informative(variables, more=more))
     costs = _costs(task, size, rows)
     if costs is not None:
-        per_example = [
-            _bytes_per_example(cost, batches.variables[row])
-            for row, cost in zip(rows, costs, strict=True)
-        ]
-        most = (
-            None
-            if None in per_example
-            else max(value for value in per_example if value is not None)
-        )
-        counted = replace(counted, activation_bytes=most)
+        kept = _bytes_per_example(costs, variables[list(rows)])
+        counted = replace(counted, activation_bytes=kept)
     if own is not None:
-        name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
-        given = arguments.positive(
-            own(build(task, size, "meta")), name, must=must, error=ContractError
-        )
-        return replace(counted, flops_per_token=float(given))
+        return replace(counted, flops_per_token=_own_flops_per_token(task, size, own))
     if costs is None or terms is None:
         return _by_six_n(
             counted,
             f"it cannot run on the meta device and has more than {MAX_CPU_PARAMS:.0e} params",
         )
+    counted = replace(counted, notes=_uncounted_notes(costs))
     flops = np.array([cost.flops for cost in costs], dtype=float)
-    notes = _uncounted_notes(costs)
     if not flops.all():
-        return _by_six_n(
-            replace(counted, notes=notes), "no operation of this model reports its own"
-        )
-    cost = fitted_cost(batches.reading, terms, batches.variables[list(rows)], flops)
-    counted = replace(counted, cost=cost, notes=notes)
-    supply = token_supply(task)
-    usual = supply.batch(task.recipe, num_params, TOKENS_PER_PARAM * num_params)
-    return _checked_count(
-        replace(counted, flops_per_token=flops_per_token_at(task, counted, usual))
-    )
+        return _by_six_n(counted, "no operation of this model reports its own")
+    cost = fitted_cost(counting_batches(task).reading, terms, variables[list(rows)], flops)
+    return _checked_count(_in_usual_batches(task, replace(counted, cost=cost)))
 
 
-def _costs(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
-    """What steps of a size cost; None where they can neither run nor be counted with values assumed."""
-    found = trial(task, size, rows)
-    if found is None and task.flops_per_token is None and _values_can_be_assumed(task):
+def _own_flops_per_token(
+    task: Task, size: SizeValue | None, count: Callable[[nn.Module], float]
+) -> float:
+    """The FLOPs of `Task.flops_per_token`. Raises ContractError unless they are above 0."""
+    name, must = f"Task: flops_per_token of size {quoted(size, 40)}", "a number above 0"
+    given = count(build(task, size, "meta"))
+    return float(arguments.positive(given, name, must=must, error=ContractError))
+
+
+def _in_usual_batches(task: Task, counted: SizeCount) -> SizeCount:
+    """The count with FLOPs per token in the batches of a run on 20 tokens per param."""
+    num_tokens = TOKENS_PER_PARAM * counted.num_params
+    batch = token_supply(task).batch(task.recipe, counted.num_params, num_tokens)
+    return replace(counted, flops_per_token=flops_per_token_at(task, counted, batch))
+
+
+def _costs(
+    task: Task, size: SizeValue | None, rows: tuple[int, ...]
+) -> tuple[StepCost, ...] | None:
+    """The costs of a size's steps; None if they cannot even be counted with assumed values."""
+    costs = trial(task, size, rows)
+    if costs is None and task.flops_per_token is None and _values_can_be_assumed(task):
         chosen = [counting_batches(task).batches[row] for row in rows]
         return count_on(task, size, "meta", chosen, assume_values=True)
-    return found
+    return costs
 
 
-def _bytes_per_example(cost: StepCost, variables: NDArray[np.float64]) -> float | None:
-    return None if cost.activation_bytes is None else cost.activation_bytes / float(variables[0])
+def _bytes_per_example(costs: tuple[StepCost, ...], variables: NDArray[np.float64]) -> float | None:
+    """The most bytes that any of the batches keeps per example; None if one is unknown."""
+    kept = [cost.activation_bytes for cost in costs]
+    known = [num_bytes for num_bytes in kept if num_bytes is not None]
+    if len(known) < len(kept):
+        return None
+    return max(n / float(row[0]) for n, row in zip(known, variables, strict=True))
 
 
 @per_task
 def terms_of(task: Task) -> Terms | None:
-    """Of what the FLOPs of a batch consist, found at the smallest size; None where no step can be counted there."""
+    """The terms of a batch's FLOPs, from the smallest size; None if it cannot be counted."""
     batches, size = counting_batches(task), smallest_size(task)
     variables = batches.variables
     by_example = Terms(((1, *(0 for _ in range(variables.shape[1] - 1))),))
@@ -159,8 +167,13 @@ def terms_of(task: Task) -> Terms | None:
     return exact_terms(variables, flops) if flops.all() else by_example
 
 
-def _grows_with_examples(task: Task, size: Any, variables: NDArray[np.float64]) -> bool:
-    """True where batches of one shape cost as much as they have examples: the usual case, told by one more count."""
+def _grows_with_examples(
+    task: Task, size: SizeValue | None, variables: NDArray[np.float64]
+) -> bool:
+    """True if the cost of batches of one shape is proportional to their examples, as it usually is.
+
+    One more count shows it.
+    """
     first, second = (
         trial(task, size, FIRST),
         trial(task, size, (1,)) if len(variables) > 1 else None,
@@ -172,11 +185,11 @@ def _grows_with_examples(task: Task, size: Any, variables: NDArray[np.float64]) 
     )
 
 
-# -- FLOPs per token -------------------------------------------------------------------------------------------------
+# -- FLOPs per token ------------------------------------------------------------------------------
 
 
 def flops_per_token_at(task: Task, counted: SizeCount, batch: int) -> float:
-    """FLOPs of forward and backward for one loss target, in batches of so many examples, padding included."""
+    """FLOPs of forward and backward for one loss target in batches of a size, padding included."""
     if counted.cost is None:
         return counted.flops_per_token
     if (
@@ -195,31 +208,32 @@ def _per_token(task: Task, cost: BatchCost, batch: int) -> float:
     flops = float(cost.of(batch_sample(task, batch).variables).mean())
     supply = token_supply(task)
     per_token = flops / ((supply.fixed_batch or batch) * supply.tokens_per_example)
-    return float(
-        f"{per_token:.12g}"
-    )  # the same on all machines, whose sums may differ in the last bits
+    # Equal on all machines, whose sums may differ in the last bits.
+    return float(f"{per_token:.12g}")
 
 
 @dataclass(frozen=True, eq=False)
 class BatchSample:
-    """Batches that a sample of the data makes: the variables of each, shape (batches, variables), and its tokens."""
+    """Batches of a sample of the data, with variables, shape (batches, variables), and tokens."""
 
     sample: Sample
     variables: NDArray[np.float64]
     tokens: NDArray[np.float64]
 
     def error(self, cost: BatchCost) -> float:
-        """Standard error of FLOPs per token, as a share; large batches are few, and say less than their examples."""
+        """Relative standard error of FLOPs per token.
+
+        At least that of the examples: large batches are few and less informative.
+        """
         flops = cost.of(self.variables)
-        apart = np.std(flops / flops.mean() - self.tokens / self.tokens.mean()) / math.sqrt(
-            len(flops)
-        )
-        return max(float(apart) * math.sqrt(self.sample.unseen), self.sample.error) + cost.error
+        spread = np.std(flops / flops.mean() - self.tokens / self.tokens.mean())
+        own = float(spread / math.sqrt(len(flops)))
+        return max(own * math.sqrt(self.sample.unseen), self.sample.error) + cost.error
 
 
 @per_task
 def batch_sample(task: Task, batch: int) -> BatchSample:
-    """The batches of so many examples that the sample of the data makes; one stands for all that are alike."""
+    """Batches of `batch` examples from the sample; one stands for all that are alike."""
     sample, reading = sample_of(task), counting_batches(task).reading
     if reading.num_variables == 1 and not sample.in_batches:
         return BatchSample(
@@ -235,15 +249,15 @@ def batch_sample(task: Task, batch: int) -> BatchSample:
 
 
 class BatchCounter:
-    """Counts the FLOPs of a size's batches one after the other, those too that are like none in the sample."""
+    """Counts the FLOPs of a size's batches one by one, also of batches unlike any sampled."""
 
-    def __init__(self, task: Task, size: Any, flops_per_token: float) -> None:
+    def __init__(self, task: Task, size: SizeValue | None, flops_per_token: float) -> None:
         self._task, self._size, self._flops_per_token = task, size, flops_per_token
         self._cost = count_size(task, size).cost
         self._known: dict[tuple[int, ...], float] = {}
 
-    def flops(self, batch: Any, num_tokens: int) -> float:
-        """FLOPs of a step on a batch; by its tokens where they are not counted by the batch."""
+    def flops(self, batch: object, num_tokens: int) -> float:
+        """FLOPs of a step on a batch, from its dimensions if possible and else from its tokens."""
         if self._cost is None:
             return self._flops_per_token * num_tokens
         shape = dimensions(batch)
@@ -251,18 +265,18 @@ class BatchCounter:
             self._known[shape] = self._counted(self._cost, batch, num_tokens)
         return self._known[shape]
 
-    def _counted(self, cost: BatchCost, batch: Any, num_tokens: int) -> float:
+    def _counted(self, cost: BatchCost, batch: object, num_tokens: int) -> float:
         if cost.reading.fits(batch):
             return cost.of_batch(batch)
         counted = trial_of(self._task, self._size, batch)
         return self._flops_per_token * num_tokens if counted is None else float(counted.flops)
 
 
-# -- counts that may be wrong ------------------------------------------------------------------------------------------
+# -- counts that may be wrong ---------------------------------------------------------------------
 
 
 def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[Note, ...]:
-    """A note about operations that may multiply tensors and have no formula of FLOPs."""
+    """A note on operations that may multiply tensors but have no formula for their FLOPs."""
     names = sorted({name for cost in costs for name in cost.uncounted})
     if not names:
         return ()
@@ -275,7 +289,7 @@ def _uncounted_notes(costs: tuple[StepCost, ...]) -> tuple[Note, ...]:
 
 
 def _checked_count(counted: SizeCount) -> SizeCount:
-    """The count, with a note if it looks too small or is not exact."""
+    """The count, with notes if it looks too small or is not exact."""
     notes = list(counted.notes)
     if counted.cost is not None and counted.cost.error > VISIBLE:
         text = (
@@ -305,29 +319,29 @@ def _by_six_n(counted: SizeCount, reason: str) -> SizeCount:
 
 @per_task
 def _values_can_be_assumed(task: Task) -> bool:
-    """True where a count on the meta device with assumed values equals the real one at the smallest size."""
+    """True if a count with assumed values equals the real count at the smallest size."""
     size = smallest_size(task)
     if is_large(task, size):
         return False
     first = counting_batches(task).batches[:1]
     try:
         assumed = count_on(task, size, "meta", first, assume_values=True)[0].flops
-    except Exception:  # not a value is what the model lacks there
+    except Exception:  # the model lacks more than values there
         return False
     return math.isclose(assumed, count_on(task, size, "cpu", first)[0].flops, rel_tol=SAME)
 
 
-def try_count(task: Task, size: Any) -> SizeCount | None:
-    """The count of a size, or None where the model does not support it. A broken contract is raised."""
+def try_count(task: Task, size: SizeValue | None) -> SizeCount | None:
+    """The count of a size; None if the model does not support it. Raises for a broken contract."""
     counted = count_or_reason(task, size)
     return counted if isinstance(counted, SizeCount) else None
 
 
-def count_or_reason(task: Task, size: Any) -> SizeCount | str:
-    """The count of a size, or what the model raises at it. A broken contract is raised."""
+def count_or_reason(task: Task, size: SizeValue | None) -> SizeCount | str:
+    """The count of a size, or the model's error there. Raises for a broken contract."""
     try:
         return count_size(task, size)
     except IsoflopError:
         raise
-    except Exception as error:  # any error of the user's class at this size means: not a size
+    except Exception as error:  # any error of the user's class means that this is not a size
         return f"{type(error).__name__}: {first_line(error) or 'no reason'}"

@@ -1,18 +1,21 @@
 """FLOPs of one training step, counted operation by operation while the real model runs it.
 
-The convention, here and nowhere else:
+The convention, defined only here:
 
-- A multiply-add is two FLOPs. Matrix products, convolutions and attention count; element-wise work, normalisation,
-  look-ups and Fourier transforms count none.
-- A weight costs 2 per use forward and 4 backward, but 2 backward where its input needs no gradient (a first layer).
-- Attention counts in full, 2 x 2 T d forward per token and layer of width d over T positions, three times that in
-  all: a causal mask or another sparse pattern saves nothing, and scores that a kernel computes again cost nothing.
-- What activation checkpointing computes again does not count: it buys memory, it is no part of the model.
-- Experts count as they run: all of them under dense dispatch, the chosen ones where tokens are routed.
+- A multiply-add is two FLOPs. Matrix products, convolutions and attention count; element-wise
+  operations, normalisation, look-ups and Fourier transforms do not.
+- A weight costs 2 per use forward and 4 backward, but 2 backward if its input needs no gradient (a
+  first layer).
+- Attention counts in full: 2 x 2 T d forward per token and layer of width d over T positions, and
+  three times that in all. A causal mask or another sparse pattern saves nothing, and scores that a
+  kernel recomputes cost nothing.
+- Recomputation by activation checkpointing does not count: it saves memory and is no part of the
+  model.
+- Experts count as they run: all of them under dense dispatch, the chosen ones if tokens are routed.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,10 +41,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StepCost:
-    """FLOPs of a step forward and backward, and the bytes that are kept in between.
+    """FLOPs of a step, forward and backward, and the bytes kept in between.
 
-    activation_bytes: None where they were not measured.
-    uncounted: names of operations that may multiply tensors and have no formula (counting/uncounted.py).
+    activation_bytes: None if they were not measured.
+    uncounted: names of operations that may multiply tensors but have no formula
+        (counting/uncounted.py).
     """
 
     flops: int
@@ -52,10 +56,10 @@ class StepCost:
 def count_step(
     model: nn.Module, loss_of_batch: Callable[[], torch.Tensor], *, assume_values: bool = False
 ) -> StepCost:
-    """What one step costs, forward and backward.
+    """The cost of one step, forward and backward.
 
-    assume_values: on the meta device, where tensors hold no values, take those that the model reads (`.item()`,
-        `if tensor:`) as true or one.
+    assume_values: on the meta device, where tensors hold no values, assume true or one for those
+        that the model reads (`.item()`, `if tensor:`).
     """
     kept: dict[int, int] = {}
     owned = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -74,9 +78,7 @@ def count_step(
             stack.enter_context(_countable_kernels())
         if assume_values:
             stack.enter_context(_AssumedValues())  # type: ignore[no-untyped-call]
-        counter = stack.enter_context(
-            _Counter(phase)
-        )  # the last to enter is the first to see an operation
+        counter = stack.enter_context(_Counter(phase))  # entered last, so it sees operations first
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = loss_of_batch()
         with phase.backward():
@@ -86,7 +88,7 @@ def count_step(
 
 
 class _Phase:
-    """Tells what is computed again for a backward pass: there, only that runs with gradients enabled."""
+    """Identifies recomputation: in a backward pass, only that runs with gradients enabled."""
 
     def __init__(self) -> None:
         self.is_backward = False
@@ -101,7 +103,7 @@ class _Phase:
 
 
 class _Counter(FlopCounterMode):
-    """Counts by torch's formulas and those below, and keeps what has none."""
+    """Counts by torch's formulas and those below, and collects operations without one."""
 
     def __init__(self, phase: _Phase) -> None:
         formulas = {**flop_registry, **_FORMULAS}
@@ -115,24 +117,27 @@ class _Counter(FlopCounterMode):
         self.suspects = Suspects()
         self._phase = phase
 
-    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+    def _count_flops(
+        self, func_packet: object, out: object, args: object, kwargs: object
+    ) -> object:
         if func_packet not in self.flop_registry and not self._phase.is_backward:
             self.suspects.see(func_packet, out, (args, kwargs))
         return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
 
 def _once(formula: Callable[..., int], phase: _Phase) -> Callable[..., int]:
-    """The formula, giving none for what is computed again."""
+    """The formula, but 0 for recomputation."""
 
-    def counted(*args: Any, **kwargs: Any) -> int:
+    def counted(*args: object, **kwargs: object) -> int:
         return 0 if phase.recomputes() else formula(*args, **kwargs)
 
-    counted._get_raw = True  # type: ignore[attr-defined]  # torch: called with tensors, not their shapes
+    # torch then calls it with tensors instead of their shapes.
+    counted._get_raw = True  # type: ignore[attr-defined]
     return counted
 
 
 class _OneModule:
-    """In place of torch's tracker of modules, which takes half of the time of a count and is not asked here."""
+    """Replaces torch's tracker of modules, which takes half of the time and is not used here."""
 
     parents = frozenset({"Global"})
 
@@ -143,12 +148,11 @@ class _OneModule:
 
 @contextmanager
 def _countable_kernels() -> Iterator[None]:
-    """CPU kernels that consist of operations with a formula, in place of fused ones without."""
+    """Use CPU kernels of operations with a formula instead of fused kernels without one."""
     mkldnn: Any = torch.backends.mkldnn
     enabled = mkldnn.enabled
-    mkldnn.enabled = (
-        False  # its recurrent layers are one operation; mkldnn.flags() would warn of a missing GPU
-    )
+    # Its recurrent layers are one operation. mkldnn.flags() would warn of a missing GPU.
+    mkldnn.enabled = False
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
@@ -157,11 +161,15 @@ def _countable_kernels() -> Iterator[None]:
 
 
 class _AssumedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers what the meta device refuses: values, and grouped products of fp32 tensors."""
+    """Supplies what the meta device lacks: values, and grouped products of fp32 tensors."""
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         if func is aten._local_scalar_dense.default and args[0].is_meta:
             return args[0].new_ones((), device="cpu").item()
         if func is aten._grouped_mm.default and args[0].is_meta:
@@ -169,13 +177,16 @@ class _AssumedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-# -- formulas that torch lacks, or has wrong -----------------------------------------------------------------------
+# -- formulas that torch lacks or has wrong ------------------------------------------------------
 
 
 def _convolution_backward(
-    grad: Any, x: Any, weight: Any, *args: Any, out_val: Any = None, **kwargs: Any
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """Each gradient costs as much as forward; torch's formula multiplies the weights' by the groups."""
+    """FLOPs of both gradients of a convolution, each as many as forward.
+
+    torch's formula multiplies the weights' gradient by the number of groups.
+    """
     transposed, output_mask = args[4], args[7]
     forward = conv_flop_count(
         list(x.shape), list(weight.shape), list(grad.shape), transposed=transposed
@@ -183,18 +194,27 @@ def _convolution_backward(
     return forward * sum(map(bool, output_mask[:2]))
 
 
-def _matrix_vector(matrix: Any, vector: Any, *args: Any, **kwargs: Any) -> int:
+def _matrix_vector(matrix: torch.Tensor, vector: object, *args: object, **kwargs: object) -> int:
     return 2 * int(matrix.numel())
 
 
-def _add_matrix_vector(bias: Any, matrix: Any, vector: Any, *args: Any, **kwargs: Any) -> int:
+def _add_matrix_vector(
+    bias: object, matrix: torch.Tensor, vector: object, *args: object, **kwargs: object
+) -> int:
     return 2 * int(matrix.numel())
 
 
 def _trilinear(
-    a: Any, b: Any, c: Any, expand_a: Any, expand_b: Any, expand_c: Any, *args: Any, **kwargs: Any
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    expand_a: Iterable[int],
+    expand_b: Iterable[int],
+    expand_c: Iterable[int],
+    *args: object,
+    **kwargs: object,
 ) -> int:
-    """One multiply-add for each place of the product of all three."""
+    """One multiply-add for each element of the product of all three."""
     shapes = []
     for tensor, expanded in ((a, expand_a), (b, expand_b), (c, expand_c)):
         shape = list(tensor.shape)
@@ -204,31 +224,44 @@ def _trilinear(
     return 2 * int(math.prod(map(max, *shapes)))  # dimensions are equal, or one
 
 
-def _grouped_product(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
-    """A row, a column or a term of the inner sum that groups share out costs once; a dimension of groups, each time."""
+def _grouped_product(a: torch.Tensor, b: torch.Tensor, *args: object, **kwargs: object) -> int:
+    """FLOPs of a grouped product.
+
+    A row, a column or a term of the inner sum belongs to one group and costs once; a dimension of
+    groups multiplies the cost.
+    """
     rows = int(a.numel()) if b.ndim >= a.ndim else int(a.shape[-2] * a.shape[-1])
     return 2 * rows * int(b.shape[-1])
 
 
-def _grouped_shape(a: Any, b: Any, offs: Any = None, *args: Any, **kwargs: Any) -> Shape:
+def _grouped_shape(
+    a: torch.Tensor, b: torch.Tensor, offs: Any = None, *args: object, **kwargs: object
+) -> Shape:
     rows, columns = a.shape[-2], b.shape[-1]
-    if a.ndim == b.ndim:  # groups in both, or in the inner sum alone
+    if a.ndim == b.ndim:  # groups in both, or only in the inner sum
         groups = a.shape[0] if a.ndim == 3 else offs.shape[0]
         return (groups, rows, columns)
     return (rows, columns)
 
 
-def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: object, **kwargs: object
+) -> int:
     return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward(
-    grad: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any
+    grad: object,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *args: object,
+    **kwargs: object,
 ) -> int:
     return 2 * _attention(query, key, value)
 
 
-_FORMULAS: dict[Any, Callable[..., int]] = {
+_FORMULAS: dict[object, Callable[..., int]] = {
     aten.convolution_backward: _convolution_backward,
     aten.mv: _matrix_vector,
     aten.addmv: _add_matrix_vector,

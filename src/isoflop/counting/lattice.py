@@ -1,9 +1,8 @@
-"""The sizes of a task that build: all multiples of the smallest step that works, or those that the task names."""
+"""The sizes of a task that build: multiples of the smallest step that works, or named sizes."""
 
 import math
 from collections.abc import Callable, Iterator
 from heapq import merge
-from typing import Any
 
 import numpy as np
 
@@ -11,15 +10,16 @@ from isoflop.counting.search import largest_below
 from isoflop.counting.trials import FIRST, is_large, num_params_at, trial
 from isoflop.errors import ContractError, IsoflopError, PlanError, first_line
 from isoflop.per_task import per_task
+from isoflop.runs import SizeValue
 from isoflop.task import Task
 
 __all__ = ["builds", "by_distance", "sizes_between", "smallest_size"]
 
 
-def sizes_between(task: Task, low: float, high: float, number: int) -> list[Any]:
-    """About `number` sizes that build, evenly spaced in log, from the nearest to N = low to that of high; rising.
+def sizes_between(task: Task, low: float, high: float, number: int) -> list[SizeValue]:
+    """About `number` sizes that build, from N = low to N = high, evenly spaced in log and rising.
 
-    Only params are counted, and hardly more models are built than are given.
+    Only params are counted, and hardly more models are built than returned.
     """
     if task.sizes is not None:
         built = sorted(
@@ -37,7 +37,7 @@ def sizes_between(task: Task, low: float, high: float, number: int) -> list[Any]
     return [step * k for k in multiples.tolist() if builds(task, step * k)]
 
 
-def smallest_size(task: Task) -> Any:
+def smallest_size(task: Task) -> SizeValue:
     """The smallest size that builds and takes a batch."""
     if task.sizes is not None:
         built = [size for size in task.sizes if builds(task, size)]
@@ -48,10 +48,10 @@ def smallest_size(task: Task) -> Any:
     return _lattice(task)
 
 
-def by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
-    """The sizes nearest to an N, nearest first; models are built only as far as they are asked for."""
+def by_distance(task: Task, num_params: float, keep: int) -> Iterator[SizeValue]:
+    """The sizes nearest to an N, nearest first; models are built only as they are requested."""
 
-    def distance(size: Any) -> float:
+    def distance(size: SizeValue) -> float:
         return abs(math.log(num_params_at(task, size) / num_params))
 
     if task.sizes is not None:
@@ -64,35 +64,34 @@ def by_distance(task: Task, num_params: float, keep: int) -> Iterator[Any]:
     sides = ((size for size in side if builds(task, size)) for side in (below, above))
     yielded = set[int]()
     for size in merge(*sides, key=distance):
-        if (
-            num_params_at(task, size) not in yielded
-        ):  # a model that grows no further is the same at more sizes
+        # A model that stops growing is the same at several sizes.
+        if num_params_at(task, size) not in yielded:
             yielded.add(num_params_at(task, size))
             yield size
 
 
 def _params_of_multiple(task: Task, step: int) -> Callable[[int], float]:
-    """N of size k x step as a function of k; infinite where it does not build."""
+    """N of size k x step as a function of k; infinite if it does not build."""
     return lambda k: num_params_at(task, step * k) if builds(task, step * k) else math.inf
 
 
 @per_task
-def _lattice(task: Task) -> Any:
-    """The smallest g for which sizes g, 2g and 3g all work and grow: all its multiples are taken as sizes.
+def _lattice(task: Task) -> int:
+    """The smallest g for which sizes g, 2g and 3g all work and grow; its multiples are the sizes.
 
-    Heads and groups make a width divisible by some g. Powers of two, then three, five and seven times them, are tried
-    first; the first that works is then divided by its primes for as long as it goes on working.
+    Heads and groups require widths divisible by some g. Powers of two are tried first, then three,
+    five and seven times them; the first that works is divided by its primes while it still works.
 
-    Raises PlanError where none works.
+    Raises PlanError if none works.
     """
-    tries = [odd * 2**k for odd in (1, 3, 5, 7) for k in range(11)]
-    found = next((g for g in tries if _multiples_work(task, g)), None)
-    if found is None:
+    tries: list[int] = [odd * 2**k for odd in (1, 3, 5, 7) for k in range(11)]
+    step = next((g for g in tries if _multiples_work(task, g)), None)
+    if step is None:
         raise PlanError(_no_size_message(task))
     for prime in (2, 3, 5, 7):
-        while found % prime == 0 and _multiples_work(task, found // prime):
-            found //= prime
-    return found
+        while step % prime == 0 and _multiples_work(task, step // prime):
+            step //= prime
+    return step
 
 
 def _multiples_work(task: Task, step: int) -> bool:
@@ -102,29 +101,30 @@ def _multiples_work(task: Task, step: int) -> bool:
     params = [num_params_at(task, size) for size in sizes]
     if not params[0] < params[1] < params[2]:
         raise ContractError(
-            f"The size parameter {task.size_param!r} must make the model larger, but sizes {step}, {2 * step} and "
-            f"{3 * step} have {params[0]}, {params[1]} and {params[2]} params; name another parameter, or sizes=."
+            f"The size parameter {task.size_param!r} must make the model larger, but sizes {step}, "
+            f"{2 * step} and {3 * step} have {params[0]}, {params[1]} and {params[2]} params; name "
+            f"another parameter, or sizes=."
         )
     return True
 
 
-def _works(task: Task, size: Any) -> bool:
-    """True where the model builds and takes a batch; of one too large to be tried on the CPU, where it builds."""
+def _works(task: Task, size: SizeValue) -> bool:
+    """True if the model builds and takes a batch; a large one (`is_large`) need only build."""
     return builds(task, size) and (is_large(task, size) or _trains(task, size))
 
 
-def _trains(task: Task, size: Any) -> bool:
+def _trains(task: Task, size: SizeValue) -> bool:
     try:
         trial(task, size, FIRST)
     except IsoflopError:
         raise
-    except Exception:  # any error of the user's class at this size means: not a size
+    except Exception:  # any error of the user's class means that this is not a size
         return False
     return True
 
 
-def builds(task: Task, size: Any) -> bool:
-    """True where the model builds at a size. A broken contract is raised."""
+def builds(task: Task, size: SizeValue) -> bool:
+    """True if the model builds at a size. Raises for a broken contract."""
     try:
         return num_params_at(task, size) > 0
     except IsoflopError:
@@ -141,8 +141,13 @@ def _no_size_message(task: Task) -> str:
     except Exception as error:
         reason = f"{type(error).__name__}: {first_line(error) or 'no reason'}"
     if task.sizes is not None:
-        return f"None of the sizes of Task(sizes=) builds: {size!r} raises {reason}; name sizes that do."
+        return (
+            f"None of the sizes of Task(sizes=) builds: {size!r} raises {reason}; "
+            f"name sizes that do."
+        )
     why = f"at size 64 it raises {reason}"
     if reason == "nothing":
         why = "no step between sizes works throughout (for example, only powers of two do)"
-    return f"No size of {task.size_param!r} was found that builds and takes a batch: {why}; give Task(sizes=[...])."
+    return (
+        f"No size of {task.size_param!r} builds and takes a batch: {why}; give Task(sizes=[...])."
+    )

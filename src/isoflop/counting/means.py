@@ -1,4 +1,4 @@
-"""check_means(): the loss and the metrics of a task are means, so that their size does not follow the batch's."""
+"""check_means(): require means as loss and metrics, so that they do not grow with the batch."""
 
 from torch import nn
 
@@ -12,9 +12,10 @@ __all__ = ["check_means"]
 
 
 def check_means(task: Task, model: nn.Module, example_flops: float, most_flops: float) -> None:
-    """Raise ContractError where the training loss, the held-out loss or a metric adds up over examples.
+    """Raise ContractError if a training loss, held-out loss or metric is a sum over examples.
 
-    model: with values, in evaluation mode. example_flops, most_flops: of a step on one example, and of one look.
+    model: with values, in evaluation mode.
+    example_flops, most_flops: FLOPs of a step on one example, and the most for one check.
     """
     num_examples = NUM_COMPARED if NUM_COMPARED * example_flops <= most_flops else NUM_COMPARED // 2
     most_draws = int(most_flops / max(1.0, num_examples * example_flops))
@@ -30,6 +31,6 @@ def check_means(task: Task, model: nn.Module, example_flops: float, most_flops: 
     ]
     if adding:
         raise ContractError(
-            f"The {adding[0]} must be a mean over targets, but it doubles when the batch does, as a sum; take the mean "
-            f"(leave out reduction='sum', or divide by the number of targets)."
+            f"The {adding[0]} must be a mean over targets, but it doubles when the batch does, as "
+            f"a sum; take the mean (leave out reduction='sum', or divide by the number of targets)."
         )

@@ -1,4 +1,4 @@
-"""The peak that a run's speed is held against: the FLOP/s of a large matrix product on this device."""
+"""The reference for a run's speed: the FLOP/s of a large matrix product on this device."""
 
 import time
 from functools import cache
@@ -13,14 +13,17 @@ SIDE = {"cpu": 1024, "cuda": 8192}
 
 
 def is_bf16(precision: str | None, device: str) -> bool:
-    """True where runs of a recipe's precision multiply in bf16 on a device type."""
+    """True if runs of a recipe's precision multiply in bf16 on a device type."""
     if precision in (None, "auto"):
         return device == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bf16"
 
 
 def peak_flops(device: str, in_bf16: bool) -> float:
-    """FLOP/s of this process on a device type, in fp32 (or TF32 where torch allows it) or bf16; measured once."""
+    """FLOP/s of this process on a device type in bf16, or in fp32 (TF32 if torch allows it).
+
+    Measured once.
+    """
     return _peak(device, in_bf16, torch.get_num_threads())
 
 

@@ -1,8 +1,7 @@
-"""A real batch of one example: what a task is tried on, after a look at data from their start to their end."""
+"""A real batch of one example, for trials of a task, from data that are read at several places."""
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -15,33 +14,35 @@ from isoflop.user_code.randomness import seeded
 __all__ = ["real_batch"]
 
 NUM_READ = 8
-"""Examples, the first and the last among them: a data set may be shorter than it says."""
+"""Examples read, including the first and the last: a data set may be shorter than its length."""
 MOST_READ = 256
-"""While none has a target."""
+"""Examples read if none before has a target."""
 
 
-def real_batch(task: Task, name: str) -> Any:
-    """The first batch of one example (or of a callable's) of `name`, "train_data" or "val_data", that has a target.
+def real_batch(task: Task, name: str) -> object:
+    """The first batch of one example, or of a callable, that has a target.
 
-    Raises ContractError where an example cannot be read, or where none of many has a target.
+    name: "train_data" or "val_data".
+
+    Raises ContractError if an example cannot be read, or if none of many has a target.
     """
     source = open_data(getattr(task, name), name)
-    found: Any = None
+    chosen: object = None
     with seeded(0):
         for number, batch in enumerate(_batches(source)):
-            if found is None and count_tokens(task, batch):
-                found = batch
-            if found is not None and number >= NUM_READ - 1:
+            if chosen is None and count_tokens(task, batch):
+                chosen = batch
+            if chosen is not None and number >= NUM_READ - 1:
                 break
-    if found is None:
+    if chosen is None:
         raise ContractError(
             f"{name} must have loss targets, but a sample of it has none; see Task(count_tokens=)."
         )
-    return found
+    return chosen
 
 
-def _batches(source: Source) -> Iterator[Any]:
-    """Some of a source's batches of one example; those of a callable as they come."""
+def _batches(source: Source) -> Iterator[object]:
+    """Some batches of one example each; those of a callable unchanged."""
     if source.kind == "batches":
         yield from islice(source.iterate(0), NUM_READ)
     elif source.kind == "stream":
@@ -59,13 +60,13 @@ def _spread(num_examples: int, most: int) -> list[int]:
     return chosen
 
 
-def _read(source: Source, index: int) -> Any:
+def _read(source: Source, index: int) -> object:
     try:
         return source.gather([index])
     except ContractError:
         raise
     except Exception as error:
         raise ContractError(
-            f"{source.name} says that it has {source.num_examples} examples, but example {index} cannot be read: "
-            f"{type(error).__name__}: {first_line(error):.120}."
+            f"{source.name} has a length of {source.num_examples} examples, but example {index} "
+            f"cannot be read: {type(error).__name__}: {first_line(error):.120}."
         ) from error

@@ -1,10 +1,9 @@
-"""A sample of the training data, wide enough to know tokens and shapes to 1 %, and the batches that it makes."""
+"""A sample of the training data, large enough for tokens and shapes to 1 %, and its batches."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,34 +21,35 @@ __all__ = ["Sample", "batch_of", "sample_of"]
 Array = NDArray[np.float64]
 
 PRECISION = 0.01
-"""Standard error, as a share, of the mean tokens and the mean extent of an example at which a sample is wide enough."""
+"""Relative standard error of an example's mean tokens and extent at which sampling ends."""
 NUM_EXAMPLES, MOST_EXAMPLES = 256, 4096
 NUM_BATCHES, MOST_BATCHES = 8, 256
-"""The same of data that come in batches of their own."""
+"""Batches sampled, at least and at most, of data that come in batches."""
 MOST_BYTES = 2**28
-"""A sample that takes more memory than this is not widened."""
+"""A sample that takes more memory than this is not enlarged."""
 KEPT = 8
-"""Items that are kept where all have one shape."""
+"""Items that are kept if all have one shape."""
 FEWEST_BATCHES = 8
 WIDTH, MOST_JOINED = 8, 32
-"""Examples of a batch, and batches, on which tokens are compared with those of the examples alone."""
+"""Examples per batch, and batches, whose tokens are compared with those of single examples."""
 MORE = 1.1
-"""Ratio of tokens beyond what random masks make of it."""
+"""Ratio of tokens beyond the variation that random masks cause."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Examples in a random order, those of a stream in its own; batches of data that come in batches.
+    """Examples in random order (a stream's in its own order), or batches of data that come in them.
 
-    kept: the items themselves; only some of them where all have one shape.
+    kept: the items themselves; only some of them if all have one shape.
     tokens: of each item alone.
-    dimensions: of each item alone (contract/data.py); one row where all are the same.
-    error: standard error of the mean tokens and the mean extent of an item, as a share; the larger of both.
-    rule: what is counted as a token, in words.
+    dimensions: of each item alone (user_code/data.py); one row if all are the same.
+    error: relative standard error of the mean tokens or of the mean extent of an item, whichever is
+        larger.
+    rule: definition of a token, in words.
     """
 
     source: Source
-    kept: tuple[Any, ...]
+    kept: tuple[object, ...]
     tokens: Array
     dimensions: tuple[tuple[int, ...], ...]
     error: float
@@ -57,12 +57,12 @@ class Sample:
 
     @property
     def in_batches(self) -> bool:
-        """True where the data come in batches of their own."""
+        """True if the data come in batches."""
         return self.source.kind == "batches"
 
     @property
     def has_one_shape(self) -> bool:
-        """True where all items have the same tensors, of the same shape."""
+        """True if all items have the same tensors, of the same shape."""
         return len(self.dimensions) == 1
 
     @property
@@ -71,16 +71,16 @@ class Sample:
 
     @property
     def unseen(self) -> float:
-        """Share of the data that is not in the sample; 1 of data whose length is unknown."""
+        """Share of the data outside the sample; 1 if the length is unknown."""
         return _unseen(self.num_items, self.source.num_examples)
 
     @property
     def mean_examples(self) -> float:
-        """Mean examples of an item: one, but in batches of the data's own."""
+        """Mean number of examples of an item: one, unless the data come in batches."""
         return float(np.mean([dimensions[0] for dimensions in self.dimensions]))
 
-    def batches(self, num_examples: int) -> Iterator[Any]:
-        """Batches of so many examples, each example in one of them where there are enough; or those of the data."""
+    def batches(self, num_examples: int) -> Iterator[object]:
+        """Batches of `num_examples` examples, without repeats if possible, or the data's own."""
         if self.in_batches:
             yield from self.kept
             return
@@ -100,13 +100,13 @@ class Sample:
 def sample_of(task: Task) -> Sample:
     """The sample of a task's training data.
 
-    Raises ContractError where its items make no batch, or their tokens cannot be told.
+    Raises ContractError if its items make no batch, or the number of their tokens is unknown.
     """
     source = open_data(task.train_data, "train_data")
     few, most = (
         (NUM_BATCHES, MOST_BATCHES) if source.kind == "batches" else (NUM_EXAMPLES, MOST_EXAMPLES)
     )
-    kept: list[Any] = []
+    kept: list[object] = []
     tokens: list[float] = []
     shapes: list[tuple[int, ...]] = []
     rule, num_bytes, error = "", 0, 0.0
@@ -137,7 +137,7 @@ def sample_of(task: Task) -> Sample:
     return sample
 
 
-def _items(source: Source, most: int) -> Iterator[Any]:
+def _items(source: Source, most: int) -> Iterator[object]:
     if source.kind != "examples":
         return islice(source.iterate(0), most)
     # Drawn, not evenly spaced: a stride could fall in step with a pattern in the data.
@@ -147,7 +147,7 @@ def _items(source: Source, most: int) -> Iterator[Any]:
 
 
 def _error(tokens: list[float], shapes: list[tuple[int, ...]], length: int | None) -> float:
-    """The larger standard error, as a share, of the mean tokens and of the mean extent of the items."""
+    """The larger relative standard error of the mean tokens and of the mean extent of the items."""
     extents = [float(sum(shape)) for shape in shapes]
     return max(_share(values) for values in (tokens, extents)) * math.sqrt(
         _unseen(len(tokens), length)
@@ -168,7 +168,7 @@ def _share(values: list[float]) -> float:
 
 
 def _require_same_alone(task: Task, sample: Sample) -> None:
-    """Raise ContractError where a batch has more targets than its examples have alone: its padding is among them."""
+    """Raise ContractError if a batch has more targets than its examples alone: padding counts."""
     num_batches = min(len(sample.kept) // WIDTH, MOST_JOINED)
     if sample.in_batches or sample.has_one_shape or num_batches == 0:
         return
@@ -181,14 +181,15 @@ def _require_same_alone(task: Task, sample: Sample) -> None:
         examples = num_batches * WIDTH
         remedy = f"give it the target {IGNORED}, or give Task(count_tokens=)"
         raise ContractError(
-            f"An example of {sample.source.name} has {format_number(alone / examples, 3)} targets alone but "
-            f"{format_number(together / examples, 3)} in a batch of {WIDTH}, so padding is counted as targets; "
+            f"An example of {sample.source.name} has {format_number(alone / examples, 3)} targets "
+            f"alone but {format_number(together / examples, 3)} in a batch of {WIDTH}, so padding "
+            f"is counted as targets; "
             f"{remedy if task.count_tokens is None else 'let count_tokens leave it out'}."
         )
 
 
-def batch_of(task: Task, num_examples: int) -> Any:
-    """One batch of so many examples, as training draws them."""
+def batch_of(task: Task, num_examples: int) -> object:
+    """One batch of `num_examples` examples, as training draws them."""
     sample = sample_of(task)
     if sample.in_batches:
         return sample.kept[0]

@@ -1,4 +1,4 @@
-"""Sizes of a task near a number of params, with what each costs."""
+"""Sizes of a task near a number of params, with their costs."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ __all__ = ["size_near", "sizes_near"]
 def size_near(task: Task, num_params: float, *, most: float | None = None) -> SizeCount:
     """The real size whose N is nearest to `num_params` (in ratio), and at most `most`.
 
-    Raises PlanError where no size builds, or none is so small.
+    Raises PlanError if no size builds, or none is so small.
     """
     near = sizes_near(task, [num_params])[0]
     if most is None or near.num_params <= most:
@@ -30,12 +30,12 @@ def size_near(task: Task, num_params: float, *, most: float | None = None) -> Si
 
 
 def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
-    """One real size per wanted N, each used once, in the order of `wanted`; fewer if there are fewer.
+    """One real size per wanted N, in the order of `wanted`, each used once; fewer if they run out.
 
-    The first of them notes the sizes that are left out: named ones that do not build, and others
+    The first has notes on the sizes that are left out: named ones that do not build, and others
     that cannot be counted.
 
-    Raises PlanError where none can be counted.
+    Raises PlanError if none can be counted.
     """
     chosen: dict[SizeValue, SizeCount] = {}
     unbuilt = [size for size in task.sizes or () if not builds(task, size)]
@@ -49,14 +49,14 @@ def sizes_near(task: Task, wanted: list[float]) -> list[SizeCount]:
                 chosen[size] = counted
                 break
             failed[size] = _left_out(size, f"a training step of it raised {counted}")
-    found = list(chosen.values())
-    if failed and not found:
+    counts = list(chosen.values())
+    if failed and not counts:
         raise PlanError(
             f"No size of {task.size_param!r} can be trained. {next(iter(failed.values()))}"
         )
     return [
-        *(replace(first, notes=(*first.notes, *failed.values())) for first in found[:1]),
-        *found[1:],
+        *(replace(first, notes=(*first.notes, *failed.values())) for first in counts[:1]),
+        *counts[1:],
     ]
 
 

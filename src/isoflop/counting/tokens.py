@@ -1,4 +1,4 @@
-"""How many tokens the training data hold, per example and in all, and how many examples make a batch."""
+"""The tokens of the training data, per example and in all, and the examples of a batch."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ __all__ = ["TokenSupply", "token_supply"]
 class TokenSupply:
     """tokens_per_example: mean loss targets of an example.
 
-    unique_tokens: of one pass over the data; None where its length is unknown.
-    fixed_batch: mean examples per batch of data that come in batches of their own; None where isoflop makes them.
+    unique_tokens: tokens of one pass over the data; None if its length is unknown.
+    fixed_batch: mean examples per batch of data that come in batches; None if isoflop makes the
+        batches.
     """
 
     tokens_per_example: float
@@ -31,15 +32,16 @@ class TokenSupply:
 
 
 def token_supply(task: Task) -> TokenSupply:
-    """The supply of the task's training data, from a sample of examples spread over it.
+    """The tokens of the task's training data, from a sample of its examples.
 
-    Raises ContractError for data without a loss target, or whose targets cannot be told.
+    Raises ContractError for data without loss targets, or with an unknown number of them.
     """
     sample = sample_of(task)
     mean = float(sample.tokens.mean())
     if mean <= 0:
         raise ContractError(
-            "train_data must have loss targets, but a sample of it has none; see Task(count_tokens=)."
+            "train_data must have loss targets, but a sample of it has none; see "
+            "Task(count_tokens=)."
         )
     if sample.in_batches:
         fixed = max(1, round(sample.mean_examples))

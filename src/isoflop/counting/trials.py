@@ -1,13 +1,12 @@
-"""Steps of a task's model at a size on a few real batches, to see whether it trains and what that costs.
+"""Trial steps of a task's model at a size on a few real batches, and their cost.
 
-Models are built and run on the meta device, which takes no memory. A model that the meta device cannot run
-(data-dependent shapes, `.item()`) runs on small CPU builds instead.
+Models are built and run on the meta device, which takes no memory. A model that the meta device
+cannot run (data-dependent shapes, `.item()`) runs on the CPU instead if it is small.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from isoflop.counting.flops import StepCost, count_step
 from isoflop.counting.sample import Sample, sample_of
 from isoflop.errors import ContractError, IsoflopError, first_line
 from isoflop.per_task import per_task
+from isoflop.runs import SizeValue
 from isoflop.task import Task
 from isoflop.user_code.data import to_device
 from isoflop.user_code.isolation import contained, isolated
@@ -40,57 +40,59 @@ __all__ = [
 ]
 
 MAX_CPU_PARAMS = 50e6
-"""Models above this are not built on the CPU just to be counted."""
+"""Larger models are not built on the CPU for a count."""
 
 NUM_EXAMPLES = (2, 3, 4, 5)
-"""Examples of the batches that are counted: batch normalisation needs two."""
+"""Examples per counted batch: batch normalisation needs two."""
 FIRST = (0,)
-"""The counting batch on which a size is tried."""
+"""Index of the counting batch for a size's trial."""
 NUM_PROBED = 8
-"""Batches that show which of their dimensions vary."""
+"""Batches that are read to find the dimensions that vary."""
 
 
 @per_task
-def num_params_at(task: Task, size: Any) -> int:
+def num_params_at(task: Task, size: SizeValue | None) -> int:
     """N of a size, counted on the built module."""
     return params_at(task, size)[0]
 
 
 @per_task
-def params_at(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
+def params_at(task: Task, size: SizeValue | None) -> tuple[int, Mapping[str, int]]:
     """N of a size, and its params by convention."""
     return params_anew(task, size)
 
 
-def params_anew(task: Task, size: Any) -> tuple[int, Mapping[str, int]]:
-    """The same of a model that is built for it."""
+def params_anew(task: Task, size: SizeValue | None) -> tuple[int, Mapping[str, int]]:
+    """N of a size and its params by convention, from a newly built model."""
     with contained():
         try:
             model = build(task, size, "meta")
         except ContractError:
             raise
-        except Exception:  # the user's class may do what the meta device cannot; the CPU's error is the one to show
+        except Exception:  # the meta device may be the cause; the CPU raises the error to show
             model = build(task, size, "cpu")
         return count_params(task, model), param_counts(model)
 
 
 @per_task
-def trial(task: Task, size: Any, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
-    """What a step costs on some of the counting batches; None of a model that is too large for the CPU that it needs.
+def trial(task: Task, size: SizeValue | None, rows: tuple[int, ...]) -> tuple[StepCost, ...] | None:
+    """The cost of a step on some counting batches; None for a large model that needs the CPU.
 
-    Raises ContractError where the batch or the loss breaks the contract, and whatever the model raises at a size that
-    it does not support.
+    Raises ContractError if the batch or the loss breaks the contract, and whatever the model raises
+    at a size that it does not support.
     """
     return _first_that_runs(task, size, [counting_batches(task).batches[row] for row in rows])
 
 
-def trial_of(task: Task, size: Any, batch: Any) -> StepCost | None:
-    """The same of any batch."""
-    found = _first_that_runs(task, size, [batch])
-    return None if found is None else found[0]
+def trial_of(task: Task, size: SizeValue | None, batch: object) -> StepCost | None:
+    """The cost of a step on any batch; None for a large model that needs the CPU."""
+    costs = _first_that_runs(task, size, [batch])
+    return None if costs is None else costs[0]
 
 
-def _first_that_runs(task: Task, size: Any, batches: Sequence[Any]) -> tuple[StepCost, ...] | None:
+def _first_that_runs(
+    task: Task, size: SizeValue | None, batches: Sequence[object]
+) -> tuple[StepCost, ...] | None:
     try:
         return count_on(task, size, "meta", batches)
     except Exception:
@@ -99,17 +101,22 @@ def _first_that_runs(task: Task, size: Any, batches: Sequence[Any]) -> tuple[Ste
     return None
 
 
-def is_large(task: Task, size: Any) -> bool:
-    """True of a size that is not built on the CPU just to be counted."""
+def is_large(task: Task, size: SizeValue | None) -> bool:
+    """True for a size that is too large to be built on the CPU for a count."""
     return num_params_at(task, size) > MAX_CPU_PARAMS
 
 
 def count_on(
-    task: Task, size: Any, device: str, batches: Sequence[Any], *, assume_values: bool = False
+    task: Task,
+    size: SizeValue | None,
+    device: str,
+    batches: Sequence[object],
+    *,
+    assume_values: bool = False,
 ) -> tuple[StepCost, ...]:
-    """What a step costs on some batches, by a count on one device; memory only on the meta device."""
+    """The cost of a step on some batches, counted on one device; memory only on the meta device."""
     costs = []
-    with isolated(0), torch.enable_grad():  # a model that is counted on the CPU draws its weights
+    with isolated(0), torch.enable_grad():  # a model on the CPU draws its weights
         model = build(task, size, device)
         for batch in batches:
             loss_of_batch = partial(_checked_loss, task, model, to_device(batch, device))
@@ -119,8 +126,8 @@ def count_on(
     return tuple(costs)
 
 
-def _checked_loss(task: Task, model: nn.Module, batch: Any) -> torch.Tensor:
-    """The loss of a batch; an error of the user's loss function is told apart from one of the model."""
+def _checked_loss(task: Task, model: nn.Module, batch: object) -> torch.Tensor:
+    """The loss of a batch; an error of the user's loss function becomes a ContractError."""
     if task.step is not None:
         loss = batch_loss(task, model, batch)
     else:
@@ -133,30 +140,30 @@ def _checked_loss(task: Task, model: nn.Module, batch: Any) -> torch.Tensor:
     return loss
 
 
-def _loss_of(task: Task, outputs: Any, batch: Any) -> torch.Tensor:
+def _loss_of(task: Task, outputs: object, batch: object) -> torch.Tensor:
     try:
         return loss_of(task, outputs, batch)
     except IsoflopError:
         raise
     except Exception as error:
         raise ContractError(
-            f"loss must take the model's outputs and the batch's targets, but it raised {type(error).__name__}: "
-            f"{first_line(error)}."
+            f"loss must take the model's outputs and the batch's targets, but it raised "
+            f"{type(error).__name__}: {first_line(error)}."
         ) from error
 
 
 @dataclass(frozen=True, eq=False)
 class CountingBatches:
-    """Small batches of the training data, different in all that batches differ in, with the variables of each."""
+    """Small batches of the training data that differ in all variables, and those variables."""
 
-    batches: tuple[Any, ...]
+    batches: tuple[object, ...]
     reading: Reading
     variables: NDArray[np.float64]
 
 
 @per_task
 def counting_batches(task: Task) -> CountingBatches:
-    """The batches on which a task's FLOPs are counted: few where all examples have one shape."""
+    """The batches on which a task's FLOPs are counted: few if all examples have one shape."""
     sample = sample_of(task)
     with isolated(0):
         batches = _spread(sample, len(NUM_EXAMPLES) if sample.has_one_shape else NUM_PROBED)
@@ -166,8 +173,8 @@ def counting_batches(task: Task) -> CountingBatches:
     return CountingBatches(tuple(batches), reading, np.array([reading(batch) for batch in batches]))
 
 
-def _spread(sample: Sample, number: int) -> list[Any]:
-    """So many batches from that of the smallest examples to that of the largest; fewer of data that have fewer."""
+def _spread(sample: Sample, number: int) -> list[object]:
+    """Up to `number` batches, from that of the smallest examples to that of the largest."""
     if sample.has_one_shape and sample.in_batches:
         return [sample.kept[0]]
     extents = [sum(shape) for shape in sample.dimensions]

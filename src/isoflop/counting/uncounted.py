@@ -1,14 +1,14 @@
-"""Operations that may multiply tensors but have no formula of FLOPs, so that a count leaves them out.
+"""Operations that may multiply tensors but have no formula for FLOPs, so that a count omits them.
 
-Operations of torch that work element by element, normalise, look up or transform by Fourier count none by convention,
-and so do those of losses. Of an operation of somebody else nothing is known but its tensors.
+By convention torch's element-wise operations, normalisation, look-ups, Fourier transforms and
+losses have no FLOPs. Only the tensors are known of operations from other libraries.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -16,12 +16,12 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["Suspects"]
 
 FORWARD_AND_BACKWARD = 3
-"""FLOPs of a product forward and backward, over those of its forward pass."""
+"""Ratio of a product's FLOPs forward and backward to those of its forward pass."""
 
 Kind = Literal["foreign", "product", "broadcast", "none"]
 
 LEAST_SHARE: dict[Kind, float] = {"foreign": 0.01, "product": 0.01, "broadcast": 0.05}
-"""Of the FLOPs counted, from which on an operation matters if it is a product of its tensors."""
+"""Least share of the counted FLOPs at which an operation matters, as a product of its tensors."""
 LEAST_INPUTS: dict[Kind, int] = {"foreign": 2, "product": 1, "broadcast": 2}
 
 _TORCH = {
@@ -36,29 +36,30 @@ _TORCH = {
     "inductor",
 }
 _MULTIPLIES = re.compile(
-    r"(?:^|_)(?:\w*mm|\w*mv|matmul|linear|conv(?:olution)?|conv\w*\dd|attention|rnn|lstm|gru|v?dot|vecdot|cdist|"
-    r"euclidean|outer|ger|kron|bilinear|trilinear|linalg|cholesky|inverse|solve|matrix|householder|orgqr|ormqr)(?:_|$)"
+    r"(?:^|_)(?:\w*mm|\w*mv|matmul|linear|conv(?:olution)?|conv\w*\dd|attention|rnn|lstm|gru|"
+    r"v?dot|vecdot|cdist|euclidean|outer|ger|kron|bilinear|trilinear|linalg|cholesky|inverse|solve|"
+    r"matrix|householder|orgqr|ormqr)(?:_|$)"
 )
 """Names of torch's operations on matrices."""
 _ONLY_SEEMS_TO = re.compile(r"norm|cross|fused_(?:lstm|gru)_cell|transpose(?!d)|diag")
 
 
 class Suspects:
-    """What a step ran without a formula, with the FLOPs it would cost as a product of its tensors."""
+    """Operations of a step without a formula, with their FLOPs as products of their tensors."""
 
     def __init__(self) -> None:
         self._flops: dict[tuple[str, Kind], float] = {}
 
-    def see(self, operation: Any, out: Any, arguments: Any) -> None:
-        """Take note of a forward operation without a formula."""
+    def see(self, operation: object, out: object, arguments: object) -> None:
+        """Record a forward operation without a formula."""
         name, kind = _known(operation)
         if kind == "none":
             return
-        inputs = sorted((tensor.numel() for tensor in _tables(arguments)), reverse=True)
-        result = max((tensor.numel() for tensor in _tables(out)), default=1)
+        inputs = sorted((tensor.numel() for tensor in _matrices(arguments)), reverse=True)
+        result = max((tensor.numel() for tensor in _matrices(out)), default=1)
         if len(inputs) < LEAST_INPUTS[kind] or (kind == "broadcast" and result <= inputs[0]):
             return
-        # Of a product of matrices m x k and k x n this is m k n; one by broadcasting has as many elements.
+        # m k n for a product of matrices m x k and k x n; the result's elements for broadcasting.
         places = (
             result
             if kind == "broadcast"
@@ -68,7 +69,7 @@ class Suspects:
         self._flops[key] = self._flops.get(key, 0.0) + 2 * FORWARD_AND_BACKWARD * places
 
     def that_matter(self, counted: int) -> tuple[str, ...]:
-        """Names of the operations that would be a visible part of a count."""
+        """Names of the operations that would be a noticeable part of a count."""
         return tuple(
             sorted(
                 name
@@ -78,7 +79,7 @@ class Suspects:
         )
 
 
-def _tables(values: Any) -> Iterator[torch.Tensor]:
+def _matrices(values: object) -> Iterator[torch.Tensor]:
     """Floating-point tensors of two or more dimensions."""
     for leaf in tree_leaves(values):
         if isinstance(leaf, torch.Tensor) and leaf.ndim >= 2 and leaf.is_floating_point():
@@ -86,8 +87,8 @@ def _tables(values: Any) -> Iterator[torch.Tensor]:
 
 
 @cache
-def _known(operation: Any) -> tuple[str, Kind]:
-    """Name of an operation, and whether it may be a product."""
+def _known(operation: object) -> tuple[str, Kind]:
+    """Name of an operation, and the kind of product that it may be."""
     qualified = getattr(operation, "_qualified_op_name", None)
     if qualified is None:  # a kernel of triton, or an operator that takes functions
         return str(getattr(operation, "__name__", operation)), "foreign"
@@ -97,6 +98,5 @@ def _known(operation: Any) -> tuple[str, Kind]:
         return shown, "foreign"
     if name in {"mul", "mul_"}:
         return "products by broadcasting", "broadcast"
-    return shown, "product" if _MULTIPLIES.search(name) and not _ONLY_SEEMS_TO.search(
-        name
-    ) else "none"
+    multiplies = _MULTIPLIES.search(name) and not _ONLY_SEEMS_TO.search(name)
+    return shown, "product" if multiplies else "none"

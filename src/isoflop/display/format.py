@@ -29,15 +29,15 @@ __all__ = [
 ]
 
 LONG = 300
-"""Characters of what another wrote, where there is room for it."""
+"""Largest number of characters of foreign text, where there is room for it."""
 
 _WRITTEN = (str, bytes, int, float, list, tuple, dict, set)
-"""Types of values whose beginning is shown where all of it would be too long."""
+"""Types of values whose beginning is shown where all would be too long."""
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, trailing zeros kept: 2.310, 0.0125, 4.5e-07."""
+    """A number to `digits` significant digits, trailing zeros kept: 2.310, 0.0125, 4.5e-07."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "unknown")
     if value == 0:
@@ -81,7 +81,7 @@ def format_percent(share: float, digits: int = 2) -> str:
 
 
 def format_change(share: float) -> str:
-    """A relative change with its sign, and as a factor where percents mislead: +39 %, -12 %, x3.1, x7,400, ÷250."""
+    """A relative change, as a factor where percents mislead: +39 %, -12 %, x3.1, x7,400, ÷250."""
     factor = 1 + share
     if not 0 < factor < math.inf:
         return "unknown"
@@ -96,7 +96,10 @@ def format_change(share: float) -> str:
 
 
 def format_replacement(then: float, now: float) -> str:
-    """Another count beside the present one: 75.9B instead of 124B, -39 %; a count of 0 or without end is no answer."""
+    """A count beside the present one: 75.9B instead of 124B, -39 %.
+
+    "undetermined" if the other count is 0 or infinite.
+    """
     if not 0 < then < math.inf:
         return "undetermined"
     if not 0 < now < math.inf:
@@ -105,12 +108,12 @@ def format_replacement(then: float, now: float) -> str:
 
 
 def format_integer(value: float) -> str:
-    """A number to the unit: 1,755; with an exponent from 1e15 on, where nobody reads its digits."""
+    """A number to the unit: 1,755; with an exponent from 1e15 on."""
     return f"{value:,.0f}" if abs(value) < 1e15 else format_number(value)
 
 
 def format_money(amount: float, currency: str = "$") -> str:
-    """An amount of money: $1,440, to the cent below $100, and less than $0.01 where that would be $0.00."""
+    """An amount of money: $1,440, to the cent below $100, and "less than $0.01" below a cent."""
     if 0 < amount < 0.01:
         return f"less than {currency}0.01"
     return f"{currency}{amount:,.2f}" if amount < 100 else f"{currency}{format_integer(amount)}"
@@ -130,7 +133,7 @@ def format_interval(low: float, high: float, write: Callable[[float], str] = for
 
 
 def format_loss(value: float) -> str:
-    """A loss in a column: three decimals, so that they line up at the point; more where it is small."""
+    """A loss in a column: three decimals, so that points line up; more for small losses."""
     if not math.isfinite(value):
         return "none"
     return f"{value:.3f}" if abs(value) >= 0.1 else format_number(value)
@@ -147,7 +150,7 @@ def join_words(words: Sequence[str], most: int = 6) -> str:
 
 
 def one_line(words: object, most: int = 120) -> str:
-    """What another wrote, in one line of so many characters at most, with every sign visible that a terminal obeys."""
+    """Foreign text in one line of at most `most` characters, with visible control characters."""
     beginning = str(words)[: most + 1]
     shown = "".join(sign if sign.isprintable() else _visible(sign) for sign in beginning)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
@@ -158,7 +161,7 @@ def _visible(sign: str) -> str:
 
 
 def quoted(value: object, most: int = 60) -> str:
-    """A value as it stands in code, in one short line; its type where that says more."""
+    """A value as in code, in one short line; its type where that says more."""
     try:
         written = repr(value)
     except Exception:  # a class of someone else's, or a number of more digits than Python writes

@@ -1,4 +1,4 @@
-"""HTML from values: text is escaped unless it was made here."""
+"""HTML from values; text is escaped unless it is Html already."""
 
 from html import escape
 
@@ -6,15 +6,16 @@ __all__ = ["Html", "join", "tag"]
 
 
 class Html(str):
-    """Text that is HTML already; made by `tag` and `join`, or from our own files, never from a user's words."""
+    """Text that is HTML already, from `tag`, `join` or isoflop's own files; never a user's text."""
 
     __slots__ = ()
 
 
 def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
-    """An element; children that are no Html are escaped, and so are attributes.
+    """An element; attributes are escaped, and so are children other than Html.
 
-    `class_` is `class`, underscores in other attributes are hyphens, True gives a bare attribute, None and False none.
+    `class_` becomes `class`, and underscores in other attributes become hyphens. True gives a bare
+    attribute; None and False give none.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if value not in (None, False)
@@ -23,7 +24,7 @@ def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
 
 
 def join(*children: str) -> Html:
-    """The children one after another, escaped where they are no Html."""
+    """The children one after another, escaped unless they are Html."""
     return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
 
 

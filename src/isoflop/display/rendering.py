@@ -12,7 +12,7 @@ __all__ = ["to_html", "to_rich"]
 
 
 def to_html(table: Table) -> str:
-    """The table in plain HTML, for a notebook; words are escaped."""
+    """The table in plain HTML, for a notebook; text is escaped."""
     heads = tag("tr", *[tag("th", name) for name in table.headings()])
     aligned = [
         "text-align: right" if column.is_number else "text-align: left" for column in table.columns
@@ -25,7 +25,7 @@ def to_html(table: Table) -> str:
 
 
 def to_rich(table: Table, title: str | None = None) -> "rich.table.Table":
-    """The table for a rich console: no lines but the one under the headings."""
+    """The table for a rich console, with one rule under the headings."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Table: values by row, and how each column of them is written."""
+"""Table: values by row, and the format of each column."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ __all__ = ["Column", "Table"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, the name that code knows it by, and how a value of it is written.
+    """A column: its heading, the name of its values in code, and their format.
 
-    A column of pairs, as the ends of an interval, has a name for each of the two.
+    A column of pairs, such as the ends of an interval, has two names.
     """
 
     heading: str
@@ -24,14 +24,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Values by row, and how to write them; None where there is no value."""
+    """Values by row, and their formats; None marks a missing value."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
 
     @classmethod
-    def filled(cls, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> "Table":
-        """A table without the columns that no row fills."""
+    def filled(cls, columns: Sequence[Column], rows: Sequence[tuple[object, ...]]) -> "Table":
+        """A table without empty columns."""
         kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
         return cls(
             tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)
@@ -45,11 +45,12 @@ class Table:
         ]
 
     def names(self) -> list[str]:
-        """Names of all values of a row, a pair's two apart."""
-        return [name for column in self.columns for name in _parts(column.name, column)]
+        """Names of a row's values, two for a pair."""
+        parts = [(c.name,) if isinstance(c.name, str) else c.name for c in self.columns]
+        return [name for names in parts for name in names]
 
-    def values(self) -> list[list[Any]]:
-        """The rows unrounded, a pair's two apart."""
+    def values(self) -> list[list[object]]:
+        """The rows unrounded, with pairs taken apart."""
         return [
             [
                 part
@@ -63,11 +64,11 @@ class Table:
         return [one_line(column.heading) for column in self.columns]
 
 
-def _parts(value: Any, column: Column) -> tuple[Any, ...]:
+def _parts(value: Any, column: Column) -> tuple[object, ...]:
     if isinstance(column.name, str):
         return (value,)
     return (None, None) if value is None else tuple(value)
 
 
-def _cell(column: Column, value: Any) -> str:
+def _cell(column: Column, value: object) -> str:
     return "" if value is None else one_line(column.write(value), LONG)

@@ -1,12 +1,13 @@
-"""A table as text, Markdown, LaTeX, CSV or a data frame; and values that are shown so.
+"""A table as text, Markdown, LaTeX, CSV or a data frame; and the base of values with a table.
 
-Names of runs, sizes and metrics are others' words: in each form they are read as words, whatever signs they hold.
+Names of runs, sizes and metrics are foreign text: every format escapes the characters that it would
+interpret.
 """
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isoflop.display.format import LONG, one_line
 from isoflop.display.table import Column, Table
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["Tabular", "to_csv", "to_frame", "to_latex", "to_markdown", "to_text"]
 
 _LATEX_SIGNS = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "∞": r"$\infty$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
+    "∞": r"$\infty$", **{sign: rf"\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 _LATEX_OPTIONS = re.compile(r"^(\s*)([\[*])")
-"""At a row's start the line break before it takes these for its own argument."""
+"""At a row's start, the line break before it would take these as its argument."""
 _MARKDOWN_SIGNS = {
     "&": "&amp;", "<": "&lt;", ">": "&gt;", **{sign: rf"\{sign}" for sign in "\\`*_[]|~$"},
 }  # fmt: skip
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet computes, and may run, in place of showing it."""
+"""Text that a spreadsheet would compute instead of showing."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Tabular(ABC):
-    """A value that has a table."""
+    """Base of values with a table."""
 
     @abstractmethod
     def table(self) -> Table:
@@ -42,7 +44,7 @@ class Tabular(ABC):
         return to_frame(self.table())
 
     def to_markdown(self) -> str:
-        """The table in Markdown, as people read it."""
+        """The table in Markdown, with formatted values."""
         return to_markdown(self.table())
 
     def to_latex(self) -> str:
@@ -52,21 +54,22 @@ class Tabular(ABC):
 
 def to_frame(table: Table) -> "pd.DataFrame":
     """The table's values, unrounded, as a pandas DataFrame."""
-    import pandas as pd  # a third of a second that no other form needs
+    import pandas as pd  # takes a third of a second, and no other format needs it
 
     return pd.DataFrame(table.values(), columns=table.names())
 
 
 def to_csv(table: Table) -> str:
-    """The table's values, unrounded, as CSV; empty where there is none.
+    """The table's values, unrounded, as CSV; missing values are empty.
 
-    A text that a spreadsheet would take for a formula is led by an apostrophe.
+    Text that a spreadsheet would read as a formula gets a leading apostrophe.
     """
-    return "".join(",".join(map(_csv, row)) + "\n" for row in [table.names(), *table.values()])
+    rows: list[Sequence[object]] = [table.names(), *table.values()]
+    return "".join(",".join(map(_csv, row)) + "\n" for row in rows)
 
 
 def to_text(table: Table) -> str:
-    """The table as aligned plain text, numbers to the right."""
+    """The table as aligned plain text, numbers right-aligned."""
     rows = [table.headings(), *table.cells()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
@@ -80,7 +83,7 @@ def to_text(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """The table in Markdown, numbers to the right."""
+    """The table in Markdown, numbers right-aligned."""
     rules = ["---:" if column.is_number else ":---" for column in table.columns]
     heads, *cells = [
         [_signs(cell, _MARKDOWN_SIGNS) for cell in row]
@@ -91,7 +94,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """The table in LaTeX, as booktabs sets it; powers of ten as they are written in print."""
+    """The table in LaTeX, as booktabs sets it, with powers of ten as in print."""
     kinds = "".join("r" if column.is_number else "l" for column in table.columns)
     rows = [_latex_row(row) for row in [table.headings(), *table.cells()]]
     return "\n".join(
@@ -107,7 +110,7 @@ def to_latex(table: Table) -> str:
     )
 
 
-def _csv(value: Any) -> str:
+def _csv(value: object) -> str:
     """A value as a cell of a CSV file."""
     if not isinstance(value, str):
         return "" if value is None else _quoted(one_line(value, 10 * LONG))
@@ -126,7 +129,7 @@ def _latex_row(row: Sequence[str]) -> str:
 
 
 def _latex(cell: str) -> str:
-    """A cell with LaTeX's own signs made harmless, and 5.76e+23 as a power of ten."""
+    """A cell with LaTeX's special characters escaped, and 5.76e+23 as a power of ten."""
     escaped = re.sub("-(?=-)", "-{}", _signs(cell, _LATEX_SIGNS))  # two hyphens would be a dash
     return re.sub(r"\b(\d[\d.]*)e([+-]?)0*(\d+)\b", _latex_power, escaped)
 
@@ -135,8 +138,8 @@ def _signs(cell: str, spelt: Mapping[str, str]) -> str:
     return "".join(spelt.get(sign, sign) for sign in cell)
 
 
-def _latex_power(found: re.Match[str]) -> str:
-    factor, sign, power = found[1], found[2].replace("+", ""), found[3]
+def _latex_power(match: re.Match[str]) -> str:
+    factor, sign, power = match[1], match[2].replace("+", ""), match[3]
     return (
         rf"$10^{{{sign}{power}}}$" if factor == "1" else rf"${factor} \times 10^{{{sign}{power}}}$"
     )

@@ -1,6 +1,6 @@
-"""What a user's model, data and loss must keep.
+"""The contract of a user's model, data and loss.
 
-Everything that needs torch imports this package first, so here is the check that it is installed.
+Everything that needs torch imports this package first, so it checks that torch is installed.
 """
 
 from isoflop.extras import require_train

@@ -1,4 +1,4 @@
-"""What a user's data is: examples by index, a stream of examples, or a callable that yields batches; one interface."""
+"""One interface to a user's data: examples by index, a stream, or a callable giving batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,44 +29,46 @@ __all__ = [
 class Source:
     """A user's data behind one interface.
 
-    kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches" (callable seed ->
-    iterable of batches).
-    num_examples: length; None where it is unknown.
-    batch_size: of the user's own loader, which the recipe's takes the place of; None where there is none.
+    kind: "examples" (indexable, of known length), "stream" (iterable of examples) or "batches"
+        (callable seed -> iterable of batches).
+    num_examples: length; None if it is unknown.
+    batch_size: that of the user's own loader, which the recipe's replaces; None without a loader.
     """
 
     kind: Literal["examples", "stream", "batches"]
     data: Any
-    collate: Callable[[list[Any]], Any]
+    collate: Callable[[list[object]], object]
     num_examples: int | None
     name: str
     num_workers: int = 0
-    """Processes that the user's DataLoader reads examples in; 0 for this one."""
+    """Processes in which the user's DataLoader reads examples; 0 means this one."""
     batch_size: int | None = None
 
-    def gather(self, indices: Sequence[int]) -> Any:
+    def gather(self, indices: Sequence[int]) -> object:
         """The batch of the examples at these indices; only for kind "examples"."""
         if type(self.data) is TensorDataset and self.collate is default_collate:
-            chosen = torch.as_tensor(
-                indices
-            )  # what collating the examples would give, without taking them apart
+            chosen = torch.as_tensor(indices)  # equals collating the examples, but faster
             return [tensor[chosen] for tensor in self.data.tensors]
         return self.batch_of(gathered(self.data, indices))
 
-    def batch_of(self, examples: list[Any]) -> Any:
-        """The batch that some examples make. Raises ContractError where they cannot be put into one."""
+    def batch_of(self, examples: list[object]) -> object:
+        """The batch of some examples. Raises ContractError if they do not make one."""
         try:
             return self.collate(examples)
         except Exception as error:
             if self.collate is default_collate:
-                remedy = "give examples of tensors of one shape, or a DataLoader whose collate_fn pads them"
+                remedy = (
+                    "give examples of tensors of one shape, or a DataLoader whose collate_fn "
+                    "pads them"
+                )
             else:
                 remedy = "its collate_fn must take any number of examples"
             raise ContractError(
-                f"{self.name}: {len(examples)} examples do not make a batch ({first_line(error)}); {remedy}."
+                f"{self.name}: {len(examples)} examples do not make a batch "
+                f"({first_line(error)}); {remedy}."
             ) from error
 
-    def iterate(self, seed: int) -> Iterator[Any]:
+    def iterate(self, seed: int) -> Iterator[object]:
         """Examples in order ("examples", "stream") or batches ("batches")."""
         if self.kind == "batches":
             return iter(self.data(seed))
@@ -75,11 +77,14 @@ class Source:
         return iter(self.data)
 
 
-def open_data(data: Any, name: str) -> Source:
-    """The source behind what the user gave as `name` ("train_data" or "val_data").
+def open_data(data: object, name: str) -> Source:
+    """The source of the user's data; `name` is "train_data" or "val_data".
 
-    A DataLoader's examples are ordered and batched here, from (seed, step), unless its sampler or its batches are its
-    own. Raises ContractError for data of no known form, empty data, and loaders that split the data among processes.
+    A DataLoader's examples are ordered and batched by isoflop, from (seed, step), unless the loader
+    has its own sampler or batches.
+
+    Raises ContractError for data of unknown form, empty data, and loaders that split the data among
+    processes.
     """
     if isinstance(data, Source):
         return data
@@ -91,7 +96,7 @@ def open_data(data: Any, name: str) -> Source:
     return _open(data, default_collate, name)
 
 
-def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
+def _open(data: object, collate: Callable[[list[object]], object], name: str) -> Source:
     if isinstance(data, tuple) and any(
         isinstance(part, torch.Tensor | np.ndarray) for part in data
     ):
@@ -102,7 +107,7 @@ def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
     length = _length(data)
     if length == 0:
         raise ContractError(f"{name} must hold at least one example, but it is empty.")
-    is_stream = isinstance(data, IterableDataset | Drawn)  # of which some have a length
+    is_stream = isinstance(data, IterableDataset | Drawn)  # some have a length
     if (
         hasattr(data, "__getitem__")
         and length is not None
@@ -120,8 +125,8 @@ def _open(data: Any, collate: Callable[[list[Any]], Any], name: str) -> Source:
         else ""
     )
     raise ContractError(
-        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a callable "
-        f"seed -> batches, but got {type(data).__name__}{parts}."
+        f"{name} must be a Dataset, a DataLoader, an iterable that can be started again, or a "
+        f"callable seed -> batches, but got {type(data).__name__}{parts}."
     )
 
 
@@ -132,10 +137,10 @@ def _length(data: Any) -> int | None:
         return None
 
 
-def first_batch(source: Source, num_examples: int) -> Any:
-    """A real batch: the first examples of the data, or the first batch that a callable yields (seed 0).
+def first_batch(source: Source, num_examples: int) -> object:
+    """A real batch: the first examples of the data, or the first batch of a callable (seed 0).
 
-    Raises ContractError where there are not as many.
+    Raises ContractError for data without examples.
     """
     with isolated(0):
         items = list(islice(source.iterate(0), 1 if source.kind == "batches" else num_examples))
@@ -148,7 +153,7 @@ def first_batch(source: Source, num_examples: int) -> Any:
         return source.batch_of(items)
 
 
-def num_examples_in(batch: Any) -> int:
+def num_examples_in(batch: object) -> int:
     """Examples in a batch: the first dimension of its first tensor.
 
     Raises ContractError for a batch without a tensor.
@@ -157,12 +162,13 @@ def num_examples_in(batch: Any) -> int:
         if tensor.ndim > 0:
             return int(tensor.shape[0])
     raise ContractError(
-        f"A batch must hold tensors whose first dimension counts examples, but got {type(batch).__name__}."
+        f"A batch must hold tensors whose first dimension counts examples, but got "
+        f"{type(batch).__name__}."
     )
 
 
-def dimensions(batch: Any) -> tuple[int, ...]:
-    """Examples of a batch, then every dimension of every tensor in it: what the FLOPs of a step on it depend on."""
+def dimensions(batch: object) -> tuple[int, ...]:
+    """Number of examples, then all dimensions of a batch's tensors; they determine its FLOPs."""
     return (
         num_examples_in(batch),
         *(int(size) for tensor in tensors_in(batch) for size in tensor.shape),
@@ -170,7 +176,7 @@ def dimensions(batch: Any) -> tuple[int, ...]:
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:
-    """The batch with its tensors on a device; "meta" keeps shapes and types only."""
+    """The batch with its tensors on a device; "meta" keeps only shapes and types."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
@@ -183,7 +189,7 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
 
 
 def sliced(value: Any, part: slice, num_examples: int) -> Any:
-    """The part of everything in a batch that has an entry per example; the rest is left as it is."""
+    """A slice of everything in a batch that has an entry per example; other values unchanged."""
     if isinstance(value, torch.Tensor):
         return value[part] if value.ndim and len(value) == num_examples else value
     if isinstance(value, Mapping):
@@ -201,8 +207,8 @@ def sliced(value: Any, part: slice, num_examples: int) -> Any:
     return value
 
 
-def tensors_in(value: Any) -> Iterable[torch.Tensor]:
-    """All tensors of a batch, in the order in which they lie in it."""
+def tensors_in(value: object) -> Iterable[torch.Tensor]:
+    """All tensors of a batch, in order."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):

@@ -1,9 +1,10 @@
-"""The fingerprint of a task: equal for tasks that train alike, different when code, values or data change.
+"""The fingerprint of a task: equal for tasks that train alike, changed by code, values and data.
 
-Code counts as what is loaded, not as what its file says by now: by the syntax tree of its source (its bytecode and
-constants where there is none), together with the user's functions, classes and constants that it refers to; libraries
-count by name. Data count by length and sampled items. Comments, layout, paths, line numbers, addresses, reprs and
-pickles never enter, so the fingerprint is the same on every machine and in every folder.
+Code enters as it was loaded, even if its file has changed since: by the syntax tree of its source
+(bytecode and constants if there is no source), with the user's functions, classes and constants
+that it refers to. Libraries enter by name, data by length and sampled items. Comments, layout,
+paths, line numbers, addresses, reprs and pickles never enter, so the fingerprint is the same on
+every machine and in every folder.
 """
 
 import hashlib
@@ -13,7 +14,6 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +35,11 @@ MAX_ARRAY_ITEMS = 2**22
 
 
 def fingerprint(task: Task) -> str:
-    """16 hexadecimal digits that stand for the task in run ids; `Task.fingerprint` where the user gave one.
+    """16 hexadecimal digits that identify the task in run ids; `Task.fingerprint` if it is given.
 
-    Of the recipe only what no spec spells out takes part (optimiser, groups, evaluation tokens), so that more seeds
-    or another rule that gives the same learning rate leave finished runs valid.
+    Only those settings of the recipe enter that no spec holds (optimiser, groups, evaluation
+    tokens). More seeds, or another rule with the same learning rate, therefore keep finished runs
+    valid.
 
     Raises ContractError for data that differ each time they are read.
     """
@@ -47,35 +48,38 @@ def fingerprint(task: Task) -> str:
         return task.fingerprint
     remember()
     _check_repeatable(task)
-    mark = _digest_of_task(task).hexdigest()[:16]
+    task_fingerprint = _digest_of_task(task).hexdigest()[:16]
     say_what_was_edited()
-    return mark
+    return task_fingerprint
 
 
 def check_unchanged(task: Task, before: Mapping[str, str]) -> None:
-    """Raise ContractError where the task's values are others than those of `before`, `named_values` of it earlier."""
+    """Raise ContractError if a value of the task differs from its earlier `named_values`."""
     after = named_values(task)
     changed = next((name for name in after if after[name] != before.get(name)), None)
     if changed is not None:
         raise ContractError(
-            f"What the task uses must stay the same while its model runs, or no run of it could be found again, but "
-            f"{changed} has changed; pass it as an argument, keep it in the model or the data set itself, or give "
-            f"Task(fingerprint='a name of your own')."
+            f"The values that a task uses must stay the same while its model runs, or its runs "
+            f"could not be recognised, but {changed} has changed; pass it as an argument, keep it "
+            f"in the model or the data set, or give Task(fingerprint='a name of your own')."
         )
 
 
 def named_values(task: Task) -> Mapping[str, str]:
-    """A hash by the name of each global and class attribute in use; none where `Task.fingerprint` is given."""
-    return {} if task.fingerprint is not None else _digest_of_code(task).marks
+    """A hash for each global and class attribute in use; empty if `Task.fingerprint` is given."""
+    return {} if task.fingerprint is not None else _digest_of_code(task).by_name
 
 
 def digest_of_code(task: Task) -> str:
-    """What stands for the task's code and the values that it refers to: without data, and without the user's word."""
+    """A hash of the task's code and the values that it refers to, without data.
+
+    Ignores `Task.fingerprint`.
+    """
     return _digest_of_code(task).hexdigest()[:16]
 
 
-def digest_of(*values: Any) -> str:
-    """16 hexadecimal digits that stand for some values, by the same rules."""
+def digest_of(*values: object) -> str:
+    """16 hexadecimal digits that identify some values, by the same rules."""
     digest = _Digest()
     for value in values:
         digest.add(value)
@@ -91,7 +95,7 @@ def _digest_of_task(task: Task) -> "_Digest":
 
 def _digest_of_code(task: Task) -> "_Digest":
     digest = _Digest()
-    if torch.get_default_dtype() is not torch.float32:  # of which the model's params are made
+    if torch.get_default_dtype() is not torch.float32:  # the type of the model's params
         digest.add(str(torch.get_default_dtype()))
     code = (
         task.model,
@@ -119,7 +123,10 @@ def _sources(task: Task) -> tuple[Source, Source]:
 
 
 def _add_data(digest: "_Digest", source: Source) -> None:
-    """Add the length, some items, and for examples the batch that they make: a collate function may mask or cut."""
+    """Add the length and some items of the data.
+
+    Examples also enter as one batch, since a collate function may mask or cut them.
+    """
     digest.add(source.num_examples)
     with isolated(0):
         items = list(_sampled(source))
@@ -131,24 +138,27 @@ def _add_data(digest: "_Digest", source: Source) -> None:
 
 @per_task
 def _check_repeatable(task: Task) -> None:
-    """Raise ContractError for data that differ each time they are read, from which no run could be found again."""
+    """Raise ContractError for data that differ each time they are read.
+
+    With `Task.fingerprint` they are not checked. Then no run can be repeated, a resumed run sees
+    other data, each run is evaluated on other held-out values, and a change of model, loss or data
+    goes unnoticed.
+    """
     for source in _sources(task):
         first, second = _Digest(), _Digest()
         _add_data(first, source)
         _add_data(second, source)
         if first.hexdigest() != second.hexdigest():
             raise ContractError(
-                f"{source.name} must give the same values each time that it is read, but read twice it gave others: "
-                f"draw random numbers from the global generators of torch, NumPy or random, which isoflop seeds for "
-                f"each example, or from one made anew of the index (or of the seed that a callable gets), and start "
-                f"each iteration anew. With Task(fingerprint='a name of your own') it is taken as it is, but then no "
-                f"run can be repeated, one that goes on after a stop sees other data, each run is measured on other "
-                f"held-out values, and a change of model, loss or data goes unnoticed."
+                f"{source.name} must give the same values each time that it is read, but read "
+                f"twice it gave others; draw random numbers from the global generators of torch, "
+                f"NumPy or random, and start each iteration anew (with Task(fingerprint='...') no "
+                f"run can be repeated)."
             )
 
 
-def _sampled(source: Source) -> Iterator[Any]:
-    """Items spread over indexable data; the first ones of a stream; the first two batches of a callable."""
+def _sampled(source: Source) -> Iterator[object]:
+    """Items spread over indexable data, the first of a stream, or two batches of a callable."""
     if source.kind == "examples":
         last = (source.num_examples or 1) - 1
         indices = sorted(
@@ -159,18 +169,18 @@ def _sampled(source: Source) -> Iterator[Any]:
 
 
 class _Digest:
-    """A hash that values are added to, whatever their type."""
+    """A hash of values of any type."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._seen: dict[int, Any] = {}  # id -> object, kept alive so that no id is used twice
-        self.marks: dict[str, str] = {}
-        """What the hash was after each named value: tells which one differs from another hash."""
+        self._seen: dict[int, object] = {}  # id -> object, kept alive so that no id is used twice
+        self.by_name: dict[str, str] = {}
+        """The hash after each named value, which shows the one that differs between two hashes."""
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
 
-    def add(self, value: Any) -> None:
+    def add(self, value: object) -> None:
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             self._text(type(value).__name__, repr(value))
         elif isinstance(value, torch.Tensor | np.ndarray | np.generic):
@@ -181,7 +191,7 @@ class _Digest:
             self._seen[id(value)] = value
             self._composite(value)
 
-    def _composite(self, value: Any) -> None:
+    def _composite(self, value: object) -> None:
         if isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, type):
@@ -199,14 +209,12 @@ class _Digest:
             self._all("sequence", value)
         elif isinstance(value, ModuleType | BuiltinFunctionType):
             self._text("library", getattr(value, "__name__", ""))
-        elif isinstance(
-            value, logging.Logger | logging.LoggerAdapter
-        ):  # leads to all loggers of the process
-            self._text("logger")
+        elif isinstance(value, logging.Logger | logging.LoggerAdapter):
+            self._text("logger")  # its attributes lead to all loggers of the process
         else:
             self._object(value)
 
-    def _object(self, value: Any) -> None:
+    def _object(self, value: object) -> None:
         self.add(type(value))
         if is_dataclass(value):
             self._all(
@@ -234,10 +242,10 @@ class _Digest:
         for name, value in referred_by(function):
             self._text("global", name)
             self.add(value)
-            self._mark(name)
+            self._note_hash(name)
 
     def _code(self, function: FunctionType) -> None:
-        """Of a wrapper that a library's decorator made, its name; what it wraps is in its closure."""
+        """Add a function's code; only the name for a library's wrapper, whose closure enters."""
         code = function.__code__
         if lies_among_libraries(code.co_filename):
             self._text("library", code.co_qualname)
@@ -275,14 +283,13 @@ class _Digest:
             if function is not None:
                 self._text("member", name)
                 self.add(function)
-            elif (
-                not name.startswith("__") and name not in written
-            ):  # what methods write is state, such as a counter
+            elif not name.startswith("__") and name not in written:
+                # an attribute that methods write is state, such as a counter
                 self._text("attribute", name)
                 self.add(member)
-                self._mark(f"{cls.__name__}.{name}")
+                self._note_hash(f"{cls.__name__}.{name}")
 
-    def _array(self, value: Any) -> None:
+    def _array(self, value: object) -> None:
         array = (
             value.detach().cpu().contiguous()
             if isinstance(value, torch.Tensor)
@@ -298,14 +305,14 @@ class _Digest:
         else:
             self._hash.update(array.tobytes())
 
-    def _all(self, kind: str, values: Iterable[Any]) -> None:
+    def _all(self, kind: str, values: Iterable[object]) -> None:
         items = list(values)
         self._text(kind, str(len(items)))
         for item in items:
             self.add(item)
 
-    def _mark(self, name: str) -> None:
-        self.marks.setdefault(name, self.hexdigest())
+    def _note_hash(self, name: str) -> None:
+        self.by_name.setdefault(name, self.hexdigest())
 
     def _text(self, *parts: str) -> None:
         for part in parts:
@@ -313,7 +320,7 @@ class _Digest:
             self._hash.update(len(data).to_bytes(8, "little") + data)
 
 
-def _plain_function(member: Any) -> FunctionType | None:
+def _plain_function(member: object) -> FunctionType | None:
     if isinstance(member, property):
         member = member.fget
     member = getattr(member, "__func__", member)

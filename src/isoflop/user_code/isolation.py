@@ -1,4 +1,4 @@
-"""What the user's code sets in the process ends with the block: the next run starts as this one did."""
+"""Contexts that undo what a user's code sets in the process, so that all runs start alike."""
 
 import gc
 import logging
@@ -18,10 +18,10 @@ __all__ = ["contained", "isolated", "kept", "numerics", "use_numerics"]
 
 
 class _Setting(NamedTuple):
-    """Something of the process that any code can set."""
+    """A setting of the process that any code can change."""
 
-    get: Callable[[], Any]
-    set: Callable[[Any], Any]
+    get: Callable[[], object]
+    set: Callable[[Any], object]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def isolated(*key: int) -> Iterator[None]:
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """`kept`, and code that ends the program (`sys.exit`) raises RuntimeError instead: it is the user's, not they."""
+    """`kept`, and an exit by the user's code (`sys.exit`) raises RuntimeError instead."""
     with kept():
         try:
             yield
@@ -43,7 +43,7 @@ def contained() -> Iterator[None]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Settings of the process may be changed in the block; after it they are as before."""
+    """Restore the settings of the process after the block."""
     settings = [*_NUMERICS.values(), *_OTHERS]
     before = [setting.get() for setting in settings]
     try:
@@ -54,22 +54,22 @@ def kept() -> Iterator[None]:
                 setting.set(value)
 
 
-def numerics() -> dict[str, Any]:
-    """The settings that change results, as they are now: for a process that is to give the same."""
+def numerics() -> dict[str, object]:
+    """The current settings that change results, for a process that must give the same results."""
     return {name: setting.get() for name, setting in _NUMERICS.items()}
 
 
-def use_numerics(values: Mapping[str, Any]) -> None:
-    """Set what another process told of itself."""
+def use_numerics(values: Mapping[str, object]) -> None:
+    """Apply the `numerics` of another process."""
     for name, value in values.items():
         if _NUMERICS[name].get() != value:
             _NUMERICS[name].set(value)
 
 
-# -- settings of torch and NumPy -----------------------------------------------------------------------------------
+# -- settings of torch and NumPy ------------------------------------------------------------------
 
 
-def _attribute(owner: Any, name: str) -> _Setting:
+def _attribute(owner: object, name: str) -> _Setting:
     return _Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
@@ -88,17 +88,21 @@ def _set_device(kind: str) -> None:
     torch.set_default_device(None if kind == "cpu" else kind)
 
 
-def _autocast() -> tuple[Any, ...]:
-    on = [
+_Autocast = tuple[bool, list[tuple[str, bool, torch.dtype]]]
+
+
+def _autocast() -> _Autocast:
+    kinds = [
         (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
         for kind in ("cpu", "cuda")
     ]
-    return (torch.is_autocast_cache_enabled(), *on)
+    return torch.is_autocast_cache_enabled(), kinds
 
 
-def _set_autocast(value: tuple[Any, ...]) -> None:
-    torch.set_autocast_cache_enabled(value[0])
-    for kind, enabled, dtype in value[1:]:
+def _set_autocast(value: _Autocast) -> None:
+    cache_enabled, kinds = value
+    torch.set_autocast_cache_enabled(cache_enabled)
+    for kind, enabled, dtype in kinds:
         torch.set_autocast_enabled(kind, enabled)
         torch.set_autocast_dtype(kind, dtype)
 
@@ -121,9 +125,8 @@ def _set_attention(value: list[bool]) -> None:
 
 _NUMERICS: Mapping[str, _Setting] = {
     "default dtype": _Setting(torch.get_default_dtype, torch.set_default_dtype),
-    "default device": _Setting(
-        lambda: torch.get_default_device().type, _set_device
-    ),  # each process has its own GPU
+    # By type only: each process has its own GPU.
+    "default device": _Setting(lambda: torch.get_default_device().type, _set_device),
     "matmul precision": _Setting(
         torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
     ),
@@ -138,7 +141,7 @@ _NUMERICS: Mapping[str, _Setting] = {
     "numpy errors": _Setting(np.geterr, lambda value: np.seterr(**value)),
 }
 
-# -- settings of the process -------------------------------------------------------------------------------------------
+# -- settings of the process ----------------------------------------------------------------------
 
 
 def _folder() -> str | None:
@@ -163,7 +166,7 @@ def _set_path(before: list[str]) -> None:
     sys.path[:] = before
 
 
-def _set_filters(before: list[Any]) -> None:
+def _set_filters(before: list[object]) -> None:
     warnings.resetwarnings()  # forgets which warnings were shown, as a change of filters must
     warnings.filters[:] = before  # type: ignore[index]
 

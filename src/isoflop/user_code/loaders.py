@@ -1,8 +1,8 @@
-"""What a DataLoader says about its data: its examples, a stream of them in an order of its own, or ready batches."""
+"""The data of a DataLoader: examples, a stream in its own order, or finished batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.data import (
     BatchSampler,
@@ -20,33 +20,39 @@ from isoflop.errors import ContractError
 __all__ = ["Drawn", "data_of_loader", "gathered"]
 
 
+class Indexable(Protocol):
+    """Data with examples by index."""
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
 @dataclass(frozen=True)
 class Drawn:
     """The examples of a data set in the order of a sampler."""
 
-    dataset: Dataset[Any]
+    dataset: Dataset[object]
     sampler: Sampler[int]
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return (self.dataset[index] for index in self.sampler)
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a loader that does not leave them to isoflop; the seed is set before each of them is drawn."""
+    """The batches of a loader that makes its own; the caller sets the seed before drawing each."""
 
-    items: Callable[[], Iterator[Any]]
-    convert: Callable[[Any], Any]
+    items: Callable[[], Iterator[object]]
+    convert: Callable[[Any], object]
 
-    def __call__(self, seed: int) -> Iterator[Any]:
+    def __call__(self, seed: int) -> Iterator[object]:
         return map(self.convert, self.items())
 
 
-def data_of_loader(loader: DataLoader[Any], name: str) -> Any:
-    """The data set where isoflop may order and batch its examples, else a stream of them, or `Batches`.
+def data_of_loader(loader: DataLoader[object], name: str) -> object:
+    """The data set if isoflop may order and batch its examples, else a stream or `Batches`.
 
     Raises ContractError for a loader that gives each process a part of the data.
     """
@@ -57,13 +63,14 @@ def data_of_loader(loader: DataLoader[Any], name: str) -> Any:
         getattr(batches, "sampler", None), DistributedSampler
     ):
         raise ContractError(
-            f"{name}: isoflop splits each batch among the processes itself, but this DataLoader has a "
-            f"DistributedSampler; leave the sampler out."
+            f"{name}: isoflop splits each batch among the processes itself, but this DataLoader "
+            f"has a DistributedSampler; leave the sampler out."
         )
     is_stream = isinstance(loader.dataset, IterableDataset)
     if batches is None:  # batch_size=None: each item is a batch
-        items = _Items(loader.dataset) if is_stream else _Items(Drawn(loader.dataset, sampler))  # type: ignore[arg-type]
-        return Batches(items, loader.collate_fn)
+        drawn = Drawn(loader.dataset, sampler)  # type: ignore[arg-type]
+        stream = loader.dataset if isinstance(loader.dataset, IterableDataset) else drawn
+        return Batches(_Items(stream), loader.collate_fn)
     if is_stream:
         return loader.dataset
     if loader.batch_size is None and type(batches) is not BatchSampler:
@@ -75,27 +82,28 @@ def data_of_loader(loader: DataLoader[Any], name: str) -> Any:
 
 @dataclass(frozen=True)
 class _Items:
-    """Starts an iterable; a class and no lambda, for workers that get it by pickle."""
+    """Starts an iterable; a class instead of a lambda, so that workers can unpickle it."""
 
-    data: Any
+    data: Iterable[object]
 
-    def __call__(self) -> Iterator[Any]:
+    def __call__(self) -> Iterator[object]:
         return iter(self.data)
 
 
 @dataclass(frozen=True)
 class _Grouped:
-    """Starts the lists of examples that a batch sampler asks for."""
+    """Starts the lists of examples that a batch sampler requests."""
 
-    dataset: Any
-    sampler: Any
+    dataset: Indexable
+    sampler: Iterable[Sequence[int]]
 
-    def __call__(self) -> Iterator[Any]:
+    def __call__(self) -> Iterator[object]:
         return (gathered(self.dataset, indices) for indices in self.sampler)
 
 
-def gathered(data: Any, indices: Sequence[int]) -> Any:
-    """The examples at these indices, in one call where the data set can."""
+def gathered(data: Indexable, indices: Sequence[int]) -> list[object]:
+    """The examples at these indices, in one call if the data set supports it."""
     if hasattr(data, "__getitems__"):
-        return data.__getitems__(list(indices))
+        examples: list[object] = data.__getitems__(list(indices))
+        return examples
     return [data[index] for index in indices]

@@ -1,7 +1,6 @@
-"""Whether a loss is a mean over the targets of its batch, or adds up over them."""
+"""Test whether a loss is a mean over the targets of its batch or a sum over them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +12,23 @@ from isoflop.user_code.randomness import reseed
 __all__ = ["NUM_COMPARED", "sums_among"]
 
 NUM_COMPARED = 8
-"""Examples of the batch that is taken apart."""
+"""Examples of the batch that is split."""
 MOST_DRAWS = 16
 TOLERANCE = 0.1
-"""In ratio, for measures that draw random numbers. A contrastive loss, which depends on the size of its batch, differs
-from a sum by 13 % or more in either its halves or its quarters, at any temperature."""
+"""In ratio, for measures that draw random numbers. A contrastive loss, which depends on the size of
+its batch, differs from a sum by 13 % or more in either its halves or its quarters, at any
+temperature."""
 
 
 def sums_among(
-    measures: Callable[[Any], Sequence[float]], batch: Any, most_draws: int = MOST_DRAWS
+    measures: Callable[[object], Sequence[float]], batch: object, most_draws: int = MOST_DRAWS
 ) -> list[bool]:
-    """Which measures of a batch add up over its examples: twice its halves' mean and four times its quarters'.
+    """Which measures of a batch are sums over its examples.
 
-    most_draws: times that they may be taken of each part, where random numbers are drawn. A batch of fewer than four
-    examples, or one that cannot be taken apart, tells nothing.
+    A sum is twice the mean over halves of the batch and four times the mean over quarters. The list
+    is empty for a batch of fewer than four examples and for one that cannot be split.
+
+    most_draws: evaluations per part, at most, of measures that draw random numbers.
     """
     num_examples = num_examples_in(batch)
     if num_examples < 4:
@@ -38,7 +40,7 @@ def sums_among(
         by_parts = np.array(
             [_mean_over_parts(measures, batch, size, parts, most_draws) for parts in (1, 2, 4)]
         )
-    except Exception:  # what the whole batch does wrong has been said by now
+    except Exception:  # the whole batch has been checked before
         return []
     with np.errstate(all="ignore"):
         ratios = by_parts[0] / by_parts[1:]
@@ -49,14 +51,14 @@ def sums_among(
 
 
 def _mean_over_parts(
-    measures: Callable[[Any], Sequence[float]],
-    batch: Any,
+    measures: Callable[[object], Sequence[float]],
+    batch: object,
     size: int,
     num_parts: int,
     most_draws: int,
 ) -> NDArray[np.float64]:
-    """Mean of the measures over the parts of a batch, and over draws until they are seen to draw nothing."""
-    found: list[NDArray[np.float64]] = []
+    """Mean of the measures over the parts of a batch and, for random measures, over draws."""
+    means: list[NDArray[np.float64]] = []
     with isolated(0):
         for draw in range(max(1, min(most_draws, MOST_DRAWS))):
             values = []
@@ -66,7 +68,7 @@ def _mean_over_parts(
                 values.append(
                     measures(sliced(batch, slice(first, first + size // num_parts), size))
                 )
-            found.append(np.mean(np.array(values, dtype=float), axis=0))
-            if draw == 1 and np.array_equal(found[0], found[1]):
+            means.append(np.mean(np.array(values, dtype=float), axis=0))
+            if draw == 1 and np.array_equal(means[0], means[1]):
                 break
-    return np.asarray(np.mean(found, axis=0))
+    return np.asarray(np.mean(means, axis=0))

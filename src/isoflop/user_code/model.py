@@ -1,23 +1,24 @@
-"""What isoflop asks of a model class: it builds at a size, and its parameters can be counted."""
+"""Models of a task: building one at a size, and counting its parameters."""
 
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
 from isoflop.errors import ContractError
+from isoflop.runs import SizeValue
 from isoflop.task import Task
 
 __all__ = ["build", "check_count", "check_size_param", "count_params", "param_counts"]
 
 
-def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Module:
+def build(task: Task, size: SizeValue | None, device: torch.device | str = "cpu") -> nn.Module:
     """The task's model at a size; on the "meta" device it takes no memory.
 
-    Raises ContractError where the class gives something else than a module. What the class itself raises passes.
+    Raises ContractError if the class gives something other than a module. Errors of the class
+    itself propagate.
     """
     kwargs = task.kwargs_for(size)
     try:
@@ -26,28 +27,25 @@ def build(task: Task, size: Any, device: torch.device | str = "cpu") -> nn.Modul
     except Exception:
         if torch.device(device).type != "meta":
             raise
-        with (
-            _params_on_meta()
-        ):  # the constructor may read values, such as drop rates from torch.linspace
+        # The constructor may read values, such as drop rates from torch.linspace.
+        with _params_on_meta():
             model = task.model(**kwargs)
         model = model.to("meta") if isinstance(model, nn.Module) else model
     if not isinstance(model, nn.Module):
         raise ContractError(
-            f"model must build a torch.nn.Module, but {_name(task.model)} gave {type(model).__name__}; "
-            f"pass the class or factory of the network itself."
+            f"model must build a torch.nn.Module, but {_name(task.model)} gave "
+            f"{type(model).__name__}; pass the class or factory of the network itself."
         )
     return model
 
 
 @contextmanager
 def _params_on_meta() -> Iterator[None]:
-    """Modules that are built here keep no values of their parameters; all other tensors have theirs."""
+    """Build modules without values of their parameters; all other tensors keep their values."""
     register = nn.Module.register_parameter
 
     def register_on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if (
-            param is not None and not param.is_meta
-        ):  # one that is has been registered before: it is tied
+        if param is not None and not param.is_meta:  # a tied one was registered before
             param = nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
         register(self, name, param)
 
@@ -59,10 +57,10 @@ def _params_on_meta() -> Iterator[None]:
 
 
 def check_size_param(task: Task) -> None:
-    """Raise ContractError where the model takes no argument of the size parameter's name, or of a model_kwargs name."""
+    """Raise ContractError if the model lacks the size parameter or an argument of model_kwargs."""
     try:
         parameters = inspect.signature(task.model).parameters
-    except (TypeError, ValueError):  # no signature to look at: building will tell
+    except (TypeError, ValueError):  # no signature: building shows it
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -72,19 +70,21 @@ def check_size_param(task: Task) -> None:
             takes = ", ".join(parameters) or "none"
             role = "size_param" if name == task.size_param else "model_kwargs"
             raise ContractError(
-                f"{role} names {name!r}, but {_name(task.model)} has no such parameter; it takes: {takes}."
+                f"{role} names {name!r}, but {_name(task.model)} has no such parameter; it takes: "
+                f"{takes}."
             )
 
 
 def count_params(task: Task, model: nn.Module) -> int:
     """N: the task's own count, else `model.num_params()`, else all parameters, tied ones once.
 
-    Raises ContractError where the count is not a positive int.
+    Raises ContractError if the count is not a positive int.
     """
+    count: object
     if task.num_params is not None:
         source, count = "Task.num_params", task.num_params(model)
     elif hasattr(model, "num_params"):
-        own: Any = model.num_params
+        own = model.num_params
         source, count = f"{type(model).__name__}.num_params", own() if callable(own) else own
     else:
         source, count = (
@@ -98,24 +98,28 @@ def count_params(task: Task, model: nn.Module) -> int:
     return count
 
 
-def check_count(task: Task, model: nn.Module, size: Any, num_params: float) -> None:
-    """Raise ContractError where a built model is not of the size that was planned."""
-    found = count_params(task, model)
-    if found != num_params:
+def check_count(task: Task, model: nn.Module, size: SizeValue | None, num_params: float) -> None:
+    """Raise ContractError if a built model does not have the planned number of params."""
+    count = count_params(task, model)
+    if count != num_params:
         raise ContractError(
-            f"The model that is trained must be the one that was planned, but at size {size!r} it has {found} params "
-            f"and the plan says {num_params:.0f}; let its size depend on nothing but its arguments, and plan again."
+            f"The trained model must be the planned one, but at size {size!r} it has {count} "
+            f"params instead of {num_params:.0f}; let its size depend only on its arguments, and "
+            f"plan again."
         )
 
 
 def param_counts(model: nn.Module) -> Mapping[str, int]:
-    """Parameters by convention, tied ones once: total, non_embedding, matmul, and active where the model tells.
+    """Parameters by convention, tied ones once: total, non_embedding, matmul and perhaps active.
 
-    total: all. non_embedding: without the weights of `nn.Embedding` (an output layer tied to one goes with it).
-    matmul: weights with two or more dimensions that are multiplied in a forward pass, so a tied output layer counts.
-    active: what one token passes through in a mixture of experts, from the model's own `num_active_params()`.
+    total: all.
+    non_embedding: without the weights of `nn.Embedding` and of an output layer tied to one.
+    matmul: weights with two or more dimensions that a forward pass multiplies, including a tied
+        output layer.
+    active: those that one token uses in a mixture of experts, from the model's own
+        `num_active_params()`; absent without that method.
 
-    Raises ContractError where `num_active_params` gives more than all parameters, or no count.
+    Raises ContractError if `num_active_params` gives no count, or more than all parameters.
     """
     total = sum(parameter.numel() for parameter in model.parameters())
     embeddings = {
@@ -136,17 +140,17 @@ def param_counts(model: nn.Module) -> Mapping[str, int]:
 
 
 def _active_params(model: nn.Module, total: int) -> Mapping[str, int]:
-    own: Any = getattr(model, "num_active_params", None)
+    own = getattr(model, "num_active_params", None)
     if own is None:
         return {}
     active = own() if callable(own) else own
     if not isinstance(active, int) or isinstance(active, bool) or not 0 < active <= total:
         raise ContractError(
-            f"{type(model).__name__}.num_active_params must give a whole number from 1 to all {total} parameters, "
-            f"but got {active!r}."
+            f"{type(model).__name__}.num_active_params must give a whole number from 1 to all "
+            f"{total} parameters, but got {active!r}."
         )
     return {"active": active}
 
 
-def _name(model: Any) -> str:
+def _name(model: object) -> str:
     return str(getattr(model, "__name__", type(model).__name__))

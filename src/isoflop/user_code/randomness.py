@@ -1,4 +1,7 @@
-"""Random numbers as a pure function of a key: reseeding is what makes a resumed run equal an undisturbed one."""
+"""Random numbers as a pure function of a key.
+
+Reseeding makes a resumed run equal an undisturbed one.
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -25,9 +28,12 @@ def mix(*key: int) -> int:
 
 
 def reseed(*key: int) -> None:
-    """Seed torch (all devices), NumPy's global generator and `random` from a key; about 10 microseconds on a CPU."""
+    """Seed torch (all devices), NumPy's global generator and `random` from a key.
+
+    Takes about 10 microseconds on a CPU.
+    """
     seed = mix(*key)
-    # torch.manual_seed also formats a traceback for devices that are not there: 85 microseconds, measured.
+    # torch.manual_seed also formats a traceback for missing devices: 85 microseconds, measured.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
@@ -37,7 +43,7 @@ def reseed(*key: int) -> None:
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Random numbers from a key inside the block, and as they were before after it."""
+    """Random numbers from a key inside the block; the previous state afterwards."""
     state = _states()
     try:
         reseed(*key)
@@ -48,8 +54,8 @@ def seeded(*key: int) -> Iterator[None]:
         random.setstate(state[2])
 
 
-def draws_random_numbers(function: Callable[[], Any]) -> bool:
-    """True where calling the function draws from torch's, NumPy's or Python's global generator."""
+def draws_random_numbers(function: Callable[[], object]) -> bool:
+    """True if calling the function draws from torch's, NumPy's or Python's global generator."""
     with seeded(0):
         before = _states()
         function()
@@ -58,5 +64,5 @@ def draws_random_numbers(function: Callable[[], Any]) -> bool:
     return not (torch.equal(before[0], after[0]) and same_numpy and before[2] == after[2])
 
 
-def _states() -> tuple[torch.Tensor, Any, Any]:
+def _states() -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
     return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002

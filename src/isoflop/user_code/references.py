@@ -1,21 +1,21 @@
-"""What the code of a function refers to, read from its instructions."""
+"""The values that a function's code refers to, read from its instructions."""
 
 import dis
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from isoflop.libraries import is_library, user_module
 
 __all__ = ["referred_by", "stored_attributes", "written_cells"]
 
-_Named = Iterator[tuple[str, Any]]
+_Named = Iterator[tuple[str, object]]
 
 
 def referred_by(function: FunctionType) -> _Named:
-    """Globals that a function's code reads, and what it names inside modules of the user's own.
+    """Globals that a function's code reads, and names that it uses inside the user's own modules.
 
-    A name that the code writes too is state, such as a counter, and no setting.
+    A name that the code also writes is state, such as a counter, and no setting.
     """
     code, space = function.__code__, function.__globals__
     names = sorted(_named(code, _READS_GLOBAL) - _named(code, _WRITES_GLOBAL))
@@ -34,7 +34,7 @@ def referred_by(function: FunctionType) -> _Named:
 def _in_module(
     name: str, module: ModuleType, inside: list[str], above: tuple[ModuleType, ...] = ()
 ) -> _Named:
-    """What a module, and modules inside it, have of the names that a code reads as attributes."""
+    """The attribute names that code reads, as far as a module or those inside it have them."""
     for inner in inside:
         value = vars(module).get(inner)
         if _is_own_module(value):
@@ -45,11 +45,11 @@ def _in_module(
 
 
 def _imported(code: CodeType, package: str) -> set[str]:
-    """Full names of the modules that a code imports when it runs, and of what it takes from them."""
+    """Full names of the modules that code imports when it runs, and of the names in them."""
     steps = list(dis.get_instructions(code))
     names, module = set[str](), ""
     for k, step in enumerate(steps):
-        if step.opname == "IMPORT_NAME":  # after the number of dots and the names that are wanted
+        if step.opname == "IMPORT_NAME":  # after the number of dots and the names
             parents = (
                 package.split(".")[: 1 - steps[k - 2].argval or None] if steps[k - 2].argval else []
             )
@@ -65,7 +65,7 @@ def _imported(code: CodeType, package: str) -> set[str]:
     return names.union(*inner)
 
 
-def _is_own_module(value: Any) -> TypeGuard[ModuleType]:
+def _is_own_module(value: object) -> TypeGuard[ModuleType]:
     return isinstance(value, ModuleType) and not is_library(value.__name__)
 
 
@@ -75,9 +75,10 @@ _READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
 
 
 def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
-    """Names that some operations of a code, and of the functions inside it, have as their argument.
+    """Names that some operations of code, and of functions inside it, have as their argument.
 
-    An attribute `x.time` and a global `time` share their entry in `co_names`: only the operation tells them apart.
+    An attribute `x.time` and a global `time` share their entry in `co_names`; only the operation
+    distinguishes them.
     """
     own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
     inner = (
@@ -89,10 +90,10 @@ def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
 
 
 def stored_attributes(code: CodeType) -> set[str]:
-    """Names of attributes that a code writes."""
+    """Names of attributes that code writes."""
     return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
 
 
 def written_cells(code: CodeType) -> set[str]:
-    """Names of the enclosing function that a code writes."""
+    """Names of the enclosing function that code writes."""
     return _named(code, frozenset({"STORE_DEREF", "DELETE_DEREF"}))
