@@ -231,5 +231,5 @@ def test_an_mfu_is_written_as_percent_or_as_a_share():
 
 @pytest.mark.parametrize("written", ["40", "0", "high", "-1%"])
 def test_an_mfu_that_is_no_share_is_refused(written):
-    with pytest.raises(isoflop.PlanError, match="MFU must be"):
+    with pytest.raises(isoflop.PlanError, match="MFU is"):
         parse_share(written)
