@@ -140,6 +140,8 @@ class Run:
             raise arguments.refused(
                 self.status, "Run: status", " or ".join(map(repr, get_args(Status)))
             )
+        if self.loss is None:  # as tables of other programs say that there is none
+            object.__setattr__(self, "loss", math.nan)
         _require_numbers(self, ("loss", "num_tokens", "flops"), ("loss_stderr", "seconds"))
         arguments.mapping(self.metrics, "Run: metrics", "a dict, name -> value")
         if not isinstance(self.curve, tuple):

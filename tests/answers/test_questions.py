@@ -75,8 +75,9 @@ def estimates(value):
         part = getattr(value, field.name)
         if isinstance(part, Estimate):
             yield field.name, part
-        elif dataclasses.is_dataclass(part) and field.name in ("serving", "repetition"):
-            yield from estimates(part)
+        elif field.name == "effects":
+            for effect in part.values():
+                yield from estimates(effect)
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -76,7 +76,7 @@ def make_store(path, mark="f" * 16):
         "unit": "token",
         "hardware": None,
     }
-    store.write_stage("first", specs, {"purpose": "budget 1e17 FLOPs", **plan, "outlook": None})
+    store.write_stage("first", specs, {"purpose": "budget 1e17 FLOPs", **plan, "simulation": None, "forecast": None})
     store.write_spec(begun)
     store.append_curve(begun.id, [(1.0, 5.0)])
     for run in (*runs, failed):

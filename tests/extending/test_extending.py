@@ -1,11 +1,15 @@
 """A law, an approach or a condition is added in one file; nothing else of the library changes."""
 
+import json
+
 import numpy as np
 import pytest
 
 import isoflop
 from extending.own_approach import LowestLoss
+from extending.own_condition import NoisyData
 from extending.own_law import HalfLaw
+from isoflop.reporting.json_output import to_json
 
 TRUE = HalfLaw(E=1.7, A=400.0, B=60.0, alpha=0.36)
 
@@ -43,6 +47,30 @@ def test_a_law_of_ones_own_takes_the_conditions_of_a_question():
     plain = isoflop.predict(fit, flops=1e21)
     served = isoflop.predict(fit, flops=1e21, served_tokens=1e12)
     assert served.num_params.value < plain.num_params.value
+
+
+def test_a_condition_of_ones_own_is_answered_printed_and_written_beside_the_others():
+    fit = isoflop.fit(runs_of(TRUE), isoflop.Parametric(law=HalfLaw()), resamples=50)
+    plain = isoflop.predict(fit, flops=1e21)
+    same = isoflop.predict(fit, flops=1e21, conditions=[NoisyData(1.0)])
+    assert same.num_params.value == pytest.approx(plain.num_params.value)
+    noisy = isoflop.predict(fit, flops=1e21, served_tokens=1e11, conditions=[NoisyData(0.5)])
+    clean = isoflop.predict(fit, flops=1e21, served_tokens=1e11)
+    assert noisy.loss.value > clean.loss.value
+    assert noisy.num_tokens.value > clean.num_tokens.value
+    assert noisy.effects["noise"].useful.value == pytest.approx(noisy.num_tokens.value / 2)
+    assert "useful tokens" in str(noisy)
+    values = json.loads(to_json(noisy))
+    assert values["noise"]["useful"]["value"] == noisy.effects["noise"].useful.value
+    assert values["serving"]["tokens"] == 1e11
+
+
+def test_an_impossible_condition_of_ones_own_is_refused():
+    fit = isoflop.fit(runs_of(TRUE), isoflop.Parametric(law=HalfLaw()), resamples=50)
+    with pytest.raises(isoflop.DataError, match=r"share must be in \(0, 1\]"):
+        isoflop.predict(fit, flops=1e21, conditions=[NoisyData(2.0)])
+    with pytest.raises(isoflop.DataError, match="each of conditions must be an instance"):
+        isoflop.predict(fit, flops=1e21, conditions=["noisy"])
 
 
 def test_an_approach_of_ones_own_gives_a_fit_and_an_answer_with_an_interval():

@@ -16,7 +16,7 @@ def fits():
 def test_the_print_of_a_sweep_stays(golden):
     sweep = isoflop.plan(task(), budgets=[1e6, 3e6, 1e7], hardware="8xH100 at 40% MFU at $2/hour")
     golden(
-        "print-sweep.txt", without_notes(str(replace(sweep, seconds={}, mfu={}, outlook=None)))
+        "print-sweep.txt", without_notes(str(replace(sweep, seconds={}, mfu={})))
     )  # times are the machine's
 
 

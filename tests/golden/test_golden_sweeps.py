@@ -19,7 +19,8 @@ def test_a_plan_of_budgets_stays(golden, grid):
 
 
 def test_what_a_plan_is_expected_to_show_stays(golden, grid):
-    golden("forecast.json", [grid.expected.target, grid.expected.factor, grid.expected.waste])
+    forecast = grid.with_forecast().forecast
+    golden("forecast.json", [forecast.target, forecast.factor, forecast.waste])
 
 
 def test_a_plan_that_follows_runs_stays(golden, grid):

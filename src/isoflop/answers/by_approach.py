@@ -1,12 +1,12 @@
-"""opinions(): the same question put to every approach that can answer it from the same runs."""
+"""opinions(): the answer of each approach to the same question, from the same runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from isoflop.answers.predict import Optimum, predict
 from isoflop.display.format import format_count, format_interval
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
@@ -18,8 +18,8 @@ __all__ = ["Opinion", "disagreements", "opinions"]
 
 RESAMPLES = 200
 MOST_RUNS = 2000
-"""Runs up to which other approaches are asked; a page must not take minutes."""
-APPROACHES: tuple[Any, ...] = (Bayesian(), Kriging(), Parametric(), IsoFLOP(), Envelope())
+"""Number of runs up to which other approaches are fitted; a page must not take minutes."""
+APPROACHES: tuple[Approach, ...] = (Bayesian(), Kriging(), Parametric(), IsoFLOP(), Envelope())
 NAMES = {
     "Bayesian": "Bayesian: path of the minima",
     "Kriging": "Kriging: law and discrepancy",
@@ -31,7 +31,7 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """What one approach answers, or why it does not."""
+    """The answer of one approach, or why it has none."""
 
     name: str
     optimum: Optimum | None
@@ -39,16 +39,16 @@ class Opinion:
     is_the_answer: bool = False
 
 
-def disagreements(asked: Sequence[Opinion]) -> tuple[str, ...]:
-    """The approaches whose interval and that of the answer do not overlap, one sentence each."""
-    answers = [one.optimum for one in asked if one.is_the_answer and one.optimum is not None]
+def disagreements(each: Sequence[Opinion]) -> tuple[str, ...]:
+    """One sentence for each approach whose interval does not overlap the answer's."""
+    answers = [one.optimum for one in each if one.is_the_answer and one.optimum is not None]
     if not answers:
         return ()
     own = answers[0].num_params
     return tuple(
         f"{one.name.partition(':')[0]} puts the best size at {format_count(theirs.value)} params "
         f"({format_interval(theirs.low, theirs.high)}), outside of this answer's interval."
-        for one in asked
+        for one in each
         if not one.is_the_answer and one.optimum is not None
         for theirs in (one.optimum.num_params,)
         if theirs.low > own.high or theirs.high < own.low
@@ -56,15 +56,15 @@ def disagreements(asked: Sequence[Opinion]) -> tuple[str, ...]:
 
 
 def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:
-    """The answer and what the other approaches say to it, at the same compute and level."""
-    asked = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
+    """The answer, and those of the other approaches at the same compute and level."""
+    others = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
     own = Opinion(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
     if len(fitted.runs) > MOST_RUNS:
         return (own,)
-    return (own, *(_asked(approach, fitted, optimum.flops) for approach in asked))
+    return (own, *(_opinion(approach, fitted, optimum.flops) for approach in others))
 
 
-def _asked(approach: Any, fitted: Fit, flops: float) -> Opinion:
+def _opinion(approach: Approach, fitted: Fit, flops: float) -> Opinion:
     try:
         other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level, keep="all")
         return Opinion(name=_name(approach), optimum=predict(other, flops=flops))
@@ -72,5 +72,5 @@ def _asked(approach: Any, fitted: Fit, flops: float) -> Opinion:
         return Opinion(name=_name(approach), optimum=None, reason=str(error))
 
 
-def _name(approach: Any) -> str:
+def _name(approach: Approach) -> str:
     return NAMES.get(type(approach).__name__, type(approach).__name__)

@@ -1,4 +1,4 @@
-"""Optima: the answers to one question asked of several values, as one table."""
+"""Optima: the answers for several values of one quantity, as one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = ["Optima"]
 
 @dataclass(frozen=True)
 class Optima(Tabular, Sequence[Optimum]):
-    """Answers in the order in which they were asked for; a sequence of `Optimum` that prints as a table."""
+    """Answers in the order of the values; a sequence of `Optimum` that prints as a table."""
 
     optima: tuple[Optimum, ...]
 
@@ -32,7 +32,7 @@ class Optima(Tabular, Sequence[Optimum]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Doubts of the answer with the most FLOPs, which is the farthest one."""
+        """Notes of the answer with the most FLOPs, the farthest from the runs."""
         return max(self.optima, key=lambda optimum: optimum.flops).notes if self.optima else ()
 
     def with_metric(self, stage: MetricFit) -> "Optima":

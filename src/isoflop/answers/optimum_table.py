@@ -1,7 +1,7 @@
-"""Answers as one table: the paper's compute-optimal table, with intervals."""
+"""Answers as one table: the compute-optimal table of papers, with intervals."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isoflop.display.format import (
     format_count,
@@ -21,7 +21,7 @@ __all__ = ["optima_table"]
 
 
 def optima_table(optima: "Iterable[Optimum]") -> Table:
-    """One row for each answer, the paper's compute-optimal table: params, tokens and loss with their intervals.
+    """One row for each answer: params, tokens and loss, with their intervals.
 
     Columns that no answer fills are left out: FLOPs of serving, epochs, sizes.
     """
@@ -55,7 +55,7 @@ def optima_table(optima: "Iterable[Optimum]") -> Table:
     )
 
 
-def _row(optimum: "Optimum", metrics: Sequence[str]) -> tuple[Any, ...]:
+def _row(optimum: "Optimum", metrics: Sequence[str]) -> tuple[object, ...]:
     serving, repetition = optimum.serving, optimum.repetition
     return (
         None if serving is None else serving.total.value,
@@ -76,12 +76,8 @@ def _value_and_ends(estimate: Estimate | None) -> tuple[float | None, tuple[floa
     return (None, None) if estimate is None else (estimate.value, (estimate.low, estimate.high))
 
 
-def _metric(level: str, name: str) -> tuple[Column, Column]:
-    return Column(name, name, format_number), _ends(level, name, format_number)
-
-
 def _ends(level: str, name: str, write: Callable[[float], str]) -> Column:
-    """The column of an interval, headed by its level."""
+    """The column of an interval, under its level."""
     return Column(
         level,
         (f"{name}_low", f"{name}_high"),

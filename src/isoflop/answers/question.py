@@ -1,11 +1,13 @@
-"""Which question was asked, and what a token costs in its answer."""
+"""Question: one quantity with its value, under conditions; and what a token costs in its answer."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isoflop import arguments
+from isoflop.answers.conditions.base import Conditions
 from isoflop.compute.budget import flops_of
 from isoflop.display.format import format_count, format_number, join_words
 from isoflop.errors import DataError
@@ -13,60 +15,78 @@ from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken
 from isoflop.laws.cost import cost_for, counted_cost
 from isoflop.laws.inverses import require_answer
+from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
     from isoflop.task import Task
 
-__all__ = ["Values", "cost_of", "read", "the_question"]
+__all__ = ["Question", "Values", "cost_of", "the_question"]
 
 Values = float | str | Sequence[float | str]
-"""What a question may be asked with: a number, or several for a table."""
+"""Value of a question: a number, or several for a table."""
 COUNTED = (1 / 4, 1 / 2, 1, 2, 4)
-"""Sizes next to the optimum on which FLOPs per token are counted."""
+"""Sizes, relative to the optimum, on which FLOPs per token are counted."""
 
 
-def the_question(asked: Mapping[str, Any]) -> tuple[str, Any]:
-    """Name of the one that was asked, with its value or values. Raises DataError where it is not one, or has none."""
-    given = [(name, value) for name, value in asked.items() if value is not None]
+@dataclass(frozen=True)
+class Question:
+    """One quantity with its value, under some conditions.
+
+    name: "flops", "num_params", "num_tokens" or "loss".
+    """
+
+    name: str
+    value: float
+    conditions: Conditions
+
+    @classmethod
+    def of(cls, name: str, value: object, conditions: Conditions) -> "Question":
+        """The question of a value as users write it. Raises DataError for an impossible one."""
+        if name == "flops" and isinstance(value, str):
+            value = flops_of(value)
+        return cls(name, float(arguments.positive(value, f"predict: {name}")), conditions)
+
+    @property
+    def paid(self) -> float:
+        """The value, where tokens trained on count as tokens that compute pays for."""
+        return self.value + self.conditions.offset if self.name == "num_tokens" else self.value
+
+    @property
+    def gives_training_flops(self) -> bool:
+        """Whether the value is the FLOPs of training, with nothing else to pay for."""
+        return self.name == "flops" and self.conditions.offset == 0
+
+
+def the_question(requested: Mapping[str, object]) -> tuple[str, object]:
+    """Name of the only value given, with the value or the list of values.
+
+    Raises DataError where none or several are given, or the list has no values.
+    """
+    given = [(name, value) for name, value in requested.items() if value is not None]
     if len(given) != 1:
         names = join_words([name for name, _ in given]) or "none"
         raise DataError(
-            f"predict answers one question at a time (flops, num_params, num_tokens or loss), but got {names}."
+            f"predict answers one question at a time (flops, num_params, num_tokens or loss), but "
+            f"got {names}."
         )
     name, value = given[0]
     return name, arguments.listed(value, f"predict: {name}") if arguments.several(value) else value
 
 
-def read(name: str, value: Any) -> float:
-    """The number of a question or a condition. Raises DataError where it cannot be one."""
-    if name == "flops" and isinstance(value, str):
-        value = flops_of(value)
-    return float(arguments.positive(value, f"predict: {name}"))
-
-
 def cost_of(
-    fit: Fit,
-    task: "Task | None",
-    law_under: Callable[[CostPerToken | None], Any],
-    question: str,
-    value: float,
-) -> tuple[CostPerToken | None, tuple[str, ...]]:
-    """FLOPs per token as a function of size, and what is to be said about it.
-
-    law_under: the law that answers, given a cost.
-    """
+    fit: Fit, question: Question, task: "Task | None"
+) -> tuple[CostPerToken | None, tuple[Note, ...]]:
+    """FLOPs per token as a function of size, and notes about them."""
     measured = cost_for(fit.law, fit.runs)
     if task is None:
-        return measured, () if measured is None else (_measured_note(fit, measured),)
+        return measured, () if measured is None else (_recorded_note(fit, measured),)
     from isoflop.counting.counting import count_size  # these need torch
     from isoflop.counting.sizes import size_near
     from isoflop.planning.specs import paid_tokens
 
-    cost, notes = measured, tuple[str, ...]()
+    cost, notes = measured, tuple[Note, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
-        law = law_under(cost)
-        target = value if question == "flops" else require_answer(law, question, value, cost)
-        around = float(law.optimum(target, cost)[0])
+        around, target = _optimum_under(fit, question, cost)
         sizes = {
             near.size: near for near in (size_near(task, around * factor) for factor in COUNTED)
         }
@@ -77,10 +97,21 @@ def cost_of(
     return cost, notes
 
 
-def _measured_note(fit: Fit, cost: CostPerToken) -> str:
+def _optimum_under(fit: Fit, question: Question, cost: CostPerToken | None) -> tuple[float, float]:
+    """Params and FLOPs of the answer under a cost per token."""
+    law = question.conditions.law(fit.law, cost)
+    if question.name == "flops":
+        target = question.paid
+    else:
+        target = require_answer(law, question.name, question.paid, cost)
+    return float(law.optimum(target, cost)[0]), target
+
+
+def _recorded_note(fit: Fit, cost: CostPerToken) -> Note:
     N = max(run.num_params for run in fit.runs)
     ratio = float(cost(np.array(N))) / (6 * N)
-    return (
-        f"FLOPs are counted as the runs record them, {format_number(ratio, 2)} times 6ND at the largest size "
-        f"({format_count(N)}) and beyond it."
+    text = (
+        f"FLOPs are counted as the runs record them, {format_number(ratio, 2)} times 6ND at the "
+        f"largest size ({format_count(N)}) and beyond it."
     )
+    return Note("recorded-flops", text)

@@ -119,4 +119,42 @@ KINDS = (
         "*of the resamples never reach it; the intervals are of the others*",
         "the loss asked for is near the irreducible one: ask for a higher one",
     ),
+    Kind(
+        "far-smaller",
+        "answer",
+        "doubt",
+        (
+            "*times fewer than the smallest run's …: how the loss goes on there is the law's "
+            "form alone*"
+        ),
+        "train a small run or two before relying on it",
+    ),
+    Kind(
+        "below-runs",
+        "answer",
+        "doubt",
+        "*no run shows how size and loss go on down there*",
+        "train a budget near the target: it is cheap",
+    ),
+    Kind(
+        "exact-law",
+        "answer",
+        "doubt",
+        "*The law goes through the runs exactly*",
+        "check the runs: measured losses carry noise, and more runs than parameters show it",
+    ),
+    Kind(
+        "no-width",
+        "answer",
+        "doubt",
+        "*The resamples do not differ in …, so how sure … is unknown*",
+        "add runs that vary more",
+    ),
+    Kind(
+        "no-size-near",
+        "answer",
+        "info",
+        "*The nearest size that can be built, …, has …*",
+        "name a nearer size in `Task(sizes=…)`, or let the model build it",
+    ),
 )

@@ -1,5 +1,8 @@
 """Cost of a plan on this machine: seconds from a few real steps of small sizes, and memory."""
 
+from isoflop.counting.counting import SizeCount, count_size  # first: it says how to install torch
+
+# isort: split
 import heapq
 import math
 import time
@@ -12,7 +15,6 @@ import torch
 from scipy.optimize import nnls
 
 from isoflop.compute.memory import STATE_BYTES_PER_PARAM
-from isoflop.counting.counting import SizeCount, count_size
 from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.counting.sample import batch_of
 from isoflop.errors import IsoflopError

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
@@ -114,7 +113,7 @@ def plan_question(
     """The sweep of a question; the arguments and errors are those of `plan`."""
     runs = runs_of(runs, "plan", PlanError)
     # models are built and timed; the caller's process stays as it was
-    with isolated(0), torch.enable_grad():
+    with isolated(0):
         before = named_values(task)
         check_task(task)
         check_unchanged(task, before)

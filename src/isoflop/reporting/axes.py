@@ -1,4 +1,4 @@
-"""Axes as a careful printer sets them: logarithmic where counts are, few lines, numbers as people write them."""
+"""Axes of the figures: few lines, ticks for counts and powers of ten, names beside lines."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -28,17 +28,17 @@ __all__ = [
 TEXT_SIZE = 9.5
 
 GAP = 0.055
-"""Least distance of names beside the axes, as a share of their height."""
+"""Least distance between names beside the axes, as a share of the axes' height."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """Axes on a figure of their own, in inches; pyplot and its state are not touched."""
+    """Axes on a new figure, sizes in inches; pyplot and its state stay unchanged."""
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def tidy(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Two spines, faint horizontal lines, the name of the vertical axis above it so that it reads level."""
+    """One spine, faint horizontal lines, and the name of the vertical axis above it."""
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set(color=GREY, linewidth=0.8)
     ax.grid(axis="y", color=RULE, linewidth=0.7)
@@ -79,7 +79,7 @@ def scientific(value: float, digits: int = 3) -> str:
 
 
 def end_labels(ax: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
-    """Names of lines, right of the axes, as (height, name, colour); names that would touch are moved apart."""
+    """Names of lines right of the axes, as (height, name, colour), moved apart where they touch."""
     ordered = sorted(labels)
     for (_, name, colour), place in zip(ordered, _places(ax, ordered), strict=True):
         _beside(ax, name, place, colour)
@@ -91,7 +91,9 @@ def end_key(
     heading: str,
     ids: Mapping[str, str] | None = None,
 ) -> None:
-    """The same with a dash in the line's colour before each name, for colours too light to read, under a heading.
+    """The same under a heading, with a dash in the line's colour before each name.
+
+    For colours too light for text.
 
     ids: name -> id of its artists in an SVG.
     """
@@ -110,8 +112,8 @@ def end_key(
 
 def _beside(ax: Axes, name: str, place: float, colour: str, distance: float = 8) -> Annotation:
     return ax.annotate(
-        name, (1, place), (distance, 0), xycoords="axes fraction", textcoords="offset points", color=colour,
-        fontsize=TEXT_SIZE, va="center", annotation_clip=False,
+        name, (1, place), (distance, 0), xycoords="axes fraction", textcoords="offset points",
+        color=colour, fontsize=TEXT_SIZE, va="center", annotation_clip=False,
     )  # fmt: skip
 
 
@@ -120,13 +122,13 @@ def _places(ax: Axes, ordered: list[tuple[float, str, str]]) -> list[float]:
 
 
 def _share(ax: Axes, height: float) -> float:
-    """A height as a share of the vertical axis, from its limits alone: the layout is not known before drawing."""
+    """A height as a share of the vertical axis, from its limits, known before drawing."""
     low, high, at = ax.yaxis.get_transform().transform([*ax.get_ylim(), height])
     return float((at - low) / (high - low))
 
 
 def _apart(places: list[float], gap: float) -> list[float]:
-    """Rising places, each at least `gap` above the one before, moved as a whole to stay centred on where they were."""
+    """Rising places moved to be at least `gap` apart, with the same mean as before."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + gap) if moved else place)
@@ -135,7 +137,7 @@ def _apart(places: list[float], gap: float) -> list[float]:
 
 
 class _TickPlaces(Locator):
-    """Ticks at places that follow from the ends of the axis, whatever they become later."""
+    """Ticks at places that follow from the current ends of the axis."""
 
     def __init__(self, places: Callable[[float, float], list[float]]) -> None:
         self._places = places
@@ -160,7 +162,7 @@ def _set_ticks(
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """Powers of ten between two numbers, with more between them where there is room."""
+    """Powers of ten between two numbers, with more in between where there is room."""
     decades = math.log10(high / low)
     parts = (1, 2, 5) if decades < 3 else (1, 3) if decades < 4.5 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -173,20 +175,20 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def _loss_values(low: float, high: float) -> list[float]:
-    """Round values between two numbers, so fine that there are four at least."""
+    """At least four round values between two numbers."""
     for parts in (
         (1, 2, 5),
         (1, 1.5, 2, 3, 5, 7),
         (1, 1.2, 1.5, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
     ):
-        found = [
+        values = [
             part * 10.0**power
             for power in range(-6, 7)
             for part in parts
             if low <= part * 10.0**power <= high
         ]
-        if len(found) >= 4:
-            return found
+        if len(values) >= 4:
+            return values
     step = 10 ** math.floor(math.log10((high - low) / 2))
     step *= next((by for by in (5, 2) if (high - low) / (by * step) >= 3), 1)
     return [round(k * step, 12) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,4 +1,4 @@
-"""Colours of figures and page, on light paper and on dark; told apart by colour-blind readers too.
+"""Colours of figures and page, on light and dark paper; distinct for colour-blind readers too.
 
 Lines are blue and vermilion of Okabe & Ito 2008, budgets run along viridis.
 """
@@ -19,14 +19,14 @@ DARK = {
     BLUE: "#56b4e9",
     VERMILION: "#f0a06a",
 }
-"""What stands for each colour on dark paper."""
+"""The colour on dark paper for each one on light paper."""
 
 # The ends of viridis that would vanish on the paper are left out.
 _LIGHT_ENDS, _DARK_ENDS = (0.0, 0.8), (0.34, 1.0)
 
 
 def ramp(length: int, *, dark: bool = False) -> list[str]:
-    """Colours for so many budgets, from the smallest to the largest."""
+    """One colour per budget, from the smallest to the largest."""
     low, high = _DARK_ENDS if dark else _LIGHT_ENDS
     steps = [low + (high - low) * i / max(length - 1, 1) for i in range(length)]
     return [to_hex(colormaps["viridis"](step)) for step in steps]

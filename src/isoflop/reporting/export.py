@@ -1,8 +1,8 @@
-"""export_run(): the run that the answer asks for, as a file that a training program reads."""
+"""export_run(): the recommended run, as a file that a training program reads."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isoflop.answers.predict import Optimum
 from isoflop.errors import DataError
@@ -19,9 +19,9 @@ SCHEMA = 1
 
 
 def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
-    """The run of the answer by the task's recipe: size, tokens, batch, learning rate and the rest.
+    """The recommended run by the task's recipe: size, tokens, batch, learning rate and the rest.
 
-    Raises DataError for an answer that was asked without a task.
+    Raises DataError for an answer of `predict` without a task.
     """
     from isoflop.counting.counting import count_size
     from isoflop.counting.tokens import token_supply
@@ -30,7 +30,7 @@ def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
 
     if optimum.size is None or optimum.size_num_tokens is None:
         raise DataError(
-            "A final run needs a size that can be built; ask with predict(..., task=task) (--task)."
+            "A final run needs a size that can be built; use predict(..., task=task) (--task)."
         )
     sized = count_size(task, optimum.size)
     supply = token_supply(task)
@@ -40,14 +40,15 @@ def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
 
 
 def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> Path:
-    """Write the answer's run as JSON, with the steps that it takes and the answer it follows; gives the path.
+    """Write the recommended run as JSON, with its number of steps and the answer; return the path.
 
-    Raises DataError for an answer that was asked without a task, StoreError where the file cannot be written.
+    Raises DataError for an answer of `predict` without a task, StoreError where the file cannot be
+    written.
     """
     return write_text(path, to_json(_values(task, optimum)) + "\n")
 
 
-def _values(task: "Task", optimum: Optimum) -> dict[str, Any]:
+def _values(task: "Task", optimum: Optimum) -> dict[str, object]:
     spec = final_run(task, optimum)
     step_tokens = (spec.batch or 1) * (spec.tokens_per_example or 1)
     num_steps = spec.num_tokens / step_tokens

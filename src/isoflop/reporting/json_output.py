@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from isoflop.notes.note import Note
 
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
 
 
-def to_json(value: Any) -> str:
+@runtime_checkable
+class HasValues(Protocol):
+    """A dataclass whose JSON values differ from its fields."""
+
+    def json_values(self) -> Mapping[str, object]:
+        """Values by name."""
+        ...
+
+
+def to_json(value: object) -> str:
     """A value as JSON: dataclasses as objects, numbers that are not finite as null."""
     return json.dumps(_plain(value), indent=2, allow_nan=False)
 
 
-def fit_values(fitted: "Fit") -> dict[str, Any]:
-    """What a fit says, without its runs and its draws."""
+def fit_values(fitted: "Fit") -> dict[str, object]:
+    """Law, settings and notes of a fit, without its runs and draws."""
     aside = [{"reason": one.reason, **_measured(one.run)} for one in fitted.set_aside]
     return {
         "approach": repr(fitted.approach),
@@ -36,8 +45,8 @@ def fit_values(fitted: "Fit") -> dict[str, Any]:
     }
 
 
-def sweep_values(sweep: "Sweep") -> dict[str, Any]:
-    """What a sweep asks for, with what each run costs."""
+def sweep_values(sweep: "Sweep") -> dict[str, object]:
+    """The runs of a sweep, with the cost of each."""
     runs = [
         {
             **spec_values(spec),
@@ -62,8 +71,8 @@ def sweep_values(sweep: "Sweep") -> dict[str, Any]:
     }
 
 
-def run_values(run: "Run") -> dict[str, Any]:
-    """What happened to a run, without its curve."""
+def run_values(run: "Run") -> dict[str, object]:
+    """Result of a run, without its curve."""
     ended = {
         "status": run.status,
         "loss": run.loss,
@@ -80,8 +89,8 @@ def run_values(run: "Run") -> dict[str, Any]:
     }
 
 
-def standing_values(stage: "StageStatus") -> dict[str, Any]:
-    """How far one stage of a store is: its runs by what became of them."""
+def standing_values(stage: "StageStatus") -> dict[str, object]:
+    """One stage of a store: its runs by status."""
     return {
         "stage": stage.stage,
         "purpose": stage.purpose,
@@ -93,8 +102,8 @@ def standing_values(stage: "StageStatus") -> dict[str, Any]:
     }
 
 
-def spec_values(spec: "RunSpec") -> dict[str, Any]:
-    """All that a run's spec says, and its id."""
+def spec_values(spec: "RunSpec") -> dict[str, object]:
+    """Every field of a run's spec, and its id."""
     return {
         "id": spec.id,
         **{part.name: getattr(spec, part.name) for part in dataclasses.fields(spec)},
@@ -110,7 +119,7 @@ def _note_values(note: Note) -> dict[str, str]:
     }
 
 
-def _measured(run: "Run") -> dict[str, Any]:
+def _measured(run: "Run") -> dict[str, object]:
     return {
         "num_params": run.num_params,
         "num_tokens": run.num_tokens,
@@ -119,9 +128,11 @@ def _measured(run: "Run") -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+def _plain(value: object) -> object:
+    """The value in types that JSON has."""
+    if isinstance(value, HasValues):
+        value = value.json_values()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -131,4 +142,5 @@ def _plain(value: Any) -> Any:
         return _note_values(value)
     if value is None or isinstance(value, str | bool | int):
         return value
-    return float(value) if math.isfinite(value) else None
+    number = float(value)  # type: ignore[arg-type]  # a number, or TypeError as from json
+    return number if math.isfinite(number) else None

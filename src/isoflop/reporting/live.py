@@ -1,4 +1,4 @@
-"""live_report(): the page of a sweep while it trains, drawn again after each run."""
+"""live_report(): the page of a sweep in training, redrawn after each run."""
 
 import os
 import time
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["live_report"]
 
 SHARE = 5.0
-"""Drawing a page of hundreds of runs takes seconds; it pauses this many times as long before the next."""
+"""Pause after drawing a page, as a multiple of the time that drawing took."""
 
 
 def live_report(
@@ -38,17 +38,19 @@ def live_report(
     approach: Approach | None = None,
     seconds: float = 5.0,
 ) -> Callable[[Run], Path]:
-    """A function for `train(on_record=...)` that writes the page again for each run, with the answer once there is one.
+    """A function for `train(on_record=...)` that rewrites the page after each run.
 
-    The page is written at once too, so that a path that cannot be written is found before anything is trained.
+    The page holds the answer as soon as the runs allow one. It is first written at once, so that a
+    wrong path raises before any training.
 
-    target: FLOPs of the run that is wanted.
-    sweep: the runs that are to come, for the progress shown; the page is final when all are there.
-    runs: what was recorded before.
-    task: for answers in sizes that can be built.
-    seconds: the least time between two drawings while runs are still to come; 0 draws each run.
+    target: FLOPs of the target run.
+    sweep: The planned runs, for the progress shown. The page is final when all have ended.
+    runs: Runs recorded before.
+    task: For answers in sizes that can be built.
+    seconds: Least time between two drawings until the last run ends; 0 draws every run.
 
-    Raises StoreError where the page cannot be written at once; later it only warns, and training goes on.
+    Raises StoreError where the first page cannot be written. Later failures only warn, and training
+    continues.
     """
     specs = () if sweep is None else sweep.specs
     known = {run.id: run for run in runs}
@@ -93,12 +95,13 @@ def _page(
 
 
 def _progress(runs: Sequence[Run], specs: Sequence[RunSpec], left: Sequence[RunSpec]) -> Html:
-    """How far the sweep is, in runs and in FLOPs."""
+    """Progress of the sweep, in runs and in FLOPs."""
     if not specs:
         return tag("p", f"Sweep under way: {_runs(len(runs))} so far.", class_="progress")
     total, to_do = sum(spec.flops for spec in specs), sum(spec.flops for spec in left)
     done = len(specs) - len(left)
-    words = f"Sweep under way: {done} of {_runs(len(specs))}, {format_percent(1 - to_do / total)} of the compute."
+    share = format_percent(1 - to_do / total)
+    words = f"Sweep under way: {done} of {_runs(len(specs))}, {share} of the compute."
     bar = tag(
         "progress",
         value=f"{1 - to_do / total:.4f}",
@@ -109,7 +112,7 @@ def _progress(runs: Sequence[Run], specs: Sequence[RunSpec], left: Sequence[RunS
 
 
 def _early_page(runs: Sequence[Run], target: float, status: Sequence[Html], why: str) -> str:
-    """Runs and progress, before there is an answer."""
+    """Runs and progress, without an answer."""
     title = f"{format_flops(target)} FLOPs: no answer yet"
     head = tag(
         "header",

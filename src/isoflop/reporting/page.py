@@ -16,9 +16,7 @@ from isoflop.display.format import format_count, format_flops
 from isoflop.display.html import Html, join, tag
 from isoflop.errors import StoreError
 from isoflop.fitting.fit import Fit
-from isoflop.reporting import page_figures as drawings
-from isoflop.reporting import sections
-from isoflop.reporting import what_if as explore
+from isoflop.reporting import page_figures, sections, what_if
 from isoflop.reporting.figures.curves import valleys_of
 from isoflop.reporting.reproduction import method
 from isoflop.reporting.svg import dark_colours, own_style
@@ -35,10 +33,10 @@ __all__ = ["document", "render", "report"]
 def report(
     fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None
 ) -> Path:
-    """Write the answer, its doubt, figures, runs and method as one HTML file that needs no network; gives its path.
+    """Write answer, notes, figures, runs and method as one HTML file, and return its path.
 
-    The page answers for other computes too. With `task` those answers come in sizes that can be built, and their FLOPs
-    are counted on them, as `predict(task=)` does.
+    The file needs no network. The page answers for other computes too. With `task` those answers
+    come in sizes that can be built, under the FLOPs counted on them, as in `predict(task=)`.
 
     Raises StoreError where the file cannot be written.
     """
@@ -58,23 +56,23 @@ def report(
 def render(
     fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()
 ) -> str:
-    """The page as text; `before` stands above the answer and makes it a page that a browser loads again and again."""
-    found = valleys_of(fit)
-    known = _Known.of(fit, optimum, task)
-    asked = opinions(fit, optimum)
-    curves, points = drawings.curves(fit, found)
+    """The page as text; `before` precedes the answer and makes browsers reload the page."""
+    each = valleys_of(fit)
+    known = _OtherComputes.of(fit, optimum, task)
+    approaches = opinions(fit, optimum)
+    curves, points = page_figures.curves(fit, each)
     body = (
         *before,
         sections.answer(optimum),
-        sections.reasons(fit, optimum, found, asked),
-        sections.section("IsoFLOP curves", curves) if found else Html(""),
+        sections.reasons(fit, optimum, each, approaches),
+        sections.section("IsoFLOP curves", curves) if each else Html(""),
         sections.section(
             "Another compute",
-            explore.ask(optimum, known.along, counted=bool(known.sizes)),
-            *drawings.laws(fit, optimum, known.along, bool(found)),
+            what_if.controls(optimum, known.along, counted=bool(known.sizes)),
+            *page_figures.laws(fit, optimum, known.along, bool(each)),
         ),
-        sections.budgets(found) if found else Html(""),
-        sections.section("Doubt", *drawings.doubt(fit, optimum, known.along, asked)),
+        sections.budgets(each) if each else Html(""),
+        sections.section("Doubt", *page_figures.doubt(fit, optimum, known.along, approaches)),
         sections.runs(fit),
         method(fit, optimum),
     )
@@ -82,8 +80,8 @@ def render(
     return document(
         f"{format_flops(optimum.flops)} FLOPs: {params} params, {tokens} {optimum.unit}s",
         body,
-        num_budgets=len(found),
-        data=explore.numbers(fit, optimum, known.along, known.sizes, points),
+        num_budgets=len(each),
+        data=what_if.numbers(fit, optimum, known.along, known.sizes, points),
         under_way=bool(before),
     )
 
@@ -96,7 +94,7 @@ def document(
     data: Html | None = None,
     under_way: bool = False,
 ) -> str:
-    """A whole page around its sections; `data` is what the script that answers for other computes works with."""
+    """A whole page around its sections; `data` feeds the script that answers for other computes."""
     scripts = (
         [tag("script", _own("page.js"))]
         + [data or Html("")]
@@ -111,15 +109,15 @@ def document(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Known:
-    """What the page answers for other computes."""
+class _OtherComputes:
+    """The page's answers for other computes."""
 
     along: Frontier
     sizes: "list[SizeCount]"
 
     @classmethod
-    def of(cls, fit: Fit, optimum: Optimum, task: "Task | None") -> "_Known":
-        flops = explore.reachable(fit, optimum)
+    def of(cls, fit: Fit, optimum: Optimum, task: "Task | None") -> "_OtherComputes":
+        flops = what_if.reachable(fit, optimum)
         if task is None:
             return cls(along=frontier(fit, flops), sizes=[])
         rough = frontier(fit, flops[[0, -1]]).num_params[:, 0]
@@ -128,15 +126,17 @@ class _Known:
 
 
 _REFRESH = Html('<meta http-equiv="refresh" content="20">')
-"""Seconds after which a page of a sweep under way is loaded again."""
+"""Reloads the page of a sweep under way every 20 seconds."""
 
 
 def _head(title: str, num_budgets: int, under_way: bool) -> Html:
-    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark_colours(num_budgets)} }} }}"
+    colours = dark_colours(num_budgets)
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {colours} }} }}"
     return tag(
         "head",
         Html(
-            '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
         ),
         _REFRESH if under_way else Html(""),
         tag("title", title),
@@ -152,5 +152,5 @@ def _footer() -> Html:
 
 
 def _own(name: str) -> Html:
-    """A file that lies beside this one."""
+    """Content of a file in this folder."""
     return join(Html((files("isoflop.reporting") / name).read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""The figures of the page, each with what a reader needs to read it."""
+"""The figures of the page, each with its caption."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,58 +21,68 @@ from isoflop.runs import Run
 __all__ = ["Points", "curves", "doubt", "laws"]
 
 Points = list[tuple[float, float, int, str]]
-"""Where runs lie in the figure of the curves: x, y, number of the budget, words."""
+"""Runs in the figure of the curves: x, y, number of the budget, description."""
 
 _CURVES = (
-    "Each colour is one compute budget: points are runs, lines the curve fitted near the lowest loss. A filled mark is "
-    "a minimum between measured sizes; a hollow one is not bracketed. The dashed line is the law's optimum."
+    "Each colour is one compute budget: points are runs, lines the curve fitted near the lowest "
+    "loss. A filled mark is a minimum between measured sizes; a hollow one is not bracketed. The "
+    "dashed line is the law's optimum."
 )
 _LAW = (
-    "The best number of params and tokens for a given compute, with its {level} interval. The shaded range holds the "
-    "runs, the large marks are the answer{minima}."
+    "The best number of params and tokens for a given compute, with its {level} interval. The "
+    "shaded range holds the runs, the large marks are the answer{minima}."
 )
-_LOSS = "The loss of the best model for a given compute, with its {level} interval; grey points are all runs."
+_LOSS = (
+    "The loss of the best model for a given compute, with its {level} interval; grey points are "
+    "all runs."
+)
 _SIDES = (
-    "The same question put to each approach. Points are the best params, lines their {level} intervals; the shaded "
-    "range is the interval of the answer. The intervals of Approaches 1 to 3 take their law for true, so that they are "
-    "too narrow where it is not."
+    "The same question put to each approach. Points are the best params, lines their {level} "
+    "intervals; the shaded range is the interval of the answer. The intervals of Approaches 1 to 3 "
+    "take their law for true, so that they are too narrow where it is not."
 )
 _WASTE = (
-    "What another size would waste of the compute: if the law is right (line), and expected over all the laws that the "
-    "runs allow (dashed), half of which lie in the pale area. Sizes in the shaded range are as good as the best."
+    "What another size would waste of the compute: if the law is right (line), and expected over "
+    "all the laws that the runs allow (dashed), half of which lie in the pale area. Sizes in the "
+    "shaded range are as good as the best."
 )
 _RESIDUALS = (
-    "How far each run's loss lies above or below the law. Half of the runs lie in the shaded range. A wave is misfit "
-    "of the law; a budget that lies apart is a change between the runs."
+    "How far each run's loss lies above or below the law. Half of the runs lie in the shaded "
+    "range. A wave is misfit of the law; a budget that lies apart is a change between the runs."
 )
 _SURFACE = (
-    "The loss that the law gives every size and number of tokens: grey lines are equal loss, faint diagonals equal "
-    "compute, blue points the runs, the orange line the best size for each compute."
+    "The loss that the law gives every size and number of tokens: grey lines are equal loss, faint "
+    "diagonals equal compute, blue points the runs, the orange line the best size for each compute."
 )
 _COLLAPSE = (
-    "Training curves, each in units of its own length and final loss, their median in black. Well-scaled runs fall on "
-    "one line; a run that leaves it, and is not among the best of its budget, was badly tuned or disturbed. Runs that "
-    "the fit sets aside are named."
+    "Training curves, each in units of its own length and final loss, their median in black. "
+    "Well-scaled runs fall on one line; a run that leaves it, and is not among the best of its "
+    "budget, was badly tuned or disturbed. Runs that the fit sets aside are named."
 )
 
 
-def curves(fit: Fit, found: Sequence[Valley]) -> tuple[Html, Points]:
-    """The IsoFLOP curves with a switch for each budget, and where each run lies in them."""
-    if not found:
+def curves(fit: Fit, valleys: Sequence[Valley]) -> tuple[Html, Points]:
+    """The IsoFLOP curves with a switch for each budget, and the position of each run in them."""
+    if not valleys:
         return Html(""), []
     ax = figures.isoflop_curves(fit)
     drawn = inline_svg(ax, "curves", "IsoFLOP curves: loss against params for each compute budget")
-    return sections.figure(drawn, _CURVES, budget_switches(found)), _points(ax, found)
+    return sections.figure(drawn, _CURVES, budget_switches(valleys)), _points(ax, valleys)
 
 
 def laws(fit: Fit, optimum: Optimum, along: Frontier, has_budgets: bool) -> list[Html]:
-    """The optimum against compute, and its loss where the approach has one."""
+    """The optimum against compute, and its loss for approaches with a law for it."""
     level, minima = (
         format_percent(optimum.level),
         ", diamonds the minima of single budgets" * has_budgets,
     )
     shown = [
-        ("law", lambda: figures.optimum_law(fit, optimum, along=along), _in_words(optimum), _LAW)
+        (
+            "law",
+            lambda: figures.optimum_law(fit, optimum, along=along),
+            _optimum_label(optimum),
+            _LAW,
+        )
     ]
     shown += [
         (
@@ -90,15 +100,15 @@ def laws(fit: Fit, optimum: Optimum, along: Frontier, has_budgets: bool) -> list
     )
 
 
-def doubt(fit: Fit, optimum: Optimum, along: Frontier, asked: Sequence[Opinion]) -> list[Html]:
-    """What else could be believed, what it would cost, and how well the law holds the runs.
+def doubt(fit: Fit, optimum: Optimum, along: Frontier, approaches: Sequence[Opinion]) -> list[Html]:
+    """Answers of other approaches, the cost of other sizes, and how well the law fits the runs.
 
-    asked: what every approach answers.
+    approaches: The answer of each approach.
     """
     trained = [*fit.runs, *(aside.run for aside in fit.set_aside)]
     silent = [
         f"{one.name.partition(':')[0]} has no answer: {one.reason}"
-        for one in asked
+        for one in approaches
         if one.optimum is None
     ]
     level, at = format_percent(optimum.level), format_flops(optimum.flops)
@@ -126,11 +136,11 @@ def doubt(fit: Fit, optimum: Optimum, along: Frontier, asked: Sequence[Opinion])
     ]
     sides = "Best params by each approach"
     words = " ".join([_SIDES.format(level=level), *silent])
-    return _all([("sides", lambda: figures.side_by_side(asked), sides, words), *shown])
+    return _all([("sides", lambda: figures.side_by_side(approaches), sides, words), *shown])
 
 
 def _all(shown: Sequence[tuple[str, Callable[[], Axes], str, str]]) -> list[Html]:
-    """The figures that these runs and this approach have."""
+    """The figures that these runs and this approach allow."""
     drawn = []
     for name, draw, label, words in shown:
         try:
@@ -140,17 +150,15 @@ def _all(shown: Sequence[tuple[str, Callable[[], Axes], str, str]]) -> list[Html
     return drawn
 
 
-def _points(ax: Axes, found: Sequence[Valley]) -> Points:
-    runs = [(number, run) for number, valley in enumerate(found) for run in valley.runs]
+def _points(ax: Axes, valleys: Sequence[Valley]) -> Points:
+    runs = [(number, run) for number, valley in enumerate(valleys) for run in valley.runs]
     if len(runs) > MOST_POINTS:
         return []
     places = [(place(ax, run.num_params, run.loss), number, run) for number, run in runs]
-    return [
-        (*where, number, _run_in_words(run)) for where, number, run in places if where is not None
-    ]
+    return [(*where, number, _describe(run)) for where, number, run in places if where is not None]
 
 
-def _run_in_words(run: Run) -> str:
+def _describe(run: Run) -> str:
     error = f" ± {format_number(run.loss_stderr, 2)}" if run.loss_stderr else ""
     parts = [
         *([f"run {run.group}"] if run.group else []),
@@ -163,6 +171,9 @@ def _run_in_words(run: Run) -> str:
     return ", ".join(parts)
 
 
-def _in_words(optimum: Optimum) -> str:
+def _optimum_label(optimum: Optimum) -> str:
     params, tokens = format_count(optimum.num_params.value), format_count(optimum.num_tokens.value)
-    return f"Best params and tokens against compute; {params} and {tokens} at {format_flops(optimum.flops)} FLOPs"
+    return (
+        f"Best params and tokens against compute; {params} and {tokens} at "
+        f"{format_flops(optimum.flops)} FLOPs"
+    )

@@ -1,4 +1,4 @@
-"""How the answer was made, for somebody who must be able to make it again: law, counts, versions, hashes."""
+"""The section on method and reproduction: law, counts, versions and hashes behind an answer."""
 
 import hashlib
 import platform
@@ -21,7 +21,8 @@ from isoflop.runs import Run
 
 __all__ = ["facts", "formula", "method"]
 
-# What papers on scaling laws leave out most often (Li et al. 2025, "(Mis)Fitting"): named here when it is not known.
+# What papers on scaling laws omit most often (Li et al. 2025, "(Mis)Fitting"); the page names those
+# that are unknown.
 _DISCLOSED = {
     "batch": "batch size",
     "lr": "learning rate",
@@ -39,21 +40,24 @@ def method(fit: Fit, optimum: Optimum) -> Html:
         for part in (tag("dt", name), tag("dd", value))
     ]
     approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
-    call = f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\nisoflop.predict(fit, {_asked(optimum)})"
+    call = (
+        f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\n"
+        f"isoflop.predict(fit, {_arguments(optimum)})"
+    )
     return section("Method", tag("dl", *rows, class_="facts"), tag("pre", tag("code", call)))
 
 
-def _asked(optimum: Optimum) -> str:
-    """Arguments of predict that give the answer again."""
+def _arguments(optimum: Optimum) -> str:
+    """Arguments of predict that reproduce the answer."""
     serving, repetition = optimum.serving, optimum.repetition
-    asked = {"flops": optimum.flops if serving is None else serving.total.value}
-    asked |= {} if serving is None else {"served_tokens": serving.tokens}
-    asked |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
-    return ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    given = {"flops": optimum.flops if serving is None else serving.total.value}
+    given |= {} if serving is None else {"served_tokens": serving.tokens}
+    given |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
-    """What has to be disclosed, by name."""
+    """Facts to disclose, by name."""
     runs = fit.runs
     return {
         "Approach": repr(fit.approach),
@@ -77,28 +81,29 @@ def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
 
 
 def _prior(approach: object) -> dict[str, str]:
-    """The numbers that the answer believed before it saw a run."""
+    """The numbers of the prior, for Bayesian fits."""
     if not isinstance(approach, Bayesian):
         return {}
     lines = "; ".join(f"{name} {value}" for name, value in approach.prior.lines().items())
     source = "learned from public sweeps" if approach.prior == Prior() else "given"
     return {
-        "Prior": f"{lines} ({source}; mean ± standard deviation, with probabilities where there are several)"
+        "Prior": f"{lines} ({source}; mean ± standard deviation, with probabilities where there "
+        f"are several)"
     }
 
 
 def _exponents(runs: Sequence[Run]) -> str:
     """The exponent of N_opt in C under each convention of counting params, by Approach 2."""
-    found = exponents_by_convention(runs)
-    told = [
+    exponents = exponents_by_convention(runs)
+    shown = [
         f"{format_number(exponent)} ({name.replace('_', '-')} params)"
-        for name, exponent in found.items()
+        for name, exponent in exponents.items()
     ]
-    return join_words(told) if told else "not known: the runs carry one count of params"
+    return join_words(shown) if shown else "not known: the runs carry one count of params"
 
 
 def formula(law: Law) -> Html:
-    """The law as people write it, its numbers rounded; what it is besides its formula follows."""
+    """The law as a formula with rounded numbers, followed by its other lines."""
     lines = [tag("div", _in_print(line), class_="formula") for line in law.formula().splitlines()]
     return join(*lines)
 
@@ -116,7 +121,7 @@ def _printed(part: str) -> str:
 
 
 def _numbers(law: object) -> str:
-    """The law's numbers in full, by name: rounded exponents would move the answer."""
+    """The law's numbers in full, by name: rounded exponents would change the answer."""
     if not is_dataclass(law):
         return str(law)
     values = {part.name: getattr(law, part.name) for part in fields(law)}
@@ -128,7 +133,7 @@ def _numbers(law: object) -> str:
 
 
 def _seeds(runs: Iterable[Run]) -> str:
-    """Seeds of the runs that were trained here, and what they change; a table's rows do not tell theirs."""
+    """Seeds of the runs trained with isoflop, and the noise between them."""
     trained = [run for run in runs if run.spec.fingerprint]
     seeds = join_words([str(seed) for seed in sorted({run.spec.seed for run in trained})])
     noise = seed_noise(trained)
@@ -147,7 +152,8 @@ def _flops_convention(runs: Iterable[Run]) -> str:
     ratios = [run.flops / (6 * run.num_params * run.num_tokens) for run in runs]
     if max(abs(ratio - 1) for ratio in ratios) < 1e-6:
         return "6·N·D, forward and backward"
-    return f"counted, {format_interval(min(ratios), max(ratios), lambda r: format_number(r, 3))} times 6·N·D"
+    span = format_interval(min(ratios), max(ratios), lambda ratio: format_number(ratio, 3))
+    return f"counted, {span} times 6·N·D"
 
 
 def _training(runs: Iterable[Run]) -> str:
@@ -162,9 +168,9 @@ def _training(runs: Iterable[Run]) -> str:
 
 
 def _trained_with(runs: Iterable[Run]) -> str:
-    found = sorted({f"{name} {number}" for run in runs for name, number in run.versions.items()})
+    versions = sorted({f"{name} {number}" for run in runs for name, number in run.versions.items()})
     devices = sorted({run.device for run in runs if run.device})
-    return join_words([*found, *devices], most=12) or "not recorded"
+    return join_words([*versions, *devices], most=12) or "not recorded"
 
 
 def _fitted_with() -> str:
@@ -174,6 +180,6 @@ def _fitted_with() -> str:
 
 
 def _digest(runs: Iterable[Run]) -> str:
-    """Hash of what was asked for and what was measured, whatever the order of the runs."""
+    """Hash of the runs' specs and results, independent of their order."""
     lines = sorted(f"{run.id} {run.num_tokens!r} {run.flops!r} {run.loss!r}" for run in runs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The sections of the page, each from a fit and its answer to HTML."""
+"""The sections of the page: HTML of a fit and its answer."""
 
 import base64
 import math
@@ -22,16 +22,17 @@ from isoflop.runs import Run
 __all__ = ["answer", "budgets", "figure", "reasons", "runs", "runs_of", "section"]
 
 MANY_ROWS = 1000
-"""Rows of the runs' table; the rest is counted, so that a page stays a page."""
+"""Rows of the runs' table; further ones are only counted."""
 
 VERY_MANY_ROWS = 5000
 """Rows up to which the page carries all runs as CSV: about half a megabyte."""
 
 WELL_PREDICTED = 0.15
-"""Error of params at the held-out budget up to which it speaks for the law: it costs less than 1 % of the compute."""
+"""Relative error of params at held-out budgets up to which they support the law: it costs less than
+1 % of the compute."""
 
 NEAR = 1.5
-"""Times the largest run up to which a target counts as near."""
+"""Factor on the largest run up to which a target counts as near."""
 
 
 def section(title: str, *content: str) -> Html:
@@ -41,7 +42,7 @@ def section(title: str, *content: str) -> Html:
 
 
 def answer(optimum: Optimum) -> Html:
-    """The recommendation as a sentence, its three numbers with intervals, and what it costs to be wrong."""
+    """The recommendation as a sentence, its numbers with intervals, and the cost of being wrong."""
     return tag(
         "header",
         tag("p", _question(optimum), class_="eyebrow"),
@@ -53,11 +54,11 @@ def answer(optimum: Optimum) -> Html:
 
 
 def reasons(
-    fit: Fit, optimum: Optimum, found: Sequence[Valley], asked: Sequence[Opinion] = ()
+    fit: Fit, optimum: Optimum, valleys: Sequence[Valley], approaches: Sequence[Opinion] = ()
 ) -> Html:
-    """What speaks for the answer and what against it, side by side; asked: what every approach answers."""
+    """Reasons for the answer and against it, side by side; approaches: the answer of each."""
     check, holds = _checked(fit)
-    against = (*check * (not holds), *optimum.notes, *disagreements(asked))
+    against = (*check * (not holds), *optimum.notes, *disagreements(approaches))
     if not against:
         against = ("None of isoflop's checks speaks against it.",)
     return section(
@@ -69,7 +70,10 @@ def reasons(
                 tag("h3", "For it"),
                 tag(
                     "ul",
-                    *[tag("li", word) for word in (*check * holds, *_grounds(fit, optimum, found))],
+                    *[
+                        tag("li", word)
+                        for word in (*check * holds, *_grounds(fit, optimum, valleys))
+                    ],
                 ),
             ),
             tag(
@@ -84,7 +88,7 @@ def reasons(
 
 
 def figure(drawing: Html, caption: str, *controls: Html) -> Html:
-    """A figure with its caption, and controls above it; on a narrow screen it scrolls and stays readable."""
+    """A figure with its caption, and controls above it; on a narrow screen it scrolls."""
     scroll = tag(
         "div",
         drawing,
@@ -96,11 +100,11 @@ def figure(drawing: Html, caption: str, *controls: Html) -> Html:
     return tag("figure", *controls, scroll, tag("figcaption", caption))
 
 
-def budgets(found: Sequence[Valley]) -> Html:
+def budgets(valleys: Sequence[Valley]) -> Html:
     """The table of the budgets' minima."""
-    why = [tag("p", valley.reason, class_="after") for valley in found if not valley.interior]
+    why = [tag("p", valley.reason, class_="after") for valley in valleys if not valley.interior]
     return section(
-        "Budgets", _table(valleys_table(found), "Minimum of each budget", sortable=False), *why
+        "Budgets", _table(valleys_table(valleys), "Minimum of each budget", sortable=False), *why
     )
 
 
@@ -110,7 +114,7 @@ def runs(fit: Fit) -> Html:
 
 
 def runs_of(used: Sequence[Run], set_aside: Sequence[SetAside] = ()) -> Html:
-    """The table of runs, without a fit too."""
+    """The table of runs; it needs no fit."""
     table = runs_table(used, set_aside)
     shown = Table(table.columns, table.rows[:MANY_ROWS])
     left_out = len(table.rows) - len(shown.rows)
@@ -122,7 +126,7 @@ def runs_of(used: Sequence[Run], set_aside: Sequence[SetAside] = ()) -> Html:
 
 
 def _download(table: Table) -> Html:
-    """A link to the table's unrounded values, carried by the page itself; `read_runs` reads the file back."""
+    """A link to the unrounded values, embedded in the page; `read_runs` reads the file back."""
     data = base64.b64encode(to_csv(table).encode()).decode()
     return tag(
         "a",
@@ -134,7 +138,7 @@ def _download(table: Table) -> Html:
 
 
 def _question(optimum: Optimum) -> Html:
-    """What was asked for, in half a sentence."""
+    """The question, as a phrase."""
     limit = (
         ""
         if optimum.repetition is None
@@ -189,7 +193,10 @@ def _estimates(optimum: Optimum) -> list[Html]:
             if optimum.bits_per_byte
             else []
         ),
-        *(_estimate(name, found, format_number, level) for name, found in optimum.metrics.items()),
+        *(
+            _estimate(name, metric, format_number, level)
+            for name, metric in optimum.metrics.items()
+        ),
     ]
 
 
@@ -212,25 +219,30 @@ def _consequences(optimum: Optimum) -> list[str]:
     words: list[str] = []
     if (serving := optimum.serving) is not None:
         words.append(
-            f"It trains {format_number(serving.overtraining.value)} times the tokens per param of the compute-optimal "
-            f"run of the same loss, for {format_percent(serving.extra_training.value)} more compute, and saves "
+            f"It trains {format_number(serving.overtraining.value)} times the tokens per param of "
+            f"the compute-optimal run of the same loss, for "
+            f"{format_percent(serving.extra_training.value)} more compute, and saves "
             f"{format_percent(serving.saved.value)} of that of training and serving together. "
         )
     if optimum.band is not None:
         words.append(
-            f"Any size from {format_interval(*optimum.band)} params costs at most 1 % more compute for the same loss. "
+            f"Any size from {format_interval(*optimum.band)} params costs at most 1 % more compute "
+            f"for the same loss. "
         )
     if math.isfinite(optimum.regret.value):
         words.append(
-            f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the compute. "
+            f"Doubt about the optimum is expected to waste {_share(optimum.regret.value)} of the "
+            f"compute. "
         )
     if optimum.extrapolation > 0:
         words.append(
-            f"The target lies {format_number(10**optimum.extrapolation, 2)} times beyond the largest run."
+            f"The target lies {format_number(10**optimum.extrapolation, 2)} times beyond the "
+            f"largest run."
         )
     elif optimum.extrapolation < 0:
         words.append(
-            f"The target lies {format_number(10**-optimum.extrapolation, 2)} times below the smallest run."
+            f"The target lies {format_number(10**-optimum.extrapolation, 2)} times below the "
+            f"smallest run."
         )
     else:
         words.append("The target lies within the compute of the runs.")
@@ -241,16 +253,17 @@ def _share(value: float) -> str:
     return format_percent(value) if value >= 1e-4 else "less than 0.01 %"
 
 
-def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
+def _grounds(fit: Fit, optimum: Optimum, valleys: Sequence[Valley]) -> list[str]:
     spent = [run.flops for run in fit.runs]
     aside = f", {len(fit.set_aside)} more were set aside" if fit.set_aside else ""
     grounds = [
-        f"{len(fit.runs)} runs from {format_interval(min(spent), max(spent), format_flops)} FLOPs{aside}."
+        f"{len(fit.runs)} runs from {format_interval(min(spent), max(spent), format_flops)} "
+        f"FLOPs{aside}."
     ]
-    inside = sum(valley.interior for valley in found)
+    inside = sum(valley.interior for valley in valleys)
     if inside:
         grounds.append(
-            f"The lowest loss lies between measured sizes in {inside} of {len(found)} budgets."
+            f"The lowest loss lies between measured sizes in {inside} of {len(valleys)} budgets."
         )
     if (
         fit.diagnostics.converged
@@ -264,7 +277,7 @@ def _grounds(fit: Fit, optimum: Optimum, found: Sequence[Valley]) -> list[str]:
 
 
 def _checked(fit: Fit) -> tuple[tuple[str, ...], bool]:
-    """What the largest budget said of a law that had not seen it, and whether the law held."""
+    """How well the smaller budgets predict the held-out ones, and whether that supports the law."""
     errors = (
         [held.num_params for held in fit.holdout.budgets if math.isfinite(held.num_params)]
         if fit.holdout

@@ -1,4 +1,4 @@
-"""How far a store is, as text."""
+"""Progress of a store, as text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,21 +11,22 @@ __all__ = ["standing_text"]
 
 
 def standing_text(stages: Sequence[StageStatus]) -> str:
-    """A line per stage, then each run that failed or is being trained, and how many wait at each budget."""
+    """A line per stage, then its failed and running runs, and how many wait at each budget."""
     if not stages:
         return "The store is empty: nothing was planned or trained there."
     return "\n\n".join([*(_stage_text(stage) for stage in stages), *_several_tasks(stages)])
 
 
 def _several_tasks(stages: Sequence[StageStatus]) -> list[str]:
-    """That the store's runs are of several tasks, where they are."""
+    """A note where the store holds runs of several tasks."""
     tasks = tasks_of(
         {run.id: run for stage in stages for run in (*stage.ended, *stage.failed)}.values()
     )
     if len(tasks) < 2:
         return []
     return [
-        f"The runs are of {len(tasks)} tasks ({tasks_text(tasks)}); --task names the one that is to be fitted."
+        f"The runs are of {len(tasks)} tasks ({tasks_text(tasks)}); --task names the one that is "
+        f"to be fitted."
     ]
 
 
@@ -37,8 +38,8 @@ def _stage_text(stage: StageStatus) -> str:
         "running": len(stage.running),
         "waiting": len(stage.waiting),
     }
-    told = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
-    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {_runs(stage.num_runs)}: {told}"]
+    summary = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
+    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {_runs(stage.num_runs)}: {summary}"]
     lines += [
         f"  diverged  {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
         for run in stage.ended

@@ -1,4 +1,4 @@
-"""A figure as inline SVG: real text, no links, and colours that follow the page into the dark."""
+"""A figure as inline SVG: real text, no links, and colours for a light and a dark page."""
 
 import re
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ _POINTS = 72
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Figures as they are meant, whatever a user's matplotlibrc says: TeX would be needed, or fonts would change."""
+    """Matplotlib's default style, whatever a user's matplotlibrc sets (TeX, other fonts)."""
     with style.context("default"):
         yield
 
 
 def inline_svg(ax: Axes, name: str, label: str) -> Html:
-    """The figure of `ax` for an HTML page; `name` keeps its ids apart from other figures', `label` is read aloud.
+    """The figure of `ax` as HTML, with ids prefixed by `name` and with `label` for screen readers.
 
-    The same figure gives the same text, so that a page that did not change is the same file. The drawing carries where
-    its axes lie and what they span, for the page's script.
+    The same figure gives the same text, so that an unchanged page is the same file. The element
+    carries position and limits of the axes for the page's script.
     """
     drawn, figure = StringIO(), ax.get_figure(root=True)
     nothing = dict.fromkeys(
@@ -41,7 +41,8 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     for pattern, better in (
         (
             r"^.*?<svg [^>]*?(viewBox=[^ ]* [^ ]* [^ ]* [^ ]*\")[^>]*>",
-            rf'<svg \1 role="img" aria-label="{escape(label)}" data-name="{name}" data-axes="{_axes(ax)}">',
+            rf'<svg \1 role="img" aria-label="{escape(label)}" data-name="{name}" '
+            rf'data-axes="{_axes(ax)}">',
         ),
         (r"<style.*?</style>", ""),  # it would reach every element of the page
         (r"font-family: [^;]*; ", ""),
@@ -54,7 +55,7 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
 
 
 def place(ax: Axes, x: float, y: float) -> tuple[float, float] | None:
-    """Where a point lies in the figure's SVG; None outside the axes. Only after the figure was drawn."""
+    """Position of a point in the SVG of a drawn figure; None outside the axes."""
     left, right, bottom, top = _box(ax)
     across, up = ax.transAxes.inverted().transform(ax.transData.transform((x, y)))
     if not (0 <= across <= 1 and 0 <= up <= 1):
@@ -63,19 +64,21 @@ def place(ax: Axes, x: float, y: float) -> tuple[float, float] | None:
 
 
 def dark_colours(num_budgets: int) -> str:
-    """CSS that gives every colour of the figures its stand-in on dark paper."""
+    """CSS that replaces every colour of the figures on dark paper."""
     pairs = {**DARK, **dict(zip(ramp(num_budgets), ramp(num_budgets, dark=True), strict=True))}
     return " ".join(f"{_variable(light)}: {dark};" for light, dark in pairs.items())
 
 
 def _axes(ax: Axes) -> str:
-    """Left, right, bottom and top of the axes in the SVG, then the values there: x, x, y, y."""
+    """Left, right, bottom and top of the axes in the SVG, then their limits: x, x, y, y."""
     ends = (*_box(ax), *ax.get_xlim(), *ax.get_ylim())
     return " ".join(f"{float(end):.9g}" for end in ends)
 
 
 def _box(ax: Axes) -> tuple[float, float, float, float]:
-    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    box, (width, height) = ax.get_position(), figure.get_size_inches()
     across, down = width * _POINTS, height * _POINTS
     return box.x0 * across, box.x1 * across, (1 - box.y0) * down, (1 - box.y1) * down
 

@@ -1,7 +1,6 @@
-"""Runs, sweeps, valleys and optima as tables: made once, shown as text, Markdown, LaTeX, HTML or a data frame."""
+"""Runs, sweeps, valleys and optima as tables, for text, Markdown, LaTeX, HTML and data frames."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from isoflop.answers.optimum_table import optima_table
 from isoflop.display.format import (
@@ -37,9 +36,9 @@ __all__ = [
 
 
 def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table:
-    """One row for each run, with the columns that at least one run fills, a column for each metric among them.
+    """One row for each run, with the columns that at least one run fills, metrics included.
 
-    `read_runs` reads its data frame back. Runs that were set aside come last, with the reason.
+    `read_runs` reads its data frame back. Runs set aside come last, with the reason.
     """
     rows = [
         *((run, run.error) for run in runs),
@@ -65,7 +64,7 @@ def runs_table(runs: Iterable[Run], set_aside: Iterable[SetAside] = ()) -> Table
 
 
 def valleys_table(valleys: Iterable[Valley]) -> Table:
-    """One row for each budget: where its lowest loss lies, and whether runs stand on both sides of it."""
+    """One row for each budget: its lowest loss, and whether runs bracket it."""
     return Table(
         (
             Column("budget", "compute_budget", format_flops),
@@ -91,22 +90,22 @@ def valleys_table(valleys: Iterable[Valley]) -> Table:
     )
 
 
-def _run_row(run: Run, reason: str | None, metrics: Sequence[str]) -> tuple[Any, ...]:
+def _run_row(run: Run, reason: str | None, metrics: Sequence[str]) -> tuple[object, ...]:
     spent = (run.num_params, run.num_tokens, run.flops, run.budget)
     status = None if run.status == "completed" else run.status
     measured = (run.metrics.get(name) for name in metrics)
     return (run.group, run.size, *spent, run.loss, run.loss_stderr, *measured, status, reason)
 
 
-def _valley_row(valley: Valley) -> tuple[Any, ...]:
+def _valley_row(valley: Valley) -> tuple[object, ...]:
     sizes = (valley.runs[0].num_params, valley.runs[-1].num_params)
-    found = (
+    minimum = (
         valley.num_params,
         valley.num_tokens,
         valley.num_tokens / valley.num_params,
         valley.loss,
     )
-    shown = found if valley.interior else (None,) * 4  # a minimum that no runs bracket is a guess
+    shown = minimum if valley.interior else (None,) * 4  # a minimum that no runs bracket is a guess
     return (valley.budget, len(valley.runs), sizes, *shown, valley.interior)
 
 

@@ -1,14 +1,15 @@
-"""The part of the page that answers for another compute: the numbers that its script interpolates, and its controls."""
+"""Answers for other computes on the page: numbers that its script interpolates, and controls."""
 
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isoflop.answers.answer_notes import FAR
 from isoflop.answers.frontier import Frontier
-from isoflop.answers.predict import FAR, Optimum
+from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_flops, format_percent
 from isoflop.display.html import Html, tag
 from isoflop.fitting.approaches.isoflop import Valley
@@ -19,19 +20,19 @@ from isoflop.reporting.colours import ramp
 if TYPE_CHECKING:
     from isoflop.counting.counting import SizeCount
 
-__all__ = ["MOST_POINTS", "ask", "budget_switches", "numbers", "reachable"]
+__all__ = ["MOST_POINTS", "budget_switches", "controls", "numbers", "reachable"]
 
 STEPS = 181
-"""Computes of the table between which the script interpolates; values keep 4 digits."""
+"""Number of computes between which the script interpolates; values keep 4 digits."""
 BELOW, BEYOND = 1.5, 10.0
-"""Factors on the smallest and the largest of target and runs between which the page answers."""
+"""Factors below the smallest and beyond the largest of target and runs that the page covers."""
 MOST_POINTS = 1500
-"""Runs up to which each can be pointed at."""
+"""Number of runs up to which pointing at one shows it."""
 DIGITS = 7
 
 
 def reachable(fit: Fit, optimum: Optimum) -> np.ndarray:
-    """Computes for which the page has an answer: from the smallest run to ten times the target or the largest."""
+    """Computes that the page covers, from the smallest run to ten times the target or largest."""
     spent = [run.flops for run in fit.runs]
     return np.geomspace(
         min(*spent, optimum.flops) / BELOW, BEYOND * max(*spent, optimum.flops), STEPS
@@ -45,11 +46,11 @@ def numbers(
     sizes: "Sequence[SizeCount]",
     points: Sequence[tuple[float, float, int, str]],
 ) -> Html:
-    """All that the page's script works with, as JSON that no text of a user can leave.
+    """The data of the page's script, as JSON from which no text of a user can escape.
 
-    points: of the runs in the figure of the curves: x, y, number of the budget, words.
+    points: runs in the figure of the curves: x, y, number of the budget, description.
     """
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "target": optimum.flops,
         "unit": optimum.unit,
         "level": format_percent(optimum.level),
@@ -69,15 +70,16 @@ def numbers(
     return Html(f'<script type="application/json" id="numbers">{_harmless(written)}</script>')
 
 
-def ask(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
-    """Slider and field for the compute, and the place where the script writes the answer; hidden without a script.
+def controls(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
+    """Slider and field for the compute, and an empty answer; hidden without a script.
 
-    counted: whether tokens cost what is counted on sizes of the task, as they do in an answer that has a size.
+    counted: whether FLOPs per token are counted on sizes of the task, as for an answer with a size.
     """
     low, high = format_flops(float(along.flops[0])), format_flops(float(along.flops[-1]))
     field = tag(
-        "label", "FLOPs of the run", _input(id="target", type="text", inputmode="decimal", autocomplete="off",
-        spellcheck="false", value=format_flops(optimum.flops), aria_describedby="target-range"),
+        "label", "FLOPs of the run", _input(id="target", type="text", inputmode="decimal",
+        autocomplete="off", spellcheck="false", value=format_flops(optimum.flops),
+        aria_describedby="target-range"),
     )  # fmt: skip
     slider = _input(
         id="slider", type="range", min="0", max="1000", step="1", aria_label="FLOPs of the run"
@@ -99,7 +101,7 @@ def ask(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
         id="target-range",
         class_="after",
     )
-    told = tag(
+    results = tag(
         "div",
         tag("dl", class_="estimates", id="told"),
         tag("p", id="told-more"),
@@ -109,22 +111,21 @@ def ask(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
         "div",
         tag("div", field, slider, back, class_="ask"),
         within,
-        told,
+        results,
         id="ask",
         class_="screen",
         hidden=True,
     )
 
 
-def budget_switches(found: Sequence[Valley]) -> Html:
-    """One switch for each budget, which shows and hides its runs and curve; hidden without a script."""
+def budget_switches(valleys: Sequence[Valley]) -> Html:
+    """One switch per budget, which shows and hides its runs and curve; hidden without a script."""
     switches = [
         tag(
             "label", _input(type="checkbox", checked=True, data_budget=str(number)),
-            tag("span", class_="swatch", style=f"background: var(--c-{colour.removeprefix('#')}, {colour})"),
-            scientific(valley.budget),
+            tag("span", class_="swatch", style=_background(colour)), scientific(valley.budget),
         )
-        for number, (valley, colour) in enumerate(zip(found, ramp(len(found)), strict=True))
+        for number, (valley, colour) in enumerate(zip(valleys, ramp(len(valleys)), strict=True))
     ]  # fmt: skip
     return tag(
         "fieldset",
@@ -136,12 +137,16 @@ def budget_switches(found: Sequence[Valley]) -> Html:
     )
 
 
+def _background(colour: str) -> str:
+    return f"background: var(--c-{colour.removeprefix('#')}, {colour})"
+
+
 def _input(**attributes: str | bool) -> Html:
     return Html(tag("input", **attributes).removesuffix("</input>"))
 
 
 def _harmless(written: str) -> str:
-    """No character with which a browser could leave the script element."""
+    """The text without characters that could close the script element."""
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -92,7 +92,13 @@ def train(
         )
     executor = executor_of(executor, "train")
     checkpoint_seconds = float(
-        arguments.positive(checkpoint_seconds, "train: checkpoint_seconds", error=PlanError)
+        arguments.number(
+            checkpoint_seconds,
+            "train: checkpoint_seconds",
+            must="0 or more",
+            holds=lambda seconds: seconds >= 0,
+            error=PlanError,
+        )
     )
     if on_record is not None and not callable(on_record):
         raise arguments.refused(

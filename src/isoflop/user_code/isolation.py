@@ -27,7 +27,7 @@ class _Setting(NamedTuple):
 @contextmanager
 def isolated(*key: int) -> Iterator[None]:
     """`contained`, with random numbers from a key."""
-    with seeded(*key), contained():
+    with seeded(*key), contained(), torch.enable_grad():
         yield
 
 

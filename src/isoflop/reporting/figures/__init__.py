@@ -1,6 +1,6 @@
-"""Figures of a fit, for papers and for the page. Each takes `ax` and returns it; without one it makes its own.
+"""Figures of a fit, for papers and for the page: each draws into `ax`, or new axes.
 
-Nothing is computed here but where a line runs: numbers come from `fitting`, `predict` and `frontier`.
+Figures only draw: the numbers come from `fitting`, `predict` and `frontier`.
 """
 
 from isoflop.reporting.figures.approaches import side_by_side

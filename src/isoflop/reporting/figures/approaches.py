@@ -1,4 +1,4 @@
-"""What each approach answers, side by side."""
+"""The answers of all approaches, side by side."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ from isoflop.reporting.colours import BLUE, GREY, INK, PAPER, RULE
 __all__ = ["side_by_side"]
 
 WIDEST = 30.0
-"""Factor on the answer that is shown on either side; an interval that goes beyond ends at the edge."""
+"""Factor on the answer shown on either side; longer intervals end at the edge."""
 
 
-def side_by_side(asked: Sequence[Opinion], ax: Axes | None = None) -> Axes:
-    """The best number of params by each approach with its interval; the shaded range is the first one's.
+def side_by_side(opinions: Sequence[Opinion], ax: Axes | None = None) -> Axes:
+    """The best number of params by each approach, with intervals; the first one's is shaded.
 
     Raises DataError where no approach has an answer.
     """
-    shown = [(one, one.optimum) for one in asked if one.optimum is not None]
+    shown = [(one, one.optimum) for one in opinions if one.optimum is not None]
     if not shown:
         raise DataError("No approach has an answer to these runs.")
     ax = ax or new_axes(7.6, 0.9 + 0.52 * len(shown))
@@ -43,10 +43,10 @@ def side_by_side(asked: Sequence[Opinion], ax: Axes | None = None) -> Axes:
 
 
 def _draw(ax: Axes, height: float, one: Opinion, optimum: Optimum) -> None:
-    found, colour = optimum.num_params, BLUE if one.is_the_answer else GREY
-    ax.hlines(height, found.low, found.high, color=colour, linewidth=2.2)
+    params, colour = optimum.num_params, BLUE if one.is_the_answer else GREY
+    ax.hlines(height, params.low, params.high, color=colour, linewidth=2.2)
     ax.plot(
-        found.value,
+        params.value,
         height,
         "o",
         markersize=8,
@@ -56,8 +56,9 @@ def _draw(ax: Axes, height: float, one: Opinion, optimum: Optimum) -> None:
         zorder=5,
     )
     ax.annotate(
-        format_count(found.value), (found.value, height), (0, 8), textcoords="offset points", ha="center", color=colour,
-        fontsize=TEXT_SIZE, fontweight="bold" if one.is_the_answer else "normal",
+        format_count(params.value), (params.value, height), (0, 8), textcoords="offset points",
+        ha="center", color=colour, fontsize=TEXT_SIZE,
+        fontweight="bold" if one.is_the_answer else "normal",
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ __all__ = ["loss_frontier", "optimum_law", "reach"]
 
 STEPS_OF_BAND = 25
 MANY_RUNS = 300
-"""Runs from which on they are drawn as one picture, so that the figure stays small."""
+"""Number of runs beyond which they are rasterised, so that the figure stays small."""
 
 
 def optimum_law(
@@ -37,9 +37,9 @@ def optimum_law(
     *,
     along: Frontier | None = None,
 ) -> Axes:
-    """The best params and tokens against compute with their interval; the runs' range is shaded, the answer marked.
+    """The best params and tokens against compute, with intervals and the answer marked.
 
-    along: answers that are known already, to be drawn instead of computed.
+    The runs' range is shaded. along: Known answers, drawn instead of computed.
     """
     ax = ax or new_axes(7.6, 4.6)
     ax.set_xscale("log")
@@ -71,10 +71,10 @@ def loss_frontier(
     *,
     along: Frontier | None = None,
 ) -> Axes:
-    """The loss of the best model against compute, with its interval, over the runs; the answer is marked.
+    """The loss of the best model against compute, with its interval, the runs and the answer.
 
-    along: answers that are known already, to be drawn instead of computed. Raises DataError where the approach says
-    nothing about the loss.
+    along: Known answers, drawn instead of computed. Raises DataError for approaches without a law
+    for the loss.
     """
     along = along or frontier(fit, reach(fit, optimum))
     if along.loss is None:
@@ -110,13 +110,14 @@ def loss_frontier(
 def _draw_runs(ax: Axes, fit: Fit) -> None:
     many = len(fit.runs) > MANY_RUNS
     ax.plot(
-        [run.flops for run in fit.runs], [run.loss for run in fit.runs], "o", color=GREY, alpha=0.25 if many else 0.5,
-        markersize=2 if many else 3.4, markeredgewidth=0, rasterized=many,
+        [run.flops for run in fit.runs], [run.loss for run in fit.runs], "o", color=GREY,
+        alpha=0.25 if many else 0.5, markersize=2 if many else 3.4, markeredgewidth=0,
+        rasterized=many,
     )  # fmt: skip
 
 
 def _leave_room_for_losses(ax: Axes, fit: Fit, estimates: np.ndarray) -> None:
-    """From below the interval to the runs' upper decile: a few diverged runs must not flatten the line."""
+    """Set limits from below the interval to the runs' upper decile, without a few diverged runs."""
     top = max(float(estimates[:, 2].max()), float(np.quantile([run.loss for run in fit.runs], 0.9)))
     low = float(np.nanmin(estimates[:, 1]))
     ax.set_ylim(low / (top / low) ** 0.12, top * (top / low) ** 0.04)
@@ -129,7 +130,7 @@ def _measured(fit: Fit) -> tuple[float, float]:
 
 
 def reach(fit: Fit, optimum: Optimum | None = None, steps: int = STEPS_OF_BAND) -> np.ndarray:
-    """Computes from below the runs to beyond the answer, a tenth of the span to spare on either side."""
+    """Computes from below the runs to beyond the answer, a tenth of the span to either side."""
     first, last = _measured(fit)
     low, high = (
         min(first, optimum.flops if optimum else first),
@@ -145,13 +146,13 @@ def _draw_band(ax: Axes, flops: np.ndarray, estimates: np.ndarray, colour: str) 
     ax.fill_between(flops, estimates[:, 1], estimates[:, 2], color=colour, alpha=0.18, linewidth=0)
 
 
-def _draw_minima(ax: Axes, found: Sequence[Valley]) -> None:
+def _draw_minima(ax: Axes, valleys: Sequence[Valley]) -> None:
     for heights, colour in (
-        ([v.num_params for v in found], BLUE),
-        ([v.num_tokens for v in found], VERMILION),
+        ([v.num_params for v in valleys], BLUE),
+        ([v.num_tokens for v in valleys], VERMILION),
     ):
         ax.plot(
-            [v.flops for v in found],
+            [v.flops for v in valleys],
             heights,
             "D",
             color=colour,
@@ -194,13 +195,13 @@ def _draw_estimate(
         zorder=6,
     )
     ax.annotate(
-        write(estimate.value), (flops, estimate.value), beside, textcoords="offset points", ha=align,
-        color=colour, fontsize=TEXT_SIZE + 1.5, fontweight="bold",
+        write(estimate.value), (flops, estimate.value), beside, textcoords="offset points",
+        ha=align, color=colour, fontsize=TEXT_SIZE + 1.5, fontweight="bold",
     )  # fmt: skip
 
 
 def _name_measured(ax: Axes, first: float, last: float) -> None:
-    """The word under the shaded range of the runs."""
+    """Write the word under the shaded range of the runs."""
     ax.annotate(
         "measured", (np.sqrt(first * last), 0), (0, 6), xycoords=ax.get_xaxis_transform(),
         textcoords="offset points", ha="center", color=GREY, fontsize=TEXT_SIZE,

@@ -1,4 +1,4 @@
-"""What the law misses at each run."""
+"""Residuals: the deviation of each run from the law."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,27 +15,29 @@ __all__ = ["misses", "residuals"]
 
 VERY_MANY_RUNS = 1000
 WIDEST = 6.0
-"""Typical misses that are shown on either side; runs beyond are counted."""
+"""Typical deviations shown on either side; runs beyond are counted."""
 
 
 def misses(fit: Fit) -> NDArray[np.float64]:
     """Loss of each run of a fit over the law's, less 1.
 
-    Raises DataError where the approach has no law for the loss of every size.
+    Raises DataError for approaches without a law for the loss of every size.
     """
     if not isinstance(fit.law, Surface):
         raise DataError(
-            "This approach has no law for the loss of every size; fit with Kriging() or Parametric()."
+            "This approach has no law for the loss of every size; fit with Kriging() or "
+            "Parametric()."
         )
     N, D, L = np.array([(run.num_params, run.num_tokens, run.loss) for run in fit.runs]).T
     return np.asarray(L / fit.law.loss(N, D) - 1, dtype=float)
 
 
 def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
-    """How far each run lies above or below the law, against its tokens per param, in the colour of its budget.
+    """Deviation of each run's loss from the law against tokens per param, coloured by budget.
 
-    Half of the runs lie in the shaded range. Waves across sizes are misfit of the law, a budget that lies apart is a
-    change between the runs. Raises DataError where the approach has no law for the loss of every size.
+    Half of the runs lie in the shaded range. Waves across sizes are misfit of the law; a budget
+    that lies apart is a change between the runs. Raises DataError for approaches without a law for
+    the loss of every size.
     """
     away = misses(fit)
     ax = ax or new_axes(7.6, 3.6)
@@ -53,8 +55,9 @@ def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
     outside = int((np.abs(away) > edge).sum())
     if outside:
         ax.annotate(
-            f"{outside} run{'s lie' if outside > 1 else ' lies'} beyond", (1, 1), (0, 10), xycoords="axes fraction",
-            textcoords="offset points", ha="right", va="baseline", color=GREY, fontsize=TEXT_SIZE,
+            f"{outside} run{'s lie' if outside > 1 else ' lies'} beyond", (1, 1), (0, 10),
+            xycoords="axes fraction", textcoords="offset points", ha="right", va="baseline",
+            color=GREY, fontsize=TEXT_SIZE,
         )  # fmt: skip
     return ax
 
@@ -66,8 +69,8 @@ def _draw_runs(ax: Axes, runs: tuple[Run, ...], away: NDArray[np.float64]) -> No
     for budget in (None, *budgets):
         mine = np.array([run.budget == budget for run in runs])
         ax.plot(
-            per_param[mine], away[mine], "o", color=colours.get(budget, GREY), markersize=4.2, alpha=0.8,
-            markeredgewidth=0, zorder=2, rasterized=len(runs) > VERY_MANY_RUNS,
+            per_param[mine], away[mine], "o", color=colours.get(budget, GREY), markersize=4.2,
+            alpha=0.8, markeredgewidth=0, zorder=2, rasterized=len(runs) > VERY_MANY_RUNS,
         )  # fmt: skip
     bottom, top = float(away.min()), float(away.max())
     names = [

@@ -1,4 +1,4 @@
-"""The loss over params and tokens, with the frontier of the best use of compute."""
+"""The loss over params and tokens, with the compute-optimal frontier."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,11 +26,12 @@ def losses_over(
 ) -> NDArray[np.float64]:
     """Loss of the law at each size (columns) and number of tokens (rows).
 
-    Raises DataError where the approach has no law for the loss of every size.
+    Raises DataError for approaches without a law for the loss of every size.
     """
     if not isinstance(fit.law, Surface):
         raise DataError(
-            "This approach has no law for the loss of every size; fit with Kriging() or Parametric()."
+            "This approach has no law for the loss of every size; fit with Kriging() or "
+            "Parametric()."
         )
     N, D = np.meshgrid(params, tokens)
     return np.asarray(fit.law.loss(N.ravel(), D.ravel()), dtype=float).reshape(N.shape)
@@ -43,10 +44,10 @@ def loss_surface(
     *,
     along: Frontier | None = None,
 ) -> Axes:
-    """Contours of equal loss over params and tokens, the runs, and the line of the best size for each compute.
+    """Contours of equal loss over params and tokens, the runs, and the compute-optimal frontier.
 
-    Faint diagonals are powers of ten of the compute. Raises DataError where the approach has no law for the loss of
-    every size.
+    Faint diagonals are powers of ten of the compute. Raises DataError for approaches without a law
+    for the loss of every size.
     """
     along = along or frontier(fit, reach(fit, optimum))
     params, tokens = _span(fit, along, 0), _span(fit, along, 1)
@@ -66,8 +67,9 @@ def loss_surface(
     )
     many = len(fit.runs) > MANY_RUNS
     ax.plot(
-        [run.num_params for run in fit.runs], [run.num_tokens for run in fit.runs], "o", color=BLUE,
-        alpha=0.2 if many else 0.75, markersize=2 if many else 3.6, markeredgewidth=0, rasterized=many, zorder=2,
+        [run.num_params for run in fit.runs], [run.num_tokens for run in fit.runs], "o",
+        color=BLUE, alpha=0.2 if many else 0.75, markersize=2 if many else 3.6, markeredgewidth=0,
+        rasterized=many, zorder=2,
     )  # fmt: skip
     ax.plot(
         along.num_params[:, 0], along.num_tokens[:, 0], color=VERMILION, linewidth=1.8, zorder=3
@@ -93,7 +95,7 @@ def _span(fit: Fit, along: Frontier, which: int) -> NDArray[np.float64]:
 
 
 def _levels(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Losses so spaced that contours lie evenly: quantiles of the surface."""
+    """Losses of evenly spaced contours: quantiles of the surface."""
     return np.unique(np.quantile(losses, np.linspace(0.02, 0.95, LEVELS)))
 
 
@@ -123,6 +125,6 @@ def _name(ax: Axes, along: Frontier, optimum: Optimum | None) -> None:
         *place, "o", markersize=9, color=INK, markeredgecolor=PAPER, markeredgewidth=1.4, zorder=6
     )
     ax.annotate(
-        "the answer", place, (-9, 5), textcoords="offset points", color=INK, fontsize=TEXT_SIZE, fontweight="bold",
-        ha="right",
+        "the answer", place, (-9, 5), textcoords="offset points", color=INK, fontsize=TEXT_SIZE,
+        fontweight="bold", ha="right",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What every size would waste at one compute."""
+"""Compute wasted by other sizes than the best, at one compute."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ from isoflop.reporting.colours import BLUE, INK, PAPER
 __all__ = ["regret_curve", "wastes"]
 
 REACH = 4.0
-"""Factor on the best size on either side."""
+"""Factor on the best size shown on either side."""
 STEPS, STEPS_DRAWN = 17, 97
 MOST_SHOWN = 0.4
 
@@ -25,9 +25,10 @@ MOST_SHOWN = 0.4
 def wastes(
     fit: Fit, flops: float, sizes: NDArray[np.float64], cost: CostPerToken | None = None
 ) -> NDArray[np.float64]:
-    """Share of the compute wasted at each size: if the law is true, expected, and its draws' quartiles; (k, 4).
+    """Share of the compute wasted at each of k sizes, shape (k, 4).
 
-    Raises DataError where the approach says nothing about the loss.
+    Columns: if the law is true, expected over its draws, and the draws' quartiles. Raises DataError
+    for approaches without a law for the loss.
     """
     cost = cost if cost is not None else cost_for(fit.law, fit.runs)
     sure = wasted_share(fit.law, sizes, flops, cost)
@@ -48,22 +49,22 @@ def wastes(
 def regret_curve(
     fit: Fit, flops: float, ax: Axes | None = None, *, cost: CostPerToken | None = None
 ) -> Axes:
-    """Compute that each size would waste at `flops`, with the sizes that waste less than 1 % shaded.
+    """Compute wasted by each size at `flops`; sizes that waste less than 1 % are shaded.
 
-    The line is the law's; the dashed one is expected over all the laws that the runs allow, half of which lie in the
-    pale area. Raises DataError where the approach says nothing about the loss.
+    The line is the law's. The dashed line is expected over all the laws that the runs allow, half
+    of which lie in the pale area. Raises DataError for approaches without a law for the loss.
     """
     cost = cost if cost is not None else cost_for(fit.law, fit.runs)
     best = float(fit.law.optimum(flops, cost)[0])
     sizes = np.geomspace(best / REACH, best * REACH, STEPS)
-    found = _smooth(sizes, wastes(fit, flops, sizes, cost))
+    shares = _smooth(sizes, wastes(fit, flops, sizes, cost))
     sizes = np.geomspace(sizes[0], sizes[-1], STEPS_DRAWN)
     ax = ax or new_axes(7.6, 4.0)
     ax.set_xscale("log")
-    ax.fill_between(sizes, found[:, 2], found[:, 3], color=BLUE, alpha=0.15, linewidth=0)
-    ax.plot(sizes, found[:, 1], color=BLUE, linewidth=1.4, linestyle=(0, (5, 3)))
-    ax.plot(sizes, found[:, 0], color=BLUE, linewidth=1.8)
-    top = min(MOST_SHOWN, 1.15 * float(found[:, :2].max()))
+    ax.fill_between(sizes, shares[:, 2], shares[:, 3], color=BLUE, alpha=0.15, linewidth=0)
+    ax.plot(sizes, shares[:, 1], color=BLUE, linewidth=1.4, linestyle=(0, (5, 3)))
+    ax.plot(sizes, shares[:, 0], color=BLUE, linewidth=1.8)
+    top = min(MOST_SHOWN, 1.15 * float(shares[:, :2].max()))
     if (near := band(fit.law, flops, cost)) is not None:
         _draw_near(ax, near, top)
     ax.plot(
@@ -101,17 +102,18 @@ def regret_curve(
     return ax
 
 
-def _smooth(sizes: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same on a finer grid, for lines without corners."""
+def _smooth(sizes: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shares on a finer grid, for smooth lines."""
     log = np.log(sizes)
     return np.asarray(
-        np.maximum(Akima1DInterpolator(log, found)(np.linspace(log[0], log[-1], STEPS_DRAWN)), 0)
+        np.maximum(Akima1DInterpolator(log, shares)(np.linspace(log[0], log[-1], STEPS_DRAWN)), 0)
     )
 
 
 def _draw_near(ax: Axes, ends: tuple[float, float], top: float) -> None:
     ax.axvspan(*ends, color=INK, alpha=0.07, linewidth=0, zorder=0)
     ax.annotate(
-        f"{format_interval(*ends)}\nwaste less than 1 %", (float(np.sqrt(ends[0] * ends[1])), top), (0, -4),
-        textcoords="offset points", ha="center", va="top", color=INK, fontsize=TEXT_SIZE, linespacing=1.4,
+        f"{format_interval(*ends)}\nwaste less than 1 %",
+        (float(np.sqrt(ends[0] * ends[1])), top), (0, -4), textcoords="offset points", ha="center",
+        va="top", color=INK, fontsize=TEXT_SIZE, linespacing=1.4,
     )  # fmt: skip
