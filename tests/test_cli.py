@@ -263,7 +263,7 @@ def test_a_refusal_names_the_option_that_lifts_it(run, own_task):
     code, _, err = run("plan", "own_task:task", "--target=1e15", "--spend=1e8")
 
     assert code == 2
-    assert "spend more, or say --allow-far." in err
+    assert "spend more, or give --allow-far." in err
     assert "allow_far" not in err
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isoflop.answers.predict import predict
-from isoflop.cli.app import doctor
+from isoflop.cli import doctor
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
@@ -168,10 +168,14 @@ def test_a_plan_in_json_says_all_that_its_text_does(run):
     )
     text, planned = run(*arguments)[1], json.loads(run(*arguments, "--json")[1])
 
-    assert f"within x/÷{planned['expected']['factor']:.2g}" in text
+    assert f"to within a factor of {planned['forecast']['factor']:.2g}" in " ".join(text.split())
     assert f"Condition number of the design: {planned['condition']:.2g}" in text
     assert planned["hardware"]["accelerator"]["name"].startswith("H100")
-    assert all(" ".join(note.split()) in " ".join(text.split()) for note in planned["notes"])
+    assert all(
+        " ".join(note["text"].split()) in " ".join(text.split()) for note in planned["notes"]
+    )
+    assert {"code", "text", "severity", "remedy"} == set(planned["notes"][0])
+    assert "mfu-assumed" in {note["code"] for note in planned["notes"]}
 
 
 def test_status_says_what_each_stage_is_for(run):
@@ -279,7 +283,7 @@ def test_a_huge_table_with_units_in_names_and_a_stray_word_is_fitted_and_says_ho
     run, huge
 ):
     code, out, _ = run("fit", huge, *HUGE_COLUMNS, "--json")
-    notes = " ".join(json.loads(out)["fit"]["notes"])
+    notes = " ".join(note["text"] for note in json.loads(out)["fit"]["notes"])
 
     assert code == 0
     assert (

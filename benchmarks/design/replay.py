@@ -42,9 +42,9 @@ from isoflop.planning.sequential import (
     RATIO_REACH,
     SPAN,
     Known,
-    foresight_of,
     greedy,
     known_of,
+    run_value_of,
 )
 from isoflop.runs import Run
 
@@ -139,7 +139,7 @@ def stage(replay: Replay, runs: Sequence[Run], left: float, number: int) -> list
     if not near:
         return []
     places = [Place(run.num_params, run.num_tokens, run.flops) for run in near]
-    chosen, _ = greedy(foresight_of(known, runs, places), places, left, number)
+    chosen, _ = greedy(run_value_of(known, runs, places), places, left, number)
     made = {id(place) for place in chosen}
     return [run for run, place in zip(near, places, strict=True) if id(place) in made]
 

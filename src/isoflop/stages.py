@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 from isoflop.answers.predict import Optimum, predict
-from isoflop.compute.budget import Asked, asked, flops_of
+from isoflop.compute.budget import flops_of
 from isoflop.display.format import format_flops, join_words
 from isoflop.errors import ContractError
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import fit
 from isoflop.notes.note import Note
-from isoflop.planning.plan import plan
+from isoflop.planning.plan import plan_question
+from isoflop.planning.question import SweepQuestion, sweep_question
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.planning.stage import Design
 from isoflop.planning.sweep import Sweep
@@ -30,7 +31,7 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.user_code.fingerprint import digest_of, fingerprint
 
-__all__ = ["Question", "StagedRuns", "find_optimal", "train_stages"]
+__all__ = ["StagedRuns", "find_optimal", "stage_name", "train_stages"]
 
 OnRecord = Callable[[Run], Any]
 OnStage = Callable[[Sweep, list[Run]], OnRecord | None]
@@ -115,7 +116,14 @@ def find_optimal(
             "count_tokens": count_tokens,
         },
     )
-    question = Question(asked(budgets, target, spend), hardware, design, allow_far)
+    question = sweep_question(
+        budgets=budgets,
+        target=target,
+        spend=spend,
+        hardware=hardware,
+        design=design,
+        allow_far=allow_far,
+    )
     on_stage = None if page is None else partial(_drawn, page, flops_of(target), task)
     trained = train_stages(
         task, question, store=open_store(store), executor=executor, on_stage=on_stage
@@ -169,50 +177,6 @@ def _drawn(
 
 
 @dataclass(frozen=True)
-class Question:
-    """The purpose of a sweep and how its runs are chosen: the arguments of `plan`."""
-
-    asked: Asked
-    hardware: str | None = None
-    design: Design = "sequential"
-    allow_far: bool = False
-    forecast: bool = False
-
-    def name(self, task: Task, stage: int) -> str:
-        """Name of a stage in the store: a hash of the task and the question."""
-        budgets, target, spend = self.asked.budgets, self.asked.target, self.asked.spend
-        compute = (sorted(map(float, budgets)),) if budgets is not None else (target, spend)
-        is_default = self.design == "sequential" and self.hardware is None
-        how = () if is_default else (self.design, self.hardware)
-        number = () if stage == 0 else (stage,)
-        return digest_of(fingerprint(task), task.recipe, task.sizes, (*compute, *how, *number))
-
-    def purpose(self, stage: int) -> str:
-        """Purpose of a stage, in words."""
-        if self.asked.budgets is None:
-            target = self.asked.target
-            prefix = "" if target is None else f"target {format_flops(target)} FLOPs, "
-            return f"{prefix}stage {stage + 1}"
-        budgets = [format_flops(budget) for budget in self.asked.budgets]
-        text = f"budget{'s' if len(budgets) > 1 else ''} {join_words(budgets)} FLOPs"
-        return text if stage == 0 else f"{text}, more sizes at their edges"
-
-    def planned(self, task: Task, runs: Sequence[Run]) -> Sweep:
-        """Plan of the next stage."""
-        return plan(
-            task,
-            budgets=self.asked.budgets,
-            target=self.asked.target,
-            spend=self.asked.spend,
-            runs=runs,
-            hardware=self.hardware,
-            design=self.design,
-            allow_far=self.allow_far,
-            forecast=self.forecast,
-        )
-
-
-@dataclass(frozen=True)
 class StagedRuns:
     """Runs of all stages, and the notes of a last plan that had nothing new to train."""
 
@@ -222,7 +186,7 @@ class StagedRuns:
 
 def train_stages(
     task: Task,
-    question: Question,
+    question: SweepQuestion,
     *,
     store: Store,
     executor: Executor | None = None,
@@ -251,7 +215,7 @@ def train_stages(
         trained = train(task, sweep, store=store, executor=executor, on_record=redraw)
         runs |= {run.id: run for run in trained}
         stage += 1
-        if question.asked.budgets is not None and not _to_extend(runs.values(), stage):
+        if question.budgets is not None and not _to_extend(runs.values(), stage):
             break
     return StagedRuns(list(runs.values()), notes)
 
@@ -261,18 +225,39 @@ def _stored(sweep: Sweep, store: Store) -> list[Run]:
 
 
 def _stored_or_planned(
-    task: Task, store: Store, question: Question, stage: int, runs: list[Run]
+    task: Task, store: Store, question: SweepQuestion, stage: int, runs: list[Run]
 ) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
-    name = question.name(task, stage)
+    name = stage_name(task, question, stage)
     stored = store.read_stage(name)
     if stored is not None:
         return sweep_of(*stored, runs)
-    sweep = question.planned(task, runs)
-    store.write_stage(name, sweep.specs, {"purpose": question.purpose(stage), **plan_of(sweep)})
+    sweep = plan_question(task, question, runs)
+    store.write_stage(name, sweep.specs, {"purpose": _purpose(question, stage), **plan_of(sweep)})
     return sweep
 
 
 def _to_extend(runs: Iterable[Run], stage: int) -> bool:
     """Whether more sizes are needed: the lowest loss of some budget of a grid is at an edge."""
     return stage <= MOST_EXTENSIONS and any(not valley.interior for valley in valleys(list(runs)))
+
+
+def stage_name(task: Task, question: SweepQuestion, stage: int) -> str:
+    """Name of a stage in the store: a hash of the task and the question."""
+    budgets = question.budgets
+    compute = (question.target, question.spend) if budgets is None else (sorted(budgets),)
+    is_default = question.design == "sequential" and question.hardware is None
+    how = () if is_default else (question.design, question.hardware)
+    number = () if stage == 0 else (stage,)
+    return digest_of(fingerprint(task), task.recipe, task.sizes, (*compute, *how, *number))
+
+
+def _purpose(question: SweepQuestion, stage: int) -> str:
+    """Purpose of a stage, in words."""
+    if question.budgets is None:
+        target = question.target
+        prefix = "" if target is None else f"target {format_flops(target)} FLOPs, "
+        return f"{prefix}stage {stage + 1}"
+    budgets = [format_flops(budget) for budget in question.budgets]
+    text = f"budget{'s' if len(budgets) > 1 else ''} {join_words(budgets)} FLOPs"
+    return text if stage == 0 else f"{text}, more sizes at their edges"

@@ -11,9 +11,9 @@ import pytest
 
 import isoflop
 from isoflop import sources
-from isoflop.compute.budget import Asked
+from isoflop.planning.question import sweep_question
 from isoflop.planning.sweep import Sweep
-from isoflop.stages import Question, train_stages
+from isoflop.stages import train_stages
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
 from isoflop.training.executors.slurm import Slurm
@@ -136,7 +136,7 @@ def between_stages(project, store):
         if len(begun) == 2:
             project.edit()
 
-    question = Question(Asked(None, 1e8, 1e7, ()), design="lean")
+    question = sweep_question(target=1e8, spend=1e7, design="lean")
     train_stages(
         task, question, store=isoflop.DirectoryStore(store), on_stage=edit_before_the_second
     )

@@ -296,7 +296,7 @@ def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(m
     from isoflop.fitting import default as home
 
     def refuse(self, points):
-        raise home.NoLawError("Kriging found no law; look at the runs.")
+        raise home.NoLawError("Kriging found no law", "look at the runs")
 
     specs = [
         isoflop.RunSpec(num_params=n, num_tokens=c / (6 * n), flops=c, budget=c)

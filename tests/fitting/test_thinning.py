@@ -44,7 +44,7 @@ def test_scattered_runs_without_number_give_the_optimum_of_their_law():
     assert len(fitted.runs) <= MOST_RUNS
     assert fitted.law.optimum(1e24)[0] == pytest.approx(LAW.optimum(1e24)[0], rel=0.05)
     assert low < LAW.optimum(1e24)[0] < high < 1.1 * low
-    assert any("runs stand for all of them" in note for note in fitted.notes)
+    assert any("runs represent all of them" in note for note in fitted.notes)
 
 
 def test_of_replicates_the_middle_one_stands_for_its_configuration():

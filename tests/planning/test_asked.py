@@ -2,16 +2,19 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.compute.budget import asked, flops_of, spend_of
+from isoflop.compute.budget import flops_of, spend_of
 from isoflop.compute.compute import HOUR
+from isoflop.planning.question import sweep_question
 
 HOURS = "1000 H100-hours at 40% MFU"
 FLOPS = 1000 * HOUR * 0.4 * 989.4e12
 
 
 def test_numbers_stay_as_they_are():
-    question = asked([1e17, 3e17], None, 0.5)
-    assert (question.budgets, question.target, question.spend) == ((1e17, 3e17), None, 0.5)
+    question = sweep_question(budgets=[1e17, 3e17])
+    assert (question.budgets, question.target, question.spend) == ((1e17, 3e17), None, None)
+    question = sweep_question(target=1e18, spend=0.5)
+    assert (question.budgets, question.target, question.spend) == (None, 1e18, 0.5)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 1e300, 5e-324])
@@ -21,8 +24,8 @@ def test_what_no_compute_is_is_refused(value):
 
 
 def test_phrases_become_flops():
-    question = asked(["1e17", HOURS], HOURS, HOURS)
-    assert question.budgets == pytest.approx((1e17, FLOPS))
+    assert sweep_question(budgets=["1e17", HOURS]).budgets == pytest.approx((1e17, FLOPS))
+    question = sweep_question(target=HOURS, spend=HOURS)
     assert question.target == question.spend == pytest.approx(FLOPS)
 
 
@@ -32,19 +35,19 @@ def test_a_share_of_the_target_may_be_percent():
 
 
 def test_what_was_assumed_is_told_once():
-    question = asked(None, "8xH100 for 3 days", "100 H100-hours")
+    question = sweep_question(target="8xH100 for 3 days", spend="100 H100-hours")
     assert len(question.notes) == 1
     assert "MFU" in question.notes[0]
-    assert asked([1e17], HOURS, "1%").notes == ()
+    assert sweep_question(target=HOURS, spend="1%").notes == ()
 
 
 def test_a_phrase_that_cannot_be_read_is_refused():
     with pytest.raises(isoflop.PlanError, match="is none of these"):
-        asked(["a lot"], None, None)
+        sweep_question(budgets=["a lot"])
 
 
 def test_one_budget_in_words_needs_no_list():
-    assert asked("1e17", None, None).budgets == (1e17,)
+    assert sweep_question(budgets="1e17").budgets == (1e17,)
 
 
 @pytest.mark.parametrize("spend", ["150%", "0%"])
@@ -63,13 +66,13 @@ def test_a_share_is_at_most_the_target_itself(spend):
     ],
 )
 def test_budgets_may_be_any_iterable_of_numbers(budgets):
-    found = asked(budgets, None, None).budgets
+    found = sweep_question(budgets=budgets).budgets
     assert found == (3e6, 1e7)
     assert {type(budget) for budget in found} == {float}
 
 
 def test_one_budget_as_a_number_needs_no_list():
-    assert asked(1e7, None, None).budgets == (1e7,)
+    assert sweep_question(budgets=1e7).budgets == (1e7,)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +91,4 @@ def test_what_is_neither_number_nor_phrase_is_refused_by_name(name, value):
         isoflop.PlanError,
         match=f"{name} must be FLOPs above 0, as a number or a phrase such as '1e21', but",
     ):
-        asked(**question)
+        sweep_question(**question)

@@ -25,7 +25,7 @@ def test_a_lean_sweep_is_four_budgets_of_five_sizes_each_three_times_the_one_bef
     assert [budgets[k + 1] / budgets[k] for k in range(3)] == pytest.approx([3, 3, 3])
     for budget in budgets:
         assert len({run.num_params for run in runs if run.budget == budget}) == 5
-    assert last.name == "all four budgets of the lean sweep are made"
+    assert last.name == "all four budgets of the lean sweep are trained"
 
 
 def test_a_lean_sweep_costs_its_spend(sweep):

@@ -118,7 +118,7 @@ def test_a_spend_that_pays_for_no_training_is_refused_with_one_that_does():
 def test_a_target_more_than_a_thousand_times_the_largest_run_is_refused(design):
     with pytest.raises(
         isoflop.PlanError,
-        match=r"no law can be trusted beyond 1,000 times; spend more, or say allow",
+        match=r"no law can be trusted beyond 1,000 times; spend more, or give allow",
     ):
         plan(target=4 * FAR * SPEND, design=design)
 
@@ -191,7 +191,7 @@ def test_a_failed_seed_leaves_its_completed_twin_known():
 def test_too_few_data_are_told_as_such():
     task = mlp_task(train_data=examples(300), recipe=isoflop.Recipe())
     with pytest.raises(
-        isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot wants more"
+        isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot needs more"
     ):
         isoflop.plan(task, target=1e12, spend=1e10)
 
@@ -267,7 +267,7 @@ def test_a_sweep_whose_next_budget_the_data_cannot_feed_ends_with_that_reason():
         note for note in plan(runs, task=few).notes if note.startswith("The sweep is finished")
     ]
     assert (
-        "the recipe's passes over the data allow 300 tokens, and the pilot, recentred wants more"
+        "the recipe's passes over the data allow 300 tokens, and the pilot, recentred needs more"
         in note
     )
 
@@ -277,7 +277,7 @@ def test_a_pilot_whose_only_fed_runs_are_too_short_lacks_data():
         train_data=examples(15000), recipe=isoflop.Recipe(min_batch=2000), sizes=[8, 16, 32, 128]
     )
     with pytest.raises(
-        isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot wants more"
+        isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot needs more"
     ):
         isoflop.plan(task, target=1e11, spend=3e10)
 

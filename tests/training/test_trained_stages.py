@@ -1,14 +1,14 @@
 import pytest
 
 import isoflop
-from isoflop.compute.budget import asked
-from isoflop.stages import MOST_EXTENSIONS, Question, train_stages
+from isoflop.planning.question import sweep_question
+from isoflop.stages import MOST_EXTENSIONS, stage_name, train_stages
 from isoflop.storage.directory import DirectoryStore
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, loss, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
-QUESTION = Question(asked(None, 1e10, 1e9))
+QUESTION = sweep_question(target=1e10, spend=1e9)
 
 
 class Counted(Simulated):
@@ -115,18 +115,18 @@ def test_other_questions_are_other_stages_of_the_store():
     task = mlp_task()
     questions = [
         QUESTION,
-        Question(asked(None, 1e10, 2e9)),
-        Question(asked(None, 1e10, 1e9), design="lean"),
-        Question(asked(None, 1e10, 1e9), hardware="H100"),
+        sweep_question(target=1e10, spend=2e9),
+        sweep_question(target=1e10, spend=1e9, design="lean"),
+        sweep_question(target=1e10, spend=1e9, hardware="H100"),
     ]
-    names = [question.name(task, stage) for question in questions for stage in (0, 1)]
+    names = [stage_name(task, question, stage) for question in questions for stage in (0, 1)]
     assert len(set(names)) == len(names)
 
 
 def test_a_grid_is_extended_at_its_edges_twice_at_most():
     far = Counted(lambda N, D: 1 + 30 / N**0.5)
-    found = stages(isoflop.MemoryStore(), far, Question(asked([1e7, 1e8], None, None)))
-    near = stages(isoflop.MemoryStore(), Counted(), Question(asked([1e7, 1e8], None, None)))
+    found = stages(isoflop.MemoryStore(), far, sweep_question(budgets=[1e7, 1e8]))
+    near = stages(isoflop.MemoryStore(), Counted(), sweep_question(budgets=[1e7, 1e8]))
     planned = 2 * 7 + 2  # two budgets of seven sizes, and two more seeds of one
     assert len(near.runs) == planned
     assert planned < len(found.runs) <= planned + 2 * 3 * MOST_EXTENSIONS
@@ -134,7 +134,7 @@ def test_a_grid_is_extended_at_its_edges_twice_at_most():
 
 def test_a_resumed_sweep_is_the_one_that_the_first_call_planned(tmp_path):
     question, seen = (
-        Question(asked([1e7, 3e7], None, None), hardware="8xH100 at 40% MFU at $2.50/hour"),
+        sweep_question(budgets=[1e7, 3e7], hardware="8xH100 at 40% MFU at $2.50/hour"),
         [],
     )
 

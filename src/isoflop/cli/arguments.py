@@ -1,4 +1,4 @@
-"""What is written on the command line, as values: a task by its address, columns, approaches, executors, forms."""
+"""Words of the command line as values: tasks by address, columns, approaches, executors, forms."""
 
 import importlib
 import importlib.util
@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from isoflop import arguments
 from isoflop.display.format import one_line, quoted
@@ -15,6 +16,8 @@ from isoflop.errors import ContractError, DataError, IsoflopError, first_line
 from isoflop.extras import TRAIN, require_train
 
 if TYPE_CHECKING:
+    from isoflop.fitting.approaches.base import Approach
+    from isoflop.fitting.bayesian.prior import Prior
     from isoflop.task import Task
     from isoflop.training.executors.contract import Executor
 
@@ -29,13 +32,15 @@ __all__ = [
     "writer_of",
 ]
 
+T = TypeVar("T")
+
 APPROACHES = ("bayesian", "kriging", "parametric", "isoflop", "envelope")
 
 FORMS = {"text": "to_text", "markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}
 
 
 def writer_of(name: str) -> str:
-    """The function of written.py for a form."""
+    """Name of the function in display/writers.py that writes a form."""
     if name not in FORMS:
         raise DataError(f"--format must be {' or '.join(FORMS)}, but got {quoted(name)}.")
     return FORMS[name]
@@ -46,12 +51,13 @@ def columns_of(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise DataError(
-                f"--column must be written as field=name, as in params=my_col, but got {quoted(pair)}."
+                f"--column must be written as field=name, as in params=my_col, but got "
+                f"{quoted(pair)}."
             )
     return {field: name for field, _, name in (pair.partition("=") for pair in pairs)}
 
 
-def approach_of(name: str | None) -> Any:
+def approach_of(name: str | None) -> "Approach | None":
     """The approach of a name; None for the default."""
     if name is None:
         return None
@@ -60,7 +66,7 @@ def approach_of(name: str | None) -> Any:
     return approach_from(arguments.one_of(name, "--approach", APPROACHES), "fit")
 
 
-def prior_of(words: str | None) -> Any:
+def prior_of(words: str | None) -> "Prior | None":
     """The prior of "flat" or of a slope as "0.5±0.05"; None for the default's own."""
     from isoflop.fitting.bayesian.prior import Prior
 
@@ -78,14 +84,15 @@ def prior_of(words: str | None) -> Any:
 
 
 def executor_of(name: str | None, processes: str | None) -> "Executor":
-    """The executor of --executor, or of --processes, which is short for the commonest one."""
+    """The executor of --executor, or of --processes, which is short for `processes:N`."""
     from isoflop.training.executors.from_string import executor_from
 
     if processes is not None:
         processes = str(arguments.whole(processes, "--processes", least=1, most=10_000))
     if name is not None and processes is not None:
         raise DataError(
-            f"--processes {processes} is short for --executor processes:{processes}; give one of them."
+            f"--processes {processes} is short for --executor processes:{processes}; give one of "
+            f"them."
         )
     return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
 
@@ -93,8 +100,8 @@ def executor_of(name: str | None, processes: str | None) -> "Executor":
 def load_task(address: str) -> "Task":
     """The task at module:name or file.py:name; a function without arguments is called for it.
 
-    Raises ContractError where there is none of that name, or the code that makes it fails; InstallError where that
-    code needs torch and it is not installed.
+    Raises ContractError if there is none of that name, or if the code behind it fails; InstallError
+    if that code needs torch and it is not installed.
     """
     from isoflop.task import Task
 
@@ -112,13 +119,14 @@ def load_task(address: str) -> "Task":
     task = _ran(value, address) if callable(value) else value
     if not isinstance(task, Task):
         raise ContractError(
-            f"{one_line(address, 80)} must be an isoflop.Task or a function that gives one, but is {quoted(value)}."
+            f"{one_line(address, 80)} must be an isoflop.Task or a function that gives one, but is "
+            f"{quoted(value)}."
         )
     return task
 
 
-def _nearest(name: str, module: Any) -> str:
-    """What may have been meant: names like it, or the tasks that there are."""
+def _nearest(name: str, module: ModuleType) -> str:
+    """A suggestion: similar names, or the tasks of the module; empty without any."""
     from isoflop.task import Task
 
     tasks = [other for other, value in vars(module).items() if isinstance(value, Task)]
@@ -127,7 +135,7 @@ def _nearest(name: str, module: Any) -> str:
     return f"; did you mean {' or '.join(likely)}?" if likely else ""
 
 
-def _load_module(name: str) -> Any:
+def _load_module(name: str) -> ModuleType:
     """A module by name or by file, as Python would find it from the current folder."""
     path = Path(name)
     folder, module = (
@@ -140,13 +148,14 @@ def _load_module(name: str) -> Any:
         missing = True
     if missing:
         raise ContractError(
-            f"There is no module {quoted(name)} in {one_line(folder, 120)} or among the installed packages."
+            f"There is no module {quoted(name)} in {one_line(folder, 120)} or among the installed "
+            f"packages."
         )
     return _ran(lambda: importlib.import_module(module), name)
 
 
-def _ran(call: Callable[[], Any], name: str) -> Any:
-    """What the user's code gives. Raises ContractError where it fails, with the line where."""
+def _ran(call: Callable[[], T], name: str) -> T:
+    """The value that the user's code returns; raises ContractError with the line where it fails."""
     try:
         return call()
     except IsoflopError:
@@ -164,9 +173,9 @@ def _ran(call: Callable[[], Any], name: str) -> Any:
             if _is_the_users(frame.filename)
         ]
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-        told = f"{type(error).__name__}: {first_line(error)}"
+        text = f"{type(error).__name__}: {first_line(error)}"
         raise ContractError(
-            f"{name} must give a task, but its code raises {told}{where}."
+            f"{name} must give a task, but its code raises {text}{where}."
         ) from error
 
 

@@ -3,7 +3,7 @@
 # Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,69 +15,75 @@ if TYPE_CHECKING:
 
 __all__ = ["budget"]
 
-PHRASE = "'8xH100 for 3 days at 40% MFU', '1000 H100-hours', '$50,000 at $2.50/H100-hour' or FLOPs such as 1e21."
+PHRASE = (
+    "'8xH100 for 3 days at 40% MFU', '1000 H100-hours', '$50,000 at $2.50/H100-hour' or FLOPs such "
+    "as 1e21."
+)
 
 
 def budget(
     compute: Annotated[str, typer.Argument(help=PHRASE, metavar="COMPUTE")],
     on: Annotated[
         list[str] | None,
-        typer.Option(help="Accelerators to tell it for, e.g. 64xH100; may be repeated."),
+        typer.Option(help="Accelerators to convert it for, e.g. 64xH100; may be repeated."),
     ] = None,
     mfu: Annotated[
-        str | None, typer.Option(help="Share of the peak where COMPUTE says none, e.g. 40%.")
+        str | None, typer.Option(help="Share of the peak if COMPUTE has none, e.g. 40%.")
     ] = None,
     price: Annotated[str | None, typer.Option(help="Money per accelerator and hour.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp16, tf32, fp32 or fp8.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Tell a budget in FLOPs, accelerator-hours, days and money, whichever of them is given."""
+    """Convert a budget between FLOPs, accelerator-hours, days and money."""
     from isoflop.compute.phrases import parse_compute, parse_precision, parse_share
     from isoflop.reporting.json_output import to_json
 
     share = None if mfu is None else parse_share(mfu)
     form = None if precision is None else parse_precision(precision)
     paid = None if price is None else float(positive(price, "A price per hour", error=PlanError))
-    found = parse_compute(compute, mfu=share, price=paid, precision=form)
-    others = [_elsewhere(found, name, share, paid, form) for name in _names(found, on, form)]
+    given = parse_compute(compute, mfu=share, price=paid, precision=form)
+    others = [_elsewhere(given, name, share, paid, form) for name in _names(given, on, form)]
     if as_json:
-        typer.echo(to_json({**_values(found), "on": [_values(other) for other in others]}))
+        typer.echo(to_json({**_values(given), "on": [_values(other) for other in others]}))
     else:
-        typer.echo("\n\n".join([str(found), *([_table(others, found.notes)] if others else [])]))
+        typer.echo("\n\n".join([str(given), *([_table(others, given.notes)] if others else [])]))
 
 
-def _names(found: "Compute", on: Sequence[str] | None, precision: str | None) -> list[str]:
-    """What to tell it for; FLOPs alone are told for every accelerator of the table that has the precision."""
+def _names(given: "Compute", on: Sequence[str] | None, precision: str | None) -> list[str]:
+    """Accelerators to convert for.
+
+    FLOPs alone are converted for every accelerator of the table that has the precision.
+    """
     from isoflop.compute.accelerators import ACCELERATORS
 
-    if on or found.hardware is not None:
+    if on or given.hardware is not None:
         return list(on or ())
     return [one.name for one in ACCELERATORS if precision is None or precision in one.teraflops]
 
 
 def _elsewhere(
-    found: "Compute", name: str, share: float | None, price: float | None, precision: str | None
+    given: "Compute", name: str, share: float | None, price: float | None, precision: str | None
 ) -> "Compute":
-    """The same FLOPs on other accelerators, with the MFU that was said for the first ones."""
+    """The same FLOPs on other accelerators, with the MFU given for the first ones."""
     from isoflop.compute.compute import Compute
     from isoflop.compute.phrases import parse_hardware
 
-    first = found.hardware
-    said = share if first is None or first.notes else first.mfu
+    first = given.hardware
+    mfu = share if first is None or first.notes else first.mfu
     paid = _price_of(first, name) if price is None else price
-    there = parse_hardware(name, mfu=said, price=paid, precision=precision)
-    return Compute(flops=found.flops).on(there)
+    there = parse_hardware(name, mfu=mfu, price=paid, precision=precision)
+    return Compute(flops=given.flops).on(there)
 
 
 def _price_of(first: "Hardware | None", name: str) -> float | None:
-    """A price that was said holds for the same accelerator alone."""
+    """The given price if it is for the same accelerator."""
     from isoflop.compute.phrases import parse_hardware
 
     same = first is not None and parse_hardware(name).accelerator == first.accelerator
     return first.price if same and first is not None else None
 
 
-def _table(computes: Sequence["Compute"], told: Sequence[str]) -> str:
+def _table(computes: Sequence["Compute"], printed: Sequence[str]) -> str:
     from isoflop.display.format import (
         align_columns,
         format_bullets,
@@ -85,7 +91,7 @@ def _table(computes: Sequence["Compute"], told: Sequence[str]) -> str:
 
     rows = [_cells(compute) for compute in computes]
     kept = [i for i in range(len(_HEADER)) if any(row[i] for row in rows)]
-    notes = [note for compute in computes for note in compute.notes if note not in told]
+    notes = [note for compute in computes for note in compute.notes if note not in printed]
     shown = align_columns([[row[i] for i in kept] for row in (_HEADER, *rows)])
     return "\n".join([shown, format_bullets(list(dict.fromkeys(notes)))] if notes else [shown])
 
@@ -119,12 +125,12 @@ def _cells(compute: "Compute") -> tuple[str, ...]:
     )
 
 
-def _values(compute: "Compute") -> dict[str, Any]:
-    """What a program wants to know of it."""
+def _values(compute: "Compute") -> dict[str, object]:
+    """The compute for other programs."""
     hardware = compute.hardware
-    told: dict[str, Any] = {"flops": compute.flops}
+    values: dict[str, object] = {"flops": compute.flops}
     if hardware is not None:
-        told |= {
+        values |= {
             "accelerator": hardware.accelerator.name,
             "number": hardware.number,
             "precision": hardware.precision,
@@ -136,4 +142,4 @@ def _values(compute: "Compute") -> dict[str, Any]:
             "price": hardware.price,
             "money": compute.money,
         }
-    return {**told, "notes": compute.notes}
+    return {**values, "notes": compute.notes}

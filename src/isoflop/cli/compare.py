@@ -1,9 +1,9 @@
-"""isoflop compare and holdout: two sweeps against each other, and small budgets against large ones."""
+"""isoflop compare and holdout: two sweeps compared, and large budgets predicted from small ones."""
 
 # Imported inside each command, as in cli/app.py: `isoflop --help` must answer at once.
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,7 +31,7 @@ def compare(
     column: Column = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two systems at one compute: best size, tokens, loss and compute-equivalent gain of the second.
+    """Compare two systems at one compute: best size, tokens, loss and compute-equivalent gain.
 
     Both must report the loss on the same held-out data.
     """
@@ -42,10 +42,11 @@ def compare(
 
     columns = columns_of(column or ())
     runs = [read_runs(source, columns=columns) for source in (first, second)]
-    found = compare_runs(
-        *runs, flops=flops_of(target), approach=approach_of(approach), level=cast(Any, level)
+    # compare() reads the level, as a number or a text.
+    comparison = compare_runs(
+        *runs, flops=flops_of(target), approach=approach_of(approach), level=cast(float, level)
     )
-    typer.echo(to_json(found) if as_json else found)
+    typer.echo(to_json(comparison) if as_json else comparison)
 
 
 def holdout(
@@ -57,27 +58,26 @@ def holdout(
     column: Column = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the largest budgets from the smaller ones, and show how far off that is."""
+    """Predict the largest budgets from the smaller ones, and show the errors."""
     from isoflop.fitting.holdout import holdout as hold_out
     from isoflop.reporting.json_output import to_json
     from isoflop.storage.tables import read_runs
 
-    found = hold_out(
-        read_runs(runs, columns=columns_of(column or ())), approach_of(approach), budgets=budgets
-    )
-    typer.echo(to_json(found) if as_json else holdout_table(found))
+    given = read_runs(runs, columns=columns_of(column or ()))
+    result = hold_out(given, approach_of(approach), budgets=budgets)
+    typer.echo(to_json(result) if as_json else holdout_table(result))
 
 
-def holdout_table(found: "Holdout") -> str:
-    """One line for each budget held out; blank where it has no minimum of its own to compare with."""
+def holdout_table(result: "Holdout") -> str:
+    """One line for each budget held out; cells are blank if it has no minimum of its own."""
     from isoflop.display.format import align_columns, format_flops, format_number
 
     def cell(error: float) -> str:
         return f"{100 * error:+.2g} %" if math.isfinite(error) else ""
 
-    rows: list[tuple[Any, ...]] = [("budget", "beyond the rest", "params", "tokens", "loss")]
-    for held in found.budgets:
-        beyond = f"{format_number(held.budget / found.largest_used, 2)}x"
+    rows: list[tuple[str, ...]] = [("budget", "beyond the rest", "params", "tokens", "loss")]
+    for held in result.budgets:
+        beyond = f"{format_number(held.budget / result.largest_used, 2)}x"
         errors = (held.num_params, held.num_tokens, held.loss)
         rows.append((format_flops(held.budget), beyond, *map(cell, errors)))
     return "Prediction against measurement\n" + align_columns(rows, "  ")

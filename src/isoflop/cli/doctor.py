@@ -1,4 +1,4 @@
-"""checkup(): what isoflop finds on this machine, and what is missing."""
+"""checkup(): versions, devices and extras on this machine."""
 
 import platform
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ EXTRAS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where runs can be trained, and how fast it multiplies matrices."""
+    """A device for training, and its speed of a matrix product."""
 
     name: str
     memory_bytes: float | None
@@ -38,7 +38,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkup:
-    """What was found: versions by package, devices, and extras with whether each is there."""
+    """Versions by package, devices, and extras, with True for those installed."""
 
     python: str
     platform: str
@@ -47,7 +47,7 @@ class Checkup:
     extras: dict[str, bool]
 
     def __str__(self) -> str:
-        found = [("Python", self.python), ("platform", self.platform), *self.versions.items()]
+        versions = [("Python", self.python), ("platform", self.platform), *self.versions.items()]
         devices = [("device", _described(device)) for device in self.devices] or [
             ("device", "not measured without torch")
         ]
@@ -55,11 +55,11 @@ class Checkup:
             (f"[{name}]", "there" if there else _remedy(name))
             for name, there in self.extras.items()
         ]
-        return align_columns([*found, *devices, *extras])
+        return align_columns([*versions, *devices, *extras])
 
 
 def checkup() -> Checkup:
-    """Versions, devices with the FLOPs per second of a matrix product, and extras; takes a second or two."""
+    """Versions, devices with their FLOPs per second, and extras; takes a second or two."""
     return Checkup(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -72,7 +72,7 @@ def checkup() -> Checkup:
 
 
 def _version(name: str) -> str:
-    """Installed version; where it is missing, what installs it."""
+    """Installed version, or the command that installs it."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -87,14 +87,14 @@ def _devices() -> list[Device]:
         return []
     import torch
 
-    found = [_measured("cpu", f"CPU, {torch.get_num_threads()} threads", None, is_bf16=False)]
+    devices = [_measured("cpu", f"CPU, {torch.get_num_threads()} threads", None, is_bf16=False)]
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
-            found.append(_measured("cuda", facts.name, float(facts.total_memory), is_bf16=True))
+            devices.append(_measured("cuda", facts.name, float(facts.total_memory), is_bf16=True))
     if torch.backends.mps.is_available():
-        found.append(_measured("mps", "Apple GPU", None, is_bf16=False))
-    return found
+        devices.append(_measured("mps", "Apple GPU", None, is_bf16=False))
+    return devices
 
 
 def _measured(device: str, name: str, memory_bytes: float | None, *, is_bf16: bool) -> Device:

@@ -1,6 +1,6 @@
-"""From what is named on the command line to a fit and its answer."""
+"""The fit of a command's runs, and its answers."""
 
-# What is needed is imported inside the functions, as in cli/app.py.
+# Imported inside the functions, as in cli/app.py.
 
 import dataclasses
 import os
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from isoflop.cli.arguments import approach_of, columns_of, prior_of
 
 if TYPE_CHECKING:
+    from isoflop.answers.optima import Optima
+    from isoflop.answers.optimum import Optimum
     from isoflop.fitting.fit import Fit
+    from isoflop.fitting.screening.screen import Keep
     from isoflop.runs import Run
     from isoflop.task import Task
 
@@ -32,14 +35,20 @@ def fit_runs_of(
 
     table = read_table(source, columns=columns_of(column or ()))
     given = _runs_of(table.runs, task)
-    chosen, believed = approach_of(approach), prior_of(prior)
-    fitted = fit_runs(given, chosen, prior=believed, level=cast(Any, level), keep=cast(Any, keep))
-    told: tuple[str, ...] = () if os.path.isdir(source) else table_notes(fitted.runs)
-    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *told))
+    # fit() reads the level, as a number or a text, and refuses unknown words for keep.
+    fitted = fit_runs(
+        given,
+        approach_of(approach),
+        prior=prior_of(prior),
+        level=cast(float, level),
+        keep=cast("Keep", keep),
+    )
+    number_notes = () if os.path.isdir(source) else table_notes(fitted.runs)
+    return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *number_notes))
 
 
 def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":
-    """The runs of the task that is named, where there are those of several."""
+    """The runs of the given task, if there are runs of several."""
     from isoflop.runs import tasks_of
     from isoflop.storage.tables import read_runs
 
@@ -50,8 +59,9 @@ def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":
     return read_runs(runs, fingerprint=fingerprint(task))
 
 
-def answer_of(fitted: "Fit", task: "Task | None", **question: Any) -> Any:
-    """An Optimum, or Optima where the question has several values."""
+def answer_of(fitted: "Fit", task: "Task | None", **question: Any) -> "Optimum | Optima":
+    """An Optimum, or Optima if the question has several values."""
     from isoflop.answers.predict import predict as predict_optimum
 
-    return predict_optimum(fitted, task=task, **question)
+    answer: Optimum | Optima = predict_optimum(fitted, task=task, **question)
+    return answer

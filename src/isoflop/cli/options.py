@@ -49,7 +49,7 @@ Approach = Annotated[
 ]
 Prior = Annotated[
     str | None,
-    typer.Option(help="What is believed of the slope of log N over log C, as 0.5±0.05; or flat."),
+    typer.Option(help="Prior of the slope of log N over log C, as 0.5±0.05; or flat."),
 ]
 Keep = Annotated[
     str,
@@ -61,9 +61,7 @@ Level = Annotated[str, typer.Option(help="Coverage of the intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Target = Annotated[
     str | None,
-    typer.Option(
-        help="FLOPs of the run that is wanted, e.g. 1e21 or '8xH100 for 3 days at 40% MFU'."
-    ),
+    typer.Option(help="FLOPs of the final run, e.g. 1e21 or '8xH100 for 3 days at 40% MFU'."),
 ]
 TaskOption = Annotated[
     str | None,
@@ -88,7 +86,8 @@ Hardware = Annotated[
 Design = Annotated[
     str,
     typer.Option(
-        help="How a target's runs are chosen: sequential, or lean (four IsoFLOP curves of five sizes)."
+        help="How a target's runs are chosen: sequential, or lean (four IsoFLOP curves of five "
+        "sizes)."
     ),
 ]
 AllowFar = Annotated[

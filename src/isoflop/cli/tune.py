@@ -3,7 +3,7 @@
 # Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,46 +38,52 @@ def tune(
     executor: Executor = None,
     as_json: Json = False,
 ) -> None:
-    """Find the learning rate as a power law of params and tokens, from short runs at two sizes and two lengths."""
+    """Fit the learning rate as a power law of params and tokens.
+
+    Short runs at two sizes and two lengths are trained.
+    """
     from isoflop.planning.plan import plan
     from isoflop.reporting.json_output import to_json
     from isoflop.training.tuning import tune as tune_rates
 
     loaded = load_task(task)
     where = executor_of(executor, processes)
-    found = tune_rates(
+    tuning = tune_rates(
         loaded, plan(loaded, budgets=budget), store=store, executor=where, share=share, batch=batch
     )
-    typer.echo(to_json(tuning_values(found)) if as_json else f"{found}\n\n{recipe_line(found)}")
+    typer.echo(to_json(tuning_values(tuning)) if as_json else f"{tuning}\n\n{recipe_line(tuning)}")
 
 
-def recipe_line(found: "Tuning") -> str:
+def recipe_line(tuning: "Tuning") -> str:
     """The line of Python that puts the rules into the task."""
     rules = [
-        ("lr", found.lr),
-        *([("batch_tokens", found.batch)] if found.batch is not None else []),
+        ("lr", tuning.lr),
+        *([("batch_tokens", tuning.batch)] if tuning.batch is not None else []),
     ]
     return f"recipe=isoflop.Recipe({', '.join(f'{name}={_call(one)}' for name, one in rules)})"
 
 
-def _call(found: "Fitted") -> str:
-    rule = found.rule
-    return f"isoflop.PowerRule({rule.coefficient!r}, num_params={rule.num_params!r}, num_tokens={rule.num_tokens!r})"
+def _call(fitted: "Fitted") -> str:
+    rule = fitted.rule
+    return (
+        f"isoflop.PowerRule({rule.coefficient!r}, num_params={rule.num_params!r}, "
+        f"num_tokens={rule.num_tokens!r})"
+    )
 
 
-def tuning_values(found: "Tuning") -> dict[str, Any]:
-    """What was found, for other programs."""
+def tuning_values(tuning: "Tuning") -> dict[str, object]:
+    """The tuning for other programs."""
     return {
-        "lr": _rule_values(found.lr),
-        "batch_tokens": None if found.batch is None else _rule_values(found.batch),
-        "flops": found.flops,
-        "allowance": found.allowance,
-        "cost_inside": found.cost_inside,
-        "cost_at_largest": found.cost_at_largest,
-        "notes": found.notes,
+        "lr": _rule_values(tuning.lr),
+        "batch_tokens": None if tuning.batch is None else _rule_values(tuning.batch),
+        "flops": tuning.flops,
+        "allowance": tuning.allowance,
+        "cost_inside": tuning.cost_inside,
+        "cost_at_largest": tuning.cost_at_largest,
+        "notes": tuning.notes,
     }
 
 
-def _rule_values(found: "Fitted") -> dict[str, Any]:
-    by_size, by_tokens = found.exponent_deviations
-    return {"rule": found.rule, "num_params_deviation": by_size, "num_tokens_deviation": by_tokens}
+def _rule_values(fitted: "Fitted") -> dict[str, object]:
+    by_size, by_tokens = fitted.exponent_deviations
+    return {"rule": fitted.rule, "num_params_deviation": by_size, "num_tokens_deviation": by_tokens}

@@ -13,12 +13,13 @@ _OPTIONS = (
     (r"\bbudgets=\[\.\.\.\]", "--budget"),
     (r"\bcolumns=(?=[\s,;.)])", "--column"),
     (
-        r"\b(target|spend|hardware|design|runs|task|approach|prior|level|store|executor|share)=(?=[\s,;.)])",
+        r"\b(target|spend|hardware|design|runs|task|approach|prior|level|store|executor|share)"
+        r"=(?=[\s,;.)])",
         r"--\1",
     ),
     (r"\b(target|spend|share)=(?=['\d])", r"--\1 "),
 )
-"""Arguments that sentences tell a Python user to give, and the options that they are here."""
+"""Python arguments in sentences, and the options of the command line in their place."""
 
 _APPROACH = r"(?:Bayesian|Kriging|Parametric|IsoFLOP|Envelope)\(\)"
 
@@ -30,5 +31,5 @@ def with_options(sentence: str) -> str:
     return re.sub(rf"(?<=with |.use ){_APPROACH}(?:(?:, | or ){_APPROACH})*", _approaches, sentence)
 
 
-def _approaches(found: re.Match[str]) -> str:
-    return re.sub(_APPROACH, lambda one: f"--approach {one[0][:-2].lower()}", found[0])
+def _approaches(names: re.Match[str]) -> str:
+    return re.sub(_APPROACH, lambda one: f"--approach {one[0][:-2].lower()}", names[0])

@@ -1,8 +1,6 @@
-"""Budgets, target and spend of a question as FLOPs, from numbers or phrases."""
+"""FLOPs of numbers and phrases: a budget, a target, or what a sweep may cost."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from isoflop import arguments
 from isoflop.compute.phrases import parse_compute
@@ -10,43 +8,7 @@ from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 
-__all__ = ["Asked", "asked", "flops_of", "spend_of", "told_of"]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Budgets, target and spend of a sweep in FLOPs; `spend` up to 1 is a share of the target.
-
-    notes: assumptions made in reading them.
-    """
-
-    budgets: tuple[float, ...] | None
-    target: float | None
-    spend: float | None
-    notes: tuple[Note, ...] = ()
-
-
-def asked(
-    budgets: Iterable[float | str] | float | str | None,
-    target: float | str | None,
-    spend: float | str | None,
-) -> Asked:
-    """Budgets, target and spend in FLOPs.
-
-    Raises PlanError for a phrase that cannot be read, and for a value that is neither a phrase nor
-    a number above 0.
-    """
-    listed = None if budgets is None else arguments.listed(budgets, "budgets", error=PlanError)
-    return Asked(
-        budgets=None if listed is None else tuple(flops_of(budget, "budgets") for budget in listed),
-        target=None if target is None else flops_of(target, "target"),
-        spend=None if spend is None else spend_of(spend),
-        notes=tuple(
-            dict.fromkeys(
-                note for value in [*(listed or ()), target, spend] for note in told_of(value)
-            )
-        ),
-    )
+__all__ = ["flops_of", "spend_of", "told_of"]
 
 
 def flops_of(value: float | str, name: str = "target") -> float:

@@ -1,11 +1,10 @@
-"""compare(): two systems (architectures, data sets, optimisers) at one budget, with paired resamples.
+"""compare(): two systems (architectures, data, optimisers) at one budget, with paired resamples.
 
 N params, D tokens, C FLOPs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,10 +24,11 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.from_name import approach_from, require_draws
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
-from isoflop.laws.base import Array
+from isoflop.laws.base import Array, CostPerToken, Law, Number
 from isoflop.laws.cost import cost_for
 from isoflop.laws.inverses import flops_for
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["Comparison", "compare"]
@@ -46,10 +46,13 @@ class Comparison:
     loss: Estimate
     """Loss of the second minus that of the first; below 0 the second is better."""
     gain: Estimate
-    """Compute-equivalent gain: times as many FLOPs the first needs for the second's loss; infinite if it cannot."""
+    """Compute-equivalent gain: FLOPs that the first needs for the second's loss, over its own.
+
+    Infinite if the first cannot reach that loss.
+    """
     paired: float
-    """Share of the configurations that both systems were trained at; their resamples move together."""
-    notes: tuple[str, ...] = ()
+    """Share of configurations trained in both systems; their resamples move together."""
+    notes: tuple[Note, ...] = ()
 
     def __str__(self) -> str:
         rows = [
@@ -62,7 +65,10 @@ class Comparison:
                 "times the compute, for the first to reach the second's loss",
             ),
         ]
-        head = f"Second against first at {format_flops(self.flops)} FLOPs ({format_percent(self.level)} intervals)"
+        head = (
+            f"Second against first at {format_flops(self.flops)} FLOPs "
+            f"({format_percent(self.level)} intervals)"
+        )
         return "\n".join(
             part for part in (head, align_columns(rows, "  "), format_bullets(self.notes)) if part
         )
@@ -80,12 +86,12 @@ def compare(
     level: float = 0.9,
     seed: int = 0,
 ) -> Comparison:
-    """How the second system's optimum differs from the first's at `flops`, with intervals.
+    """The difference of two systems' optima at `flops`, with intervals.
 
-    Runs of the same params, tokens and budget in both are resampled together, so that what they share does not widen
-    the difference. Losses must be of the same held-out data.
+    Runs of the same params, tokens and budget in both are resampled together, so that shared noise
+    does not widen the difference. Losses must be of the same held-out data.
 
-    Raises DataError where either set cannot be fitted, or the approach has no law for the loss.
+    Raises DataError if either set cannot be fitted, or the approach has no law for the loss.
     """
     chosen = approach_from(approach, "compare") or Parametric()
     flops = arguments.positive(flops, "compare: flops")
@@ -102,16 +108,25 @@ def compare(
     N, D, loss, gain = (
         estimate(value, draws, level) for value, draws in zip(now, drawn, strict=True)
     )
-    found = {"num_params": N, "num_tokens": D, "loss": loss, "gain": gain}
     return Comparison(
-        flops=flops, level=level, paired=paired, notes=_notes(points, paired, flops), **found
+        flops=flops,
+        level=level,
+        num_params=N,
+        num_tokens=D,
+        loss=loss,
+        gain=gain,
+        paired=paired,
+        notes=tuple(_notes(points, paired, flops)),
     )
 
 
 def paired_weights(
     points: list[Points], solved: list[Solved], num_resamples: int, seed: int
 ) -> tuple[float, list[Array]]:
-    """Share of configurations in both sets, and bootstrap weights of each that are equal where configurations are."""
+    """Share of configurations in both sets, and bootstrap weights of each set.
+
+    Runs of one configuration have the same weight in both sets.
+    """
     random = np.random.default_rng(seed)
     keys = [set(each.keys) for each in points]
     number = {
@@ -124,11 +139,15 @@ def paired_weights(
     return len(keys[0] & keys[1]) / len(number), weights
 
 
-def _differences(laws: list[Any], costs: list[Any], C: float) -> tuple[Any, Any, Any, Any]:
-    """Ratio of N, ratio of D, difference of the loss, and compute-equivalent gain of the second law over the first."""
+def _differences(
+    laws: Sequence[Law], costs: Sequence[CostPerToken | None], C: float
+) -> tuple[Number, Number, Number, Number]:
+    """The second law against the first: ratios of N and D, difference of the loss, and gain."""
     with np.errstate(all="ignore"):
         (N1, D1), (N2, D2) = (law.optimum(C, cost) for law, cost in zip(laws, costs, strict=True))
         L1, L2 = (law.optimal_loss(C, cost) for law, cost in zip(laws, costs, strict=True))
+        assert L1 is not None
+        assert L2 is not None
         needed = flops_for(laws[0], "loss", L2, costs[0])
         unreachable = np.isnan(needed) & np.less(L2, L1)
         return N2 / N1, D2 / D1, L2 - L1, np.where(unreachable, np.inf, needed / C)
@@ -138,24 +157,24 @@ def _require_loss_and_refit(solved: list[Solved]) -> None:
     for one in solved:
         if one.refit is None or one.law.optimal_loss(1e18) is None:
             raise DataError(
-                "compare needs an approach that has a law for the loss and can be refitted to resampled runs, "
-                "such as Parametric() or IsoFLOP()."
+                "compare needs an approach that has a law for the loss and can be refitted to "
+                "resampled runs, such as Parametric() or IsoFLOP()."
             )
 
 
-def _notes(points: list[Points], paired: float, C: float) -> tuple[str, ...]:
-    notes = []
+def _notes(points: list[Points], paired: float, C: float) -> Iterator[Note]:
     if paired == 0:
-        notes.append(
-            "No configuration was trained in both systems, so nothing is paired and the intervals are wider."
+        text = (
+            "No configuration was trained in both systems, so nothing is paired and the intervals "
+            "are wider."
         )
+        yield Note("unpaired", text)
     largest = min(float(each.C.max()) for each in points)
     if 30 * largest < C:
-        notes.append(
-            f"The target is {format_number(C / largest, 2)} times the largest run of the smaller sweep."
-        )
-    return tuple(notes)
+        times = format_number(C / largest, 2)
+        text = f"The target is {times} times the largest run of the smaller sweep."
+        yield Note("far-target", text)
 
 
-def _cells(found: Estimate) -> tuple[str, str]:
-    return format_number(found.value), format_interval(found.low, found.high, format_number)
+def _cells(value: Estimate) -> tuple[str, str]:
+    return format_number(value.value), format_interval(value.low, value.high, format_number)

@@ -1,6 +1,7 @@
-"""How the answer depends on what is counted as a param: the exponent of N_opt under each convention.
+"""The exponent of N_opt under each convention for counting params.
 
-N: params; C: FLOPs. Total and non-embedding counts gave 0.50 and 0.73 on one law (Pearce & Song 2024, 2406.12907).
+N: params; C: FLOPs. Total and non-embedding counts gave 0.50 and 0.73 on one law (Pearce & Song
+2024, 2406.12907).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,13 @@ __all__ = ["exponents_by_convention"]
 
 
 def exponents_by_convention(runs: Sequence[Run]) -> Mapping[str, float]:
-    """a of N_opt ~ C^a under each convention that all runs were counted by, from Approach 2.
+    """a of N_opt ~ C^a by Approach 2, for each convention that all runs were counted by.
 
-    Empty where the runs carry no counts or their budgets have too few minima.
+    Empty if the runs carry no counts or their budgets have too few minima.
     """
     names = set.intersection(*(set(run.spec.param_counts) for run in runs)) if runs else set()
-    found = {name: _exponent([_recounted(run, name) for run in runs]) for name in sorted(names)}
-    return {name: exponent for name, exponent in found.items() if exponent is not None}
+    exponents = {name: _exponent([_recounted(run, name) for run in runs]) for name in sorted(names)}
+    return {name: exponent for name, exponent in exponents.items() if exponent is not None}
 
 
 def _recounted(run: Run, convention: str) -> Run:

@@ -15,6 +15,7 @@ from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import Law
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["Answered", "law_of", "screened", "solve_points"]
@@ -25,14 +26,14 @@ class Answered(NamedTuple):
 
     approach: Approach
     solved: Solved
-    notes: tuple[str, ...]
-    """Why it is not the default's, where that was requested and found no law."""
+    notes: tuple[Note, ...]
+    """A note if the default approach was requested but has no law for these points."""
 
 
 def solve_points(points: Points, approach: Approach | None = None) -> Answered:
-    """The law of some points by an approach; by the default for None, else by Approach 3.
+    """The law of some points by an approach; None for the default.
 
-    Raises DataError where the points determine no law.
+    Approach 3 answers if the default has no law. Raises DataError if the points determine no law.
     """
     if approach is not None:
         return Answered(approach, approach.solve(points), ())
@@ -40,25 +41,25 @@ def solve_points(points: Points, approach: Approach | None = None) -> Answered:
     try:
         return Answered(default, default.solve(points), ())
     except NoLawError as error:
-        reason = str(error).split(";")[0]
+        reason = error.reason
         solved = law_alone.solve(points)
         if not 0 < float(solved.law.optimum(float(points.C.max()))[0]) < math.inf:
             raise
-    note = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
-    return Answered(law_alone, solved, (note,))
+    text = f"{reason}: the answer is of Approach 3 alone, whose intervals take its law for true."
+    return Answered(law_alone, solved, (Note("default-without-law", text),))
 
 
 @one_blas_thread
 @np.errstate(all="ignore")  # a law without an optimum is infinite there
 def law_of(runs: Iterable[Run], approach: Approach | None = None, *, keep: Keep = "sound") -> Law:
-    """The law of some runs alone, without its doubt and its notes, which take most of `fit`'s time.
+    """The law of some runs without intervals and notes, which take most of the time of `fit`.
 
-    Raises DataError where the runs cannot answer.
+    Raises DataError if the runs cannot answer.
     """
     return solve_points(screened(runs, approach, keep).points, approach).solved.law
 
 
 def screened(runs: Iterable[Run], approach: Approach | None, keep: Keep) -> Screened:
-    """The runs that an approach may use; of very large tables a few hundred that stand for all."""
+    """The runs that an approach may use; of very large tables a few hundred that represent all."""
     hull = isinstance(approach, Envelope)  # a hull needs every run
     return screen(runs, keep) if hull else sifted(runs, keep)

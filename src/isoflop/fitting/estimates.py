@@ -23,7 +23,10 @@ class Estimate:
 
 
 def estimate(value: Number, draws: Number, level: float) -> Estimate:
-    """The value with the quantiles of its draws, widened to hold the value; draws that are NaN are left out."""
+    """The value with the quantiles of its draws, widened to hold the value.
+
+    Draws that are NaN are left out.
+    """
     known = np.asarray(draws, dtype=float)
     known = known[~np.isnan(known)]
     if not len(known):

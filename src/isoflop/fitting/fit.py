@@ -1,4 +1,4 @@
-"""fit(): runs and an approach give a Fit, a law with its runs and its doubt."""
+"""fit(): a law of some runs by an approach, with its runs, intervals and reasons to doubt it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -39,17 +39,18 @@ from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.laws.base import Law, Number, PowerLaw
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["Fit", "SetAside", "fit"]
 
 HOLDOUT_BUDGETS = 4
-"""From which on the largest can be spared for a check."""
+"""Fewest budgets of which the largest can be held out for a check."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(Tabular):
-    """A law with the runs it came from and what weakens it."""
+    """A law with its runs, its intervals and reasons to doubt it."""
 
     approach: Approach
     """The approach as it was called, e.g. Parametric(delta=0.001)."""
@@ -62,7 +63,7 @@ class Fit(Tabular):
     level: float
     objective: float
     """Value of the minimised objective."""
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     """How the solver ended."""
     influence: Influence | None = None
@@ -72,7 +73,7 @@ class Fit(Tabular):
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
     region: Region | None = None
-    """The laws that the runs do not rule out, where profile intervals were asked for."""
+    """The laws that the runs do not rule out; None except for profile intervals."""
 
     @property
     def smallest(self) -> float:
@@ -116,22 +117,24 @@ def fit(
     intervals: Intervals = "auto",
     keep: Keep = "sound",
 ) -> Fit:
-    """The law of some runs, how sure it is, and the reasons to doubt it.
+    """The law of some runs, with intervals and reasons to doubt it.
 
-    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(), Envelope(); a name as
-        "kriging" is the approach with its own defaults.
-    prior: what the default believes before any run is seen, Prior(slope=(0.5, 0.05)) or Prior.flat(); None for what
-        public sweeps teach.
-    resamples: laws drawn for the intervals.
-    level: coverage aimed at by every interval.
+    approach: how runs become a law: Bayesian() by default, or Kriging(), Parametric(), IsoFLOP(),
+        Envelope(); a name such as "kriging" is the approach with its own defaults.
+    prior: prior of the default approach, Prior(slope=(0.5, 0.05)) or Prior.flat(); None for the one
+        learned from public sweeps.
+    resamples: number of laws drawn for the intervals.
+    level: nominal coverage of every interval.
     seed: of the resamples; the same seed gives the same intervals.
-    intervals: "auto" is what the approach is best served by: its own draws, or a bootstrap by configuration;
-        "bootstrap", "delta" (covariance of the fitted numbers) or "profile" (likelihood ratio) choose one, for
-        Parametric(). Those three take the law for true and cover too little where it is not.
-    keep: "sound" sets completed runs aside that look badly trained (cut short, at a beaten learning rate, with a curve
-        unlike all others), and says what they would change; "all" uses them.
+    intervals: "auto" is the approach's own draws, or else a bootstrap by configuration;
+        "bootstrap", "delta" (covariance of the fitted numbers) or "profile" (likelihood ratio)
+        choose one, for Parametric(). Those three take the law for true and cover too little where
+        it is not.
+    keep: "sound" sets completed runs aside that look badly trained (cut short, at a learning rate
+        that another one beat, with an unusual curve), and notes what they would change; "all" uses
+        them.
 
-    Raises DataError where the runs cannot answer: too few, one budget, impossible values.
+    Raises DataError if the runs cannot answer: too few, one budget, impossible values.
     """
     named = approach_from(approach, "fit")
     resamples, level, seed = require_draws("fit", resamples, level, seed)
@@ -143,7 +146,7 @@ def fit(
     one_law = single_law(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
     restored = find_restored(usable.set_aside, points, solved, chosen)
-    told = tuple(found.note(largest) for found in (influence, restored) if found is not None)
+    refits = tuple(part.note(largest) for part in (influence, restored) if part is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
     return Fit(
         approach=chosen,
@@ -155,7 +158,7 @@ def fit(
         objective=solved.objective,
         notes=(
             *fallback,
-            *told,
+            *refits,
             *usable.notes,
             *reasons_to_doubt(points, solved, drawn, one_law),
         ),
@@ -172,11 +175,13 @@ def _with_prior(approach: Approach | None, prior: Prior | None) -> Approach | No
         return approach
     if not isinstance(prior, Prior):
         raise DataError(
-            f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got {quoted(prior)}."
+            f"fit: prior must be a Prior, such as Prior(slope=(0.5, 0.05)), but got "
+            f"{quoted(prior)}."
         )
     if approach is not None:
         raise DataError(
-            f"fit: prior= is for the default approach, but got {quoted(approach)} too; leave one of them out."
+            f"fit: prior= is for the default approach, but got {quoted(approach)} too; leave one "
+            f"of them out."
         )
     return Bayesian(prior)
 

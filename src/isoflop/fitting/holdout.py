@@ -1,4 +1,4 @@
-"""holdout(): how well the smaller budgets predict the largest ones.
+"""holdout(): errors of predictions of the largest budgets from the smaller ones.
 
 N params, D tokens, C FLOPs.
 """
@@ -28,9 +28,9 @@ __all__ = ["HeldOut", "Holdout", "held_out", "holdout"]
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Errors at one budget that the law had not seen: prediction / measurement - 1, NaN where nothing was measured.
+    """Errors at one budget that was held out: prediction / measurement - 1.
 
-    Measured is the minimum of the budget's own parabola.
+    The measurement is the minimum of the budget's own parabola; NaN without one.
     """
 
     budget: float
@@ -52,30 +52,31 @@ class Holdout:
 
     def _line(self, held: HeldOut) -> str:
         errors = (("params", held.num_params), ("tokens", held.num_tokens), ("loss", held.loss))
-        told = [
+        parts = [
             f"{what} off by {format_change(error)}"
             for what, error in errors
             if math.isfinite(error)
         ]
         distance = f"{format_number(held.budget / self.largest_used, 2)}x beyond the rest"
-        return f"budget {format_flops(held.budget)} ({distance}): {join_words(told) or 'no minimum to compare with'}"
+        outcome = join_words(parts) or "no minimum to compare with"
+        return f"budget {format_flops(held.budget)} ({distance}): {outcome}"
 
 
 @one_blas_thread
 def holdout(
     runs: Iterable[Run], approach: Approach | str | None = None, *, budgets: int = 1
 ) -> Holdout:
-    """Errors of params, tokens and loss at the largest `budgets` budgets, predicted from the others.
+    """Errors of params, tokens and loss at the largest `budgets` budgets, as the others predict.
 
-    Raises DataError where fewer than two budgets would be left.
+    Raises DataError if fewer than two budgets would be left.
     """
     chosen = approach_from(approach, "holdout")
     budgets = arguments.whole(budgets, "holdout: budgets", least=1)
     points = sifted(runs).points
     if len(points.budgets) < budgets + 2:
         raise DataError(
-            f"holdout needs at least 2 budgets besides those held out, but got {len(points.budgets)} budgets "
-            f"with {budgets} to be held out; add budgets."
+            f"holdout needs at least 2 budgets besides those held out, but got "
+            f"{len(points.budgets)} budgets with {budgets} to be held out; add budgets."
         )
     return held_out(points, chosen, budgets)
 
@@ -105,5 +106,5 @@ def _errors(law: Law, cost: CostPerToken | None, valley: Valley) -> HeldOut:
 
 
 def _error(predicted: Number, measured: float) -> float:
-    """Of a prediction; NaN where nothing above 0 was measured."""
+    """Relative error of a prediction; NaN unless the measurement is positive."""
     return float(predicted) / measured - 1 if 0 < measured < math.inf else math.nan

@@ -1,4 +1,4 @@
-"""A law's numbers as a table, with their intervals."""
+"""The numbers of a law as a table, with their intervals."""
 
 from collections.abc import Mapping
 
@@ -22,11 +22,13 @@ def law_table(
         Column("low", "low", _written),
         Column("high", "high", _written),
     )
-    found = [
+    estimates = [
         (name, estimate(float(value), np.atleast_1d(resampled[name]), level))
         for name, value in numbers.items()
     ]
-    return Table(columns, tuple((name, each.value, each.low, each.high) for name, each in found))
+    return Table(
+        columns, tuple((name, each.value, each.low, each.high) for name, each in estimates)
+    )
 
 
 def _written(value: float) -> str:

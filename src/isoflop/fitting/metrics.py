@@ -1,10 +1,10 @@
-"""fit_metric(): from the held-out loss to a second metric, such as accuracy; the stage after a law of the loss."""
+"""fit_metric(): a second metric, such as accuracy, as a function of the held-out loss."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -30,20 +30,21 @@ from isoflop.fitting.solve.sigmoid import Box, SigmoidLaw, fit_sigmoid
 from isoflop.fitting.uncertainty import bootstrap_weights
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["MetricFit", "fit_metric"]
 
 NUM_PARAMETERS = 4
 FEWEST = 6
-"""Runs of different loss: four numbers are fitted, and something must be left to judge them by."""
+"""Fewest runs of different loss: four numbers are fitted, and residuals must be left."""
 EXPLAINED = 0.9
-"""Share of the metric's variance below which the loss does not tell the metric."""
+"""Least share of the metric's variance that the loss should explain."""
 
 LARGEST = 1e30
 _AN_END = f"a number from -{LARGEST:g} to {LARGEST:g}"
 EXACT = 1 - 1e-6
-"""Share from which on what is left is of the solver's grid."""
+"""Share of variance above which the residuals come from the solver's grid alone."""
 
 
 class HasLoss(Protocol):
@@ -55,7 +56,7 @@ class HasLoss(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricFit(Tabular):
-    """A metric as a sigmoid of the loss, with the noise around it and what weakens it."""
+    """A metric as a sigmoid of the loss, with the noise around it and reasons to doubt it."""
 
     name: str
     law: SigmoidLaw
@@ -69,23 +70,22 @@ class MetricFit(Tabular):
     """Share of the metric's variance among the runs that the loss explains."""
     level: float
     seed: int
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def predict(self, loss: float | Estimate | HasLoss) -> Estimate:
-        """The metric of a run at a loss, or at the loss of an answer, with the doubt of both and the runs' own noise.
+        """The metric of a run at a loss, or at the loss of an answer.
+
+        The interval includes the uncertainty of both and the noise of a run.
 
         Raises DataError for an answer without a loss.
         """
-        given: Any = getattr(loss, "loss", None) if hasattr(loss, "loss") else loss
+        given: object = getattr(loss, "loss", None) if hasattr(loss, "loss") else loss
         if given is None:
             raise DataError(
                 "fit_metric: the answer has no loss to follow; fit with Kriging() or Parametric()."
             )
-        value = float(
-            arguments.number(
-                given.value if isinstance(given, Estimate) else given, "fit_metric: loss"
-            )
-        )
+        middle = given.value if isinstance(given, Estimate) else given
+        value = float(arguments.number(middle, "fit_metric: loss"))
         random = np.random.default_rng(self.seed + 1)
         number = len(np.atleast_1d(self.resamples.worst))
         losses = _drawn(given, self.level, number, random) if isinstance(given, Estimate) else value
@@ -98,7 +98,7 @@ class MetricFit(Tabular):
 
     def __str__(self) -> str:
         rows = [
-            (row[0], format_number(row[1], 4), format_interval(row[2], row[3], _written))
+            (row[0], _four_digits(row[1]), format_interval(row[2], row[3], _four_digits))
             for row in self.table().rows
         ]
         rows.append(
@@ -125,14 +125,14 @@ def fit_metric(
     level: float | None = None,
     seed: int = 0,
 ) -> MetricFit:
-    """How a metric of the runs follows from their loss: Run.metrics[name] as a sigmoid of Run.loss.
+    """A metric of the runs as a function of their loss: Run.metrics[name] as a sigmoid of Run.loss.
 
     source: runs, or a fit, whose runs and level are then used.
-    worst, best: the metric at high and at low loss where they are known, such as chance and 1; None fits them, within 0
-        and 1 where every run's metric is.
-    resamples: sigmoids drawn for the intervals, by a bootstrap over configurations.
+    worst, best: known limits of the metric at high and at low loss, such as chance and 1. None fits
+        them, within 0 and 1 if the metric of every run is.
+    resamples: number of sigmoids drawn for the intervals, by a bootstrap over configurations.
 
-    Raises DataError where too few runs of different loss carry the metric.
+    Raises DataError if too few runs of different loss have the metric.
     """
     name = arguments.word(name, "fit_metric: name")
     worst, best = (
@@ -165,8 +165,10 @@ def fit_metric(
         explained=explained,
         level=level,
         seed=seed,
-        notes=_notes(name, len(given) - len(runs), points.L, off, explained)
-        + _middle_notes(name, law, points.L),
+        notes=(
+            *_notes(name, len(given) - len(runs), points.L, off, explained),
+            *_middle_notes(name, law, points.L),
+        ),
     )
 
 
@@ -180,8 +182,9 @@ def _require(given: Sequence[Run], runs: Sequence[Run], name: str) -> None:
     known = sorted({metric for run in given for metric in run.metrics})
     carried = f"; the runs carry {join_words(known)}" if known and name not in known else ""
     raise DataError(
-        f"fit_metric needs at least {FEWEST} runs of different loss with the metric {quoted(name)}, but got "
-        f"{len({run.loss for run in runs})}{carried}; record it with Task(metrics=...) or name its column in columns=."
+        f"fit_metric needs at least {FEWEST} runs of different loss with the metric "
+        f"{quoted(name)}, but got {len({run.loss for run in runs})}{carried}; record it with "
+        f"Task(metrics=...) or name its column in columns=."
     )
 
 
@@ -191,39 +194,39 @@ def _box(metrics: Array, worst: float | None, best: float | None) -> Box:
     return (open_ if worst is None else (worst, worst), open_ if best is None else (best, best))
 
 
-def _notes(
-    name: str, left_out: int, losses: Array, off: Array, explained: float
-) -> tuple[str, ...]:
-    notes = [f"{left_out} runs without {name} were left out."] if left_out else []
+def _notes(name: str, left_out: int, losses: Array, off: Array, explained: float) -> Iterator[Note]:
+    if left_out:
+        yield Note("runs-without-metric", f"{left_out} runs without {name} were left out.")
     if explained < EXPLAINED:
-        notes.append(
-            f"The loss explains {format_percent(explained)} of the variance of {name} among the runs: what is predicted "
-            f"from it is as uncertain as the rest."
+        text = (
+            f"The loss explains {format_percent(explained)} of the variance of {name} among the "
+            f"runs: predictions from it are as uncertain as the rest."
         )
+        yield Note("weak-metric", text)
     ordered = off[np.argsort(losses)]
     together = float(ordered[1:] @ ordered[:-1]) / max(float(ordered @ ordered), 1e-300)
-    if explained < EXACT and together > 2 / math.sqrt(
-        len(off)
-    ):  # twice the standard error of independent residuals
-        notes.append(
-            f"Neighbouring runs err alike around the sigmoid of {name} (correlation {format_number(together, 2)}): its "
-            f"shape is not theirs, and intervals are too narrow."
+    standard_error = 1 / math.sqrt(len(off))  # of independent residuals
+    if explained < EXACT and together > 2 * standard_error:
+        text = (
+            f"Neighbouring runs err alike around the sigmoid of {name} (correlation "
+            f"{format_number(together, 2)}): its shape is not theirs, and intervals are too narrow."
         )
-    return tuple(notes)
+        yield Note("correlated-metric-residuals", text)
 
 
-def _middle_notes(name: str, law: SigmoidLaw, losses: Array) -> tuple[str, ...]:
+def _middle_notes(name: str, law: SigmoidLaw, losses: Array) -> tuple[Note, ...]:
     if losses.min() <= law.middle <= losses.max():
         return ()
     where, end = ("below", "best") if law.middle < losses.min() else ("above", "worst")
-    return (
-        f"The middle of the sigmoid of {name}, loss {format_number(float(law.middle))}, lies {where} every run's: how it goes "
-        f"on there is a guess; give {end}= where it is known.",
+    text = (
+        f"The middle of the sigmoid of {name}, loss {format_number(float(law.middle))}, lies "
+        f"{where} every run's: how it goes on there is a guess; give {end}= where it is known."
     )
+    return (Note("middle-outside-runs", text),)
 
 
 def _drawn(given: Estimate, level: float, number: int, random: np.random.Generator) -> Array:
-    """Losses of an estimate: half a normal distribution on each side, as wide as its interval says."""
+    """Losses drawn from an estimate: half a normal distribution on each side of its interval."""
     reach = NormalDist().inv_cdf((1 + level) / 2)
     normal = random.standard_normal(number) / reach
     return np.asarray(
@@ -232,5 +235,5 @@ def _drawn(given: Estimate, level: float, number: int, random: np.random.Generat
     )
 
 
-def _written(value: Any) -> str:
+def _four_digits(value: float) -> str:
     return format_number(value, 4)

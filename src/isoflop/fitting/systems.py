@@ -1,10 +1,11 @@
-"""fit_systems(): several systems (optimisers, data sets, architectures) under one law with shared exponents.
+"""fit_systems(): several systems (optimisers, data, architectures) with shared exponents.
 
-N params, D tokens, L loss; L = E_s + A_s / N^alpha + B_s / D^beta for system s. Separate fits of small sweeps are
-ill-conditioned in the exponents; shared ones make the amplitudes comparable (Volkova et al. 2026).
+N params, D tokens, L loss; L = E_s + A_s / N^alpha + B_s / D^beta for system s. Separate fits of
+small sweeps are ill-conditioned in the exponents; shared exponents make the amplitudes comparable
+(Volkova et al. 2026).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,6 +23,7 @@ from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import Array
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["fit_systems"]
@@ -29,7 +31,10 @@ __all__ = ["fit_systems"]
 
 @dataclass(frozen=True, eq=False)
 class _SharedExponents:
-    """The law of several systems: `system` says which one each point belongs to, from 0 to count - 1."""
+    """The law of several systems.
+
+    system: number of each point's system, from 0 to count - 1; shape (n,).
+    """
 
     system: Array
     count: int
@@ -68,11 +73,11 @@ def fit_systems(
     level: float = 0.9,
     seed: int = 0,
 ) -> dict[str, Fit]:
-    """A fit for each named system, with amplitudes of its own and exponents shared by all; resamples are joint.
+    """A fit for each named system, with its own amplitudes and with exponents shared by all.
 
-    delta: as in Parametric.
+    Resamples are joint. delta: as in Parametric.
 
-    Raises DataError with fewer than two systems, or where the runs of one cannot be fitted.
+    Raises DataError for fewer than two systems, or if the runs of one cannot be fitted.
     """
     must = "a dict of at least 2 systems, name -> runs"
     arguments.mapping(systems, "fit_systems: systems", must)
@@ -99,19 +104,19 @@ def fit_systems(
             resamples=drawn[number],
             level=level,
             objective=solved.objective,
-            notes=(*each.notes, *_notes(solved, list(systems))),
+            notes=(*each.notes, *_notes(solved, len(systems))),
             diagnostics=solved.diagnostics,
         )
         for number, (name, each) in enumerate(screened.items())
     }
 
 
-def _notes(solved: Solved, names: list[str]) -> list[str]:
-    notes = [
-        f"The exponents are shared by {len(names)} systems, and the objective is of all their runs."
-    ]
-    notes += [
-        f"{name} ended at the bound of its range: the runs do not determine it."
-        for name in solved.diagnostics.at_bound
-    ]
-    return notes
+def _notes(solved: Solved, num_systems: int) -> Iterator[Note]:
+    text = (
+        f"The exponents are shared by {num_systems} systems, and the objective is of all their "
+        f"runs."
+    )
+    yield Note("shared-exponents", text)
+    for name in solved.diagnostics.at_bound:
+        text = f"{name} ended at the bound of its range: the runs do not determine it."
+        yield Note("at-bound", text)

@@ -1,4 +1,4 @@
-"""One BLAS thread while fitting: its matrices are small, and threads that wait for each other cost far more."""
+"""One BLAS thread while fitting: for small matrices, threads that wait for each other cost more."""
 
 from collections.abc import Callable
 from functools import cache, wraps
@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:
-    """The function with its linear algebra on one thread: on a busy machine a fit took 1.3 s so, 14 to 34 otherwise."""
+    """The function with its linear algebra on one thread.
+
+    On a busy machine a fit took 1.3 s with one thread, and 14 to 34 s with several.
+    """
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -25,6 +28,5 @@ def one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return (
-        ThreadpoolController()
-    )  # finding the loaded libraries takes milliseconds, so it is done once
+    # Finding the loaded libraries takes milliseconds, so it is done once.
+    return ThreadpoolController()

@@ -1,4 +1,4 @@
-"""How sure a law is: the same approach on resampled runs."""
+"""Uncertainty of a law: the same approach on resampled runs."""
 
 from typing import Literal
 
@@ -17,11 +17,12 @@ Intervals = Literal["auto", "bootstrap", "delta", "profile"]
 def resampled_law(
     solved: Solved, points: Points, num_resamples: int, seed: int, intervals: Intervals = "auto"
 ) -> Law:
-    """The law with arrays of shape (num_resamples,), drawn as `intervals` says.
+    """The law with arrays of shape (num_resamples,), drawn by the method `intervals`.
 
-    auto: the approach's own draws where it has them, else a bootstrap; delta and profile: from the covariance.
+    intervals: "auto" for the approach's own draws if it has any, else a bootstrap; "delta" and
+        "profile" draw from the covariance.
 
-    Raises DataError where the approach has no such draws.
+    Raises DataError if the approach has no such draws.
     """
     random = np.random.default_rng(seed)
     if intervals == "auto" and solved.draw is not None:
@@ -31,7 +32,8 @@ def resampled_law(
     if intervals in ("auto", "bootstrap") and solved.refit is not None:
         return solved.refit(bootstrap_weights(points, solved.num_parameters, num_resamples, random))
     raise DataError(
-        f"fit: this approach has no {intervals} intervals; leave intervals out, or use Parametric()."
+        f"fit: this approach has no {intervals} intervals; leave intervals out, or use "
+        f"Parametric()."
     )
 
 
@@ -40,9 +42,9 @@ def bootstrap_weights(
 ) -> Array:
     """Weights of a Bayesian bootstrap by configuration, shape (num_resamples, n), mean 1.
 
-    Rubin 1981: gamma weights instead of counts, so that no resample loses a size that a curve needs. Replicates and
-    rows of one trained model share a weight. The variance of the weights is n / (n - parameters) for n configurations,
-    which makes up for residuals that the fit itself has shrunk.
+    Gamma weights instead of counts (Rubin 1981), so that no resample loses a size that a curve
+    needs. Replicates and rows of one trained model share a weight. The variance of the weights is
+    n / (n - parameters) for n configurations, which corrects for residuals that the fit has shrunk.
     """
     configurations = int(points.cluster.max()) + 1
     shape = max(1 - num_parameters / configurations, 0.2)

@@ -178,4 +178,25 @@ KINDS = (
         ),
         "nothing: more than 300 runs are thinned to those that count",
     ),
+    Kind(
+        "default-without-law",
+        "law",
+        "doubt",
+        "*the answer is of Approach 3 alone, whose intervals take its law for true*",
+        "look at the losses of the runs; do not trust the width of the intervals",
+    ),
+    Kind(
+        "shared-exponents",
+        "law",
+        "info",
+        "*The exponents are shared by … systems*",
+        "nothing; to let each system have exponents of its own, fit it with `fit`",
+    ),
+    Kind(
+        "unpaired",
+        "law",
+        "doubt",
+        "*No configuration was trained in both systems*",
+        "train both systems at the same sizes, tokens and budgets",
+    ),
 )

@@ -73,8 +73,8 @@ def _check_alike(members: Sequence[RunSpec]) -> None:
             raise PlanError(
                 f"Branches of one trunk must have one {name}, but Recipe({rule}=) gives size "
                 f"{low.size} a {name} of {format_number(first, 3)} on {low.num_tokens:.3g} tokens "
-                f"and {format_number(last, 3)} on {high.num_tokens:.3g}; give a number, or a rule of "
-                f"the params alone{_instead(rule, low)}."
+                f"and {format_number(last, 3)} on {high.num_tokens:.3g}; give a number, or a rule "
+                f"of the params alone{_instead(rule, low)}."
             )
 
 
@@ -88,7 +88,7 @@ def _instead(rule: str, spec: RunSpec) -> str:
 
 
 def shared(specs: Iterable[RunSpec], cost: Callable[[RunSpec], float]) -> float:
-    """Cost that branches save, since the longest of each trunk has trained all but their cooldown."""
+    """Cost that branches save: the longest of each trunk has trained all but their cooldown."""
     trunks: dict[str, list[RunSpec]] = {}
     for spec in {spec.id: spec for spec in specs}.values():
         if spec.trunk is not None:

@@ -1,34 +1,37 @@
-"""Where runs may be and where they are wanted: real sizes with their cost, places (N, D), and their stages."""
+"""Candidates of a sweep: real sizes with their cost, places (N, D), and stages of them."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from isoflop.laws.base import Array, CostPerToken
 from isoflop.laws.cost import interpolated_cost
+from isoflop.runs import SizeValue
 
 __all__ = ["Ladder", "Place", "Stage"]
 
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """The real sizes that may be trained, with what a token costs at each: arrays of shape (sizes,), rising."""
+    """The real sizes that may be trained, with the FLOPs of a token at each.
+
+    num_params, flops_per_token: rising arrays of shape (sizes,).
+    """
 
     num_params: Array
     flops_per_token: Array
     most_tokens: float = math.inf
     """Tokens that the data and the recipe's passes allow."""
-    sizes: tuple[Any, ...] = ()
+    sizes: tuple[SizeValue, ...] = ()
     """Value of the size parameter at each; empty where only the counts matter."""
 
-    def size(self, place: "Place") -> Any:
+    def size(self, place: "Place") -> SizeValue:
         """Value of the size parameter at a place of this ladder."""
         return self.sizes[int(np.searchsorted(self.num_params, place.num_params))]
 
-    def without(self, size: Any) -> "Ladder":
-        """The same but for one size."""
+    def without(self, size: SizeValue) -> "Ladder":
+        """The ladder without one size."""
         keep = np.array([other != size for other in self.sizes])
         kept = tuple(other for other in self.sizes if other != size)
         return replace(
@@ -55,7 +58,7 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is wanted: N, D and what they cost together."""
+    """N, D and FLOPs of a run that may be planned."""
 
     num_params: float
     num_tokens: float
@@ -66,7 +69,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Stage:
-    """The runs to make next; none where the sweep is finished, and then why."""
+    """The next places to train; none if the sweep is finished, and `name` is then the reason."""
 
     places: tuple[Place, ...]
     name: str

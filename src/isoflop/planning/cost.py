@@ -1,4 +1,4 @@
-"""What a plan costs on this machine: seconds from a few real steps of small sizes, and memory."""
+"""Cost of a plan on this machine: seconds from a few real steps of small sizes, and memory."""
 
 from isoflop.counting.counting import SizeCount, count_size  # first: it says how to install torch
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,14 +29,14 @@ __all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes"]
 
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
-"""Steps above this are not timed: about 0.3 s on one CPU core."""
+"""Largest FLOPs of a timed step: about 0.3 s on one CPU core."""
 MAX_TIMED_BYTES = 2e9
-"""Runs that need more memory are not timed either: a plan leaves the machine to its other programs."""
+"""Largest memory of a timed run: a plan leaves the machine to its other programs."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of an optimiser step as a fixed overhead plus its FLOPs at a rate, on one worker of this machine.
+    """Seconds of an optimiser step on one worker of this machine: an overhead plus FLOPs at a rate.
 
     peak_flops_per_second: of a matrix product there, in the precision of the runs.
     """
@@ -52,15 +51,15 @@ class Speed:
         return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
 
     def mfu(self, spec: RunSpec) -> float:
-        """Predicted share of the peak that a run makes."""
+        """Predicted share of the peak that a run reaches."""
         return spec.flops / self.seconds(spec) / self.peak_flops_per_second
 
 
 def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
     """The speed of this machine on these runs, from a few real steps of up to three of them.
 
-    Timed on one thread (as a worker of a pool runs) or the GPU. None where no step is small enough to be timed, or one
-    raises: training will say what.
+    Timed on one thread, as in a worker of a pool, or on the GPU. None if no step is small enough to
+    be timed, or if one raises; training then reports the error.
     """
     small = sorted((spec for spec in specs if _is_light(task, spec)), key=_step_flops)
     if not small:
@@ -80,7 +79,10 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
 
 
 def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
-    """Memory that a run needs on its device, weights to activations; None where activations could not be counted."""
+    """Memory that a run needs on its device, weights to activations.
+
+    None if activations could not be counted.
+    """
     if count.activation_bytes is None:
         return None
     return _state_bytes(count) + count.activation_bytes * (spec.batch or 1)
@@ -125,7 +127,7 @@ def _is_light(task: Task, spec: RunSpec) -> bool:
 
 
 def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
-    """FLOPs of a step in the run's precision, and the seconds of the fastest of a few, after one that warms up."""
+    """FLOPs of a step in the run's precision, and seconds of the fastest of a few warm steps."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     batch = to_device(batch_of(task, spec.batch or 1), device)
@@ -145,16 +147,16 @@ def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
     return (_step_flops(spec) if cost is None else cost.of_batch(batch)), seconds
 
 
-def _timed(step: Callable[[], Any]) -> float:
+def _timed(step: Callable[[], object]) -> float:
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
 
 
 def _fit_speed(points: list[tuple[float, float]], peak: float) -> Speed:
-    """Overhead and rate through the points by least squares on relative error, neither of them negative."""
+    """Overhead and rate, neither negative, by least squares on the relative error of the points."""
     flops, seconds = np.array(points).T
-    if len(points) == 1:  # not enough to tell them apart: the overhead is in the rate
+    if len(points) == 1:  # one point cannot separate the two: the rate holds the overhead
         return Speed(0.0, float(flops[0] / seconds[0]), peak)
     scale = np.array([seconds.max(), seconds.max() / flops.max()])
     design = np.stack([1 / seconds, flops / seconds], axis=1) * scale

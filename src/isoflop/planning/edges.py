@@ -34,7 +34,9 @@ def measured_runs(grid: Grid, budget: float) -> list[Run]:
     own = [
         run
         for run in grid.runs
-        if run.budget == budget and run.spec.fingerprint == grid.mark and again(run.spec)
+        if run.budget == budget
+        and run.spec.fingerprint == grid.task_fingerprint
+        and again(run.spec)
     ]
     return own if len({run.size for run in own}) >= MIN_SIZES else []
 
@@ -42,7 +44,7 @@ def measured_runs(grid: Grid, budget: float) -> list[Run]:
 def edge_sizes(
     grid: Grid, budget: float, runs: Sequence[Run]
 ) -> tuple[list[SizeCount], tuple[Note, ...]]:
-    """Sizes that would bracket the minimum of a budget whose lowest loss is at the edge, with notes.
+    """Sizes that would bracket the minimum of a budget with its lowest loss at the edge, and notes.
 
     They go on from the edge in the steps of the sizes that are there, as far as memory and data
     allow. Empty where the lowest loss is not at the edge.
@@ -66,11 +68,11 @@ def edge_sizes(
 
 def _beyond_edge(grid: Grid, runs: Sequence[Run]) -> list[SizeCount] | None:
     """Sizes beyond the edge with the lowest loss; None where the lowest loss is inside."""
-    found = valleys(runs)
-    if not found or found[0].interior:
+    curves = valleys(runs)
+    if not curves or curves[0].interior:
         return None
     tried = sorted({run.num_params for run in runs})
-    losses = {run.num_params: run.loss for run in found[0].runs}
+    losses = {run.num_params: run.loss for run in curves[0].runs}
     best = min(losses, key=lambda N: losses[N])
     low, high = min(losses), max(losses)
     if best not in (low, high):

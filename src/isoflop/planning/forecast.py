@@ -1,8 +1,9 @@
 """How precise the answer of a sweep will be, from simulating it before anything is trained.
 
-Worlds are drawn from the laws that the runs so far leave possible, or from those of public sweeps where there are none;
-each gets a smooth misfit and noise of the usual size, or of the runs' own as far as they show it, its losses are
-simulated at the planned runs, and fitted as the real ones will be. N params, D tokens, L loss.
+Worlds are drawn from the laws that the runs so far leave possible or, before any run, from those
+of public sweeps. Each gets a smooth misfit and noise, of the usual size or of the size that the
+runs show. Its losses are simulated at the planned runs and fitted as the real ones will be.
+N params, D tokens, L loss.
 """
 
 import math
@@ -36,14 +37,19 @@ __all__ = [
 LEVEL = 0.9
 NUM_WORLDS, NUM_WAVES = 12, 128
 EXPONENT, EXPONENT_WIDTH, CENTRE_WIDTH = 0.5, 0.3, math.log(2)
-"""Where no run is known: median of alpha and beta (.15 to .58 and .27 to .80 in nine public sweeps), standard deviation
-of their logs, and that of log N_opt around 20 tokens per param."""
+"""Prior before any run: median of alpha and beta, standard deviations of their logs and log N_opt.
+
+In nine public sweeps alpha is .15 to .58 and beta .27 to .80; N_opt lies around 20 tokens per
+param.
+"""
 NOISE, MISFIT, REDUCIBLE, LENGTH = 0.0035, 0.010, 0.3, 1.2
-"""Noise of a run, misfit of the law, and what falls with size and data, as shares of the loss; log params or tokens
-over which the misfit changes. Medians of what kriging finds in nine public sweeps: .0026 to .0052, .005 to .014, .18 to
-.52 and 1.2 to 1.9 (benchmarks/design/promised.py)."""
+"""Noise of a run, misfit of the law and reducible part, as shares of the loss; the misfit's length.
+
+The length is in log params or log tokens. Medians of kriging's estimates in nine public sweeps:
+.0026 to .0052, .005 to .014, .18 to .52 and 1.2 to 1.9 (benchmarks/design/promised.py).
+"""
 USUAL_RUNS = 10
-"""What is usual counts as much as this many runs beyond the fewest that give a law."""
+"""Weight of the usual noise and misfit, in runs beyond the fewest that give a law."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,8 @@ class NoForecast:
 
 NOTHING_TO_TRAIN = NoForecast("Nothing is left to train, so there is nothing to forecast.")
 NO_LAW = NoForecast(
-    "Forecast: these runs are not expected to show a law; plan more budgets or sizes, or spend more."
+    "Forecast: these runs are not expected to show a law; plan more budgets or sizes, or spend "
+    "more."
 )
 NOT_SIMULATED = NoForecast(
     "Forecast: not simulated yet; plan(..., forecast=True) or sweep.with_forecast() gives the "
@@ -90,10 +97,11 @@ UNKNOWN = NoForecast("Forecast: unknown, since the sweep was not planned from a 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What a forecast is simulated from.
+    """Input of a forecast's simulation.
 
-    known: runs so far. spend: FLOPs of the whole sweep where it goes on in stages, None where the specs are all of it.
-    lean: whether those are the budgets of a lean sweep.
+    known: runs so far.
+    spend: FLOPs of the whole sweep if more stages follow; None if the specs are all of it.
+    lean: True if the stages are the budgets of a lean sweep.
     """
 
     target: float
@@ -105,22 +113,22 @@ class Simulation:
     @one_blas_thread
     @np.errstate(all="ignore")  # draws without an answer are NaN or infinite
     def forecast(self, specs: Sequence[RunSpec]) -> Forecast | NoForecast:
-        """Of the specs, and of the stages after them."""
+        """The forecast of the specs and of the stages after them."""
         random = np.random.default_rng(0)
-        made = [run for run in self.known if run.status == "completed" and math.isfinite(run.loss)]
-        known = known_of(made, self.ladder, self.target) if made else None
+        trained = [run for run in self.known if _has_loss(run)]
+        known = known_of(trained, self.ladder, self.target) if trained else None
         laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
-        errors = _errors(made)
+        errors = _errors(trained)
         planned = [Place(s.num_params, s.num_tokens, s.flops, s.budget) for s in specs]
-        earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in made]
+        earlier = [Place(r.num_params, r.num_tokens, r.flops, r.budget) for r in trained]
         places = [*earlier, *planned]
         outcomes = [
             self._outcome(_World.drawn(laws, k, errors, random), places) for k in range(len(laws.E))
         ]
-        found = [outcome for outcome in outcomes if outcome is not None]
-        if len(found) < NUM_WORLDS / 2:
+        answers = [outcome for outcome in outcomes if outcome is not None]
+        if len(answers) < NUM_WORLDS / 2:
             return NO_LAW
-        factor, waste = np.median([one[0] for one in found]), np.mean([one[1] for one in found])
+        factor, waste = np.median([one[0] for one in answers]), np.mean([one[1] for one in answers])
         return Forecast(target=self.target, factor=float(factor), waste=float(waste))
 
     def _outcome(self, world: "_World", places: Sequence[Place]) -> tuple[float, float] | None:
@@ -142,7 +150,10 @@ class Simulation:
 
 @dataclass(frozen=True, eq=False)
 class _World:
-    """A law with a smooth misfit of log(L - E), a sum of random waves (Rahimi and Recht 2007), and noise."""
+    """A law with noise and a smooth misfit of log(L - E).
+
+    The misfit is a sum of random waves (Rahimi and Recht 2007).
+    """
 
     law: tuple[float, ...]
     noise: float
@@ -186,20 +197,24 @@ class _World:
         )
 
 
-def _errors(made: Sequence[Run]) -> tuple[float, float]:
-    """Noise and misfit: the usual ones, and more and more those that the runs show by kriging."""
+def _has_loss(run: Run) -> bool:
+    return run.status == "completed" and math.isfinite(run.loss)
+
+
+def _errors(trained: Sequence[Run]) -> tuple[float, float]:
+    """Noise and misfit: the usual ones, shrunk towards kriging's estimates as runs are added."""
     try:
-        posterior = Kriging().posterior(screen(made).points)
+        posterior = Kriging().posterior(screen(trained).points)
     except DataError:
         return NOISE, MISFIT
     noise, misfit = posterior.draw(NUM_DRAWS, np.random.default_rng(0)).errors
-    free = max(len(made) - FEWEST, 0)
+    free = max(len(trained) - FEWEST, 0)
     share = free / (free + USUAL_RUNS)
     return NOISE * (noise / NOISE) ** share, MISFIT * (misfit / MISFIT) ** share
 
 
 def _prior(target: float, random: np.random.Generator) -> Laws:
-    """Laws as different as those of public sweeps, with their reducible loss a hundredth of the way there."""
+    """Laws as different as those of public sweeps, with REDUCIBLE at a hundredth of the target."""
     alpha, beta = (
         EXPONENT * np.exp(random.normal(0, EXPONENT_WIDTH, NUM_WORLDS)) for _ in range(2)
     )

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -76,15 +75,15 @@ class Centres:
 
 @dataclass(frozen=True)
 class Grid:
-    """What the cells of a grid are made with, and what new ones must keep to.
+    """The task of a grid, its data and memory, and the runs so far that new cells must respect.
 
-    mark: the task's fingerprint.
-    runs: all that were made so far.
+    task_fingerprint: as given by `fingerprint`.
+    runs: all runs so far.
     """
 
     task: Task
     supply: TokenSupply
-    mark: str
+    task_fingerprint: str
     room: Room
     runs: Sequence[Run] = ()
 
@@ -96,7 +95,7 @@ class Grid:
         return make_spec(
             self.task,
             self.supply,
-            self.mark,
+            self.task_fingerprint,
             sized,
             wanted,
             seed=seed,
@@ -105,12 +104,12 @@ class Grid:
         )
 
     @cached_property
-    def failed(self) -> dict[Any, float]:
+    def failed(self) -> dict[object, float]:
         """Sizes of which a run failed, at any budget, with their params."""
         return {
             run.size: run.spec.num_params
             for run in self.runs
-            if run.status == "failed" and run.spec.fingerprint == self.mark
+            if run.status == "failed" and run.spec.fingerprint == self.task_fingerprint
         }
 
     def has_data(self, sized: SizeCount, budget: float) -> bool:

@@ -1,9 +1,8 @@
-"""The real sizes that a target's sweep may choose among, with what a token costs at each."""
+"""The real sizes that a target's sweep may choose among, with the FLOPs of a token at each."""
 
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,39 +19,48 @@ from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.sequential import ENDS, LARGEST_SHARE
-from isoflop.runs import Run
+from isoflop.runs import Run, SizeValue
 from isoflop.task import Task
 
 __all__ = ["ladder_of", "too_large"]
 
 NUM_SIZES, NUM_COUNTED = 48, 6
-"""Sizes that are built, and those of them whose FLOPs are counted; the others' are interpolated between them."""
+"""Sizes that are built, and sizes whose FLOPs are counted; those of the others are interpolated."""
 REACH = 40.0
-"""Factor on N beyond the guesses for the smallest and the largest run: the guess may be off by 10, and a run by 4."""
+"""Factor on N beyond the guesses for the smallest and the largest run.
+
+The guess may be off by 10, and a run by 4.
+"""
 STEADY = 2e-3
-"""Change of FLOPs per token and param from one counted size to the next, below which the largest is not counted: a step
-of a model that is thousands of layers deep takes a minute to count."""
+"""Relative change of FLOPs per token and param below which the largest size is not counted.
+
+The change is that from one counted size to the next. A step of a model that is thousands of layers
+deep takes a minute to count.
+"""
 MIN_SIZES = 3
 
 
 def ladder_of(
     task: Task, supply: TokenSupply, *, spend: float, runs: Sequence[Run], room: Room
 ) -> Ladder:
-    """Sizes within reach of the runs that `spend` FLOPs pay for, those aside at which a run has failed.
+    """Sizes within reach of the runs that `spend` FLOPs pay for, without those of failed runs.
 
-    Raises PlanError where there are fewer than three that memory holds.
+    Raises PlanError if fewer than three fit in memory.
     """
-    found = _in_reach(task, spend, runs)
-    sizes = _held(task, room, sorted(found, key=lambda size: found[size]))
+    in_reach = _in_reach(task, spend, runs)
+    sizes = _held(task, room, sorted(in_reach, key=lambda size: in_reach[size]))
     counted = _counted(task, sizes)
     if len(sizes) < MIN_SIZES or len(counted) < 1:
         low, high = _reach(spend)
-        held = f" that {room.device} has memory for" if len(sizes) < len(found) else ""
+        is_short = len(sizes) < len(in_reach)
+        held = f" that {room.device} has memory for" if is_short else ""
+        larger = " or name larger hardware=" if is_short else ""
         raise PlanError(
-            f"A sweep needs at least {MIN_SIZES} sizes that train, but {task.size_param!r} has only {len(sizes)}{held} "
-            f"from {format_count(low)} to {format_count(high)} params; allow more sizes{' or name larger hardware=' if held else ''}."
+            f"A sweep needs at least {MIN_SIZES} sizes that train, but {task.size_param!r} has "
+            f"only {len(sizes)}{held} from {format_count(low)} to {format_count(high)} params; "
+            f"allow more sizes{larger}."
         )
-    N = np.array([found[size] for size in sizes], dtype=float)
+    N = np.array([in_reach[size] for size in sizes], dtype=float)
     cost = interpolated_cost(
         [one.num_params for one in counted], [one.flops_per_token for one in counted]
     )
@@ -62,11 +70,11 @@ def ladder_of(
 def too_large(
     task: Task, ladder: Ladder, *, spend: float, runs: Sequence[Run], room: Room
 ) -> list[Note]:
-    """A note on the sizes within reach that memory keeps off the ladder; none where there are none."""
+    """A note about the sizes within reach that do not fit in memory; empty if all fit."""
     if not room.binds:
         return []
-    found = _in_reach(task, spend, runs)
-    left_out = sorted(set(found).difference(ladder.sizes), key=lambda size: found[size])
+    in_reach = _in_reach(task, spend, runs)
+    left_out = sorted(set(in_reach).difference(ladder.sizes), key=lambda size: in_reach[size])
     if not left_out:
         return []
     smallest = try_count(task, left_out[0])
@@ -84,20 +92,20 @@ def _reach(spend: float) -> tuple[float, float]:
     return low / REACH, high * REACH
 
 
-def _in_reach(task: Task, spend: float, runs: Sequence[Run]) -> dict[Any, int]:
+def _in_reach(task: Task, spend: float, runs: Sequence[Run]) -> dict[SizeValue, int]:
     """Sizes that a sweep may choose, with their N."""
     failed = {run.size for run in runs if run.status == "failed"}
     near = sizes_between(task, *_reach(spend), NUM_SIZES)
     return {size: num_params_at(task, size) for size in near if size not in failed}
 
 
-def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
-    """Rising sizes up to the largest that memory holds, states and the activations of one example."""
+def _held(task: Task, room: Room, sizes: list[SizeValue]) -> list[SizeValue]:
+    """Rising sizes up to the largest that fits in memory with the activations of one example."""
     if not room.binds or not sizes:
         return sizes
     middle = try_count(task, sizes[len(sizes) // 2])
 
-    def is_too_large(size: Any) -> bool:
+    def is_too_large(size: SizeValue) -> bool:
         N = num_params_at(task, size)
         if room.num_bytes < STATE_BYTES_PER_PARAM * N:
             return True
@@ -111,9 +119,10 @@ def _held(task: Task, room: Room, sizes: list[Any]) -> list[Any]:
 
 
 def _counted(task: Task, sizes: Sequence[object]) -> list[SizeCount]:
-    """Some of the sizes, evenly spaced, with their FLOPs; those that the model does not support are left out.
+    """Some of the sizes, evenly spaced, with their FLOPs.
 
-    The largest is not counted where its FLOPs follow from those before it.
+    Sizes that the model does not support are left out. The largest is not counted if its FLOPs
+    follow from those before it.
     """
     rows = np.linspace(0, len(sizes) - 1, min(NUM_COUNTED, len(sizes))).round().astype(int)
     counted: list[SizeCount] = []

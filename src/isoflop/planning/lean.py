@@ -1,4 +1,4 @@
-"""Runs that ask for no law: the pilot's two budgets, more sizes where it shows no law, and the lean IsoFLOP sweep.
+"""Stages that need no law: the pilot's two budgets, its repair, and the lean IsoFLOP sweep.
 
 N params, D tokens, L loss.
 """
@@ -23,37 +23,39 @@ LEAN_BUDGETS, LEAN_RATIO, LEAN_SIZES, LEAN_SPREAD = 4, 3.0, 5, 4.0
 def pilot(
     number: int, runs: Sequence[Run], ladder: Ladder, budget: float, tokens_per_param: float
 ) -> Stage:
-    """Three sizes of the first (number 0) or second pilot budget, the second around what the first has shown."""
-    found = recentred(runs, budget) if number else None
-    centre = found or ladder.guess(budget, tokens_per_param)
+    """Three sizes of the first (number 0) or second pilot budget, centred by the runs so far."""
+    vertex = recentred(runs, budget) if number else None
+    centre = vertex or ladder.guess(budget, tokens_per_param)
     return around(
         ladder,
         centre,
         budget,
         PILOT_FACTORS[number],
-        "the pilot, recentred" if found else "the pilot",
+        "the pilot, recentred" if vertex else "the pilot",
     )
 
 
 def around(
     ladder: Ladder, centre: float, budget: float, factors: Sequence[float], name: str
 ) -> Stage:
-    """One place for each factor on a budget's centre, where there are as many real sizes and enough data."""
+    """One place for each factor on a budget's centre, without those that lack data.
+
+    Factors that lead to the same real size give one place.
+    """
     wanted = {
         place.num_params: place
         for place in (ladder.near(centre * factor, budget) for factor in factors)
     }
-    found = [place for place in wanted.values() if place.num_tokens <= ladder.most_tokens]
-    places = tuple(
-        Place(place.num_params, place.num_tokens, place.flops, budget) for place in found
-    )
-    return Stage(places, name, lacking=len(wanted) - len(found))
+    fed = [place for place in wanted.values() if place.num_tokens <= ladder.most_tokens]
+    places = tuple(Place(place.num_params, place.num_tokens, place.flops, budget) for place in fed)
+    return Stage(places, name, lacking=len(wanted) - len(fed))
 
 
 def recentred(runs: Sequence[Run], budget: float) -> float | None:
-    """N of the optimum at a budget as one budget's runs show it: the vertex of their parabola.
+    """N of the optimum at a budget, scaled from one budget's runs: the vertex of their parabola.
 
-    Where the best run is at the edge it lies at most a factor of two beyond; None of fewer than two sizes.
+    If the best run is at the edge, the vertex lies at most a factor of two beyond it. None for
+    fewer than two sizes.
     """
     sizes = sorted({run.num_params for run in runs})
     if len(sizes) < 2:
@@ -93,23 +95,29 @@ def repair(runs: Sequence[Run], ladder: Ladder, left: float, number: int) -> Sta
 def lean_stage(
     runs: Sequence[Run], ladder: Ladder, *, spend: float, tokens_per_param: float = 20.0
 ) -> Stage:
-    """The next budget of a lean IsoFLOP sweep: four of them, three times apart, five sizes each, recentred each time.
+    """The next budget of a lean IsoFLOP sweep.
 
-    runs: all that were made so far; a budget that has any is not made again.
+    The sweep has four budgets, three times apart, of five sizes each, recentred each time.
+
+    runs: all runs so far; a budget that has any is complete.
     """
     top = spend / (LEAN_SIZES * sum(LEAN_RATIO**-k for k in range(LEAN_BUDGETS)))
     budgets = [top / LEAN_RATIO**k for k in reversed(range(LEAN_BUDGETS))]
-    made = [
+    completed = [
         budget
         for budget in budgets
         if any(math.isclose(run.budget or 0, budget, rel_tol=1e-6) for run in runs)
     ]
-    if len(made) == LEAN_BUDGETS:
-        return Stage((), "all four budgets of the lean sweep are made", finished=True)
-    budget = budgets[len(made)]
+    if len(completed) == LEAN_BUDGETS:
+        return Stage((), "all four budgets of the lean sweep are trained", finished=True)
+    budget = budgets[len(completed)]
     usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
-    last = [run for run in usable if made and math.isclose(run.budget or 0, made[-1], rel_tol=1e-6)]
+    last = [
+        run
+        for run in usable
+        if completed and math.isclose(run.budget or 0, completed[-1], rel_tol=1e-6)
+    ]
     centre = recentred(last, budget) or ladder.guess(budget, tokens_per_param)
     factors = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
-    name = f"budget {len(made) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
+    name = f"budget {len(completed) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
     return around(ladder, centre, budget, factors, name)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -30,7 +29,7 @@ class Room:
     binds: bool
 
     def holds(self, counted: SizeCount) -> bool:
-        """True where a size trains at least one example at a time; more of them are taken in parts."""
+        """True if one example of a size fits; larger batches are taken in parts."""
         return not self.binds or least_bytes(counted) <= self.num_bytes
 
     def notes(self, memory: Mapping[str, float]) -> list[Note]:
@@ -41,8 +40,8 @@ class Room:
         needs = f"{most / 1e9:.1f} GB"
         if self.binds:
             text = (
-                f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; its "
-                f"batches are taken in parts."
+                f"The largest run needs about {needs}, but {self.device} has {self._gigabytes}; "
+                f"its batches are taken in parts."
             )
             return [Note("micro-batches", text)]
         text = f"The largest run needs about {needs}, but this machine's device has "
@@ -80,7 +79,7 @@ def room_on(hardware: str | None) -> Room:
     )
 
 
-def _is_here(hardware: Any) -> bool:
+def _is_here(hardware: object) -> bool:
     return isinstance(hardware, str) and hardware.strip().lower() == HERE
 
 
@@ -91,7 +90,7 @@ def _one(accelerator: Accelerator) -> str:
 
 
 def least_bytes(counted: SizeCount) -> float:
-    """Memory without which a size cannot be trained: its states and the activations of one example."""
+    """Least memory that trains a size: its states and the activations of one example."""
     return STATE_BYTES_PER_PARAM * counted.num_params + (counted.activation_bytes or 0.0)
 
 

@@ -72,8 +72,8 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
         f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over "
         f"{format_count(supply.unique_tokens)} {task.unit}s, but {len(over)} "
         f"run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
-        f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow it "
-        f"with Recipe(epochs=None), bring more data, or lower the budgets."
+        f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow "
+        f"it with Recipe(epochs=None), bring more data, or lower the budgets."
     )
 
 

@@ -3,12 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
-from isoflop import arguments
-from isoflop.compute.budget import Asked, asked
 from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
 from isoflop.counting.counting import SizeCount, count_size
@@ -30,6 +27,7 @@ from isoflop.planning.forecast import (
 from isoflop.planning.grid import Centres, Grid, budget_sizes
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
+from isoflop.planning.question import SweepQuestion, sweep_question
 from isoflop.planning.repeats import with_repeats, without_failed
 from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
@@ -75,9 +73,9 @@ def plan(
     runs: earlier runs. Their budgets are kept, and extended where the lowest loss is at the edge;
         new ones are centred on their estimate of the optimum. Failed runs are not planned again.
         For a target, runs count against the spend.
-    epochs: passes over the data to sweep, one number or several. Each run is planned once per number, on the part of the
-        data that its tokens pass over as often, to show what repeated data are worth. None for all
-        of the data.
+    epochs: passes over the data to sweep, one number or several. Each run is planned once per
+        number, on the part of the data that its tokens pass over as often, to show what repeated
+        data are worth. None for all of the data.
     hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
         device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
         "here" is this machine; None is this machine too, but only a GPU's memory binds.
@@ -93,10 +91,26 @@ def plan(
     the passes that the recipe allows, a target too far.
     """
     require_task(task, "plan: task")
-    question = asked(budgets, target, spend)
-    design = cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError))
-    allow_far = arguments.flag(allow_far, "allow_far", error=PlanError)
-    _check(question)
+    question = sweep_question(
+        budgets=budgets,
+        target=target,
+        spend=spend,
+        hardware=hardware,
+        design=design,
+        allow_far=allow_far,
+        forecast=forecast,
+    )
+    return plan_question(task, question, runs, epochs=epochs)
+
+
+def plan_question(
+    task: Task,
+    question: SweepQuestion,
+    runs: Iterable[Run] = (),
+    *,
+    epochs: float | Sequence[float] | None = None,
+) -> Sweep:
+    """The sweep of a question; the arguments and errors are those of `plan`."""
     runs = runs_of(runs, "plan", PlanError)
     # models are built and timed; the caller's process stays as it was
     with isolated(0):
@@ -104,16 +118,17 @@ def plan(
         check_task(task)
         check_unchanged(task, before)
         runs, apart = _of_task(runs, fingerprint(task))
+        room = room_on(question.hardware)
         if question.budgets is not None:
-            if question.target is not None and not allow_far:
+            if question.target is not None and not question.allow_far:
                 require_near(
                     question.target, max([*question.budgets, *(run.flops for run in runs)])
                 )
-            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room_on(hardware))
+            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room)
         else:
-            sweep = _staged(task, question, runs, room_on(hardware), design, allow_far)
-    named = named_hardware(hardware)
-    told = (
+            sweep = _staged(task, question, runs, room)
+    named = named_hardware(question.hardware)
+    notes = (
         *question.notes,
         *(() if named is None else named.notes),
         *apart,
@@ -121,8 +136,8 @@ def plan(
         *_small_notes(sweep.specs),
         *shape_notes(sweep.specs),
     )
-    sweep = replace(sweep, hardware=named, notes=merged(told))
-    return sweep.with_forecast() if forecast else sweep
+    sweep = replace(sweep, hardware=named, notes=merged(notes))
+    return sweep.with_forecast() if question.forecast else sweep
 
 
 def _small_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
@@ -137,20 +152,6 @@ def _small_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
     return (Note("small-models", text),)
 
 
-def _check(question: Asked) -> None:
-    budgets, target, spend = question.budgets, question.target, question.spend
-    if budgets is not None:
-        if spend is not None:
-            raise PlanError(
-                "budgets and spend both say how much the sweep may cost; give one of them."
-            )
-    elif target is None or spend is None:
-        raise PlanError(
-            "A plan needs budgets=[...], or target= with spend=; give the FLOPs that the sweep may "
-            "cost."
-        )
-
-
 def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, ...]]:
     """The runs of a task and of tables, and a note on those of other tasks, which are left out."""
     own = [run for run in runs if run.spec.fingerprint in ("", fingerprint)]
@@ -160,15 +161,19 @@ def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, 
 
 
 def _grid(
-    task: Task, question: Asked, runs: Sequence[Run], epochs: Sequence[float | None], room: Room
+    task: Task,
+    question: SweepQuestion,
+    runs: Sequence[Run],
+    epochs: Sequence[float | None],
+    room: Room,
 ) -> Sweep:
     supply = token_supply(task)
     grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
     specs: list[RunSpec] = []
     notes: list[Note] = []
     for budget in sorted(set(question.budgets or ())):
-        counts, told = _sizes_at(grid, centres, budget, kept=epochs == [None])
-        notes += told
+        counts, size_notes = _sizes_at(grid, centres, budget, kept=epochs == [None])
+        notes += size_notes
         specs += [
             grid.spec(sized, budget, seed=seed, epochs=passes)
             for sized in counts
@@ -216,19 +221,18 @@ def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
     return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
 
 
-def _staged(
-    task: Task, question: Asked, runs: Sequence[Run], room: Room, design: Design, allow_far: bool
-) -> Sweep:
+def _staged(task: Task, question: SweepQuestion, runs: Sequence[Run], room: Room) -> Sweep:
+    design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
     spend = spend * target if spend <= 1 else spend
-    if not allow_far:
+    if not question.allow_far:
         require_near(
             target,
             max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
         )
-    supply, mark = token_supply(task), fingerprint(task)
+    supply, task_fingerprint = token_supply(task), fingerprint(task)
     stage = planned_stage(
-        task, supply, mark, room, target=target, spend=spend, runs=runs, design=design
+        task, supply, task_fingerprint, room, target=target, spend=spend, runs=runs, design=design
     )
     check_data(task, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -18,7 +18,32 @@ from isoflop.runs import Run, RunSpec
 __all__ = ["plan_of", "sweep_of"]
 
 
-def plan_of(sweep: Sweep) -> dict[str, Any]:
+class SimulationRecord(TypedDict):
+    """The input of a forecast's simulation as a store keeps it; `known` holds ids of runs."""
+
+    target: float
+    spend: float | None
+    lean: bool
+    known: list[str]
+    num_params: list[float]
+    flops_per_token: list[float]
+    most_tokens: float | None
+
+
+class PlanRecord(TypedDict):
+    """All of a sweep but its specs as a store keeps it; notes are pairs of code and text."""
+
+    notes: list[list[str]]
+    seconds: dict[str, float]
+    memory_bytes: dict[str, float]
+    mfu: dict[str, float]
+    unit: str
+    hardware: dict[str, object] | None
+    forecast: dict[str, object] | None
+    simulation: SimulationRecord | None
+
+
+def plan_of(sweep: Sweep) -> PlanRecord:
     """All of a sweep but its specs, as values that JSON can hold."""
     return {
         "notes": _of_notes(sweep.notes),
@@ -32,21 +57,24 @@ def plan_of(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, Any], runs: Sequence[Run]) -> Sweep:
-    """The sweep of some specs and what `plan_of` said of it.
+def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, object], runs: Sequence[Run]) -> Sweep:
+    """The sweep of some specs and its record by `plan_of`.
 
-    runs: those that were known when it was planned; others are left out.
+    runs: of these, the runs that were known when it was planned are used.
     """
+    record = cast(PlanRecord, plan)
     return Sweep(
         specs=specs,
-        notes=_notes(plan["notes"]),
-        seconds=plan["seconds"],
-        memory_bytes=plan["memory_bytes"],
-        mfu=plan["mfu"],
-        unit=plan["unit"],
-        hardware=None if plan["hardware"] is None else _hardware(plan["hardware"]),
-        forecast=_forecast(plan["forecast"]),
-        simulation=None if plan["simulation"] is None else _simulation(plan["simulation"], runs),
+        notes=_notes(record["notes"]),
+        seconds=record["seconds"],
+        memory_bytes=record["memory_bytes"],
+        mfu=record["mfu"],
+        unit=record["unit"],
+        hardware=None if record["hardware"] is None else _hardware(record["hardware"]),
+        forecast=_forecast(record["forecast"]),
+        simulation=None
+        if record["simulation"] is None
+        else _simulation(record["simulation"], runs),
     )
 
 
@@ -58,7 +86,7 @@ def _notes(values: Sequence[Sequence[str]]) -> tuple[Note, ...]:
     return tuple(Note(code, text) for code, text in values)
 
 
-def _of_hardware(hardware: Hardware) -> dict[str, Any]:
+def _of_hardware(hardware: Hardware) -> dict[str, object]:
     return {
         **vars(hardware),
         "accelerator": hardware.accelerator.name,
@@ -71,7 +99,7 @@ def _hardware(values: Mapping[str, Any]) -> Hardware:
     return Hardware(**{**values, "accelerator": accelerator, "notes": _notes(values["notes"])})
 
 
-def _of_forecast(forecast: Forecast | NoForecast) -> dict[str, Any] | None:
+def _of_forecast(forecast: Forecast | NoForecast) -> dict[str, object] | None:
     return None if forecast is NOT_SIMULATED else dict(vars(forecast))
 
 
@@ -81,7 +109,7 @@ def _forecast(values: Mapping[str, Any] | None) -> Forecast | NoForecast:
     return NoForecast(**values) if "reason" in values else Forecast(**values)
 
 
-def _of_simulation(simulation: Simulation) -> dict[str, Any]:
+def _of_simulation(simulation: Simulation) -> SimulationRecord:
     ladder = simulation.ladder
     return {
         "target": simulation.target,
@@ -94,12 +122,12 @@ def _of_simulation(simulation: Simulation) -> dict[str, Any]:
     }
 
 
-def _simulation(values: Mapping[str, Any], runs: Sequence[Run]) -> Simulation:
+def _simulation(values: SimulationRecord, runs: Sequence[Run]) -> Simulation:
     ladder = Ladder(
         np.array(values["num_params"], float), np.array(values["flops_per_token"], float)
     )
     if values["most_tokens"] is not None:
         ladder = replace(ladder, most_tokens=values["most_tokens"])
-    found = {run.id: run for run in runs}
-    known = tuple(found[run_id] for run_id in values["known"] if run_id in found)
+    by_id = {run.id: run for run in runs}
+    known = tuple(by_id[run_id] for run_id in values["known"] if run_id in by_id)
     return Simulation(values["target"], ladder, known, values["spend"], values["lean"])

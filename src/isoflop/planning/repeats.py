@@ -1,4 +1,4 @@
-"""Specs that earlier runs rule out, and those of one cell that are repeated to measure the noise."""
+"""Specs without failed runs, and with one cell repeated to measure the noise."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def without_failed(
 def with_repeats(
     specs: Sequence[RunSpec], runs: Sequence[Run]
 ) -> tuple[list[RunSpec], tuple[Note, ...]]:
-    """The specs, with one cell of them under further seeds, so that three runs of it show the noise.
+    """The specs, with one cell of them under further seeds, so that three runs show the noise.
 
     The cell is the one that earlier runs have repeated, else the middle size of the cheapest
     budget; none where they have repeated one that is not among the specs.
@@ -64,8 +64,8 @@ def _with_more_seeds(seeds: list[int]) -> list[int]:
 def _seed_notes(chosen: RunSpec, seeds: Sequence[int]) -> tuple[Note, ...]:
     budget = format_flops(chosen.budget or chosen.flops)
     text = (
-        f"Size {chosen.size} at {budget} FLOPs is trained with {len(seeds)} seeds, to measure the "
-        f"noise."
+        f"Size {chosen.size} at {budget} FLOPs is trained with {len(seeds)} seeds, to measure "
+        f"the noise."
     )
     return (Note("repeated-seeds", text),)
 

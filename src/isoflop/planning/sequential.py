@@ -1,8 +1,8 @@
-"""Which runs to make next for a target: a pilot, recentred, then the runs that would tell most of the optimum.
+"""The next runs of a sweep for a target: a pilot, recentred, then the most informative runs.
 
-A pure function of what is known (ask and tell), so that it serves runs that were trained elsewhere as well. It spends
-in stages, each planned on what the ones before have shown; `planning/sweep.py` turns its places into specs.
-N params, D tokens, C FLOPs, L loss.
+`next_stage` is a pure function of the runs so far, so that it also serves runs trained elsewhere.
+It spends in stages, each planned on the results of those before; `planning/stage.py` turns its
+places into specs. N params, D tokens, C FLOPs, L loss.
 """
 
 import math
@@ -34,41 +34,53 @@ __all__ = [
     "RATIO_REACH",
     "SPAN",
     "Known",
-    "foresight_of",
     "greedy",
     "known_of",
     "next_stage",
     "paid",
+    "run_value_of",
 ]
 
 ENDS = (0.0075, 0.03, 0.15, 0.40, 1.0)
-"""Share of the spend at which each stage ends: two pilot budgets of three sizes, then stages of .12, .25 and .60."""
+"""Share of the spend at which each stage ends.
+
+Two pilot budgets of three sizes, then stages of .12, .25 and .60.
+"""
 NUM_PLACES = (3, 3, 6, 8, 10)
 """Runs of each stage."""
 LARGEST_SHARE = 0.4
-"""Of the spend, what the largest run takes: two thirds of the last stage."""
+"""Share of the spend that the largest run takes: two thirds of the last stage."""
 CAP, CAP_RUNS = 0.75, 6.6
 """A run costs at most min(CAP, CAP_RUNS / runs left) of what its stage has left."""
 SPAN = 300.0
-"""No run is smaller than the largest one divided by this: small models are often in another regime. In simulated worlds
-(benchmarks/design) the error at the target falls by a seventh from 50 to 300, and hardly from there to 1,000."""
+"""Largest ratio of FLOPs between two runs: much smaller models are often in another regime.
+
+In simulated worlds (benchmarks/design) the error at the target falls by a seventh from 50 to 300,
+and hardly from there to 1,000.
+"""
 RATIO_REACH = (10.0, 32.0)
-"""Tokens per param lie between the optimum's at the run's compute divided by the first and times the second. Laws hold
-up to 640 tokens per param (Gadre et al. 2024) but not for runs that are hardly trained: in a replay of public sweeps
-(benchmarks/design) the p90 error of log N is .48 instead of .28 with (16, 16)."""
+"""Range of tokens per param around the optimum's at the run's compute: divided by, and times.
+
+Laws hold up to 640 tokens per param (Gadre et al. 2024) but not for runs that are hardly trained:
+in a replay of public sweeps (benchmarks/design) the p90 error of log N is .48 instead of .28 with
+(16, 16).
+"""
 LEVELS = 1.6
 """Factor between the compute levels of candidates."""
 NUM_SIZES = 13
 """Sizes of candidates at each level."""
 NUM_LAWS, NUM_DRAWS = 8, 64
 MIN_JUDGES = 10
-"""Runs without which a sweep does not end early: six fix the law's five numbers almost without residuals, and their
-interval may be x/÷1.01 around an answer that is off by two."""
+"""Fewest runs after which a sweep may end early.
+
+Six runs fix the law's five numbers almost without residuals, and their interval may be x/÷1.01
+around an answer that is off by two.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What the runs so far say of the target."""
+    """The law of the runs so far, its draws, and the target that it is needed for."""
 
     law: Law
     draws: Law
@@ -87,7 +99,10 @@ class Known:
         return float(share) if share is not None and np.isfinite(share) else 1.0
 
     def factor(self, level: float) -> float:
-        """x/÷ half-width of the interval of N_opt at the target; infinite where no draw has an optimum."""
+        """Half-width of the interval of N_opt at the target, as a factor.
+
+        Infinite where no draw has an optimum.
+        """
         sizes = np.asarray(self.draws.optimum(self.target, self.cost)[0], float)
         sizes = sizes[np.isfinite(sizes)]
         if not len(sizes):
@@ -108,14 +123,15 @@ def next_stage(
     stop: bool = True,
     seeds: int = 1,
 ) -> Stage:
-    """The runs to make next for the best size at `target` FLOPs, when `spend` FLOPs pay for the whole sweep.
+    """The next runs of a sweep that looks for the best size at `target` FLOPs.
 
-    runs: all that were made so far, also those that failed: their FLOPs count.
-    tokens_per_param: guess of the optimum's where nothing is known.
-    seeds: times that each run is made; `runs` has one of them, and `spend` is the share of one.
+    runs: all runs so far; those that failed count with their FLOPs.
+    spend: FLOPs of the whole sweep.
+    tokens_per_param: guess of the optimum's before anything is known.
+    seeds: number of seeds of each run; `runs` holds one of them, and `spend` is the share of one.
 
-    The sweep is finished when the spend is used, or, with `stop`, when the next stage would cost more compute than the
-    waste that it is predicted to remove at the target.
+    The sweep is finished when the spend is used, or, with `stop`, when the next stage would cost
+    more compute than the waste that it is predicted to remove at the target.
     """
     spent = sum(paid(run) for run in runs)
     number = _stage_number(spent / spend)
@@ -133,7 +149,10 @@ def next_stage(
 
 
 def paid(run: Run) -> float:
-    """FLOPs of a run; of one that ended early, what was planned for it, since it may have been tried more than once."""
+    """FLOPs of a run.
+
+    One that ended early counts as planned, since it may have been tried more than once.
+    """
     return run.flops if run.status == "completed" else max(run.flops, run.spec.flops)
 
 
@@ -151,7 +170,10 @@ def _stage_number(share: float) -> int:
 
 
 def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None:
-    """The law that the runs show, by the default approach, else by Approach 3; None where they determine none."""
+    """The law of the runs, by the default approach, else by Approach 3.
+
+    None where they determine no law.
+    """
     try:
         points = screen(runs).points
         solved = solve_points(points).solved
@@ -164,7 +186,11 @@ def known_of(runs: Sequence[Run], ladder: Ladder, target: float) -> Known | None
 def _chosen(
     known: Known, runs: Sequence[Run], ladder: Ladder, left: float, number: int, seeds: int | None
 ) -> Stage:
-    """The runs of a stage; where `seeds` is a number, none if that many of each would cost more than they save."""
+    """The runs of a stage.
+
+    seeds: number of seeds of each run; the stage is empty if they would cost more than they save.
+        None plans the stage whatever it saves.
+    """
     name = f"stage {number + 1} of {len(ENDS)}"
     candidates = _candidates(known, runs, ladder, left)
     if not candidates and _candidates(known, runs, replace(ladder, most_tokens=math.inf), left):
@@ -180,30 +206,33 @@ def _chosen(
             "no size that may be trained lies near the optimum at what is left to spend",
             finished=True,
         )
-    foresight = foresight_of(known, runs, candidates)
-    before = float(np.exp(np.mean(np.log(foresight.variance))))
-    places, after = greedy(foresight, candidates, left, NUM_PLACES[number])
+    value = run_value_of(known, runs, candidates)
+    before = float(np.exp(np.mean(np.log(value.variance))))
+    places, after = greedy(value, candidates, left, NUM_PLACES[number])
     if not places:
         return Stage(
-            (), "what is left to spend pays for no run that would tell more", finished=True
+            (), "what is left to spend pays for no run that would narrow the answer", finished=True
         )
     saved = known.waste * (1 - after / before) * known.target
     cost = (seeds or 1) * sum(place.flops for place in places)
     if seeds is not None and len(runs) >= MIN_JUDGES and saved < cost:
-        reason = f"{name} would cost {format_flops(cost)} FLOPs to save about {format_flops(max(saved, 0))} FLOPs of the target"
+        reason = (
+            f"{name} would cost {format_flops(cost)} FLOPs to save about "
+            f"{format_flops(max(saved, 0))} FLOPs of the target"
+        )
         return Stage((), reason, finished=True)
     return Stage(tuple(places), name)
 
 
 def _candidates(known: Known, runs: Sequence[Run], ladder: Ladder, left: float) -> list[Place]:
-    """Real sizes at levels of compute from the largest that may be paid for, near the optimum of each level."""
+    """Real sizes near the optimum of each affordable level of compute, the highest level first."""
     highest = CAP * left
     top = max(highest, max(run.flops for run in runs))
     levels = highest / LEVELS ** np.arange(
         0, math.log(highest * SPAN / top) / math.log(LEVELS) + 1e-9
     )
-    made = {(run.num_params, round(math.log(run.num_tokens), 1)) for run in runs}
-    found = {}
+    trained = {(run.num_params, round(math.log(run.num_tokens), 1)) for run in runs}
+    candidates = {}
     for level in levels.tolist():
         best = float(known.law.optimum(level, known.cost)[0])
         largest, smallest = best * math.sqrt(RATIO_REACH[0]), best / math.sqrt(RATIO_REACH[1])
@@ -211,13 +240,13 @@ def _candidates(known: Known, runs: Sequence[Run], ladder: Ladder, left: float) 
             place = ladder.near(wanted, level)
             key = (place.num_params, round(math.log(place.num_tokens), 1))
             near = smallest < place.num_params * 1.05 and place.num_params < 1.05 * largest
-            if near and place.num_tokens <= ladder.most_tokens and key not in made:
-                found[key] = place
-    return list(found.values())
+            if near and place.num_tokens <= ladder.most_tokens and key not in trained:
+                candidates[key] = place
+    return list(candidates.values())
 
 
-def foresight_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> RunValue:
-    """What runs at the candidates would tell of the optimum, given what is known and the runs made."""
+def run_value_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place]) -> RunValue:
+    """How much runs at the candidates would narrow the optimum, given the law and its runs."""
     points = Points.of(runs)
     at = np.array([(place.num_params, place.num_tokens) for place in candidates]).T
     N, D = known.best
@@ -225,9 +254,9 @@ def foresight_of(known: Known, runs: Sequence[Run], candidates: Sequence[Place])
 
 
 def greedy(
-    foresight: RunValue, candidates: Sequence[Place], left: float, number: int
+    value: RunValue, candidates: Sequence[Place], left: float, number: int
 ) -> tuple[list[Place], float]:
-    """Places chosen one after the other, each for the least mean log variance, and that variance after them."""
+    """Places chosen one after the other for the least mean log variance, and the variance after."""
     flops = np.array([place.flops for place in candidates])
     open_ = np.ones(len(candidates), dtype=bool)
     places: list[Place] = []
@@ -235,9 +264,9 @@ def greedy(
         allowed = open_ & (flops <= min(CAP, CAP_RUNS / remaining) * left * (1 + 1e-9))
         if not allowed.any():
             break
-        gain = np.where(allowed, np.mean(np.log(foresight.variance_after), axis=0), np.inf)
+        gain = np.where(allowed, np.mean(np.log(value.variance_after), axis=0), np.inf)
         best = int(np.argmin(gain))
-        foresight, open_[best] = foresight.trained(best), False
+        value, open_[best] = value.trained(best), False
         places.append(candidates[best])
         left -= candidates[best].flops
-    return places, float(np.exp(np.mean(np.log(foresight.variance))))
+    return places, float(np.exp(np.mean(np.log(value.variance))))

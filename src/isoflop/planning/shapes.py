@@ -26,8 +26,8 @@ def shape_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
         if crossed is not None:
             text = (
                 f"Sizes mix shapes: {crossed[1]} has more params than {crossed[0]}, but is not "
-                f"larger in each part, so that losses within a budget differ by shape as well as by "
-                f"size; give sizes that grow together."
+                f"larger in each part, so that losses within a budget differ by shape as well as "
+                f"by size; give sizes that grow together."
             )
             return (Note("mixed-shapes", text),)
     return ()

@@ -1,4 +1,4 @@
-"""make_spec(): one size and its tokens become a run that is asked for, with all that the recipe decides."""
+"""make_spec(): the spec of one size and its tokens, with the recipe's settings."""
 
 from isoflop.counting.counting import SizeCount, flops_per_token_at
 from isoflop.counting.tokens import TokenSupply, token_supply
@@ -9,11 +9,11 @@ from isoflop.task import Task
 __all__ = ["make_spec", "paid_tokens"]
 
 MOST_TURNS = 8
-"""Times that a batch is found for the tokens that it leaves to pay for; two or three are enough."""
+"""Most rounds of choosing a batch and the tokens that it leaves room for; two or three suffice."""
 
 
 def paid_tokens(task: Task, sized: SizeCount, flops: float) -> float:
-    """Tokens that some FLOPs pay for at a size, in the batches that the recipe trains so many tokens in."""
+    """Tokens that some FLOPs pay for at a size, in the recipe's batches for so many tokens."""
     num_tokens, batch = flops / sized.flops_per_token, 0
     if sized.cost is None:  # a token costs the same in all batches
         return num_tokens
@@ -29,7 +29,7 @@ def paid_tokens(task: Task, sized: SizeCount, flops: float) -> float:
 def make_spec(
     task: Task,
     supply: TokenSupply,
-    mark: str,
+    task_fingerprint: str,
     sized: SizeCount,
     wanted_tokens: float,
     *,
@@ -40,9 +40,9 @@ def make_spec(
 ) -> RunSpec:
     """The run of a size on about `wanted_tokens`, rounded to whole batches.
 
-    mark: the task's fingerprint.
+    task_fingerprint: as given by `fingerprint`.
     recipe: in place of the task's.
-    epochs: passes to take over as much of the training data as gives those tokens; None for all of the data.
+    epochs: passes over the part of the training data that gives those tokens; None for all data.
     """
     recipe = recipe or task.recipe
     batch = supply.batch(recipe, sized.num_params, wanted_tokens)
@@ -67,5 +67,5 @@ def make_spec(
         epochs=num_tokens / unique if unique else None,
         unique_tokens=None if epochs is None else unique,
         seed=seed,
-        fingerprint=mark,
+        fingerprint=task_fingerprint,
     )

@@ -1,8 +1,8 @@
-"""A stage of a sweep as specs: what the design chooses, counted exactly and within the spend."""
+"""A stage of a sweep as specs: the places of the design, counted exactly and within the spend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from isoflop.counting.counting import SizeCount, count_or_reason
 from isoflop.counting.tokens import TokenSupply
@@ -16,7 +16,7 @@ from isoflop.planning.lean import lean_stage
 from isoflop.planning.limits import Room
 from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid
 from isoflop.planning.specs import make_spec, paid_tokens
-from isoflop.runs import Run, RunSpec
+from isoflop.runs import Run, RunSpec, SizeValue
 from isoflop.task import Task
 
 __all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
@@ -55,7 +55,7 @@ def require_near(target: float, largest: float) -> None:
 def planned_stage(
     task: Task,
     supply: TokenSupply,
-    mark: str,
+    task_fingerprint: str,
     room: Room,
     *,
     target: float,
@@ -63,9 +63,9 @@ def planned_stage(
     runs: Sequence[Run],
     design: Design,
 ) -> PlannedStage:
-    """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, runs so far included.
+    """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, with earlier runs.
 
-    mark: the task's fingerprint.
+    task_fingerprint: as given by `fingerprint`.
 
     Raises PlanError where the spend pays for no training.
     """
@@ -86,7 +86,7 @@ def planned_stage(
             ladder = ladder.without(size)
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
     specs = [
-        _spec(task, supply, mark, place, one, seed)
+        _spec(task, supply, task_fingerprint, place, one, seed)
         for place, one in sized.items()
         for seed in seeds
     ]
@@ -116,15 +116,22 @@ def _stage(
 
 
 def _spec(
-    task: Task, supply: TokenSupply, mark: str, place: Place, counted: SizeCount, seed: int
+    task: Task,
+    supply: TokenSupply,
+    task_fingerprint: str,
+    place: Place,
+    counted: SizeCount,
+    seed: int,
 ) -> RunSpec:
     wanted = paid_tokens(task, counted, place.flops)
-    return make_spec(task, supply, mark, counted, wanted, seed=seed, budget=place.budget)
+    return make_spec(
+        task, supply, task_fingerprint, counted, wanted, seed=seed, budget=place.budget
+    )
 
 
 def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
     """Of each place the runs of one of the recipe's seeds: the first with a completed run there."""
-    best: dict[Any, tuple[bool, int]] = {}
+    best: dict[tuple[SizeValue | None, float, float], tuple[bool, int]] = {}
     for run in runs:
         if run.spec.seed in seeds:
             rank = (run.status != "completed", seeds.index(run.spec.seed))
@@ -136,7 +143,7 @@ def _of_one_seed(runs: Sequence[Run], seeds: Sequence[int]) -> list[Run]:
     ]
 
 
-def _place(run: Run) -> tuple[Any, float, float]:
+def _place(run: Run) -> tuple[SizeValue | None, float, float]:
     return run.size, run.spec.num_params, run.spec.num_tokens
 
 
@@ -164,20 +171,20 @@ def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None
         return
     if too_few:
         raise PlanError(
-            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; bring "
-            f"more data, allow more passes with Recipe(epochs=...), or spend less."
+            f"The smallest budget of a sweep needs runs that the data can feed, but {too_few}; "
+            f"bring more data, allow more passes with Recipe(epochs=...), or spend less."
         )
     raise PlanError(
-        f"A sweep of {format_flops(spend)} FLOPs begins with runs of {format_number(most, 2)} steps "
-        f"at most, and fewer than {LEAST_STEPS} teach nothing; spend about "
+        f"A sweep of {format_flops(spend)} FLOPs begins with runs of {format_number(most, 2)} "
+        f"steps at most, and fewer than {LEAST_STEPS} teach nothing; spend about "
         f"{format_number(1.2 * LEAST_STEPS / max(most, 0.1), 2)} times as much, or allow smaller "
         f"sizes or batches."
     )
 
 
-def _within(specs: Sequence[RunSpec], left: float, made: set[str]) -> list[RunSpec]:
+def _within(specs: Sequence[RunSpec], left: float, trained: set[str]) -> list[RunSpec]:
     """The new specs, without the most expensive ones if all would cost more than is left."""
-    kept = sorted((spec for spec in specs if spec.id not in made), key=lambda spec: spec.flops)
+    kept = sorted((spec for spec in specs if spec.id not in trained), key=lambda spec: spec.flops)
     while kept and sum(spec.flops for spec in kept) > OVER * left:
         kept.pop()
     return kept
@@ -187,7 +194,7 @@ def _stage_note(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spe
     spent = sum(paid(run) for run in runs)
     after = spent + sum(spec.flops for spec in specs)
     text = (
-        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs are "
-        f"spent; the next one is chosen from what it shows."
+        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs "
+        f"are spent; the next one is chosen from what it shows."
     )
     return Note("stage", text)

@@ -38,13 +38,13 @@ __all__ = ["Sweep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Tabular):
-    """Runs that were asked for, with what they cost on this machine.
+    """Planned runs, with their cost on this machine.
 
-    seconds, mfu, memory_bytes: predictions per run id, on one worker; empty where they could not be made. MFU is the
-        share of the peak of a matrix product, both measured here.
-    hardware: accelerators that the plan was made for; None for this machine.
-    forecast: how precise the answer is expected to be, or why that is not known.
-    simulation: what the forecast is simulated from; None where nothing is to be trained.
+    seconds, mfu, memory_bytes: predictions per run id, on one worker; empty if unavailable. MFU is
+        the share of the peak of a matrix product, both measured here.
+    hardware: accelerators that the plan is for; None for this machine.
+    forecast: expected precision of the answer, or the reason why it is unknown.
+    simulation: input of the forecast; None if nothing is left to train.
     """
 
     specs: tuple[RunSpec, ...]
@@ -69,7 +69,10 @@ class Sweep(Tabular):
 
     @property
     def condition(self) -> float:
-        """Condition number of the design, `fitting.foresight.design_condition`; infinite with fewer than 5 runs."""
+        """Condition number of the design, as by `run_value.design_condition`.
+
+        Infinite with fewer than 5 runs.
+        """
         N, D = (
             np.array([getattr(spec, name) for spec in self.specs], float)
             for name in ("num_params", "num_tokens")
@@ -77,7 +80,10 @@ class Sweep(Tabular):
         return design_condition(N, D)
 
     def makespan(self, num_workers: int) -> float | None:
-        """Predicted seconds on so many workers of this machine, longest runs first; None where times are unknown."""
+        """Predicted seconds on so many workers of this machine, longest runs first.
+
+        None if the times are unknown.
+        """
         return makespan(self.seconds.values(), num_workers) if self.seconds else None
 
     @property
@@ -95,7 +101,7 @@ class Sweep(Tabular):
 
     @property
     def compute(self) -> Compute:
-        """FLOPs of all runs together, and what they are on the named hardware in hours, days and money."""
+        """FLOPs of all runs together, with hours, days and money on the named hardware."""
         spent = Compute(flops=self.flops)
         return spent if self.hardware is None else spent.on(self.hardware)
 
@@ -103,16 +109,16 @@ class Sweep(Tabular):
         return len(self.specs)
 
     def __str__(self) -> str:
-        parts = (_headline(self), to_text(self.table()), format_bullets(_told(self)))
+        parts = (_headline(self), to_text(self.table()), format_bullets(_notes(self)))
         return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
         table = self.table()
-        return format_html(_headline(self), [[table.headings(), *table.cells()]], _told(self))
+        return format_html(_headline(self), [[table.headings(), *table.cells()]], _notes(self))
 
     def table(self) -> Table:
-        """One row for each run, with what it costs."""
+        """One row for each run, with its cost."""
         return specs_table(self.specs, self.seconds, self.memory_bytes, self.mfu, self.hardware)
 
 
@@ -126,12 +132,12 @@ def _headline(sweep: Sweep) -> str:
     )
     runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
     where = f" at {budgets} budget{'s' if budgets != 1 else ''}" if budgets else ""
-    told = f"{runs}{where}: {format_flops(sweep.flops)} FLOPs{when}"
-    return told if sweep.hardware is None else f"{told}; {_elsewhere(sweep, sweep.hardware)}"
+    here = f"{runs}{where}: {format_flops(sweep.flops)} FLOPs{when}"
+    return here if sweep.hardware is None else f"{here}; {_elsewhere(sweep, sweep.hardware)}"
 
 
-def _told(sweep: Sweep) -> tuple[str, ...]:
-    """What the sweep would tell, before its notes."""
+def _notes(sweep: Sweep) -> tuple[str, ...]:
+    """The forecast and the condition of the design, before the notes of the sweep."""
     if not sweep.specs:
         return sweep.notes
     condition = f"Condition number of the design: {format_number(sweep.condition, 2)}."
@@ -151,5 +157,8 @@ def _elsewhere(sweep: Sweep, hardware: Hardware) -> str:
         max(spec.flops for spec in sweep.specs) / hardware.flops_per_second
     )  # a run is on one of them
     least = format_duration(max(longest, compute.seconds or 0.0))
-    told = f"{format_number(hours)} {hardware.accelerator.name} hours at {format_percent(hardware.mfu)} MFU"
-    return f"{told}, at least {least} on {hardware.number}{paid}"
+    mfu, name = format_percent(hardware.mfu), hardware.accelerator.name
+    return (
+        f"{format_number(hours)} {name} hours at {mfu} MFU, at least {least} on "
+        f"{hardware.number}{paid}"
+    )

@@ -1,7 +1,6 @@
-"""Runs that are asked for as a table, with what each of them costs."""
+"""Planned runs as a table, with the cost of each."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from isoflop.compute.compute import Hardware
 from isoflop.display.format import (
@@ -27,10 +26,10 @@ def specs_table(
     mfu: Mapping[str, float] = NOTHING,
     hardware: Hardware | None = None,
 ) -> Table:
-    """One row for each run that a sweep asks for; epochs and seeds where they tell runs apart.
+    """One row for each planned run, with epochs and seeds where runs differ in them.
 
     seconds, memory_bytes, mfu: predictions per run id.
-    hardware: what the runs are timed for besides this machine.
+    hardware: accelerators that the runs are timed for, besides this machine.
     """
     specs = list(specs)
     repeated, seeded = (
@@ -61,7 +60,7 @@ def specs_table(
         ),
         [
             (
-                *_asked(spec, repeated, seeded),
+                *_spec_cells(spec, repeated, seeded),
                 spec.flops,
                 seconds.get(spec.id),
                 mfu.get(spec.id),
@@ -73,7 +72,7 @@ def specs_table(
     )
 
 
-def _asked(spec: RunSpec, repeated: bool, seeded: bool) -> tuple[Any, ...]:
+def _spec_cells(spec: RunSpec, repeated: bool, seeded: bool) -> tuple[object, ...]:
     steps = (
         None
         if spec.batch is None

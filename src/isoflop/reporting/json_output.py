@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from isoflop.notes.note import Note
+
 if TYPE_CHECKING:
     from isoflop.fitting.fit import Fit
     from isoflop.planning.sweep import Sweep
@@ -108,6 +110,15 @@ def spec_values(spec: "RunSpec") -> dict[str, object]:
     }
 
 
+def _note_values(note: Note) -> dict[str, str]:
+    return {
+        "code": note.code,
+        "text": str(note),
+        "severity": note.severity,
+        "remedy": note.remedy,
+    }
+
+
 def _measured(run: "Run") -> dict[str, object]:
     return {
         "num_params": run.num_params,
@@ -127,6 +138,8 @@ def _plain(value: object) -> object:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Note):
+        return _note_values(value)
     if value is None or isinstance(value, str | bool | int):
         return value
     number = float(value)  # type: ignore[arg-type]  # a number, or TypeError as from json

@@ -18,7 +18,18 @@ __all__ = ["Approach", "Diagnostics", "NoLawError", "Region", "Solved"]
 
 
 class NoLawError(DataError):
-    """Raised where the runs suffice in number, but no law that an approach admits fits them."""
+    """Raised if the runs suffice in number, but no law of an approach fits them.
+
+    reason: the first part of the message, which ends with a remedy.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}."
 
 
 @dataclass(frozen=True)

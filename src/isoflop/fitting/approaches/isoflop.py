@@ -181,7 +181,10 @@ class _Budget:
 
 
 def _count(log: float) -> float:
-    """Params or tokens of their logarithm; NaN for one that no number holds, of a curve that is all but straight."""
+    """Params or tokens from their logarithm.
+
+    NaN for one that no float holds, as from a curve that is almost straight.
+    """
     return math.exp(log) if abs(log) < LARGEST_LOG else math.nan
 
 

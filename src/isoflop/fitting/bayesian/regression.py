@@ -98,7 +98,8 @@ def regress(
     top = float(log_mass.max())
     if not np.isfinite(top):  # such as budgets of one and the same loss
         raise NoLawError(
-            "The default approach finds no path that these runs allow; look at their losses, or try another approach."
+            "The default approach finds no path that these runs allow",
+            "look at their losses, or try another approach",
         )
     weights = np.exp(log_mass - top)
     evidence = top + float(np.log(weights.sum()))

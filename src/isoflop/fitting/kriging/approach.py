@@ -10,7 +10,6 @@ and the length of the discrepancy (`exponents`, `discrepancy`, `posterior`), cov
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,8 @@ class Kriging:
             values = arguments.listed(getattr(self, name), f"Kriging: {name}")
             if len(values) > MOST_GUESSES:
                 raise DataError(
-                    f"Kriging: {name} must be at most {MOST_GUESSES} numbers, but got {len(values)}."
+                    f"Kriging: {name} must be at most {MOST_GUESSES} numbers, but got "
+                    f"{len(values)}."
                 )
             read = tuple(_guess(value, name) for value in values)
             object.__setattr__(self, name, read)
@@ -107,8 +107,8 @@ class Kriging:
         grid = integrate(errors.whiteners, errors.log_prior, plane.x, plane.y, plane.loss)
         if not grid.possible:
             raise NoLawError(
-                "Kriging found no law whose loss falls with both size and tokens in these runs; "
-                "look at the runs, or add some with fewer and with more tokens per param."
+                "Kriging found no law whose loss falls with both size and tokens in these runs",
+                "look at the runs, or add some with fewer and with more tokens per param",
             )
         return Posterior(used, plane, errors, grid)
 
@@ -151,7 +151,7 @@ class Posterior:
         return np.array([guess.ratio == 0 for guess in self.covariances.hypotheses])
 
 
-def _guess(value: Any, name: str) -> float:
+def _guess(value: object, name: str) -> float:
     must = "numbers from 0.001 to 1000"
     return float(
         arguments.number(value, f"Kriging: {name}", must=must, holds=lambda one: 1e-3 <= one <= 1e3)

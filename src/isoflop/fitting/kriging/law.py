@@ -69,7 +69,7 @@ class KrigedLaw(ValleyLaw):
 
     @property
     def given_surfaces(self) -> Surfaces:
-        """The surfaces from which the law was made."""
+        """The surfaces that make up the law."""
         surfaces: Surfaces = self.__dict__["_surfaces"]
         return surfaces
 

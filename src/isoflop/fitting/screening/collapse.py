@@ -1,9 +1,10 @@
-"""How unlike a run's training curve is to the curves of its sweep, once all are brought to one shape.
+"""How far a training curve deviates from its sweep's common shape, after normalisation.
 
-Curves of well-trained runs, divided by their final loss and drawn over the share of their tokens, fall on one shape
-that moves smoothly with size and tokens (Qiu et al. 2025, 2507.02119). A run that was mistuned or spoilt at its end
-does not. How far curves scatter about that shape is taken from all of them, and from seeds of one run where there are
-any. N params, D tokens, n runs.
+Curves of well-trained runs, divided by their final loss and drawn over the share of their tokens,
+fall on one shape that moves smoothly with size and tokens (Qiu et al. 2025, 2507.02119). The curve
+of a run that was mistuned, or went wrong at its end, does not. The scatter of curves about that
+shape is estimated from all of them, and from seeds of one run where there are several. N params,
+D tokens, n runs.
 """
 
 import math
@@ -21,28 +22,29 @@ from isoflop.runs import Run
 __all__ = ["curve_distance"]
 
 EDGES = np.linspace(0.1, 1.0, 10)
-"""Shares of a run's tokens between which its curve is averaged; the first tenth is warm-up and start."""
+"""Shares of a run's tokens between which its curve is averaged; the first tenth is warm-up."""
 CONTRASTS = np.linalg.qr(np.vander(np.arange(len(EDGES) - 1.0), 3, increasing=True))[0].T
 """Level, slope and curvature of a shape."""
 FEWEST_POINTS = 20
-"""Of a curve; with fewer a tenth of a run may hold none."""
+"""Fewest points of a curve; with fewer, a tenth of a run may hold none."""
 FEWEST_RUNS, ENOUGH_FOR_SQUARES = 8, 14
-"""Shapes depend linearly on log size and log tokens from eight runs on, with squares from fourteen on."""
+"""Fewest runs for shapes that are linear, and quadratic, in log size and log tokens."""
 LEAST_DEVIATION = 0.003
-"""Of the log loss; scatter below it is not taken as the noise of a shape."""
+"""Smallest noise of a shape, in log loss, however small the scatter is."""
 NUM_ROUNDS = 20
 TUNING = 4.685
 """Tukey's biweight at 95 % efficiency."""
 RARE = 2.5e-5
-"""Probability at which standard deviations from few runs are put equal to those from many."""
+"""Tail probability at which standard deviations from few runs are converted to Gaussian ones."""
 
 
 def curve_distance(runs: Sequence[Run]) -> Array:
-    """Robust standard deviations by which each curve leaves the common shape, and 0 where that cannot be told.
+    """Distance of each curve from the common shape in robust standard deviations; 0 if unknown.
 
-    The largest over level, slope and curvature of the shape; shape (n,). Runs with another task, schedule
-    or number of passes over a part of the data are held against their own kind. Few runs know their own scatter badly,
-    so that a distance counts as much less as Student's t has wider tails than a Gaussian.
+    The largest over level, slope and curvature of the shape; shape (n,). Runs with another task,
+    schedule or number of passes over a part of the data are compared with their own kind. Few runs
+    determine their scatter poorly, so that a distance is reduced as much as Student's t has wider
+    tails than a Gaussian.
     """
     distance = np.zeros(len(runs))
     kinds = [
@@ -73,7 +75,7 @@ def _tails(free: int) -> float:
 
 
 def _shape(run: Run) -> tuple[Array, Array]:
-    """Log of the loss over the final one in each share of the run, and the variance that its own scatter explains."""
+    """Log of the loss over the final one in each share of the run, and its variance by scatter."""
     tokens, losses = np.array(run.curve).T
     share, logs = tokens / run.num_tokens, np.log(losses / run.loss)
     rows = [(share > low) & (share <= high + 1e-9) for low, high in pairwise(EDGES)]
@@ -107,7 +109,7 @@ def _design(runs: Sequence[Run]) -> Array:
 def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) -> Array:
     """Residual of each run from a robust fit of the others, over its standard deviation.
 
-    cells: what each run shares with its other seeds.
+    cells: key of each run that its other seeds share.
     """
     weights = 1 / (LEAST_DEVIATION**2 + variance)
     robust = np.ones(len(y))
@@ -116,7 +118,7 @@ def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) 
         inverse = np.linalg.pinv(scaled.T @ scaled)
         beta = inverse @ (design.T @ (weights * robust * y))
         leverage = np.clip(weights * np.einsum("ni,ij,nj->n", design, inverse, design), 0, 1)
-        # A run that the weights have put out stands apart from the others' fit by more variance, not by less.
+        # The residual of a run with weight 0 has the variance of the others' fit on top of its own.
         share = np.where(robust > 0, 1 - leverage * robust, 1.0)
         standard = (y - design @ beta) * np.sqrt(weights) / np.sqrt(np.maximum(share, 0.05))
         spread = max(robust_deviation(standard), 1.0)
@@ -125,7 +127,7 @@ def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) 
 
 
 def _of_seeds(y: Array, scale: Array, cells: Sequence[Hashable]) -> Array:
-    """Standard deviation between seeds that each run is held against: of all cells, the run itself not among them."""
+    """Standard deviation between the seeds of all cells, for each run without the run itself."""
     members: dict[Hashable, list[int]] = {}
     for row, cell in enumerate(cells):
         members.setdefault(cell, []).append(row)

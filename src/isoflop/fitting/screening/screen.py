@@ -1,7 +1,7 @@
-"""Which runs a fit may use: refusals, runs set aside, copies and replicates."""
+"""The runs that a fit may use, without those set aside and copies; impossible runs raise errors."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -16,6 +16,7 @@ from isoflop.fitting.screening.seeds import are_seeds
 from isoflop.fitting.screening.validity import invalid
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run, runs_of, tasks_of, tasks_text
 
 __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
@@ -23,50 +24,51 @@ __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 Keep = Literal["sound", "all"]
 
 SAME_BUDGET = 1.5
-"""Runs whose FLOPs differ by less than this factor say nothing about how the optimum moves with compute."""
+"""Factor of FLOPs within which runs do not show how the optimum moves with compute."""
 
 LARGEST = 1e40
-"""Of a run's numbers, beyond all that were ever measured in any unit; products of such numbers are finite."""
+"""Largest number of a run, beyond all measurements in any unit; products of such are finite."""
 RISING = 0.5
-"""Rank correlation of loss and FLOPs from which on it is no loss: a sweep's own is far below 0."""
+"""Rank correlation of loss and FLOPs above which a column is no loss; a sweep's is far below 0."""
 
 
 @dataclass(frozen=True)
 class SetAside:
-    """A run that the fit did not use, and why."""
+    """A run that the fit did not use, and the reason."""
 
     run: Run
     reason: str
     contradicts: bool = False
-    """Whether its own numbers contradict each other."""
+    """True if its own numbers contradict each other."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether the run has a loss and numbers that go together, so that its part in the answer is of interest."""
+        """True if the run has a loss and consistent numbers, so that a law can be fitted to it."""
         return not self.contradicts and not _reason(self.run)
 
 
 @dataclass(frozen=True, eq=False)
 class Screened:
-    """Runs that a fit may use, as points, and what is to be said about the others."""
+    """Runs that a fit may use, as points, and notes about the others."""
 
     points: Points
     set_aside: tuple[SetAside, ...]
-    told: tuple[str, ...]
+    selection: tuple[Note, ...]
+    """Notes about the runs that are not among the points."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was set aside, and which of the points are not independent."""
-        return (*self.told, *_shared_notes(self.points))
+    def notes(self) -> tuple[Note, ...]:
+        """Notes about runs that are not among the points, and about points that share noise."""
+        return (*self.selection, *_shared_notes(self.points))
 
 
 def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
-    """Sort runs into usable and set aside.
+    """Sort runs into usable ones and those set aside.
 
     keep: "sound" sets completed runs aside that look badly trained; "all" does not.
 
-    Raises DataError where a value is impossible, losses rise with compute, the runs are of several tasks, or all of
-    them have one budget.
+    Raises DataError if a value is impossible, losses rise with compute, the runs are of several
+    tasks, or all of them have one budget.
     """
     keep = cast(Keep, arguments.one_of(keep, "fit: keep", get_args(Keep)))
     given = runs_of(runs, "fit")
@@ -95,13 +97,12 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
         for row, (run, reason) in enumerate(zip(given, reasons, strict=True))
         if reason or row in contrary
     )
-    return Screened(
-        points, aside, tuple([*_aside_notes(aside), *_copy_notes(num_kept - len(points))])
-    )
+    notes = (*_aside_notes(aside), *_copy_notes(num_kept - len(points)))
+    return Screened(points, aside, notes)
 
 
 def describe(run: Run) -> str:
-    """A run in words: 1.20B params on 24.0B tokens."""
+    """A run as text: 1.20B params on 24.0B tokens."""
     size = f" (size {one_line(run.size, 40)})" if run.size is not None else ""
     return f"{format_count(run.num_params)} params on {format_count(run.num_tokens)} tokens{size}"
 
@@ -110,20 +111,21 @@ def _refuse_several_tasks(runs: Sequence[Run]) -> None:
     tasks = tasks_of(runs)
     if len(tasks) > 1:
         raise DataError(
-            f"fit needs runs of one task, as no law holds for several, but got {tasks_text(tasks)}; take those of one "
-            f"with read_runs(store, fingerprint=isoflop.fingerprint(task)), or with --task on the command line."
+            f"fit needs runs of one task, as no law holds for several, but got "
+            f"{tasks_text(tasks)}; take those of one with read_runs(store, "
+            f"fingerprint=isoflop.fingerprint(task)), or with --task on the command line."
         )
 
 
 def _reason(run: Run) -> str:
-    """Why a run cannot be used; empty where it can."""
+    """The reason why a run cannot be used; empty if it can."""
     if run.status != "completed":
         return f"{run.status}: {one_line(run.error, LONG)}" if run.error else run.status
     return "" if math.isfinite(run.loss) else "its loss is not finite"
 
 
 def _is_odd(points: Points) -> NDArray[np.bool_]:
-    """Which runs have a number that is not in the range of all usual ones, and may be impossible."""
+    """True for runs with a number outside the usual range, which may be impossible."""
     counts, losses = np.stack([points.N, points.D, points.C]), points.L
     usual = (
         (counts >= 1).all(axis=0) & (counts < 1e35).all(axis=0) & (losses > 1e-9) & (losses < 1e9)
@@ -145,8 +147,8 @@ def _refuse_impossible(run: Run) -> None:
         else:
             continue
         raise DataError(
-            f"A run's {name} must be {must}, but the run with {describe(run)} has {float(value):g}; "
-            f"correct it or leave the run out."
+            f"A run's {name} must be {must}, but the run with {describe(run)} has "
+            f"{float(value):g}; correct it or leave the run out."
         )
 
 
@@ -158,8 +160,8 @@ def _refuse_parts(run: Run) -> None:
     ):
         if value < 1:
             raise DataError(
-                f"A run's {name} must be 1 or more, but the run with {describe(run)} has {value:.3g}; give plain "
-                f"counts, not millions or billions."
+                f"A run's {name} must be 1 or more, but the run with {describe(run)} has "
+                f"{value:.3g}; give plain counts, not millions or billions."
             )
 
 
@@ -172,8 +174,9 @@ def _refuse_one_budget(points: Points) -> None:
     has_one = len(points.budgets) == 1 and bool(np.isfinite(points.budget).all())
     if has_one or high < SAME_BUDGET * low:
         raise DataError(
-            f"fit needs runs at 2 or more budgets to say how the optimum moves with compute, but all {len(points)} "
-            f"runs have one budget ({format_flops(high)} FLOPs); add runs at 3 times as many FLOPs or more."
+            f"fit needs runs at 2 or more budgets to show how the optimum moves with compute, but "
+            f"all {len(points)} runs have one budget ({format_flops(high)} FLOPs); add runs at 3 "
+            f"times as many FLOPs or more."
         )
 
 
@@ -184,8 +187,9 @@ def _refuse_rising(points: Points) -> None:
     rank = float((flops * losses).sum()) / spread if spread else 0.0
     if rank > RISING:
         raise DataError(
-            f"fit needs a loss, which falls with compute, but that of these {len(points)} runs rises (rank correlation "
-            f"{rank:.2f}); give the column of the loss, or of an accuracy 1 minus its value."
+            f"fit needs a loss, which falls with compute, but that of these {len(points)} runs "
+            f"rises (rank correlation {rank:.2f}); give the column of the loss, or of an accuracy "
+            f"1 minus its value."
         )
 
 
@@ -210,37 +214,36 @@ def _without_copies(points: Points) -> Points:
     return points.pick(~is_copy) if is_copy.any() else points
 
 
-def _aside_notes(aside: Sequence[SetAside]) -> list[str]:
+def _aside_notes(aside: Sequence[SetAside]) -> Iterator[Note]:
     by_reason: dict[str, list[Run]] = {}
     for item in aside:
         by_reason.setdefault(item.reason, []).append(item.run)
-    return [
-        f"{_runs(len(group))} set aside ({reason}): {join_words([describe(run) for run in group], most=3)}."
-        for reason, group in by_reason.items()
-    ]
+    for reason, group in by_reason.items():
+        names = join_words([describe(run) for run in group], most=3)
+        yield Note("set-aside", f"{_runs(len(group))} set aside ({reason}): {names}.")
 
 
-def _copy_notes(num_copies: int) -> list[str]:
-    return (
-        [f"{_runs(num_copies)} repeat another row in every number and count once."]
-        if num_copies
-        else []
-    )
+def _copy_notes(num_copies: int) -> tuple[Note, ...]:
+    if not num_copies:
+        return ()
+    text = f"{_runs(num_copies)} repeat another row in every number and count once."
+    return (Note("copies", text),)
 
 
-def _shared_notes(points: Points) -> list[str]:
+def _shared_notes(points: Points) -> tuple[Note, ...]:
     configurations = len(set(points.cluster.tolist()))
     if configurations == len(points) or are_seeds(points.runs):
-        return []
+        return ()
     shared = (
         "rows of one trained model"
         if any(run.group for run in points.runs)
         else "replicates of one configuration"
     )
-    return [
-        f"{len(points)} rows are {configurations} independent configurations: {shared} count as separate points "
-        f"and move together in the resamples."
-    ]
+    text = (
+        f"{len(points)} rows are {configurations} independent configurations: {shared} count as "
+        f"separate points and move together in the resamples."
+    )
+    return (Note("replicates", text),)
 
 
 def _runs(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and the noise of a run's loss that they show."""
+"""Runs that differ in their seed alone, and the noise of the loss between them."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,17 @@ USUAL = 0.0045
 
 
 def are_seeds(runs: Sequence[Run]) -> bool:
-    """Whether all replicates among some runs are other seeds of one spec."""
+    """True if all replicates among some runs are other seeds of one spec."""
     if len({run.spec.seed for run in runs}) < 2:
         return False
     return len({(_cell(run), run.spec.seed) for run in runs}) == len(runs)
 
 
 def seed_noise(runs: Iterable[Run]) -> float | None:
-    """Standard deviation of log loss between seeds, pooled over the cells that have several; None where none has."""
+    """Standard deviation of log loss between seeds, pooled over the cells with several seeds.
+
+    None without such cells.
+    """
     cells: dict[str, dict[int, float]] = {}
     for run in runs:
         cells.setdefault(_cell(run), {})[run.spec.seed] = math.log(run.loss)

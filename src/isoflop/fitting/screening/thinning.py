@@ -1,8 +1,8 @@
-"""Very large tables: the few hundred runs that stand for all of them.
+"""A few hundred runs that represent a very large table.
 
-N params, D tokens, C FLOPs, L loss. A fit through all rows of a table with a hundred thousand of them would take hours
-and memory without end, and gain nothing: neighbours say the same thing, and what limits an answer is the law's misfit,
-not the noise of 300 runs.
+N params, D tokens, C FLOPs, L loss. A fit of a hundred thousand rows would take hours and far too
+much memory, and gain nothing: neighbouring rows repeat each other, and an answer is limited by the
+misfit of the law, not by the noise of 300 runs.
 """
 
 from collections.abc import Iterable
@@ -17,36 +17,43 @@ from isoflop.fitting.kriging.discrepancy import NEAR, Plane, first_law
 from isoflop.fitting.screening.screen import Keep, Screened, screen
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 
 __all__ = ["sifted", "thinned"]
 
 MANY = 2000
-"""Runs up to which each counts for itself."""
+"""Largest number of runs that are all used."""
 FEW_BUDGETS = 30
-"""More budgets than these are not those of an IsoFLOP grid, and need no runs of their own."""
+"""Largest number of budgets of an IsoFLOP grid, each of which keeps runs of its own."""
 WIDTHS = np.concatenate([[0.0], np.geomspace(0.02, 5, 60)])
-"""Of a cell in log params and log tokens; 0 joins replicates alone."""
+"""Widths of a cell in log params and log tokens; 0 joins replicates alone."""
 VOTES = 3
-"""Runs of a cell that are compared, or as many as every cell has: the middle of three is safe from one spoilt run, and
-the middle of many would be so sure that a cell of one run would seem to be spoilt."""
+"""Runs of a cell that are compared, or as many as every cell has.
+
+The middle of three is robust against one bad run. The middle of many would scatter so little that a
+cell of one run would look like an outlier.
+"""
 
 Rows = NDArray[np.intp]
 
 
 def sifted(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
-    """Screened runs, thinned where there are very many; Raises DataError as `screen` does."""
+    """Screened runs, thinned where there are very many.
+
+    Raises DataError as `screen` does.
+    """
     screened = screen(runs, keep)
     points, notes = thinned(screened.points)
-    return replace(screened, points=points, told=(*screened.told, *notes))
+    return replace(screened, points=points, selection=(*screened.selection, *notes))
 
 
-def thinned(points: Points) -> tuple[Points, tuple[str, ...]]:
-    """The points that stand for all of them, and a note; all of them up to 2,000.
+def thinned(points: Points) -> tuple[Points, tuple[Note, ...]]:
+    """The points that represent all of them, and a note; all points up to 2,000.
 
-    Runs are put together by params, tokens, passes over the data and budget, replicates first and then in cells as
-    narrow as leave MOST_RUNS of them. The run of middle distance from a first law stands for its cell: a run as it was
-    trained, and neither lucky nor spoilt where its neighbours are not.
+    Runs are grouped by params, tokens, passes over the data and budget: replicates first, then
+    cells as narrow as leave MOST_RUNS of them. Each cell is represented by the run of middle
+    distance from a first law: an unchanged run, neither better nor worse than its neighbours.
     """
     if len(points) <= MANY:
         return points, ()
@@ -96,7 +103,7 @@ def _middle(cell: Rows, away: Array) -> Rows:
     given = np.argsort(cell, kind="stable")
     place = np.arange(len(cell)) - first[cell[given]]
     total = counts[cell[given]]
-    # Votes are spread evenly over the order of the rows, which often means something (time, sweep).
+    # Votes are spread evenly over the rows, whose order often follows time or sweeps.
     voting = given[
         (place * votes) // np.maximum(total, votes)
         != ((place - 1) * votes) // np.maximum(total, votes)
@@ -106,13 +113,14 @@ def _middle(cell: Rows, away: Array) -> Rows:
     return np.asarray(ranked[np.cumsum(kept) - kept + (kept - 1) // 2])
 
 
-def _note(given: int, used: int, width: float) -> str:
+def _note(given: int, used: int, width: float) -> Note:
     alike = (
         "the same params and tokens"
         if width == 0
         else f"params and tokens within x{format_number(np.exp(width), 3)}"
     )
-    return (
-        f"{used} of {given} runs stand for all of them, which is as sure and far faster: of those with {alike}, the "
-        f"one of middle loss was used."
+    text = (
+        f"{used} of {given} runs represent all of them, which is as precise and far faster: of "
+        f"those with {alike}, the one of middle loss was used."
     )
+    return Note("table-thinned", text)

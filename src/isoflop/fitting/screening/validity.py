@@ -1,9 +1,8 @@
-"""Which runs cannot be trusted as points of a law: cut short, mistuned, or with a curve unlike all the others'."""
+"""Runs that cannot be trusted as points of a law: cut short, mistuned, or with an unusual curve."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -14,28 +13,34 @@ from isoflop.runs import Run
 __all__ = ["invalid"]
 
 FAR = 4.1
-"""Robust standard deviations of a curve from the common shape, 5.6 plain ones among 21 runs. Of 504 good runs of 24
-sweeps of perceptrons the farthest lay at 4.9 plain ones, of 35 byte-level transformers at 3.0. Ten times the learning
-rate: 17 of 23 perceptrons beyond 5.5 (median of all 6.6), the others 1.2 to 5.1; spoilt in the last twentieth: above
-35."""
+"""Largest distance of a curve from the common shape in robust standard deviations.
+
+It is 5.6 plain ones among 21 runs. Of 504 good runs of 24 sweeps of perceptrons the farthest lay at
+4.9 plain ones, of 35 byte-level transformers at 3.0. At ten times the learning rate, 17 of 23
+perceptrons lay beyond 5.5 (median of all 6.6) and the others at 1.2 to 5.1; runs that went wrong in
+the last twentieth lay above 35.
+"""
 BEST = 1 / 3
-"""Share of a budget's runs, those of lowest loss, that are not badly trained whatever the shape of their curves."""
+"""Share of a budget's runs, those of lowest loss, that are sound whatever their curve's shape."""
 AT_MOST = 0.2
-"""Share of the runs that may be told apart by their curves; beyond it there is no common shape."""
+"""Largest share of runs set aside for their curves; beyond it there is no common shape."""
 ENDED = 0.9
 """Share of its tokens that a run's curve must reach."""
 MISTUNED = 0.01
-"""Relative loss by which a learning rate must be worse than the best at the same size and tokens; the noise between
-seeds is .002 to .008."""
+"""Relative excess of loss over the best learning rate above which a run is mistuned.
+
+Runs of the same size and tokens are compared; the noise between seeds is .002 to .008.
+"""
 
 
 def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
-    """Why each run that cannot be trusted should not enter a fit, by run id; empty where all can be.
+    """The reason why each run that cannot be trusted should not enter a fit, by run id.
 
-    Looked at: whether the planned tokens were trained and the curve reaches the schedule's end, whether all of it is
-    finite, whether another learning rate did better at the same size and tokens, and whether the curve has the shape of
-    the others', as far as seeds, sizes and tokens tell one shape from another. A shape of its own speaks against no run
-    whose loss is among the best of its budget, and neither does what a record does not hold (a curve, a learning rate).
+    A run is checked for its planned tokens, for a curve that is finite and reaches the end of the
+    schedule, for another learning rate that did better at the same size and tokens, and for a curve
+    of the common shape, as far as the scatter of seeds, sizes and tokens shows one. A run whose
+    loss is among the best of its budget is kept whatever its shape. A record without a curve or a
+    learning rate is not held against a run.
 
     >>> from isoflop import Run, RunSpec
     >>> spec = RunSpec(num_params=1e6, num_tokens=2e7, flops=1.2e14)
@@ -44,22 +49,22 @@ def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
     ['it trained 12.0M of its 20.0M planned tokens']
     """
     given = [*runs]
-    if not any(map(_says_how, given)):
+    if not any(map(_has_details, given)):
         return {}
     completed = [run for run in given if run.status == "completed" and _is_possible(run)]
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for run in completed:
         reason = _unfinished(run)
         if reason:
-            found[run.id] = reason
+            reasons[run.id] = reason
     for check in (_mistuned, _unlike):
-        for run, reason in check([run for run in completed if not found or run.id not in found]):
-            found[run.id] = reason
-    return found
+        rest = [run for run in completed if not reasons or run.id not in reasons]
+        reasons.update((run.id, reason) for run, reason in check(rest))
+    return reasons
 
 
-def _says_how(run: Run) -> bool:
-    """Whether a record holds more of how the run was trained than a row of a table does."""
+def _has_details(run: Run) -> bool:
+    """True if a record holds more about the training than a row of a table does."""
     return bool(run.curve) or run.spec.lr is not None or run.num_tokens < run.spec.num_tokens
 
 
@@ -68,11 +73,14 @@ def _is_possible(run: Run) -> bool:
 
 
 def _unfinished(run: Run) -> str:
-    """Why a run is not what was planned; empty where it is."""
+    """The reason why a run did not finish as planned; empty if it did."""
     spec = run.spec
     batch = (spec.batch or 0) * (spec.tokens_per_example or 0)
     if run.num_tokens < spec.num_tokens - max(batch, 0.005 * spec.num_tokens):
-        return f"it trained {format_count(run.num_tokens)} of its {format_count(spec.num_tokens)} planned tokens"
+        return (
+            f"it trained {format_count(run.num_tokens)} of its {format_count(spec.num_tokens)} "
+            f"planned tokens"
+        )
     if len(run.curve) < 3:
         return ""
     tokens, losses = np.array(run.curve).T
@@ -107,7 +115,7 @@ def _mistuned(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
                 yield run, "another learning rate did better at the same size and tokens"
 
 
-def _cell(run: Run) -> tuple[Any, ...]:
+def _cell(run: Run) -> tuple[object, ...]:
     spec = run.spec
     return (
         run.budget,
@@ -122,19 +130,22 @@ def _cell(run: Run) -> tuple[Any, ...]:
 
 
 def _unlike(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
-    """Runs whose training curve has a shape of its own, and whose loss is not among the best."""
+    """Runs with a curve of an unusual shape whose loss is not among the best."""
     distance = curve_distance(runs)
     if (distance > FAR).sum() <= max(1.0, AT_MOST * (distance > 0).sum()):
         for run, away in zip(runs, distance.tolist(), strict=True):
             if away > FAR and not _is_among_best(run, runs):
-                yield (
-                    run,
-                    f"its training curve lies {away:.0f} standard deviations from the others' shape",
+                reason = (
+                    f"its training curve lies {away:.0f} standard deviations from the others' shape"
                 )
+                yield run, reason
 
 
 def _is_among_best(run: Run, runs: Sequence[Run]) -> bool:
-    """Whether the run is in the best third of its budget; without one, whether no run did better with as few FLOPs."""
+    """True if the run is in the best third of its budget.
+
+    Without a budget: if no run did better with as few FLOPs.
+    """
     if run.budget is None:
         return not any(other.flops <= run.flops and other.loss < run.loss for other in runs)
     losses = [other.loss for other in runs if other.budget == run.budget]

@@ -1,0 +1,186 @@
+"""isoflop fit, predict and report: the law of some runs, its answers and their page."""
+
+# Imported inside each command, as in cli/app.py: `isoflop --help` must answer at once, and only
+# `isoflop report` needs matplotlib.
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from isoflop.cli.arguments import FORMS, load_task, writer_of
+from isoflop.cli.fit import answer_of, fit_runs_of
+from isoflop.cli.options import (
+    Approach,
+    Column,
+    Json,
+    Keep,
+    Level,
+    Prior,
+    SourceArgument,
+    TaskOption,
+)
+from isoflop.cli.words import with_options
+from isoflop.errors import DataError
+
+if TYPE_CHECKING:
+    from isoflop.answers.optimum import Optimum
+    from isoflop.task import Task
+
+__all__ = ["fit", "predict", "report"]
+
+
+def fit(
+    runs: SourceArgument,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="FLOPs of the final run, as for `isoflop plan`; repeat it for a table."),
+    ] = None,
+    task: TaskOption = None,
+    approach: Approach = None,
+    prior: Prior = None,
+    level: Level = "0.9",
+    keep: Keep = "sound",
+    column: Column = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a law to runs; with --target, answer how big and how much data."""
+    from isoflop.reporting.json_output import fit_values, to_json
+
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    answer = (
+        answer_of(fitted, loaded, flops=target if len(target) > 1 else target[0])
+        if target
+        else None
+    )
+    if as_json:
+        typer.echo(
+            to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)})
+        )
+    elif answer is None:
+        typer.echo(with_options(str(fitted)))
+    else:  # the answer repeats the fit's doubts, for its own compute
+        shown = dataclasses.replace(fitted, notes=(), holdout=None)
+        typer.echo(with_options(f"{shown}\n\n{answer}"))
+
+
+def predict(
+    runs: SourceArgument,
+    flops: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compute of the final run, in FLOPs or as for `isoflop budget`; repeat it for a "
+            "table."
+        ),
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option(help="Params, as 70B, for the compute at which they are optimal."),
+    ] = None,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(help="Tokens, as 1T, for the compute at which they are optimal."),
+    ] = None,
+    loss: Annotated[
+        list[str] | None, typer.Option(help="Loss, for the least compute that reaches it.")
+    ] = None,
+    served_tokens: Annotated[
+        str | None, typer.Option(help="Tokens that the model will serve: compute pays for both.")
+    ] = None,
+    unique_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Number of distinct training tokens available; training longer repeats some."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric of the runs to predict too; name its column with --column."),
+    ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(help="Keep the size to what one device holds: '80 GB' or H100.")
+    ] = None,
+    task: TaskOption = None,
+    approach: Approach = None,
+    prior: Prior = None,
+    level: Level = "0.9",
+    keep: Keep = "sound",
+    column: Column = None,
+    as_json: Json = False,
+    form: Annotated[
+        str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")
+    ] = "text",
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file for the final run's size, tokens, batch, lr, steps; needs --task."
+        ),
+    ] = None,
+) -> None:
+    """Answer one question from runs: by compute, params, tokens or loss; several give a table."""
+    from isoflop.display import writers
+    from isoflop.fitting.metrics import fit_metric
+    from isoflop.reporting.json_output import to_json
+
+    writes = writer_of(form)
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    given = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
+    bounds = {
+        "served_tokens": served_tokens,
+        "unique_tokens": unique_tokens,
+        "device_memory": device_memory,
+    }
+    question = {
+        name: values if len(values) > 1 else values[0] for name, values in given.items() if values
+    }
+    answer = answer_of(fitted, loaded, **question, **bounds)
+    for name in metric or ():
+        answer = answer.with_metric(fit_metric(fitted, name))
+    if export is not None:
+        _export(loaded, answer, export)
+    if as_json:
+        typer.echo(to_json(getattr(answer, "optima", answer)))
+    else:
+        typer.echo(
+            with_options(str(answer))
+            if form == "text"
+            else getattr(writers, writes)(answer.table())
+        )
+
+
+def report(
+    runs: SourceArgument,
+    target: Annotated[str, typer.Option(help="FLOPs of the final run, as for `isoflop plan`.")],
+    path: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    task: TaskOption = None,
+    approach: Approach = None,
+    prior: Prior = None,
+    level: Level = "0.9",
+    keep: Keep = "sound",
+    column: Column = None,
+    as_json: Json = False,
+) -> None:
+    """Write the answer with figures, runs and reasons to doubt as one HTML page."""
+    from isoflop.reporting.json_output import to_json
+    from isoflop.reporting.page import report as write_page
+
+    loaded = None if task is None else load_task(task)
+    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    answer = cast("Optimum", answer_of(fitted, loaded, flops=target))  # of one value
+    written = write_page(fitted, answer, path=path, task=loaded)
+    typer.echo(to_json({"path": str(written)}) if as_json else written)
+
+
+def _export(task: "Task | None", answer: object, path: Path) -> None:
+    from isoflop.answers.predict import Optimum
+    from isoflop.reporting.export import export_run
+
+    if task is None or not isinstance(answer, Optimum):
+        raise DataError(
+            "--export writes the final run of one answer by the task's recipe; give --task and one "
+            "question."
+        )
+    export_run(task, answer, path)
