@@ -1,5 +1,6 @@
 """Cooldown branches are the runs that separate trainings would be, and each trunk is trained once."""
 
+import signal
 from dataclasses import replace
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_sweep_that_was_stopped_in_its_trunk_goes_on_to_the_same_losses(traine
     def dies(setting, *rest):
         calls.append(setting)
         if len(calls) == count:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # as Ctrl-C
         return step(setting, *rest)
 
     patch.setattr(loop, "train_step", dies)

@@ -38,6 +38,8 @@ squares."""
 
 LEAST_OWN_DELTA = 1e-12
 LARGEST_BELIEF = 1e6
+LEAST_DEVIATION = 1e-12
+"""Of a belief: its square still counts beside the residuals."""
 
 
 class FittableLaw(Protocol):
@@ -88,8 +90,8 @@ class Parametric:
         for name, value in self.prior.items():
             if name in ("A", "B", "N_c", "D_c") or not _is_belief(value):
                 raise DataError(
-                    f"Parametric: prior gives E, alpha or beta a value and a standard deviation "
-                    f"above 0, but got {one_line(name, 40)}={quoted(value)}."
+                    f"Parametric: prior must give E, alpha or beta a value and a standard "
+                    f"deviation above 0, but got {one_line(name, 40)}={quoted(value)}."
                 )
 
     def solve(self, points: Points) -> Solved:
@@ -183,7 +185,7 @@ def _is_belief(value: object) -> bool:
     ):
         return False
     middle, deviation = map(float, value)
-    return abs(middle) <= LARGEST_BELIEF and 1 / LARGEST_BELIEF <= deviation <= LARGEST_BELIEF
+    return abs(middle) <= LARGEST_BELIEF and LEAST_DEVIATION <= deviation <= LARGEST_BELIEF
 
 
 def single_law(points: Points, solved: Solved) -> Solved | None:
