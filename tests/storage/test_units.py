@@ -40,7 +40,7 @@ def test_units_that_nothing_says_are_refused_with_those_that_mend_them(units):
     plain = table((1e21, 1e22)) if units.get("tokens") == 1e12 else table()
     scaled = plain.assign(**{field: plain[field] / unit for field, unit in units.items()})
     columns = {field: f"{field} * 1e{round(np.log10(unit))}" for field, unit in units.items()}
-    assert f"say columns={columns} (--column " in refusal(scaled)
+    assert f"give columns={columns} (--column " in refusal(scaled)
     read = read_runs(scaled, columns=columns)
     assert [run.num_params for run in read] == pytest.approx(plain.params.tolist())
     assert [run.num_tokens for run in read] == pytest.approx(plain.tokens.tolist())
