@@ -104,7 +104,7 @@ def test_json_holds_the_same_numbers_as_python(run):
             "known in bf16, fp16, tf32, fp32 and fp8, but got precision 'fp64'",
         ),
         (("1e21", "--price", "0"), "price per hour must be above 0"),
-        (("8xH100 for 1e500 days",), "not forever"),
+        (("8xH100 for 1e500 days",), "positive, finite duration"),
         (("a lot",), "A budget is written as"),
     ],
 )

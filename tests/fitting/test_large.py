@@ -9,7 +9,7 @@ from sweeps import LAW, a_run
 
 from isoflop.fitting.approaches import envelope
 from isoflop.fitting.approaches.envelope import CANDIDATES, lower_hull
-from isoflop.fitting.kriging.approach import exponents
+from isoflop.fitting.kriging import exponents
 from isoflop.fitting.screening.screen import screen
 from isoflop.laws.points import Points
 
