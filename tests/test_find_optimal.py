@@ -123,7 +123,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     process = subprocess.Popen(
         program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("*/record.json")):
+    while not list(tmp_path.glob("*/spec.json")):  # a run is under way
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
