@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, NoLawError, Solved
 from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.parametric import Parametric
@@ -35,6 +36,16 @@ def solve_points(points: Points, approach: Approach | None = None) -> Answered:
 
     Approach 3 answers if the default has no law. Raises DataError if the points determine no law.
     """
+    try:
+        return _answered(points, approach)
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            "The runs determine no law, since their equations have no solution; look for losses, "
+            "params or tokens far from those of the other runs."
+        ) from error
+
+
+def _answered(points: Points, approach: Approach | None) -> Answered:
     if approach is not None:
         return Answered(approach, approach.solve(points), ())
     default, law_alone = Bayesian(), Parametric()

@@ -46,7 +46,7 @@ def additive_optimum(
     x and y are logs of N and D. Where they are centred, A and B must be the amplitudes of the
     centred logs.
     """
-    x = (np.log(alpha * A / (beta * B)) + beta * c) / (alpha + beta)
+    x = (np.log(np.divide(alpha * A, beta * B)) + beta * c) / (alpha + beta)
     R = A * np.exp(-alpha * x) + B * np.exp(-beta * (c - x))
     return IsoflopOptimum(x, E + R, R)
 
