@@ -116,7 +116,7 @@ def count_on(
 ) -> tuple[StepCost, ...]:
     """The cost of a step on some batches, counted on one device; memory only on the meta device."""
     costs = []
-    with isolated(0), torch.enable_grad():  # a model on the CPU draws its weights
+    with isolated(0):  # a model on the CPU draws its weights
         model = build(task, size, device)
         for batch in batches:
             loss_of_batch = partial(_checked_loss, task, model, to_device(batch, device))

@@ -35,7 +35,7 @@ def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> No
     """
     if is_large(task, spec.size):
         return
-    with isolated(0), torch.enable_grad():
+    with isolated(0):
         model = new_model(task, spec.size).train()
         optimizer = _optimizer(task, spec, model)
         _check_groups(model, optimizer)

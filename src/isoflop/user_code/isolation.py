@@ -26,7 +26,7 @@ class _Setting(NamedTuple):
 
 @contextmanager
 def isolated(*key: int) -> Iterator[None]:
-    """`contained`, with random numbers from a key."""
+    """`contained`, with random numbers from a key and with gradients enabled."""
     with seeded(*key), contained(), torch.enable_grad():
         yield
 
