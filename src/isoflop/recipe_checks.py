@@ -80,7 +80,7 @@ def value_of(name: str, rule: float | Callable[..., float], *arguments: float) -
         inputs = _RULE_ARGUMENTS.get(name, "num_params and num_tokens")
         raise ContractError(
             f"Recipe: the rule of {name} must be a function of {inputs}, but at ({at}) it raised "
-            f"{type(error).__name__}: {first_line(error):.120}."
+            f"{type(error).__name__}: {first_line(error)}."
         ) from error
     must = must.removesuffix(", or a rule").removeprefix("a number ")
     is_valid = _is_number(value) and holds(value)
