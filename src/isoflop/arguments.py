@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
 from isoflop.display.format import quoted
 from isoflop.errors import DataError, IsoflopError
@@ -20,11 +20,11 @@ __all__ = [
     "count",
     "flag",
     "is_number",
-    "is_scalar",
     "listed",
     "mapping",
     "number",
     "one_of",
+    "plain",
     "positive",
     "refused",
     "several",
@@ -114,13 +114,13 @@ def whole(
 
 def share(value: object, name: str, *, error: Error = DataError, remedy: str = "") -> float:
     """A share between 0 and 1, both excluded; "90%" is read as 0.9."""
-    plain = value.strip() if isinstance(value, str) else value
-    if isinstance(plain, str) and plain.endswith("%"):
-        percent = _number(plain[:-1])
-        plain = value if percent is None else percent / 100
+    given = value.strip() if isinstance(value, str) else value
+    if isinstance(given, str) and given.endswith("%"):
+        percent = _number(given[:-1])
+        given = value if percent is None else percent / 100
     must = "between 0 and 1"
     return float(
-        number(plain, name, must=must, holds=lambda one: 0 < one < 1, error=error, remedy=remedy)
+        number(given, name, must=must, holds=lambda one: 0 < one < 1, error=error, remedy=remedy)
     )
 
 
@@ -136,10 +136,10 @@ def one_of(value: object, name: str, known: Iterable[str], *, error: Error = Dat
 
 def flag(value: object, name: str, *, error: Error = DataError) -> bool:
     """True or False."""
-    plain = value.item() if is_scalar(value) else value
-    if not isinstance(plain, bool):
+    given = plain(value)
+    if not isinstance(given, bool):
         raise refused(value, name, "True or False", error=error)
-    return plain
+    return given
 
 
 def word(value: object, name: str, must: str = "a text", *, error: Error = DataError) -> str:
@@ -207,8 +207,7 @@ def _number(value: object) -> float | int | None:
         return value
     if isinstance(value, str):
         return _of_text(value)
-    if is_scalar(value):
-        value = value.item()
+    value = plain(value)
     if not is_number(value):
         return None
     try:
@@ -217,15 +216,10 @@ def _number(value: object) -> float | int | None:
         return None
 
 
-class _Scalar(Protocol):
-    def item(self) -> object: ...
-
-
-def is_scalar(value: object) -> TypeGuard[_Scalar]:
-    """True for a number of NumPy or torch."""
-    return (
-        getattr(value, "ndim", None) == 0 and hasattr(value, "item") and not isinstance(value, type)
-    )
+def plain(value: Any) -> Any:
+    """A number of NumPy or torch as one of Python's; any other value unchanged."""
+    is_scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_scalar and not isinstance(value, type) else value
 
 
 def _finite_int(value: int) -> int | None:

@@ -25,7 +25,7 @@ def is_library(module_name: str | None) -> bool:
     """True for modules of the interpreter, of installed packages, and isoflop's own."""
     root = (module_name or "").partition(".")[0]
     if root in _ALWAYS or root in sys.stdlib_module_names or root in sys.builtin_module_names:
-        return root != "__main__"
+        return True
     return lies_among_libraries(getattr(sys.modules.get(root), "__file__", None))
 
 

@@ -194,7 +194,8 @@ class Recipe:
                 self, name, arguments.one_of(value, f"Recipe: {name}", known, error=ContractError)
             )
         for name in ("branches", "compile"):
-            arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
+            is_on = arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
+            object.__setattr__(self, name, is_on)
         for name in ("optimizer", "groups"):
             value = getattr(self, name)
             require(value is None or callable(value), f"{name} must be a function or None", value)

@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import TypeVar
 
 from isoflop import arguments
 from isoflop.display.format import quoted
 from isoflop.errors import ContractError, first_line
 
 __all__ = ["RANGES", "checked_seeds", "in_range", "require", "value_of"]
-
-Value = TypeVar("Value")
 
 LARGEST_EMA = 0.5
 """Share of the run; a larger one would average the first weights in, or is a decay per step."""
@@ -48,16 +45,16 @@ def _is_whole(value: float, most: float) -> bool:
 
 
 def in_range(name: str, value: object) -> object:
-    """A field's value, with numbers of NumPy or in words as Python's; rules and None pass.
+    """A field's value, with numbers of NumPy, of torch or in words as Python's; rules and None pass.
 
     Raises ContractError where a number is outside the field's range.
     """
     must, holds = RANGES[name]
-    plain = _plain(value)
-    if (name in _RULES and callable(plain)) or ("None" in must and plain is None):
-        return plain
+    given = arguments.plain(value)
+    if (name in _RULES and callable(given)) or ("None" in must and given is None):
+        return given
     return arguments.number(
-        plain,
+        given,
         f"Recipe: {name}",
         must=must,
         holds=lambda one: math.isfinite(one) and holds(one),
@@ -65,22 +62,22 @@ def in_range(name: str, value: object) -> object:
     )
 
 
-def value_of(name: str, rule: float | Callable[..., float], *arguments: float) -> float:
-    """The number of a field, or the value of its rule at some arguments.
+def value_of(name: str, rule: float | Callable[..., float], *inputs: float) -> float:
+    """The number of a field, or the value of its rule at some inputs.
 
     Raises ContractError where a rule fails or its value is out of range.
     """
     if not callable(rule):
         return float(rule)
     must, holds = RANGES[name]
-    at = ", ".join(f"{argument:.3g}" for argument in arguments)
+    at = ", ".join(f"{given:.3g}" for given in inputs)
     try:
-        value = _plain(rule(*arguments))
+        value = arguments.plain(rule(*inputs))
     except Exception as error:
-        inputs = _RULE_ARGUMENTS.get(name, "num_params and num_tokens")
+        names = _RULE_ARGUMENTS.get(name, "num_params and num_tokens")
         raise ContractError(
-            f"Recipe: the rule of {name} must be a function of {inputs}, but at ({at}) it raised "
-            f"{type(error).__name__}: {first_line(error):.120}."
+            f"Recipe: the rule of {name} must be a function of {names}, but at ({at}) it raised "
+            f"{type(error).__name__}: {first_line(error)}."
         ) from error
     must = must.removesuffix(", or a rule").removeprefix("a number ")
     is_valid = _is_number(value) and holds(value)
@@ -94,7 +91,7 @@ def checked_seeds(seeds: object) -> tuple[int, ...]:
         raise ContractError(
             f"Recipe: seeds must be a tuple of whole numbers, but got {quoted(seeds)}."
         )
-    plain = tuple(_plain(seed) for seed in seeds)
+    plain = tuple(arguments.plain(seed) for seed in seeds)
     require(len(plain) >= 1, "seeds must name at least one seed", plain)
     whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in plain)
     require(whole, "seeds must be whole numbers from 0 to below 2^63", plain)
@@ -115,9 +112,3 @@ def _is_number(value: object) -> bool:
         return math.isfinite(float(value))
     except OverflowError:
         return False
-
-
-def _plain(value: Value) -> Value:
-    """A number of NumPy as one of Python's; any other value unchanged."""
-    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
-    return getattr(value, "item")() if is_scalar else value  # noqa: B009

@@ -203,7 +203,7 @@ def _plain_size(size: object) -> Size:
 
 
 def _plain_part(size: object) -> int | float | str:
-    value = size.item() if arguments.is_scalar(size) else size
+    value = arguments.plain(size)
     if not isinstance(value, int | float | str) or isinstance(value, bool) or not _is_short(value):
         raise ContractError(
             "Task: each of sizes must be a number, a name, or a tuple of them, but got "

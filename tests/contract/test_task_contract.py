@@ -154,6 +154,19 @@ def test_a_recipe_out_of_range_is_refused():
         isoflop.Recipe(seeds=(1, 1))
 
 
+def test_a_recipe_keeps_numbers_of_numpy_and_torch_as_plain_ones():
+    recipe = isoflop.Recipe(
+        lr=lambda n, d: torch.tensor(0.5),
+        warmup=np.float64(0.25),
+        seeds=[np.int64(3), torch.tensor(4)],
+        compile=np.bool_(False),
+    )
+    assert recipe.peak_lr(1e6, 1e7) == 0.5
+    assert type(recipe.warmup) is float
+    assert recipe.seeds == (3, 4)
+    assert recipe.compile is False
+
+
 def test_a_rule_that_gives_no_positive_number_is_refused_with_where():
     with pytest.raises(
         isoflop.ContractError, match="lr must give a number above 0 and up to 1e6 at "

@@ -14,7 +14,7 @@ import isoflop
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import replacing, write_text
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.records import dump_run, load_run
+from isoflop.storage.records import dump_run, dump_spec, load_run
 from isoflop.storage.store import MemoryStore, Store
 
 SPEC = RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1.2e6, size=4, batch=8, lr=0.01)
@@ -90,6 +90,15 @@ def test_a_torn_last_line_of_a_curve_is_dropped(tmp_path):
     assert store.cut_curve(SPEC.id, 9.0) == [(1.0, 5.0)]
 
 
+def test_what_stands_in_place_of_a_curve_is_set_aside_when_the_curve_goes_on(tmp_path, capsys):
+    store, path = DirectoryStore(tmp_path), tmp_path / SPEC.id / "curve.jsonl"
+    path.mkdir(parents=True)
+    assert store.cut_curve(SPEC.id, 9.0) == []
+    assert "curve.jsonl cannot be read: it is a folder; it is now" in capsys.readouterr().err
+    store.append_curve(SPEC.id, [(1.0, 5.0)])
+    assert store.cut_curve(SPEC.id, 9.0) == [(1.0, 5.0)]
+
+
 def test_files_are_where_the_documentation_says(tmp_path):
     store = DirectoryStore(tmp_path)
     store.write_task({"model": "GPT"})
@@ -152,7 +161,7 @@ def by_hand(**changes):
         (by_hand(secs=1.0), "its record has 'secs', which isoflop does not write"),
         (
             json.dumps({name: value for name, value in HAND.items() if name != "loss"}).encode(),
-            "it has no 'loss'",
+            "its record has no 'loss'",
         ),
         (by_hand(loss="2.3"), "its loss is '2.3'"),
         (by_hand(loss=True), "its loss is True"),
@@ -180,7 +189,7 @@ def test_a_spoilt_record_stops_nothing_but_its_own_run(tmp_path, data, reason):
     spoilt = runs[SPEC.id]
     assert (spoilt.status, spoilt.spec) == ("failed", SPEC)
     assert spoilt.error.startswith(f"{path} cannot be read: ")
-    assert reason.replace("it has no", "its record has no") in spoilt.error
+    assert reason in spoilt.error
     assert spoilt.error.endswith("; isoflop rerun sets it aside")
     store.remove_record(SPEC.id)
     assert store.read_run(SPEC.id) is None
@@ -308,7 +317,17 @@ def test_a_record_that_may_not_be_opened_is_named_and_left_where_it_is(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b'{"schema": 1, "sp', b"[]", b'{"schema": 1, "specs": []}', b"\xff"]
+    "data",
+    [
+        b"",
+        b'{"schema": 1, "sp',
+        b"[]",
+        b'{"schema": 1, "specs": []}',
+        b"\xff",
+        dump_spec(SPEC).encode(),
+        dump_run(RUN).encode(),
+    ],
+    ids=range(7),
 )
 def test_a_spoilt_plan_of_a_stage_is_set_aside_and_said(tmp_path, data, capsys):
     store, path = DirectoryStore(tmp_path), tmp_path / "stages" / "first.json"

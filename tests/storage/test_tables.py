@@ -1,4 +1,6 @@
+import ast
 import math
+import shlex
 import subprocess
 import sys
 import time
@@ -303,6 +305,25 @@ def test_a_unit_in_a_name_that_makes_the_counts_impossible_is_refused(write):
 
     assert "'params (M)' has the unit 1e+06 in its name, which makes the middle row" in message
     assert "columns={'params': 'params (M) * 1'}" in message
+    assert "(--column 'params=params (M) * 1')" in message
+
+
+def test_a_remedy_with_a_quote_in_a_name_can_be_pasted(write):
+    table = write("GPT's params (M),tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n")
+    message = refusal(table, columns={"params": "GPT's params (M)"})
+
+    given = message.partition("columns=")[2].partition(" (--column ")
+    assert ast.literal_eval(given[0]) == {"params": "GPT's params (M) * 1"}
+    option = given[2].removesuffix(").")
+    assert shlex.split(option) == ["params=GPT's params (M) * 1"]
+
+
+def test_a_factor_that_makes_the_counts_impossible_is_not_laid_to_the_name(write):
+    table = write("N,tokens,loss\n350000000,7e9,2.9\n1300000000,7e9,2.7\n")
+    message = refusal(table, columns={"params": "N * 1e9"})
+
+    assert "'N' has the unit 1e+09, which makes the middle row" in message
+    assert "columns={'params': 'N * 1'}" in message
 
 
 def test_all_missing_columns_are_named_at_once(write):

@@ -14,7 +14,7 @@ from isoflop.storage.target import is_stream, keep_mode, opened_stream, real_pat
 
 __all__ = ["is_full", "remove_partials", "replacing", "write_bytes", "write_text", "writing"]
 
-SHARED_SECONDS = 3600.0
+ABANDONED_SECONDS = 3600.0
 """Age from which a temporary file is abandoned: writing a small file never takes so long."""
 
 
@@ -98,6 +98,6 @@ def remove_partials(folder: Path, *, shared: bool) -> None:
     """
     for partial in folder.glob(".*.partial"):
         with suppress(OSError):  # removed by another process
-            is_old = time.time() - partial.stat().st_mtime > SHARED_SECONDS
+            is_old = time.time() - partial.stat().st_mtime > ABANDONED_SECONDS
             if is_old or not (shared or partial.name.startswith(".lease.")):
                 partial.unlink()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from isoflop.errors import DataError
 
-__all__ = ["completed", "refuse_wrong_units"]
+__all__ = ["PER_6ND", "completed", "refuse_wrong_units"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ _PER_PARAM = (1e-3, 1e6)
 have .2 to 300, and public sweeps 1 to 1,000."""
 _FEW_PER_PARAM, _FEW_TOKENS = 0.1, 1e4
 """Fewer tokens per param, on fewer tokens, are millions of params and billions of tokens."""
-_PER_6ND = (1e-3, 1e5)
+PER_6ND = (1e-3, 1e5)
 """Range of FLOPs over 6 N D at the median. Shared experts, and images that count as one token, stay
 well inside."""
 _LEAST_WHOLE = 1e5
@@ -82,7 +82,7 @@ def _wrong(numbers: Mapping[str, Floats], free: list[str]) -> str:
         return f"{middle} in its middle, {D / N:.2g} per param"
     if "params" in free and N < _LEAST_WHOLE and _are_parts(numbers["params"]):
         return f"{middle} in its middle, and params that are no whole numbers"
-    low, high = _PER_6ND
+    low, high = PER_6ND
     if not low <= C / (6 * N * D) <= high:
         ratio = f"FLOPs of {C / (6 * N * D):.2g} times 6·N·D"
         return f"{ratio} ({_formatted(C)} for {middle} in its middle)"

@@ -232,7 +232,11 @@ class DirectoryStore:
 
     def cut_curve(self, run_id: str, num_tokens: float) -> list[CurvePoint]:
         path = self.path / run_id / "curve.jsonl"
-        data = read_file(str(path))
+        try:
+            data = read_file(str(path))
+        except Damaged as error:
+            set_aside(path, error)
+            data = None
         if data is None:
             return []
         kept = [point for point in load_curve(data).points if point[0] <= num_tokens]

@@ -106,10 +106,9 @@ def _take(folder: Path, session: str) -> tuple[Path, None] | tuple[None, Holder]
         path = folder / f"lease-{newest + 1}"
         # A lease that disappears meanwhile was released: try again, as its number may be reused.
         with _offer(folder, _me(session)) as offer, suppress(FileNotFoundError):
-            other = None if newest < 0 else _read(folder / f"lease-{newest}")
-            if other is not None and _is_held(
-                other, folder / f"lease-{newest}", session, _touched(offer)
-            ):
+            before = folder / f"lease-{newest}"
+            other = None if newest < 0 else _read(before)
+            if other is not None and _is_held(other, before, session, _touched(offer)):
                 return None, other
             if _give(offer, path):
                 if max(_numbers(folder), default=-1) == newest + 1:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from isoflop.storage.notation import parse
 from isoflop.storage.sheet import BLOCK
 
-__all__ = ["LETTERS", "Read", "holds_counts", "number_of", "read_numbers"]
+__all__ = ["LEAST_COUNT", "LETTERS", "Read", "holds_counts", "number_of", "read_numbers"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -20,7 +20,7 @@ LETTERS: Mapping[str, float] = {
 _EMPTY = ("", "na", "n/a", "nan", "null", "none", "-")
 _WORDS = ("inf", "+inf", "-inf", "infinity", "-infinity")
 
-_LEAST_COUNT = 1e5
+LEAST_COUNT = 1e5
 """Params and tokens in millions or billions lie below it, and plain counts above it."""
 
 
@@ -114,4 +114,4 @@ def holds_counts(cells: Sequence[object], unit: float) -> bool:
     values = read_numbers(cells, unit, is_count=True).values
     known = values[~np.isnan(values)]
     differ = len(np.unique(known)) >= min(len(cells), 2)
-    return differ and 2 * len(known) > len(cells) and float(np.median(known)) >= _LEAST_COUNT
+    return differ and 2 * len(known) > len(cells) and float(np.median(known)) >= LEAST_COUNT

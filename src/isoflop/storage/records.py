@@ -61,13 +61,15 @@ def dump_specs(specs: tuple[RunSpec, ...], plan: Mapping[str, object]) -> str:
 
 
 def load_specs(data: bytes) -> tuple[tuple[RunSpec, ...], dict[str, object]]:
-    """The specs and the plan that `dump_specs` wrote. Raises Damaged where they have changed."""
+    """The specs and the plan that `dump_specs` wrote. Raises Damaged for any other text."""
     values, is_whole = load_values(data)
     if not is_whole:
         raise Damaged("it has no digest")
-    specs = tuple(_spec(spec, is_whole) for spec in values.pop("specs"))
+    specs = values.pop("specs", None)
+    if not isinstance(specs, list):
+        raise Damaged("it has no list of specs")
     del values["schema"]
-    return specs, values
+    return tuple(_spec(spec, is_whole) for spec in specs), values
 
 
 def dump_run(run: Run) -> str:

@@ -14,7 +14,7 @@ from isoflop.display.format import one_line
 from isoflop.runs import Run, RunSpec, SizeValue, Status
 from isoflop.storage.numbers import Read
 
-__all__ = ["TableColumns", "first_errors", "runs_of"]
+__all__ = ["TableColumns", "first_errors", "runs_of_table"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class TableColumns:
     """Row -> reason why it is no run, for rows with words in place of numbers."""
 
 
-def runs_of(table: TableColumns) -> list[Run]:
+def runs_of_table(table: TableColumns) -> list[Run]:
     """One run per row."""
     rows = len(table.numbers["loss"])
     with nullcontext() if rows <= PART else _no_collection():

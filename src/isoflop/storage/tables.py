@@ -15,11 +15,11 @@ from isoflop.errors import DataError
 from isoflop.notes.note import Note
 from isoflop.runs import Run, tasks_of, tasks_text
 from isoflop.storage.columns import Column, find_columns, find_metrics
-from isoflop.storage.counts import completed, refuse_wrong_units
+from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
-from isoflop.storage.rows import TableColumns, first_errors, runs_of
+from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
 from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
 from isoflop.storage.store import Store
 from isoflop.storage.units import COUNTS, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
@@ -68,8 +68,9 @@ def read_runs(
 
     columns: field -> name of a column, with a factor where numbers are in a unit, or as the
         logarithm of a perplexity: `{"loss": "eval/nll", "params": "size_m * 1e6"}`,
-        `{"loss": "log(ppl)"}`. A given factor, `* 1` included, is not questioned. Other names than
-        fields, as in `{"accuracy": "eval/acc"}`, become `Run.metrics`.
+        `{"loss": "log(ppl)"}`. A given factor, `* 1` included, replaces the unit of the name and is
+        refused only where it makes a count impossible. Other names than fields, as in
+        `{"accuracy": "eval/acc"}`, become `Run.metrics`.
     fingerprint: of a task, `isoflop.fingerprint(task)`, to select its runs from a store with the
         runs of several tasks.
 
@@ -146,8 +147,8 @@ def table_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
         )
         return (Note("table-6nd", text),)
     middle = float(np.median(ratios))
-    # Shared experts, and images that count as one token, stay well inside; wrong units do not.
-    if 1e-3 < middle < 1e5:
+    low, high = PER_6ND
+    if low < middle < high:
         return ()
     ratio = f"FLOPs are {middle:.2g} times 6·N·D at the median"
     return (Note("table-units", f"{ratio}: check the units of params, tokens and FLOPs."),)
@@ -165,7 +166,7 @@ def _runs_of_store(path: Path) -> list[Run]:
 
 def _table(source: Source, columns: Mapping[str, str] | None) -> Readings:
     table, notes = _columns(source, columns)
-    return Readings(runs_of(table), notes)
+    return Readings(runs_of_table(table), notes)
 
 
 @np.errstate(all="ignore")  # overflows are not finite, and are refused for it
@@ -268,7 +269,7 @@ def _numbers(sheet: Sheet, column: Column, field: str, decimal: str) -> Read:
             f"{name} must hold numbers, but it is empty in every row of {_short(sheet.source)}."
         )
     if column.unit != 1:
-        refuse_too_large(values, field, column.name, column.unit, sheet)
+        refuse_too_large(values, field, column.name, column.unit, sheet, stated=column.stated)
     if field in ("params", "tokens"):
         refuse_mixed_units(values, column.name, sheet)
     return read

@@ -5,13 +5,14 @@ A stated unit is used; a table whose unit would have to be guessed is refused.
 
 import re
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
 
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
-from isoflop.storage.numbers import LETTERS
+from isoflop.storage.numbers import LEAST_COUNT, LETTERS
 from isoflop.storage.sheet import Sheet
 
 __all__ = [
@@ -40,8 +41,6 @@ _LAST_WORD = re.compile(rf"(.*\S?)[\s_-]+(?:in[\s_-]+)?({_WORD})", re.IGNORECASE
 _LAST_LETTER = re.compile(r"(.*[^\s_-])[\s_-]+(K|M|B|BN|G|T)")
 _FACTOR = re.compile(r"(.*\S)\s*\*\s*(\d+(?:\.\d*)?(?:e\+?\d+)?)", re.IGNORECASE)
 
-_LEAST_COUNT = 1e5
-"""Params and tokens in millions or billions lie below it, and plain counts above it."""
 _GAP, _FLOPS_GAP = 30.0, 300.0
 """Factor between neighbouring values that indicates two groups of rows in two units."""
 _LARGEST: Mapping[str, float] = {
@@ -75,17 +74,23 @@ def parted(text: str, columns: Sequence[str]) -> tuple[str, float | None]:
     return product[1], float(product[2])
 
 
-def refuse_too_large(values: Floats, field: str, column: str, unit: float, sheet: Sheet) -> None:
-    """Raise DataError where the unit of a column makes any of its counts impossible."""
+def refuse_too_large(
+    values: Floats, field: str, column: str, unit: float, sheet: Sheet, *, stated: bool
+) -> None:
+    """Raise DataError where the unit of a column makes any of its counts impossible.
+
+    stated: the user gave the unit; else it is in the column's name.
+    """
     large = values > _LARGEST[field]
     if not large.any():
         return
     name, middle = one_line(column, 30), float(np.nanmedian(values))
     if middle > _LARGEST[field]:
+        where, plain = "" if stated else " in its name", f"{name} * 1"
         raise DataError(
-            f"{name!r} has the unit {unit:g} in its name, which makes the middle row {middle:.2g} "
-            f"{field}; if its numbers are plain, give columns={{{field!r}: '{name} * 1'}} "
-            f"(--column '{field}={name} * 1')."
+            f"{name!r} has the unit {unit:g}{where}, which makes the middle row {middle:.2g} "
+            f"{field}; if its numbers are plain, give columns={{{field!r}: {plain!r}}} "
+            f"(--column {quote(f'{field}={plain}')})."
         )
     row = int(np.argmax(large))
     raise DataError(
@@ -101,14 +106,14 @@ def refuse_mixed_units(values: Floats, column: str, sheet: Sheet) -> None:
     and multiplying them by a million or a billion would place them among the others.
     """
     known = np.sort(values[np.isfinite(values)])
-    small, large = known[known < _LEAST_COUNT], known[known >= _LEAST_COUNT]
+    small, large = known[known < LEAST_COUNT], known[known >= LEAST_COUNT]
     if len(small) < 2 or len(large) < 2 or large[0] < _GAP * small[-1]:
         return
     for unit in (1e6, 1e9):
         if unit * small[0] < 3 * large[-1] and large[0] < 3 * unit * small[-1]:
             raise DataError(
                 f"{one_line(column, 30)} must be in one unit, but "
-                f"{_rows(values < _LEAST_COUNT, sheet)} have {_span(small)} and the others "
+                f"{_rows(values < LEAST_COUNT, sheet)} have {_span(small)} and the others "
                 f"{_span(large)}; write each with its unit, as in 350M and 1.3B, or all in one."
             )
 

@@ -97,4 +97,4 @@ def _list_in(item: object) -> str | None:
 def _is_numbers(value: object) -> bool:
     while isinstance(value, list | tuple) and value:
         value = value[0]
-    return isinstance(value, Number) and not isinstance(value, torch.Tensor)
+    return isinstance(value, Number)

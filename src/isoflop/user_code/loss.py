@@ -1,6 +1,6 @@
 """The loss of a batch, one scalar, and the number of targets that it averages over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -59,7 +59,7 @@ def _called(
     except Exception as error:
         raise ContractError(
             f"{name} must take the model's outputs and the batch's targets, but it raised "
-            f"{type(error).__name__}: {first_line(error):.120}."
+            f"{type(error).__name__}: {first_line(error)}."
         ) from error
 
 
@@ -100,7 +100,7 @@ def token_rule(task: Task, batch: object, name: str) -> str:
     """
     if task.count_tokens is not None:
         return "what count_tokens counts"
-    targets, is_pair = _targets(batch), isinstance(batch, list | tuple) and len(batch) == 2
+    targets, is_pair = _targets(batch), _is_pair(batch)
     if _is_countable(targets):
         return f"each target{_place(batch)} that is not {IGNORED}"
     # Floating-point targets stand for whole examples; with tables of integers, that is a guess.
@@ -142,8 +142,7 @@ def _place(batch: object) -> str:
     """The place of the targets in a batch, in words; empty for a pair."""
     if isinstance(batch, Mapping):
         return f" in {next(key for key in _TARGET_KEYS if key in batch)!r}"
-    is_pair = isinstance(batch, list | tuple) and len(batch) == 2
-    return "" if is_pair else " in the last part of a batch"
+    return "" if _is_pair(batch) else " in the last part of a batch"
 
 
 def _described(batch: object) -> str:
@@ -160,8 +159,12 @@ def _targets(batch: object) -> object:
     return batch[-1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
 
 
+def _is_pair(batch: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(batch, list | tuple) and len(batch) == 2
+
+
 def _pair(batch: object) -> tuple[object, object]:
-    if isinstance(batch, list | tuple) and len(batch) == 2:
+    if _is_pair(batch):
         return batch[0], batch[1]
     shape = f"{len(batch)} parts" if isinstance(batch, list | tuple) else type(batch).__name__
     raise ContractError(

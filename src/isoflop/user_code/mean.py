@@ -33,9 +33,8 @@ def sums_among(
     num_examples = num_examples_in(batch)
     if num_examples < 4:
         return []
-    batch = sliced(batch, slice(0, NUM_COMPARED), num_examples)
     size = min(NUM_COMPARED, num_examples) // 4 * 4
-    batch = sliced(batch, slice(0, size), min(NUM_COMPARED, num_examples))
+    batch = sliced(batch, slice(0, size), num_examples)
     try:
         by_parts = np.array(
             [_mean_over_parts(measures, batch, size, parts, most_draws) for parts in (1, 2, 4)]
