@@ -52,7 +52,7 @@ def find_optimal(
     spend: float | str | None = None,
     budgets: Sequence[float | str] | None = None,
     store: str | os.PathLike[str] | Store,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -189,7 +189,7 @@ def train_stages(
     question: SweepQuestion,
     *,
     store: Store,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     on_stage: OnStage | None = None,
 ) -> StagedRuns:
     """Plan and train stage after stage, until the question needs no further one.

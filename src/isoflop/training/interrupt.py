@@ -90,13 +90,13 @@ def _is_main() -> bool:
 def terminated_as_exit() -> Iterator[None]:
     """Inside the block SIGTERM raises SystemExit(75), so that workers save before the end."""
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_PREEMPTED)
+    def end(number: int, frame: FrameType | None) -> None:
+        leave(number)
 
     if not _is_main():
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

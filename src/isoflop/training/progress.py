@@ -22,6 +22,7 @@ from isoflop.display.format import (
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.training.loop import Progress
+from isoflop.training.notices import print_notice
 
 __all__ = ["Display", "show_progress"]
 
@@ -118,7 +119,7 @@ class _Lines(Display):
 
     def finish(self, run: Run) -> None:
         super().finish(run)
-        print(f"isoflop: {_outcome(run)}  [{self.summary()}]", file=sys.stderr, flush=True)
+        print_notice(f"{_outcome(run)}  [{self.summary()}]")
 
 
 def _outcome(run: Run) -> str:

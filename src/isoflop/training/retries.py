@@ -8,7 +8,14 @@ import torch
 from isoflop.errors import IsoflopError, StoreError
 from isoflop.training.interrupt import leave
 
-__all__ = ["RETRY_SECONDS", "PassingElsewhere", "is_of_device", "is_passing", "pause"]
+__all__ = [
+    "RETRY_SECONDS",
+    "PassingElsewhere",
+    "is_of_device",
+    "is_out_of_memory",
+    "is_passing",
+    "pause",
+]
 
 RETRY_SECONDS = (1.0, 10.0, 60.0)
 """Waits before the second, third and last try: a server restarts within about a minute."""
@@ -49,8 +56,13 @@ def is_of_device(error: BaseException) -> bool:
     """Whether an accelerator failed for the rest of this process; lack of memory does not count."""
     text = str(error)
     is_device = isinstance(error, RuntimeError) and ("CUDA error" in text or "HIP error" in text)
-    return (
-        is_device and not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in text
+    return is_device and not is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory of the device or the machine did not suffice; a smaller batch may fit."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error)
     )
 
 

@@ -139,7 +139,7 @@ def train(
             task,
             store,
             checkpoint_seconds=checkpoint_seconds,
-            trackers=tuple(trackers),
+            trackers=trackers,
             demands=_demands(sweep, todo, devices_per_run, executor, ranks),
             branches=branches_of(*waiting),
             hang_seconds=hang_seconds,

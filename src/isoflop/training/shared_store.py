@@ -1,6 +1,5 @@
 """Records of specs that several calls of train(), on any machines, may be training on one store."""
 
-import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
@@ -9,6 +8,7 @@ from isoflop.display.format import format_flops, one_line
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Executor
 from isoflop.training.executors.work import Elsewhere, TaskWork, elsewhere
+from isoflop.training.notices import print_notice
 from isoflop.training.ranks import Ranks
 
 __all__ = ["records"]
@@ -45,7 +45,7 @@ def records(
             yield from ended
             if held and not specs:
                 if is_quiet and ranks.is_first and time.monotonic() - began > QUIET_SECONDS:
-                    print(f"isoflop: {_waiting(held)}", file=sys.stderr, flush=True)
+                    print_notice(_waiting(held))
                     is_quiet = False
                 time.sleep(LOOK_SECONDS)
 

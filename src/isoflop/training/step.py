@@ -13,7 +13,7 @@ from isoflop.errors import IsoflopError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
-from isoflop.training.retries import PassingElsewhere, is_passing
+from isoflop.training.retries import PassingElsewhere, is_out_of_memory, is_passing
 from isoflop.training.schedule import lr_factor
 from isoflop.training.state import State
 from isoflop.user_code.data import num_examples_in, sliced, to_device
@@ -95,7 +95,7 @@ def _all_gradients(
         attempt = (
             _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
         )
-        may_shrink = _is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
+        may_shrink = is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
         if setting.ranks.num_ranks > 1:
             attempt, stop, may_shrink = _agreed(setting, state, attempt, stop, may_shrink)
         if attempt.error is None:
@@ -190,12 +190,6 @@ def _backward(setting: Setting, piece: object, share: float) -> torch.Tensor:
 def _piece_size(state: State, batch: object) -> int:
     """Examples per forward pass."""
     return state.micro_batch or (1 if batch is None else num_examples_in(batch))
-
-
-def _is_out_of_memory(error: Exception | None) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error)
-    )
 
 
 def _weigh(model: nn.Module, weight: float) -> None:

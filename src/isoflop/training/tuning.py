@@ -86,7 +86,7 @@ def tune(
     sweep: Sweep,
     *,
     store: str | os.PathLike[str] | Store,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     share: float = 0.1,
     batch: bool = False,
     progress: bool = True,
@@ -98,7 +98,7 @@ def tune(
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
-    store, executor: as in `train`; after a stop the same call continues.
+    store, executor, progress: as in `train`; after a stop the same call continues.
     share: share of the sweep's FLOPs to spend at most.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
@@ -149,7 +149,7 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
         places=places,
         base=lambda place: recipe.peak_lr(place.num_params, place.num_tokens),
         recipe_with=lambda place, lr: replace(recipe, lr=lr),
-        value_of=lambda spec: spec.lr or 0.0,
+        value_of=lambda spec: float(spec.given("lr")),
         make=make,
         allowance=allowance,
     )
@@ -167,7 +167,7 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
         places=places,
         base=lambda place: recipe.tokens_per_step(place.num_params, place.num_tokens),
         recipe_with=recipe_with,
-        value_of=lambda spec: (spec.batch or 1) * (spec.tokens_per_example or 1),
+        value_of=lambda spec: float(spec.given("batch") * spec.given("tokens_per_example")),
         make=make,
         allowance=allowance,
     )

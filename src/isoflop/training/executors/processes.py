@@ -156,10 +156,10 @@ class _Pool:
     def _start(self, slot: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, self.slots[slot], self.num_threads, list(sys.path))
+        handed = (theirs, self.slots[slot], self.num_threads, list(sys.path))
         with _without_main():
             process = context.Process(
-                target=serve, args=arguments, daemon=True, name=f"isoflop-{slot}"
+                target=serve, args=handed, daemon=True, name=f"isoflop-{slot}"
             )
             process.start()
         theirs.close()

@@ -246,11 +246,9 @@ class _Jobs:
         options, name = self.options, f"{spec.id}-{uuid4().hex[:8]}"
         bundle = {"CPU": options.num_threads, **({"GPU": 1} if self.has_gpus else {})}
         group = self.ray.util.placement_group([bundle] * num_ranks, strategy="PACK")
-        arguments = ([self.payload], spec, self.mailbox, options.num_threads)
+        handed = ([self.payload], spec, self.mailbox, options.num_threads)
         parts = [self._part(group, rank, bundle) for rank in range(num_ranks)]
-        tasks = [
-            part.remote(*arguments, (name, rank, num_ranks)) for rank, part in enumerate(parts)
-        ]
+        tasks = [part.remote(*handed, (name, rank, num_ranks)) for rank, part in enumerate(parts)]
         return _Attempt(spec, tasks, group)
 
     def _part(self, group: "PlacementGroup", rank: int, bundle: Mapping[str, int]) -> Remote[Run]:
