@@ -59,7 +59,7 @@ class Sweep(Tabular):
 
     def with_forecast(self) -> "Sweep":
         """The sweep with its forecast; a simulation of seconds, done once."""
-        if self.forecast is not NOT_SIMULATED:
+        if self.forecast != NOT_SIMULATED:
             return self
         if not self.specs:
             return replace(self, forecast=NOTHING_TO_TRAIN)
