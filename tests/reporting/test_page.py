@@ -9,7 +9,6 @@ import pytest
 from made import SCRIPT, make_run, make_sweep, tiny_task
 
 import isoflop
-from isoflop import figures
 from isoflop.answers.predict import Estimate, predict
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.display.html import Html
@@ -79,7 +78,7 @@ def words(monkeypatch):
     """`render` without its figures, which other tests look at: for what the sections say."""
     monkeypatch.setattr(drawings, "inline_svg", lambda ax, name, label: Html(""))
     for name in FIGURES:
-        monkeypatch.setattr(figures, name, lambda *arguments, **options: None)
+        monkeypatch.setattr(drawings, name, lambda *arguments, **options: None)
     monkeypatch.setattr(drawings, "_points", lambda ax, found: [])
     return render
 
