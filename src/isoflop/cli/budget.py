@@ -85,10 +85,7 @@ def _price_of(first: "Hardware | None", name: str) -> float | None:
 
 
 def _table(computes: Sequence["Compute"], printed: Sequence[str]) -> str:
-    from isoflop.display.format import (
-        align_columns,
-        format_bullets,
-    )
+    from isoflop.display.format import align_columns, format_bullets
 
     rows = [_cells(compute) for compute in computes]
     kept = [i for i in range(len(_HEADER)) if any(row[i] for row in rows)]

@@ -5,6 +5,7 @@ from isoflop.counting.counting import SizeCount, count_size  # first: it says ho
 # isort: split
 import heapq
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,8 +110,6 @@ def makespan(seconds: Iterable[float], num_workers: int) -> float:
 
 
 def _machine_bytes() -> float:
-    import os
-
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 

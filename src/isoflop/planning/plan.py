@@ -10,9 +10,7 @@ from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
 from isoflop.counting.counting import SizeCount, count_size
 from isoflop.counting.tokens import token_supply
-from isoflop.display.format import (
-    format_count,
-)
+from isoflop.display.format import format_count
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.notes.merging import merged
@@ -21,9 +19,7 @@ from isoflop.planning.branches import branch_notes, branched
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.cost import measure_speed, run_bytes
 from isoflop.planning.edges import edge_sizes, measured_runs
-from isoflop.planning.forecast import (
-    Simulation,
-)
+from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
