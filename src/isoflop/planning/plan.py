@@ -71,7 +71,7 @@ def plan(
         For a target, runs count against the spend.
     epochs: passes over the data to sweep, one number or several. Each run is planned once per
         number, on the part of the data that its tokens pass over as often, to show what repeated
-        data are worth. None for all of the data.
+        data are worth. None for all of the data. For budgets only.
     hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
         device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
         "here" is this machine; None is this machine too, but only a GPU's memory binds.
@@ -107,6 +107,11 @@ def plan_question(
     epochs: float | Sequence[float] | None = None,
 ) -> Sweep:
     """The sweep of a question; the arguments and errors are those of `plan`."""
+    if epochs is not None and question.budgets is None:
+        raise PlanError(
+            "Epochs are swept at budgets=[...], but got a target alone; give budgets, or leave out "
+            "epochs."
+        )
     runs = runs_of(runs, "plan", PlanError)
     # models are built and timed; the caller's process stays as it was
     with isolated(0):
