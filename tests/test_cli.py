@@ -27,19 +27,6 @@ def table(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(capsys):
-    """Exit code, stdout and stderr of a command."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return run
-
-
 def python(*arguments):
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=True

@@ -1,24 +1,17 @@
 import json
+from functools import partial
 
 import pytest
 
-from isoflop.cli import app as cli
 from isoflop.compute.phrases import parse_compute
 
 PHRASE = "8xH100 for 3 days at 40% MFU"
 
 
 @pytest.fixture
-def run(capsys):
+def run(run):
     """Exit code, stdout and stderr of `isoflop budget` with arguments."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(["budget", *arguments])
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return run
+    return partial(run, "budget")
 
 
 def rows(out, heading="accelerators"):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from isoflop.answers.predict import predict
-from isoflop.cli import app as cli
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.laws.additive import ChinchillaLaw
@@ -23,12 +22,13 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def run(capsys):
+def run(run):
+    """Stdout of a command that succeeds."""
+
     def call(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        assert not exit_.value.code
-        return capsys.readouterr().out
+        code, out, _ = run(*arguments)
+        assert code == 0
+        return out
 
     return call
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import isoflop
-from isoflop.cli import app as cli
 
 TASK = f"""
 import sys
@@ -31,22 +30,11 @@ task = mlp_task(model=Fragile, fingerprint="fragile")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def run(run, monkeypatch):
+    """Exit code, stdout and stderr of a command in a folder with a task that may fail."""
     monkeypatch.delitem(sys.modules, "fragile", raising=False)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     Path("fragile.py").write_text(TASK)
-
-    def call(*arguments):
-        code = 0
-        try:
-            cli.main(arguments)
-        except SystemExit as left:
-            code = left.code or 0
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
+    return run
 
 
 def test_failed_runs_are_shown_forgotten_and_tried_again(run):

@@ -92,3 +92,9 @@ def test_what_is_neither_number_nor_phrase_is_refused_by_name(name, value):
         match=f"{name} must be FLOPs above 0, as a number or a phrase such as '1e21', but",
     ):
         sweep_question(**question)
+
+
+@pytest.mark.parametrize("name", ["allow_far", "forecast"])
+def test_what_is_neither_true_nor_false_is_refused_by_name(name):
+    with pytest.raises(isoflop.PlanError, match=f"{name} must be True or False, but got 'no'"):
+        sweep_question(budgets=[1e6], **{name: "no"})

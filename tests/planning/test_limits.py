@@ -98,6 +98,18 @@ def test_a_plan_leaves_out_what_this_machine_does_not_hold_when_it_is_named(monk
     )
 
 
+def test_all_params_need_memory_where_a_tasks_own_count_leaves_some_out(monkeypatch):
+    task = mlp_task(num_params=lambda model: model.out.weight.numel())
+    free = isoflop.plan(task, budgets=[1e7])
+    largest = free.specs[-1]
+    small_device(monkeypatch, 16 * largest.param_counts["total"] - 1)
+    bound = isoflop.plan(task, budgets=[1e7], hardware="here")
+    assert [spec.size for spec in bound.specs] == [spec.size for spec in free.specs[:-1]]
+    staged = isoflop.plan(task, target=1e12, spend=1e10, hardware="here")
+    assert 0 < max(spec.size for spec in staged.specs) < largest.size
+    assert any("is left out: it needs" in note for note in staged.notes)
+
+
 def test_a_plan_is_told_in_hours_and_money_of_the_named_hardware():
     sweep = isoflop.plan(mlp_task(), budgets=[1e7], hardware="8xT4 at 30% MFU at $0.50/hour")
     hours = sweep.flops / (0.3 * 65e12) / HOUR

@@ -1,6 +1,7 @@
 """A plan that is read back from a store is the plan."""
 
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import isoflop
 from isoflop.compute.phrases import parse_hardware
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Place
-from isoflop.planning.forecast import Simulation
+from isoflop.planning.forecast import Forecast, Simulation
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.storage.directory import DirectoryStore
 
@@ -62,3 +63,9 @@ def test_a_finished_sweep_is_kept_too(tmp_path):
     )
     store.write_stage("last", (), plan_of(empty))
     assert sweep_of(*store.read_stage("last"), []) == empty
+
+
+def test_a_sweep_from_another_process_is_not_simulated_yet_either():
+    copy = pickle.loads(pickle.dumps(a_sweep()))
+    assert plan_of(copy)["forecast"] is None
+    assert isinstance(copy.with_forecast().forecast, Forecast)

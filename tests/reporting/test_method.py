@@ -8,7 +8,7 @@ LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
 
 def said_of(runs):
     fit = isoflop.fit(runs, isoflop.Parametric())
-    return facts(fit, isoflop.predict(fit, flops=1e8))["Exponent by what is counted"]
+    return facts(fit)["Exponent by what is counted"]
 
 
 def test_the_exponent_under_each_convention_is_disclosed():

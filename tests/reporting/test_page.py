@@ -9,7 +9,6 @@ import pytest
 from made import SCRIPT, make_run, make_sweep, tiny_task
 
 import isoflop
-from isoflop import figures
 from isoflop.answers.predict import Estimate, predict
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.display.html import Html
@@ -79,7 +78,7 @@ def words(monkeypatch):
     """`render` without its figures, which other tests look at: for what the sections say."""
     monkeypatch.setattr(drawings, "inline_svg", lambda ax, name, label: Html(""))
     for name in FIGURES:
-        monkeypatch.setattr(figures, name, lambda *arguments, **options: None)
+        monkeypatch.setattr(drawings, name, lambda *arguments, **options: None)
     monkeypatch.setattr(drawings, "_points", lambda ax, found: [])
     return render
 
@@ -326,8 +325,8 @@ def test_a_page_of_very_many_runs_does_not_carry_them(fitted, answer):
     assert "data:text/csv" not in render(many, answer)
 
 
-def test_the_method_names_what_papers_leave_out(fitted, answer):
-    told = facts(fitted, answer)
+def test_the_method_names_what_papers_leave_out(fitted):
+    told = facts(fitted)
 
     assert told["FLOPs"] == "6·N·D, forward and backward"
     assert told["Training"] == "batch size, learning rate, schedule and epochs not recorded"
@@ -336,10 +335,10 @@ def test_the_method_names_what_papers_leave_out(fitted, answer):
     assert "numpy" in told["Fitted with"]
 
 
-def test_the_method_tells_what_runs_recorded(fitted, answer):
+def test_the_method_tells_what_runs_recorded(fitted):
     spec = replace(fitted.runs[0].spec, batch=8, lr=0.001, seed=3, fingerprint="f", flops=9e16)
     run = replace(fitted.runs[0], spec=spec, flops=9e16, versions={"torch": "2.0"}, device="cpu")
-    told = facts(replace(fitted, runs=(run,)), answer)
+    told = facts(replace(fitted, runs=(run,)))
 
     assert (
         told["Training"]
@@ -349,9 +348,9 @@ def test_the_method_tells_what_runs_recorded(fitted, answer):
     assert told["FLOPs"] == "counted, 0.900 to 0.900 times 6·N·D"
 
 
-def test_the_hash_depends_on_what_was_measured_and_not_on_its_order(fitted, answer):
+def test_the_hash_depends_on_what_was_measured_and_not_on_its_order(fitted):
     def digest(runs):
-        return facts(replace(fitted, runs=tuple(runs)), answer)["Hash of the runs"]
+        return facts(replace(fitted, runs=tuple(runs)))["Hash of the runs"]
 
     changed = replace(fitted.runs[0], loss=9.0)
 

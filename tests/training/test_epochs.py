@@ -94,6 +94,8 @@ def test_what_cannot_be_swept_is_refused_with_the_remedy():
     with pytest.raises(isoflop.PlanError, match="must be a map-style dataset"):
         task = mlp_task(train_data=lambda seed: iter([examples(8)[:8]] * 1000))
         isoflop.plan(task, budgets=[1e6], epochs=(1, 4))
+    with pytest.raises(isoflop.PlanError, match=r"give budgets, or leave out epochs\."):
+        isoflop.plan(mlp_task(), target=1e9, spend=1e8, epochs=(1, 4))
 
 
 def test_the_same_tokens_without_a_sweep_have_the_ids_they_had():

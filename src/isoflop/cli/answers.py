@@ -1,7 +1,7 @@
 """isoflop fit, predict and report: the law of some runs, its answers and their page."""
 
 # Imported inside each command, as in cli/app.py: `isoflop --help` must answer at once, and only
-# `isoflop report` needs matplotlib.
+# what draws a page needs matplotlib.
 
 import dataclasses
 from pathlib import Path
@@ -50,11 +50,7 @@ def fit(
 
     loaded = None if task is None else load_task(task)
     fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
-    answer = (
-        answer_of(fitted, loaded, flops=target if len(target) > 1 else target[0])
-        if target
-        else None
-    )
+    answer = answer_of(fitted, loaded, flops=_one_or_all(target)) if target else None
     if as_json:
         typer.echo(
             to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)})
@@ -133,9 +129,7 @@ def predict(
         "unique_tokens": unique_tokens,
         "device_memory": device_memory,
     }
-    question = {
-        name: values if len(values) > 1 else values[0] for name, values in given.items() if values
-    }
+    question = {name: _one_or_all(values) for name, values in given.items() if values}
     answer = answer_of(fitted, loaded, **question, **bounds)
     for name in metric or ():
         answer = answer.with_metric(fit_metric(fitted, name))
@@ -172,6 +166,11 @@ def report(
     answer = cast("Optimum", answer_of(fitted, loaded, flops=target))  # of one value
     written = write_page(fitted, answer, path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)
+
+
+def _one_or_all(values: list[str]) -> str | list[str]:
+    """The value of an option that was given once, else the list of its values."""
+    return values if len(values) > 1 else values[0]
 
 
 def _export(task: "Task | None", answer: object, path: Path) -> None:

@@ -6,7 +6,7 @@ that cannot be loaded or a wrong option, in one sentence on stderr; 3 trained, b
 """
 
 # The imports of a command are inside it: `isoflop --help` must answer at once, `isoflop fit` needs
-# no torch, and only `isoflop report` needs matplotlib.
+# no torch, and only what draws a page needs matplotlib.
 
 import os
 import sys

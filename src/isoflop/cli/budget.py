@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isoflop.arguments import positive
+from isoflop.cli.options import Json
 from isoflop.errors import PlanError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def budget(
     ] = None,
     price: Annotated[str | None, typer.Option(help="Money per accelerator and hour.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp16, tf32, fp32 or fp8.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Convert a budget between FLOPs, accelerator-hours, days and money."""
     from isoflop.compute.phrases import parse_compute, parse_precision, parse_share
@@ -84,10 +85,7 @@ def _price_of(first: "Hardware | None", name: str) -> float | None:
 
 
 def _table(computes: Sequence["Compute"], printed: Sequence[str]) -> str:
-    from isoflop.display.format import (
-        align_columns,
-        format_bullets,
-    )
+    from isoflop.display.format import align_columns, format_bullets
 
     rows = [_cells(compute) for compute in computes]
     kept = [i for i in range(len(_HEADER)) if any(row[i] for row in rows)]

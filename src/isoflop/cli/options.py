@@ -23,6 +23,7 @@ __all__ = [
     "SourceArgument",
     "Spend",
     "StoreArgument",
+    "StoreOption",
     "Target",
     "TaskArgument",
     "TaskOption",
@@ -33,6 +34,10 @@ SourceArgument = Annotated[
 ]
 StoreArgument = Annotated[
     Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")
+]
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", help="Folder for the runs; the same command goes on where it stopped."),
 ]
 TaskArgument = Annotated[
     str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")

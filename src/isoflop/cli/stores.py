@@ -34,7 +34,7 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
 
     Files that cannot be read are set aside under a new name.
     """
-    from isoflop.display.format import LONG, one_line
+    from isoflop.display.format import LONG, format_items, one_line
     from isoflop.reporting.json_output import run_values, to_json
     from isoflop.storage.status import clear_failed
 
@@ -44,10 +44,7 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
         return
     for run in failed:
         typer.echo(one_line(f"{run.id} size {run.size}: {run.error}", LONG))
-    typer.echo(
-        f"{len(failed)} failed run{'s' if len(failed) != 1 else ''} forgotten; the next train "
-        f"tries again."
-    )
+    typer.echo(f"{format_items(len(failed), 'failed run')} forgotten; the next train tries again.")
 
 
 def _open_store(path: Path) -> "DirectoryStore":

@@ -18,6 +18,7 @@ from isoflop.cli.options import (
     Json,
     Processes,
     Spend,
+    StoreOption,
     Target,
     TaskArgument,
 )
@@ -69,9 +70,7 @@ def plan(
 
 def train(
     task: TaskArgument,
-    store: Annotated[
-        Path, typer.Option(help="Folder for the runs; the same command goes on where it stopped.")
-    ],
+    store: StoreOption,
     budget: Budget = None,
     target: Target = None,
     spend: Spend = None,

@@ -2,13 +2,12 @@
 
 # Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isoflop.cli.arguments import executor_of, load_task
-from isoflop.cli.options import Executor, Json, Processes, TaskArgument
+from isoflop.cli.options import Executor, Json, Processes, StoreOption, TaskArgument
 
 if TYPE_CHECKING:
     from isoflop.training.tuning import Tuning
@@ -19,9 +18,7 @@ __all__ = ["tune"]
 
 def tune(
     task: TaskArgument,
-    store: Annotated[
-        Path, typer.Option(help="Folder for the runs; the same command goes on where it stopped.")
-    ],
+    store: StoreOption,
     budget: Annotated[
         list[str],
         typer.Option(

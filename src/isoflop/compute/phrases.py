@@ -186,7 +186,7 @@ def _hardware(
         number=number if many is None else _whole(many, phrase),
         mfu=share,
         precision=form,
-        price=_checked_price(_amount(clauses["price"]) if "price" in clauses else price, phrase),
+        price=_price(clauses["price"], phrase) if "price" in clauses else price,
         currency=_currency(clauses, phrase),
         notes=notes,
     )
@@ -231,7 +231,7 @@ def _mfu(
     if "MFU" in clauses:
         return _share_of(clauses["MFU"], phrase), ()
     if given is not None:
-        return _checked_share(given, given), ()
+        return given, ()
     share, source = default_mfu(precision)
     text = (
         f"No MFU was given, so {format_percent(share)} is assumed: {source}; give yours, as in 'at "
@@ -283,8 +283,9 @@ def _seconds(parts: Mapping[str, str]) -> float:
     return _amount(parts) * _SECONDS[parts["unit"][0].lower()]
 
 
-def _checked_price(price: float | None, phrase: float | str) -> float | None:
-    if price is not None and not 0 < price < math.inf:
+def _price(parts: Mapping[str, str], phrase: str) -> float:
+    price = _amount(parts)
+    if not 0 < price < math.inf:
         raise PlanError(
             f"A price per hour must be above 0 and finite, but got {price:g} for {quoted(phrase)}."
         )

@@ -17,6 +17,7 @@ __all__ = [
     "format_html",
     "format_integer",
     "format_interval",
+    "format_items",
     "format_loss",
     "format_memory",
     "format_money",
@@ -125,6 +126,11 @@ def format_duration(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{format_number(seconds / unit, 2)} {name}"
     return f"{format_number(seconds, 2)} s"
+
+
+def format_items(number: int, item: str) -> str:
+    """A number of things: 1 run, 28 runs."""
+    return f"{number} {item}{'' if number == 1 else 's'}"
 
 
 def format_interval(low: float, high: float, write: Callable[[float], str] = format_count) -> str:

@@ -5,8 +5,9 @@ from isoflop.counting.counting import SizeCount, count_size  # first: it says ho
 # isort: split
 import heapq
 import math
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
 from isoflop.user_code.model import build
 
-__all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes"]
+__all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes", "state_bytes"]
 
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
@@ -85,12 +86,16 @@ def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
     """
     if count.activation_bytes is None:
         return None
-    return _state_bytes(count) + count.activation_bytes * (spec.batch or 1)
+    states = state_bytes(count.num_params, count.params)
+    return states + count.activation_bytes * (spec.batch or 1)
 
 
-def _state_bytes(count: SizeCount) -> float:
-    """Memory of all parameters' states; a task's own N may leave some of them out."""
-    return STATE_BYTES_PER_PARAM * count.params.get("total", count.num_params)
+def state_bytes(num_params: int, params: Mapping[str, int]) -> float:
+    """Memory of all parameters' states; a task's own N may leave some of them out.
+
+    params: the size's params by convention.
+    """
+    return STATE_BYTES_PER_PARAM * params.get("total", num_params)
 
 
 def device_bytes() -> float:
@@ -109,8 +114,6 @@ def makespan(seconds: Iterable[float], num_workers: int) -> float:
 
 
 def _machine_bytes() -> float:
-    import os
-
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
@@ -123,7 +126,8 @@ def _is_light(task: Task, spec: RunSpec) -> bool:
         return False
     counted = count_size(task, spec.size)
     known = run_bytes(spec, counted)
-    return (_state_bytes(counted) if known is None else known) <= MAX_TIMED_BYTES
+    states = state_bytes(counted.num_params, counted.params)
+    return (states if known is None else known) <= MAX_TIMED_BYTES
 
 
 def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import Array
 from isoflop.planning.candidates import Ladder, Place
-from isoflop.planning.lean import lean_stage
+from isoflop.planning.lean import lean_stage, usable
 from isoflop.planning.sequential import NUM_DRAWS, known_of, next_stage
 from isoflop.runs import Run, RunSpec
 
@@ -115,7 +115,7 @@ class Simulation:
     def forecast(self, specs: Sequence[RunSpec]) -> Forecast | NoForecast:
         """The forecast of the specs and of the stages after them."""
         random = np.random.default_rng(0)
-        trained = [run for run in self.known if _has_loss(run)]
+        trained = usable(self.known)
         known = known_of(trained, self.ladder, self.target) if trained else None
         laws = _prior(self.target, random) if known is None else Laws.of(known.draws, NUM_WORLDS)
         errors = _errors(trained)
@@ -195,10 +195,6 @@ class _World:
         return Run(
             spec=spec, status="completed", loss=loss, num_tokens=place.num_tokens, flops=place.flops
         )
-
-
-def _has_loss(run: Run) -> bool:
-    return run.status == "completed" and math.isfinite(run.loss)
 
 
 def _errors(trained: Sequence[Run]) -> tuple[float, float]:

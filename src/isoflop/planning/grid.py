@@ -23,12 +23,7 @@ from isoflop.planning.stage import LEAST_STEPS
 from isoflop.runs import Run, RunSpec
 from isoflop.task import Task
 
-__all__ = [
-    "Centres",
-    "Grid",
-    "budget_sizes",
-    "split",
-]
+__all__ = ["Centres", "Grid", "budget_sizes", "split"]
 
 SIZES_PER_BUDGET = 7
 SPREAD_UNKNOWN, SPREAD_KNOWN = 8.0, 4.0

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.counting.counting import SizeCount, try_count
 from isoflop.counting.lattice import sizes_between
 from isoflop.counting.tokens import TokenSupply
-from isoflop.counting.trials import num_params_at
+from isoflop.counting.trials import num_params_at, params_at
 from isoflop.display.format import format_count
 from isoflop.errors import PlanError
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.laws.cost import interpolated_cost
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder
+from isoflop.planning.cost import state_bytes
 from isoflop.planning.limits import Room, least_bytes
 from isoflop.planning.sequential import ENDS, LARGEST_SHARE
 from isoflop.runs import Run, SizeValue
@@ -104,13 +104,14 @@ def _held(task: Task, room: Room, sizes: list[SizeValue]) -> list[SizeValue]:
     if not room.binds or not sizes:
         return sizes
     middle = try_count(task, sizes[len(sizes) // 2])
+    at_middle = state_bytes(*params_at(task, sizes[len(sizes) // 2]))
 
     def is_too_large(size: SizeValue) -> bool:
-        N = num_params_at(task, size)
-        if room.num_bytes < STATE_BYTES_PER_PARAM * N:
+        states = state_bytes(*params_at(task, size))
+        if room.num_bytes < states:
             return True
-        # Activations grow with N at most, so that few of the large sizes need a count.
-        if middle and least_bytes(middle) * max(1.0, N / middle.num_params) <= room.num_bytes:
+        # Activations grow with the params at most, so that few of the large sizes need a count.
+        if middle and least_bytes(middle) * max(1.0, states / at_middle) <= room.num_bytes:
             return False
         counted = try_count(task, size)
         return counted is not None and not room.holds(counted)

@@ -4,14 +4,15 @@ N params, D tokens, L loss.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.planning.candidates import Ladder, Place, Stage
 from isoflop.runs import Run
 
-__all__ = ["lean_stage", "pilot", "recentred", "repair"]
+__all__ = ["lean_stage", "pilot", "recentred", "repair", "usable"]
 
 PILOT_FACTORS = ((0.25, 1.0, 4.0), (1 / 3, 1.0, 3.0))
 """Sizes of the pilot's budgets around the guess, wide while it is only a guess."""
@@ -93,7 +94,7 @@ def repair(runs: Sequence[Run], ladder: Ladder, left: float, number: int) -> Sta
 
 
 def lean_stage(
-    runs: Sequence[Run], ladder: Ladder, *, spend: float, tokens_per_param: float = 20.0
+    runs: Sequence[Run], ladder: Ladder, *, spend: float, tokens_per_param: float = TOKENS_PER_PARAM
 ) -> Stage:
     """The next budget of a lean IsoFLOP sweep.
 
@@ -103,21 +104,21 @@ def lean_stage(
     """
     top = spend / (LEAN_SIZES * sum(LEAN_RATIO**-k for k in range(LEAN_BUDGETS)))
     budgets = [top / LEAN_RATIO**k for k in reversed(range(LEAN_BUDGETS))]
-    completed = [
-        budget
-        for budget in budgets
-        if any(math.isclose(run.budget or 0, budget, rel_tol=1e-6) for run in runs)
-    ]
+    completed = [budget for budget in budgets if any(_is_at(run, budget) for run in runs)]
     if len(completed) == LEAN_BUDGETS:
         return Stage((), "all four budgets of the lean sweep are trained", finished=True)
     budget = budgets[len(completed)]
-    usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
-    last = [
-        run
-        for run in usable
-        if completed and math.isclose(run.budget or 0, completed[-1], rel_tol=1e-6)
-    ]
+    last = [run for run in usable(runs) if completed and _is_at(run, completed[-1])]
     centre = recentred(last, budget) or ladder.guess(budget, tokens_per_param)
     factors = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
     name = f"budget {len(completed) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
     return around(ladder, centre, budget, factors, name)
+
+
+def usable(runs: Iterable[Run]) -> list[Run]:
+    """The runs that completed with a loss."""
+    return [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
+
+
+def _is_at(run: Run, budget: float) -> bool:
+    return math.isclose(run.budget or 0, budget, rel_tol=1e-6)

@@ -7,13 +7,12 @@ import torch
 
 from isoflop.compute.accelerators import Accelerator
 from isoflop.compute.compute import Hardware
-from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.compute.phrases import parse_hardware
 from isoflop.counting.counting import SizeCount
 from isoflop.display.format import format_number
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
-from isoflop.planning.cost import device_bytes
+from isoflop.planning.cost import device_bytes, state_bytes
 
 __all__ = ["Room", "named_hardware", "room_on", "within"]
 
@@ -91,7 +90,7 @@ def _one(accelerator: Accelerator) -> str:
 
 def least_bytes(counted: SizeCount) -> float:
     """Least memory that trains a size: its states and the activations of one example."""
-    return STATE_BYTES_PER_PARAM * counted.num_params + (counted.activation_bytes or 0.0)
+    return state_bytes(counted.num_params, counted.params) + (counted.activation_bytes or 0.0)
 
 
 def within(

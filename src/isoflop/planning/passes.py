@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from isoflop import arguments
 from isoflop.counting.tokens import TokenSupply
-from isoflop.display.format import format_count, format_flops, format_number
+from isoflop.display.format import format_count, format_flops, format_items, format_number
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
@@ -70,8 +70,8 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
     more = f" and {len(over) - 5} more" if len(over) > 5 else ""
     raise PlanError(
         f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over "
-        f"{format_count(supply.unique_tokens)} {task.unit}s, but {len(over)} "
-        f"run{'s' if len(over) > 1 else ''} need more ({named}{more}; the longest "
+        f"{format_count(supply.unique_tokens)} {task.unit}s, but "
+        f"{format_items(len(over), 'run')} need more ({named}{more}; the longest "
         f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow "
         f"it with Recipe(epochs=None), bring more data, or lower the budgets."
     )

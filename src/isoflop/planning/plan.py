@@ -10,9 +10,7 @@ from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
 from isoflop.counting.counting import SizeCount, count_size
 from isoflop.counting.tokens import token_supply
-from isoflop.display.format import (
-    format_count,
-)
+from isoflop.display.format import format_count
 from isoflop.errors import PlanError
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.notes.merging import merged
@@ -21,9 +19,7 @@ from isoflop.planning.branches import branch_notes, branched
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.cost import measure_speed, run_bytes
 from isoflop.planning.edges import edge_sizes, measured_runs
-from isoflop.planning.forecast import (
-    Simulation,
-)
+from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
@@ -75,7 +71,7 @@ def plan(
         For a target, runs count against the spend.
     epochs: passes over the data to sweep, one number or several. Each run is planned once per
         number, on the part of the data that its tokens pass over as often, to show what repeated
-        data are worth. None for all of the data.
+        data are worth. None for all of the data. For budgets only.
     hardware: accelerators to train on, "8xH100" or "8xH100 at 40% MFU at $2.50/hour", one run per
         device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
         "here" is this machine; None is this machine too, but only a GPU's memory binds.
@@ -111,6 +107,11 @@ def plan_question(
     epochs: float | Sequence[float] | None = None,
 ) -> Sweep:
     """The sweep of a question; the arguments and errors are those of `plan`."""
+    if epochs is not None and question.budgets is None:
+        raise PlanError(
+            "Epochs are swept at budgets=[...], but got a target alone; give budgets, or leave out "
+            "epochs."
+        )
     runs = runs_of(runs, "plan", PlanError)
     # models are built and timed; the caller's process stays as it was
     with isolated(0):

@@ -55,7 +55,7 @@ def sweep_question(
         hardware=hardware,
         design=cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError)),
         allow_far=arguments.flag(allow_far, "allow_far", error=PlanError),
-        forecast=forecast,
+        forecast=arguments.flag(forecast, "forecast", error=PlanError),
     )
     _check(question)
     return question

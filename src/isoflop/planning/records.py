@@ -100,7 +100,7 @@ def _hardware(values: Mapping[str, Any]) -> Hardware:
 
 
 def _of_forecast(forecast: Forecast | NoForecast) -> dict[str, object] | None:
-    return None if forecast is NOT_SIMULATED else dict(vars(forecast))
+    return None if forecast == NOT_SIMULATED else dict(vars(forecast))
 
 
 def _forecast(values: Mapping[str, Any] | None) -> Forecast | NoForecast:

@@ -18,11 +18,11 @@ from isoflop.fitting.kriging.run_value import Laws, RunValue, value_runs
 from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.fitting.uncertainty import resampled_law
-from isoflop.laws.base import CostPerToken, Law
+from isoflop.laws.base import TOKENS_PER_PARAM, CostPerToken, Law
 from isoflop.laws.points import Points
 from isoflop.laws.waste import expected_waste
 from isoflop.planning.candidates import Ladder, Place, Stage
-from isoflop.planning.lean import pilot, repair
+from isoflop.planning.lean import pilot, repair, usable
 from isoflop.runs import Run
 
 __all__ = [
@@ -119,7 +119,7 @@ def next_stage(
     *,
     target: float,
     spend: float,
-    tokens_per_param: float = 20.0,
+    tokens_per_param: float = TOKENS_PER_PARAM,
     stop: bool = True,
     seeds: int = 1,
 ) -> Stage:
@@ -138,14 +138,14 @@ def next_stage(
     if number == len(ENDS):
         return Stage((), f"{format_percent(spent / spend)} of the spend is used", finished=True)
     left = ENDS[number] * spend - spent
-    usable = [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
+    trained = usable(runs)
     if number < 2:
         budget = (ENDS[number] - (0.0, *ENDS)[number]) * spend / 3
-        return pilot(number, usable, ladder, budget, tokens_per_param)
-    known = known_of(usable, ladder, target)
+        return pilot(number, trained, ladder, budget, tokens_per_param)
+    known = known_of(trained, ladder, target)
     if known is None:
-        return repair(usable, ladder, left, number)
-    return _chosen(known, usable, ladder, left, number, seeds if stop else None)
+        return repair(trained, ladder, left, number)
+    return _chosen(known, trained, ladder, left, number, seeds if stop else None)
 
 
 def paid(run: Run) -> float:

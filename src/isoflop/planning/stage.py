@@ -8,7 +8,6 @@ from isoflop.counting.counting import SizeCount, count_or_reason
 from isoflop.counting.tokens import TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
-from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder, Place, Stage
 from isoflop.planning.ladder import ladder_of, too_large
@@ -109,10 +108,9 @@ def planned_stage(
 def _stage(
     design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float, seeds: int
 ) -> Stage:
-    share, guess = spend / seeds, TOKENS_PER_PARAM
     if design == "lean":
-        return lean_stage(runs, ladder, spend=share, tokens_per_param=guess)
-    return next_stage(runs, ladder, target=target, spend=share, tokens_per_param=guess, seeds=seeds)
+        return lean_stage(runs, ladder, spend=spend / seeds)
+    return next_stage(runs, ladder, target=target, spend=spend / seeds, seeds=seeds)
 
 
 def _spec(

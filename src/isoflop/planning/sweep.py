@@ -12,6 +12,7 @@ from isoflop.display.format import (
     format_duration,
     format_flops,
     format_html,
+    format_items,
     format_money,
     format_number,
     format_percent,
@@ -59,7 +60,7 @@ class Sweep(Tabular):
 
     def with_forecast(self) -> "Sweep":
         """The sweep with its forecast; a simulation of seconds, done once."""
-        if self.forecast is not NOT_SIMULATED:
+        if self.forecast != NOT_SIMULATED:
             return self
         if not self.specs:
             return replace(self, forecast=NOTHING_TO_TRAIN)
@@ -130,9 +131,10 @@ def _headline(sweep: Sweep) -> str:
     when = (
         "" if total is None else f", about {format_duration(total)} on one worker of this machine"
     )
-    runs = f"{len(sweep.specs)} run{'s' if len(sweep.specs) != 1 else ''}"
-    where = f" at {budgets} budget{'s' if budgets != 1 else ''}" if budgets else ""
-    here = f"{runs}{where}: {format_flops(sweep.flops)} FLOPs{when}"
+    where = f" at {format_items(budgets, 'budget')}" if budgets else ""
+    here = (
+        f"{format_items(len(sweep.specs), 'run')}{where}: {format_flops(sweep.flops)} FLOPs{when}"
+    )
     return here if sweep.hardware is None else f"{here}; {_elsewhere(sweep, sweep.hardware)}"
 
 

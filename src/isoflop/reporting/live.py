@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isoflop.answers.predict import predict
-from isoflop.display.format import format_flops, format_percent
+from isoflop.display.format import format_flops, format_items, format_percent
 from isoflop.display.html import Html, tag
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
@@ -97,11 +97,13 @@ def _page(
 def _progress(runs: Sequence[Run], specs: Sequence[RunSpec], left: Sequence[RunSpec]) -> Html:
     """Progress of the sweep, in runs and in FLOPs."""
     if not specs:
-        return tag("p", f"Sweep under way: {_runs(len(runs))} so far.", class_="progress")
+        return tag(
+            "p", f"Sweep under way: {format_items(len(runs), 'run')} so far.", class_="progress"
+        )
     total, to_do = sum(spec.flops for spec in specs), sum(spec.flops for spec in left)
     done = len(specs) - len(left)
     share = format_percent(1 - to_do / total)
-    words = f"Sweep under way: {done} of {_runs(len(specs))}, {share} of the compute."
+    words = f"Sweep under way: {done} of {format_items(len(specs), 'run')}, {share} of the compute."
     bar = tag(
         "progress",
         value=f"{1 - to_do / total:.4f}",
@@ -123,7 +125,3 @@ def _early_page(runs: Sequence[Run], target: float, status: Sequence[Html], why:
     )
     shown = [sections.runs_of(runs)] if runs else []
     return document(title, [*status, head, *shown], under_way=bool(status))
-
-
-def _runs(number: int) -> str:
-    return f"{number} run{'' if number == 1 else 's'}"

@@ -13,7 +13,14 @@ from isoflop.display.html import Html
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import Fit
-from isoflop.reporting import figures, sections
+from isoflop.reporting import sections
+from isoflop.reporting.figures.approaches import side_by_side
+from isoflop.reporting.figures.collapse import collapse_plot
+from isoflop.reporting.figures.curves import isoflop_curves
+from isoflop.reporting.figures.law import loss_frontier, optimum_law
+from isoflop.reporting.figures.residuals import residuals
+from isoflop.reporting.figures.surface import loss_surface
+from isoflop.reporting.figures.waste import regret_curve
 from isoflop.reporting.svg import inline_svg, place
 from isoflop.reporting.what_if import MOST_POINTS, budget_switches
 from isoflop.runs import Run
@@ -65,37 +72,25 @@ def curves(fit: Fit, valleys: Sequence[Valley]) -> tuple[Html, Points]:
     """The IsoFLOP curves with a switch for each budget, and the position of each run in them."""
     if not valleys:
         return Html(""), []
-    ax = figures.isoflop_curves(fit)
+    ax = isoflop_curves(fit)
     drawn = inline_svg(ax, "curves", "IsoFLOP curves: loss against params for each compute budget")
     return sections.figure(drawn, _CURVES, budget_switches(valleys)), _points(ax, valleys)
 
 
 def laws(fit: Fit, optimum: Optimum, along: Frontier, has_budgets: bool) -> list[Html]:
     """The optimum against compute, and its loss for approaches with a law for it."""
-    level, minima = (
-        format_percent(optimum.level),
-        ", diamonds the minima of single budgets" * has_budgets,
-    )
-    shown = [
-        (
-            "law",
-            lambda: figures.optimum_law(fit, optimum, along=along),
-            _optimum_label(optimum),
-            _LAW,
-        )
-    ]
-    shown += [
-        (
-            "loss",
-            lambda: figures.loss_frontier(fit, optimum, along=along),
-            "Loss against compute",
-            _LOSS,
-        )
-    ]
+    level = format_percent(optimum.level)
+    minima = ", diamonds the minima of single budgets" * has_budgets
+    label, words = _optimum_label(optimum), _LAW.format(level=level, minima=minima)
     return _all(
         [
-            (name, draw, label, words.format(level=level, minima=minima))
-            for name, draw, label, words in shown
+            ("law", lambda: optimum_law(fit, optimum, along=along), label, words),
+            (
+                "loss",
+                lambda: loss_frontier(fit, optimum, along=along),
+                "Loss against compute",
+                _LOSS.format(level=level),
+            ),
         ]
     )
 
@@ -112,31 +107,26 @@ def doubt(fit: Fit, optimum: Optimum, along: Frontier, approaches: Sequence[Opin
         if one.optimum is None
     ]
     level, at = format_percent(optimum.level), format_flops(optimum.flops)
-    waste = partial(figures.regret_curve, fit, optimum.flops, cost=along.cost)
+    waste = partial(regret_curve, fit, optimum.flops, cost=along.cost)
     shown: list[tuple[str, Callable[[], Axes], str, str]] = [
         ("waste", waste, f"Compute wasted by each size at {at}", _WASTE),
-        (
-            "residuals",
-            lambda: figures.residuals(fit),
-            "Loss of each run above the law's",
-            _RESIDUALS,
-        ),
+        ("residuals", lambda: residuals(fit), "Loss of each run above the law's", _RESIDUALS),
         (
             "surface",
-            lambda: figures.loss_surface(fit, optimum, along=along),
+            lambda: loss_surface(fit, optimum, along=along),
             "Loss over params, tokens",
             _SURFACE,
         ),
         (
             "collapse",
-            lambda: figures.collapse_plot(trained),
+            lambda: collapse_plot(trained),
             "Training curves in their own units",
             _COLLAPSE,
         ),
     ]
     sides = "Best params by each approach"
     words = " ".join([_SIDES.format(level=level), *silent])
-    return _all([("sides", lambda: figures.side_by_side(approaches), sides, words), *shown])
+    return _all([("sides", lambda: side_by_side(approaches), sides, words), *shown])
 
 
 def _all(shown: Sequence[tuple[str, Callable[[], Axes], str, str]]) -> list[Html]:

@@ -35,9 +35,7 @@ _PACKAGES = ("isoflop", "numpy", "scipy")
 def method(fit: Fit, optimum: Optimum) -> Html:
     """The section on method and reproduction."""
     rows = [
-        part
-        for name, value in facts(fit, optimum).items()
-        for part in (tag("dt", name), tag("dd", value))
+        part for name, value in facts(fit).items() for part in (tag("dt", name), tag("dd", value))
     ]
     approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
     call = (
@@ -56,7 +54,7 @@ def _arguments(optimum: Optimum) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
-def facts(fit: Fit, optimum: Optimum) -> dict[str, str]:
+def facts(fit: Fit) -> dict[str, str]:
     """Facts to disclose, by name."""
     runs = fit.runs
     return {

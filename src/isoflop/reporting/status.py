@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from isoflop.display.format import LONG, format_count, format_flops, one_line
+from isoflop.display.format import LONG, format_count, format_flops, format_items, one_line
 from isoflop.runs import RunSpec, tasks_of, tasks_text
 from isoflop.storage.status import StageStatus
 
@@ -39,7 +39,8 @@ def _stage_text(stage: StageStatus) -> str:
         "waiting": len(stage.waiting),
     }
     summary = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
-    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {_runs(stage.num_runs)}: {summary}"]
+    num_runs = format_items(stage.num_runs, "run")
+    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {num_runs}: {summary}"]
     lines += [
         f"  diverged  {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
         for run in stage.ended
@@ -51,13 +52,9 @@ def _stage_text(stage: StageStatus) -> str:
     ]
     lines += [f"  running   {_name(spec, spec.id)}: {holder}" for spec, holder in stage.running]
     waiting = Counter(spec.budget for spec in stage.waiting)
-    for budget, num_runs in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
-        lines.append(f"  waiting   {_runs(num_runs)}{_budget(budget)}")
+    for budget, number in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
+        lines.append(f"  waiting   {format_items(number, 'run')}{_budget(budget)}")
     return "\n".join(lines)
-
-
-def _runs(number: int) -> str:
-    return f"{number} run{'s' if number != 1 else ''}"
 
 
 def _name(spec: RunSpec, run_id: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from isoflop.display.html import Html
 from isoflop.reporting.colours import DARK, ramp
 
-__all__ = ["dark_colours", "inline_svg", "own_style", "place"]
+__all__ = ["dark_colours", "inline_svg", "own_style", "place", "themed"]
 
 _POINTS = 72
 """Units of an SVG per inch."""
@@ -48,7 +48,7 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
         (r"font-family: [^;]*; ", ""),
         (r"xlink:href", "href"),
         (r"\b(id=\"|href=\"#|url\(#)", rf"\g<1>{name}-"),
-        (r"#[0-9a-f]{6}\b", lambda match: f"var({_variable(match[0])}, {match[0]})"),
+        (r"#[0-9a-f]{6}\b", lambda match: themed(match[0])),
     ):
         body = re.sub(pattern, better, body, flags=re.DOTALL)
     return Html(body)
@@ -61,6 +61,11 @@ def place(ax: Axes, x: float, y: float) -> tuple[float, float] | None:
     if not (0 <= across <= 1 and 0 <= up <= 1):
         return None
     return left + across * (right - left), bottom + up * (top - bottom)
+
+
+def themed(colour: str) -> str:
+    """A colour for light paper in CSS, which `dark_colours` replaces on dark paper."""
+    return f"var({_variable(colour)}, {colour})"
 
 
 def dark_colours(num_budgets: int) -> str:

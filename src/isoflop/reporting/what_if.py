@@ -16,6 +16,7 @@ from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import Fit
 from isoflop.reporting.axes import scientific
 from isoflop.reporting.colours import ramp
+from isoflop.reporting.svg import themed
 
 if TYPE_CHECKING:
     from isoflop.counting.counting import SizeCount
@@ -123,7 +124,8 @@ def budget_switches(valleys: Sequence[Valley]) -> Html:
     switches = [
         tag(
             "label", _input(type="checkbox", checked=True, data_budget=str(number)),
-            tag("span", class_="swatch", style=_background(colour)), scientific(valley.budget),
+            tag("span", class_="swatch", style=f"background: {themed(colour)}"),
+            scientific(valley.budget),
         )
         for number, (valley, colour) in enumerate(zip(valleys, ramp(len(valleys)), strict=True))
     ]  # fmt: skip
@@ -135,10 +137,6 @@ def budget_switches(valleys: Sequence[Valley]) -> Html:
         id="switches",
         hidden=True,
     )
-
-
-def _background(colour: str) -> str:
-    return f"background: var(--c-{colour.removeprefix('#')}, {colour})"
 
 
 def _input(**attributes: str | bool) -> Html:

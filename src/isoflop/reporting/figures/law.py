@@ -206,7 +206,3 @@ def _name_measured(ax: Axes, first: float, last: float) -> None:
         "measured", (np.sqrt(first * last), 0), (0, 6), xycoords=ax.get_xaxis_transform(),
         textcoords="offset points", ha="center", color=GREY, fontsize=TEXT_SIZE,
     )  # fmt: skip
-
-
-def _loss_text(loss: float) -> str:
-    return format_number(loss, 4)

@@ -4,11 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
-from isoflop.laws.base import Surface
 from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, new_axes, percents, scientific, tidy
 from isoflop.reporting.colours import GREY, INK, RULE, ramp
+from isoflop.reporting.figures.surface import surface_of
 from isoflop.runs import Run
 
 __all__ = ["misses", "residuals"]
@@ -23,13 +22,9 @@ def misses(fit: Fit) -> NDArray[np.float64]:
 
     Raises DataError for approaches without a law for the loss of every size.
     """
-    if not isinstance(fit.law, Surface):
-        raise DataError(
-            "This approach has no law for the loss of every size; fit with Kriging() or "
-            "Parametric()."
-        )
+    law = surface_of(fit)
     N, D, L = np.array([(run.num_params, run.num_tokens, run.loss) for run in fit.runs]).T
-    return np.asarray(L / fit.law.loss(N, D) - 1, dtype=float)
+    return np.asarray(L / law.loss(N, D) - 1, dtype=float)
 
 
 def residuals(fit: Fit, ax: Axes | None = None) -> Axes:

@@ -14,11 +14,21 @@ from isoflop.reporting.axes import TEXT_SIZE, counts, new_axes, scientific, tidy
 from isoflop.reporting.colours import BLUE, GREY, INK, PAPER, RULE, VERMILION
 from isoflop.reporting.figures.law import reach
 
-__all__ = ["loss_surface", "losses_over"]
+__all__ = ["loss_surface", "losses_over", "surface_of"]
 
 STEPS = 60
 LEVELS = 11
 MANY_RUNS = 300
+
+
+def surface_of(fit: Fit) -> Surface:
+    """The law of a fit. Raises DataError for approaches without one for the loss of every size."""
+    if not isinstance(fit.law, Surface):
+        raise DataError(
+            "This approach has no law for the loss of every size; fit with Kriging() or "
+            "Parametric()."
+        )
+    return fit.law
 
 
 def losses_over(
@@ -28,13 +38,9 @@ def losses_over(
 
     Raises DataError for approaches without a law for the loss of every size.
     """
-    if not isinstance(fit.law, Surface):
-        raise DataError(
-            "This approach has no law for the loss of every size; fit with Kriging() or "
-            "Parametric()."
-        )
+    law = surface_of(fit)
     N, D = np.meshgrid(params, tokens)
-    return np.asarray(fit.law.loss(N.ravel(), D.ravel()), dtype=float).reshape(N.shape)
+    return np.asarray(law.loss(N.ravel(), D.ravel()), dtype=float).reshape(N.shape)
 
 
 def loss_surface(
@@ -81,7 +87,7 @@ def loss_surface(
     _draw_computes(ax, along)
     counts(ax.xaxis)
     counts(ax.yaxis)
-    _name(ax, along, optimum)
+    _name(ax, optimum)
     return ax
 
 
@@ -117,7 +123,7 @@ def _draw_computes(ax: Axes, along: Frontier) -> None:
         ax.plot(N, D, "o", color=VERMILION, markersize=3.5, zorder=4)
 
 
-def _name(ax: Axes, along: Frontier, optimum: Optimum | None) -> None:
+def _name(ax: Axes, optimum: Optimum | None) -> None:
     if optimum is None:
         return
     place = (optimum.num_params.value, optimum.num_tokens.value)
