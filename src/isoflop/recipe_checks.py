@@ -45,7 +45,7 @@ def _is_whole(value: float, most: float) -> bool:
 
 
 def in_range(name: str, value: object) -> object:
-    """A field's value, with numbers of NumPy, of torch or in words as Python's; rules and None pass.
+    """A field's value, with numbers of NumPy, torch or words as Python's; rules and None pass.
 
     Raises ContractError where a number is outside the field's range.
     """
