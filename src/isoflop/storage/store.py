@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from isoflop.runs import CurvePoint, Run, RunSpec
+from isoflop.storage.telling import Telling
 
 __all__ = ["MemoryStore", "Store", "StoredStage"]
 
@@ -60,7 +61,7 @@ class Store(Protocol):
         """Drop the points of a curve beyond `num_tokens`; return the points that remain."""
 
 
-class MemoryStore:
+class MemoryStore(Telling):
     """A store in memory, for tests, notebooks and simulations; it is lost with its object."""
 
     def __init__(self) -> None:
@@ -79,6 +80,13 @@ class MemoryStore:
 
     def write_spec(self, spec: RunSpec) -> None:
         pass
+
+    def read_spec(self, run_id: str) -> RunSpec | None:
+        """The spec of a run that is recorded or planned in a stage; None for any other id."""
+        if run_id in self._runs:
+            return self._runs[run_id].spec
+        planned = (spec for specs, _ in self._stages.values() for spec in specs)
+        return next((spec for spec in planned if spec.id == run_id), None)
 
     def write_task(self, facts: Mapping[str, object]) -> None:
         pass
