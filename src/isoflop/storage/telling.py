@@ -1,7 +1,7 @@
 """Telling: a store that takes results of runs which somebody else trained."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from isoflop import arguments
@@ -22,6 +22,9 @@ class _Store(Protocol):
     def read_runs(self) -> list[Run]: ...
     def write_spec(self, spec: RunSpec) -> None: ...
     def write_run(self, run: Run) -> None: ...
+    def tell_all(
+        self, runs: Sequence[Run], *, any_tokens: bool = False, again: bool = False
+    ) -> list[Run]: ...
 
 
 class Telling:
@@ -62,6 +65,11 @@ class Telling:
         spec = _spec(self, spec_or_id)
         arguments.one_of(status, "tell: status", ("completed", "diverged", "failed"))
         if status == "completed":
+            if loss is None:
+                raise DataError(
+                    "tell: a completed run must have a loss, the one on held-out data; give loss=, "
+                    "or status='diverged' or 'failed'."
+                )
             values = {
                 "loss": loss,
                 "num_tokens": num_tokens,
@@ -71,13 +79,7 @@ class Telling:
                 "curve": curve,
                 "seconds": seconds,
             }
-            if loss is None:
-                raise DataError(
-                    "tell: a completed run must have a loss, the one on held-out data; give loss=, "
-                    "or status='diverged' or 'failed'."
-                )
             run = run_of(spec, values)
-            _check(self, run, any_tokens=any_tokens)
         else:
             run = Run(
                 spec=spec,
@@ -87,10 +89,21 @@ class Telling:
                 seconds=seconds,
                 error=error or f"told as {status}",
             )
-        _check_again(self.read_run(spec.id), run, again=again)
-        self.write_spec(spec)
-        self.write_run(run)
-        return run
+        (told,) = self.tell_all([run], any_tokens=any_tokens, again=again)
+        return told
+
+    def tell_all(
+        self: _Store, runs: Sequence[Run], *, any_tokens: bool = False, again: bool = False
+    ) -> list[Run]:
+        """Record runs as `tell` does, all or, where one is refused, none; return them."""
+        others = self.read_runs()
+        for run in runs:
+            _check(run, [*others, *runs], any_tokens=any_tokens)
+            _check_again(self.read_run(run.id), run, again=again)
+        for run in runs:
+            self.write_spec(run.spec)
+            self.write_run(run)
+        return [*runs]
 
 
 def _spec(store: _Store, spec_or_id: RunSpec | str) -> RunSpec:
@@ -108,19 +121,19 @@ def _spec(store: _Store, spec_or_id: RunSpec | str) -> RunSpec:
     return spec
 
 
-def _check(store: _Store, run: Run, *, any_tokens: bool) -> None:
+def _check(run: Run, runs: Iterable[Run], *, any_tokens: bool) -> None:
     """Raise DataError where a result contradicts the plan or the losses of the other runs."""
+    if run.status != "completed":
+        return
     off = tokens_off(run.spec, run.num_tokens)
     if off and not any_tokens:
         raise DataError(
             f"tell: {off}; correct num_tokens, or give any_tokens=True to record the run as it was "
             "trained."
         )
-    if run.status != "completed":
-        return
     others = sorted(
         other.loss
-        for other in store.read_runs()
+        for other in runs
         if other.status == "completed"
         and other.spec.fingerprint == run.spec.fingerprint
         and other.id != run.id
