@@ -4,6 +4,7 @@ from isoflop import arguments
 from isoflop.counting.family_sizes import CountedSizes, FamilySizes
 from isoflop.counting.sizes import Sizes
 from isoflop.errors import ContractError
+from isoflop.extras import require_train
 from isoflop.family import Family
 from isoflop.task import Task, require_task
 
@@ -33,6 +34,7 @@ def sizes_of(task: Task | Family, name: str = "task") -> Sizes:
 
 
 def _of_task(task: Task) -> Sizes:
-    from isoflop.counting.task_sizes import TaskSizes  # needs torch
+    require_train()
+    from isoflop.counting.task_sizes import TaskSizes
 
     return TaskSizes(task)
