@@ -48,8 +48,7 @@ class Speed:
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted training time of a run."""
-        num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
-        return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
+        return spec.num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
 
     def mfu(self, spec: RunSpec) -> float:
         """Predicted share of the peak that a run reaches."""
@@ -76,18 +75,18 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
             Exception
         ):  # the user's model may do at a real batch what it did not on the meta device
             return None
-        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
+        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].settings.precision, device)))
 
 
 def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
     """Memory that a run needs on its device, weights to activations.
 
-    None if activations could not be counted.
+    None if activations could not be counted, or the batch is open.
     """
-    if count.activation_bytes is None:
+    if count.activation_bytes is None or spec.batch is None:
         return None
     states = state_bytes(count.num_params, count.params)
-    return states + count.activation_bytes * (spec.batch or 1)
+    return states + count.activation_bytes * spec.batch
 
 
 def state_bytes(num_params: int, params: Mapping[str, int]) -> float:
@@ -118,7 +117,7 @@ def _machine_bytes() -> float:
 
 
 def _step_flops(spec: RunSpec) -> float:
-    return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
+    return spec.flops_per_token * spec.step_tokens
 
 
 def _is_light(task: Task, spec: RunSpec) -> bool:
@@ -134,11 +133,12 @@ def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
     """FLOPs of a step in the run's precision, and seconds of the fastest of a few warm steps."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    batch = to_device(batch_of(task, spec.batch or 1), device)
+    settings = spec.settings
+    batch = to_device(batch_of(task, settings.batch), device)
     cost = count_size(task, spec.size).cost
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(spec.precision, device)):
+        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(settings.precision, device)):
             loss = batch_loss(task, model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

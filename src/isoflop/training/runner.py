@@ -35,18 +35,6 @@ from isoflop.user_code.fingerprint import fingerprint
 
 __all__ = ["Executor", "executor_of", "open_store", "train"]
 
-_TRAINED_BY = (
-    "batch",
-    "tokens_per_example",
-    "lr",
-    "beta1",
-    "beta2",
-    "weight_decay",
-    "warmup",
-    "schedule",
-)
-"""Settings that a spec must have to be trained."""
-
 
 def train(
     task: Task,
@@ -242,9 +230,7 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
             f"without torchrun to use that one."
         )
     for spec in sweep.specs:
-        for setting in _TRAINED_BY:
-            spec.given(setting)
-        _check_finite(spec)
+        _check_numbers(spec)
     task_fingerprint = fingerprint(task)
     if len(set(ranks.gathered([task_fingerprint]))) > 1:
         raise PlanError(
@@ -261,8 +247,9 @@ def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
         )
 
 
-def _check_finite(spec: RunSpec) -> None:
-    for name, value in vars(spec).items():
+def _check_numbers(spec: RunSpec) -> None:
+    """Raise PlanError where a spec leaves a setting open or has a number that is not finite."""
+    for name, value in {**vars(spec), **vars(spec.settings)}.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise PlanError(
                 f"A run's numbers must be finite, but the {name} of one is {value}; "
