@@ -12,7 +12,7 @@ from isoflop.errors import IsoflopError, PlanError
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task, require_task
 from isoflop.training.branches import branches_of, waves
 from isoflop.training.executors.contract import Demand, Executor
@@ -186,7 +186,7 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
     return store
 
 
-def _recorded(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
+def _recorded(task: Task, sweep: Sweep, store: RecordStore) -> dict[str, Run]:
     """By id: the store's records of a sweep, after writing the task's description to the store."""
     store.write_task(_description(task, sweep))
     stored = {
