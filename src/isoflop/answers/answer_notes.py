@@ -56,13 +56,11 @@ OUTSIDE = 1.05
 """Factor beyond the runs' tokens per param from which on an answer counts as outside them."""
 
 
-def law_notes(fit: Fit, target: float) -> tuple[str, ...]:
+def law_notes(fit: Fit, target: float) -> tuple[Note, ...]:
     """The fit's notes; those that give an answer give it at the target."""
     effects = [effect.note(target) for effect in (fit.influence, fit.restored) if effect]
     at_target = {note.code: note for note in effects}
-    return tuple(
-        at_target.get(note.code, note) if isinstance(note, Note) else note for note in fit.notes
-    )
+    return tuple(at_target.get(note.code, note) for note in fit.notes)
 
 
 def unreached_notes(draws: Number) -> tuple[Note, ...]:

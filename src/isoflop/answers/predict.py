@@ -33,13 +33,14 @@ from isoflop.answers.possible import (
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
 from isoflop.answers.search import find
-from isoflop.compute.budget import told_of
+from isoflop.compute.budget import reading_notes
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import band, wasted_share
+from isoflop.notes.note import Note
 from isoflop.task import require_task
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _answer_with_notes(
 ) -> Optimum:
     """The answer for one value, with notes about how the value was read and about the task."""
     answer = _answer(fit, Question.of(name, given, conditions), task)
-    read = told_of(given) if name == "flops" and isinstance(given, str) else ()
+    read = reading_notes(given) if name == "flops" and isinstance(given, str) else ()
     return replace(answer, notes=(*answer.notes, *read, *other_task_notes(fit, task)))
 
 
@@ -194,7 +195,7 @@ def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
-def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[str, ...]:
+def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[Note, ...]:
     """Notes of the conditions, and on sizes and ratios outside the runs' range."""
     if not conditions.given:
         return ()
