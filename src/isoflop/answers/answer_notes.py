@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Place
+from isoflop.answers.outcome import LawOptimum
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -95,7 +95,7 @@ def below_notes(fit: Fit, flops: float) -> tuple[Note, ...]:
     return (Note("below-runs", text),)
 
 
-def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def small_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer is far smaller than any run, as on a small device."""
     N, least = float(place.N), min(run.num_params for run in fit.runs)
     if least <= N * SMALLER:
@@ -108,7 +108,7 @@ def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
     return (Note("far-smaller", text),)
 
 
-def ratio_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def ratio_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer's tokens per param lie outside the range of the runs."""
     measured = [run.num_tokens / run.num_params for run in fit.runs]
     ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)

@@ -25,7 +25,7 @@ from isoflop.answers.conditions.repetition import UniqueTokens
 from isoflop.answers.conditions.serving import ServedTokens
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.answers.possible import (
     decades_outside,
     require_possible,
@@ -210,7 +210,7 @@ def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tupl
 def _with_profile(
     answer: Optimum,
     region: Region,
-    place: Place,
+    place: LawOptimum,
     conditions: Conditions,
     cost: CostPerToken | None,
 ) -> Optimum:
@@ -241,7 +241,11 @@ def _known_loss(law: Law, C: Number, cost: CostPerToken | None) -> Number:
 
 
 def _with_size(
-    answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
+    answer: Optimum,
+    task: "Task",
+    conditions: Conditions,
+    place: LawOptimum,
+    cost: CostPerToken | None,
 ) -> Optimum:
     from isoflop.counting.counting import count_size  # these need torch
     from isoflop.counting.sizes import size_near

@@ -11,7 +11,7 @@ __all__ = [
     "AllowFar",
     "Approach",
     "Budget",
-    "Column",
+    "ColumnOption",
     "Design",
     "Executor",
     "Hardware",
@@ -42,7 +42,7 @@ StoreOption = Annotated[
 TaskArgument = Annotated[
     str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")
 ]
-Column = Annotated[
+ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isoflop import arguments
-from isoflop.answers.by_approach import opinions
+from isoflop.answers.by_approach import answers_by_approach
 from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_count, format_flops
@@ -59,7 +59,7 @@ def render(
     """The page as text; `before` precedes the answer and makes browsers reload the page."""
     each = valleys_of(fit)
     known = _OtherComputes.of(fit, optimum, task)
-    approaches = opinions(fit, optimum)
+    approaches = answers_by_approach(fit, optimum)
     curves, points = page_figures.curves(fit, each)
     body = (
         *before,
@@ -98,7 +98,7 @@ def document(
     scripts = (
         [tag("script", _own("page.js"))]
         + [data or Html("")]
-        + [tag("script", _own("explore.js"))] * bool(data)
+        + [tag("script", _own("what_if.js"))] * bool(data)
     )
     return "<!doctype html>\n" + tag(
         "html",

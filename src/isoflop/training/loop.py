@@ -20,7 +20,7 @@ from isoflop.task import Task
 from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
-from isoflop.training.evaluation import HeldOut, evaluate
+from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
@@ -38,7 +38,7 @@ __all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
 CHECKPOINT_SECONDS = 30.0
 CURVE_POINTS = 100
 
-NOT_EVALUATED = HeldOut(math.nan, None, {})
+NOT_EVALUATED = Evaluation(math.nan, None, {})
 
 DATA, INIT, PART = 1, 3, 4
 """First parts of random keys: data order, initial weights, parts of the data.
