@@ -183,7 +183,7 @@ def test_commands_that_train_nothing_work_without_torch(results, command):
     [
         ("plan a family", "id,size,num_params"),
         ("tell", "loss 3.21"),
-        ("next", "This is stage"),
+        ("next", "The sweep is finished"),
         ("predict for a family", "size to build"),
         ("train by a command", "2.050"),
     ],

@@ -101,6 +101,15 @@ def test_a_mapping_gives_more_than_the_loss(family, sweep, tmp_path):
     assert read == run
 
 
+def test_runs_of_a_trainer_that_has_changed_since_are_said(family, sweep, tmp_path, capsys):
+    train(family, sweep.specs[:2], law_trainer, tmp_path)
+    assert "another name" not in capsys.readouterr().err
+    train(family, sweep.specs[:2], law_trainer, tmp_path)
+    assert "another name" not in capsys.readouterr().err
+    train(family, sweep.specs[:3], lambda spec, folder: 3.0, tmp_path)
+    assert "2 runs of the store were trained by law_trainer" in capsys.readouterr().err
+
+
 def test_tokens_off_the_plan_are_recorded_as_trained_and_said(family, sweep, tmp_path, capsys):
     def trainer(spec, folder):
         return {"loss": 3.0, "num_tokens": spec.num_tokens / 2}

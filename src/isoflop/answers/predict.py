@@ -25,7 +25,7 @@ from isoflop.answers.conditions.repetition import UniqueTokens
 from isoflop.answers.conditions.serving import ServedTokens
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.answers.possible import (
     decades_outside,
     require_possible,
@@ -33,7 +33,7 @@ from isoflop.answers.possible import (
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
 from isoflop.answers.search import find
-from isoflop.compute.budget import told_of
+from isoflop.compute.budget import reading_notes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.family import Family
 from isoflop.fitting.approaches.base import Region
@@ -42,6 +42,7 @@ from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import band, wasted_share
+from isoflop.notes.note import Note
 from isoflop.planning.specs import paid_tokens
 from isoflop.task import Task
 
@@ -152,15 +153,9 @@ def _answer_with_notes(
 ) -> Optimum:
     """The answer for one value, with notes about how the value was read and about the task."""
     answer = _answer(fit, Question.of(name, given, conditions), task)
-    read = told_of(given) if name == "flops" and isinstance(given, str) else ()
-    return replace(
-        answer,
-        notes=(
-            *answer.notes,
-            *read,
-            *other_task_notes(fit, None if task is None else sizes_of(task)),
-        ),
-    )
+    read = reading_notes(given) if name == "flops" and isinstance(given, str) else ()
+    other = other_task_notes(fit, None if task is None else sizes_of(task))
+    return replace(answer, notes=(*answer.notes, *read, *other))
 
 
 def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum:
@@ -201,7 +196,7 @@ def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
-def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[str, ...]:
+def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[Note, ...]:
     """Notes of the conditions, and on sizes and ratios outside the runs' range."""
     if not conditions.given:
         return ()
@@ -216,7 +211,7 @@ def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tupl
 def _with_profile(
     answer: Optimum,
     region: Region,
-    place: Place,
+    place: LawOptimum,
     conditions: Conditions,
     cost: CostPerToken | None,
 ) -> Optimum:
@@ -250,7 +245,7 @@ def _with_size(
     answer: Optimum,
     task: Task | Family,
     conditions: Conditions,
-    place: Place,
+    place: LawOptimum,
     cost: CostPerToken | None,
 ) -> Optimum:
     sizes = sizes_of(task)

@@ -1,4 +1,4 @@
-"""checkup(): versions, devices and extras on this machine."""
+"""doctor_report(): versions, devices and extras on this machine."""
 
 import platform
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from isoflop.display.format import align_columns, format_count
 from isoflop.extras import TRAIN
 
-__all__ = ["Checkup", "Device", "checkup"]
+__all__ = ["Device", "DoctorReport", "doctor_report"]
 
 PACKAGES = ("isoflop", "numpy", "scipy", "pandas", "matplotlib", *TRAIN)
 EXTRAS = {
@@ -37,7 +37,7 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkup:
+class DoctorReport:
     """Versions by package, devices, and extras, with True for those installed."""
 
     python: str
@@ -58,9 +58,9 @@ class Checkup:
         return align_columns([*versions, *devices, *extras])
 
 
-def checkup() -> Checkup:
+def doctor_report() -> DoctorReport:
     """Versions, devices with their FLOPs per second, and extras; takes a second or two."""
-    return Checkup(
+    return DoctorReport(
         python=platform.python_version(),
         platform=platform.platform(),
         versions={name: _version(name) for name in PACKAGES},

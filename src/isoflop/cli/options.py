@@ -11,7 +11,7 @@ __all__ = [
     "AllowFar",
     "Approach",
     "Budget",
-    "Column",
+    "ColumnOption",
     "Design",
     "Executor",
     "Form",
@@ -50,7 +50,7 @@ TaskArgument = Annotated[
         metavar="MODULE:TASK|SIZES.csv",
     ),
 ]
-Column = Annotated[
+ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",

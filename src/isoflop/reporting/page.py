@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from isoflop import arguments
-from isoflop.answers.by_approach import opinions
+from isoflop.answers.by_approach import answers_by_approach
 from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.answers.predict import Optimum
 from isoflop.counting.sizes import SizeCount
@@ -57,7 +57,7 @@ def render(
     """The page as text; `before` precedes the answer and makes browsers reload the page."""
     each = valleys_of(fit)
     known = _OtherComputes.of(fit, optimum, task)
-    approaches = opinions(fit, optimum)
+    approaches = answers_by_approach(fit, optimum)
     curves, points = page_figures.curves(fit, each)
     body = (
         *before,
@@ -96,7 +96,7 @@ def document(
     scripts = (
         [tag("script", _own("page.js"))]
         + [data or Html("")]
-        + [tag("script", _own("explore.js"))] * bool(data)
+        + [tag("script", _own("what_if.js"))] * bool(data)
     )
     return "<!doctype html>\n" + tag(
         "html",

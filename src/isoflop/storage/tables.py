@@ -22,7 +22,7 @@ from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
 from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
 from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore
 from isoflop.storage.units import COUNTS, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
 from isoflop.storage.unreadable import Unreadable
 
@@ -51,7 +51,7 @@ class Readings:
 
 
 def read_runs(
-    source: "str | os.PathLike[str] | Store | Sequence[Run] | pd.DataFrame",
+    source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
@@ -117,7 +117,7 @@ def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
 
 
 def read_table(
-    source: "str | os.PathLike[str] | Store | Sequence[Run] | pd.DataFrame",
+    source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
 ) -> Readings:
@@ -128,7 +128,7 @@ def read_table(
         if os.path.isdir(path):
             return Readings(_runs_of_store(path))
         return _table(open_sheet(path), columns)
-    if isinstance(source, Store):
+    if isinstance(source, RecordStore):
         return Readings(source.read_runs())
     if is_frame(source):
         return _table(source_of_frame(source), columns)

@@ -30,7 +30,7 @@ from isoflop.training.shared_store import records
 from isoflop.training.summaries import report_failures, reporting_stop
 from isoflop.training.sweep_checks import check_elsewhere, check_sweep, description
 from isoflop.training.trackers import check_trackers
-from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer
+from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer, report_others
 
 __all__ = ["Executor", "executor_of", "open_store", "train"]
 
@@ -127,6 +127,8 @@ def train(
         check_trainer(trainer)
         check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run)
     recorded = ranks.broadcast(lambda: _recorded(task, trainer, sweep, store))
+    if trainer is not None:
+        report_others(trainer, recorded.values())
     todo = [
         spec
         for run_id, spec in {spec.id: spec for spec in sweep.specs}.items()

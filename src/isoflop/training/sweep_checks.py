@@ -1,6 +1,7 @@
 """Checks of a sweep before it is trained, and the description of its task in the store."""
 
 import math
+from collections.abc import Mapping
 
 from isoflop import __version__
 from isoflop.counting.sizes import Sizes
@@ -17,18 +18,6 @@ from isoflop.training.trainer import Trainer, name_of
 
 __all__ = ["check_elsewhere", "check_sweep", "description"]
 
-_TRAINED_BY = (
-    "batch",
-    "tokens_per_example",
-    "lr",
-    "beta1",
-    "beta2",
-    "weight_decay",
-    "warmup",
-    "schedule",
-)
-"""Settings that a spec must have to be trained."""
-
 
 def check_sweep(
     sizes: Sizes, sweep: Sweep, executor: Executor, ranks: Ranks, *, own_loop: bool
@@ -42,9 +31,7 @@ def check_sweep(
             f"without torchrun to use that one."
         )
     for spec in sweep.specs:
-        for setting in _TRAINED_BY if own_loop else ():
-            spec.given(setting)
-        _check_finite(spec)
+        _check_numbers(spec, vars(spec.settings) if own_loop else {})
     task_fingerprint = sizes.fingerprint
     if len(set(ranks.gathered([task_fingerprint]))) > 1:
         raise PlanError(
@@ -61,8 +48,9 @@ def check_sweep(
         )
 
 
-def _check_finite(spec: RunSpec) -> None:
-    for name, value in vars(spec).items():
+def _check_numbers(spec: RunSpec, settings: Mapping[str, object]) -> None:
+    """Raise PlanError where a number of a spec, or of its settings, is not finite."""
+    for name, value in {**vars(spec), **settings}.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise PlanError(
                 f"A run's numbers must be finite, but the {name} of one is {value}; "
