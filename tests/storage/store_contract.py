@@ -120,7 +120,7 @@ class StoreContract:
 
     def test_a_checkpoint_lies_in_the_folder_of_the_store_if_there_is_one(self, store):
         checkpoint = store.checkpoint(SPEC.id)
-        assert checkpoint is None or store.path in checkpoint.parents
+        assert checkpoint is None or store.folder in checkpoint.parents
 
     def test_a_checkpoint_is_dropped_with_the_record_of_a_run_that_ended(self, store):
         store.write_spec(SPEC)

@@ -65,7 +65,7 @@ class Workspace(Protocol):
     """What runs need while they train: a place for checkpoints, leases and growing curves."""
 
     @property
-    def path(self) -> Path | None:
+    def folder(self) -> Path | None:
         """Folder for checkpoints and logs; None for a store without one."""
 
     def checkpoint(self, run_id: str) -> Path | None:
@@ -95,7 +95,7 @@ class Store(RecordStore, StageStore, Workspace, Protocol):
 class MemoryStore:
     """A store in memory, for tests, notebooks and simulations; it is lost with its object."""
 
-    path = None
+    folder = None
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
