@@ -16,19 +16,10 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.tables import read_runs
 
 LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
-NEEDS_TORCH = {
-    "Sweep",
-    "Tuning",
-    "coordinate_check",
-    "find_optimal",
-    "fingerprint",
-    "plan",
-    "train",
-    "tune",
-}
+NEEDS_TORCH = {"coordinate_check", "fingerprint"}
 SENTENCE = (
-    "Tasks, planning and training need the extra train, but torch, accelerate and cloudpickle are "
-    "not installed; run: pip install 'isoflop[train]'."
+    "Tasks and their training need the extra train, but torch and accelerate are not installed; "
+    "run: pip install 'isoflop[train]'."
 )
 
 COMMANDS = """
@@ -211,8 +202,8 @@ def test_public_names_that_need_torch_say_how_to_install_it_and_the_others_are_t
 
 @pytest.mark.train
 def test_one_missing_package_is_enough_and_is_named():
-    problems = json.loads(run_without(("cloudpickle",), NAMES))
-    assert "train, but cloudpickle is not installed" in problems["train"]
+    problems = json.loads(run_without(("accelerate",), NAMES))
+    assert "train, but accelerate is not installed" in problems["fingerprint"]
 
 
 def test_an_answer_for_a_task_says_how_to_install_torch(folder):

@@ -31,7 +31,7 @@ CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""
 
 
-_RARE = ("unique_tokens", "trunk")
+_RARE = ("unique_tokens", "trunk", "arguments")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class RunSpec:
     """FLOPs shared by the runs of one IsoFLOP curve; None when the run belongs to no curve."""
     size: SizeValue | None = None
     """Value of the task's size parameter."""
+    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
+    """Further arguments of the size by name, such as depth and width, of a `Family`."""
     param_counts: Mapping[str, int] = field(default_factory=dict)
     """Params by convention, where they are known: total, non_embedding, matmul, active."""
     batch: int | None = None
@@ -88,7 +90,9 @@ class RunSpec:
         """Hash of all fields, 16 hexadecimal digits; rare fields take part only where set."""
         # asdict() is five times as slow
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
-        held = {name: value for name, value in values if value is not None or name not in _RARE}
+        held = {
+            name: value for name, value in values if name not in _RARE or value not in (None, {})
+        }
         text = json.dumps(held, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

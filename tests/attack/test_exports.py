@@ -17,7 +17,7 @@ from isoflop.reporting.tables import runs_table, to_csv, to_html, to_latex, to_m
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.status import StageStatus
 from isoflop.storage.tables import read_runs
-from isoflop.training.executors.work import failed_run
+from isoflop.training.executors.stored_work import failed_run
 
 SIGNS = (
     r"=+-@[]*_`~^\|<>&%$#{}()!'\";,:. /"

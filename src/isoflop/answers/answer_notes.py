@@ -4,12 +4,12 @@ N params, C FLOPs.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isoflop.answers.optimum import Optimum
 from isoflop.answers.outcome import LawOptimum
+from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -21,10 +21,6 @@ from isoflop.fitting.fit import Fit
 from isoflop.laws.base import Number
 from isoflop.notes.note import Note
 from isoflop.runs import tasks_of
-
-if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
-    from isoflop.task import Task
 
 __all__ = [
     "FAR",
@@ -140,7 +136,7 @@ def weakness_notes(answer: Optimum) -> tuple[Note, ...]:
     )
 
 
-def size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[Note, ...]:
+def size_notes(near: SizeCount, best: float, wasted: Number | None) -> tuple[Note, ...]:
     """A note with the waste where no size that can be built lies near the best one."""
     off = near.num_params / best
     if 1 / SAME_SIZE < off < SAME_SIZE:
@@ -154,14 +150,10 @@ def size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[N
     return (Note("no-size-near", text),)
 
 
-def other_task_notes(fit: Fit, task: "Task | None") -> tuple[Note, ...]:
+def other_task_notes(fit: Fit, sizes: Sizes | None) -> tuple[Note, ...]:
     """A note where the runs were trained with another task; none for runs from a table."""
-    if task is None:
-        return ()
-    from isoflop.user_code.fingerprint import fingerprint  # needs torch
-
     trained = tasks_of(fit.runs)
-    if not trained or fingerprint(task) in trained:
+    if sizes is None or not trained or sizes.fingerprint in trained:
         return ()
     text = (
         "The runs are not of the task that is named: its model, loss, optimiser, evaluation or "

@@ -26,6 +26,7 @@ from isoflop.errors import DataError
 
 if TYPE_CHECKING:
     from isoflop.answers.optimum import Optimum
+    from isoflop.family import Family
     from isoflop.task import Task
 
 __all__ = ["fit", "predict", "report"]
@@ -173,7 +174,7 @@ def _one_or_all(values: list[str]) -> str | list[str]:
     return values if len(values) > 1 else values[0]
 
 
-def _export(task: "Task | None", answer: object, path: Path) -> None:
+def _export(task: "Task | Family | None", answer: object, path: Path) -> None:
     from isoflop.answers.predict import Optimum
     from isoflop.reporting.export import export_run
 

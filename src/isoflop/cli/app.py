@@ -21,7 +21,8 @@ from isoflop.cli.budget import budget
 from isoflop.cli.compare import compare, holdout
 from isoflop.cli.options import Json
 from isoflop.cli.stores import rerun, status
-from isoflop.cli.sweeps import plan, train
+from isoflop.cli.sweeps import next_stage, plan, train
+from isoflop.cli.tell import tell
 from isoflop.cli.tune import tune
 from isoflop.cli.words import with_options
 from isoflop.errors import IsoflopError
@@ -61,6 +62,7 @@ def doctor(as_json: Json = False) -> None:
 for _command in (
     budget,
     plan,
+    tell,
     train,
     fit,
     predict,
@@ -73,6 +75,7 @@ for _command in (
     doctor,
 ):
     app.command()(_command)
+app.command("next")(next_stage)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from isoflop.reporting.colours import ramp
 from isoflop.reporting.svg import themed
 
 if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
+    from isoflop.counting.sizes import SizeCount
 
 __all__ = ["MOST_POINTS", "budget_switches", "controls", "numbers", "reachable"]
 

@@ -43,6 +43,7 @@ from isoflop.storage.records import (
     load_values,
 )
 from isoflop.storage.store import StoredStage
+from isoflop.storage.telling import Telling
 from isoflop.storage.unreadable import Unreadable, unreadable
 
 __all__ = ["DirectoryStore"]
@@ -52,7 +53,7 @@ RESERVE_BYTES = 2**15
 _ID = re.compile("[0-9a-f]{16}")
 
 
-class DirectoryStore:
+class DirectoryStore(Telling):
     """A store in a folder, created on first writing. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -108,6 +109,13 @@ class DirectoryStore:
         with suppress(Damaged):
             return load_spec(record or b"", run_id)
         return None
+
+    def read_spec(self, run_id: str) -> RunSpec | None:
+        """The spec of a run that has started or is planned in a stage; None for any other id."""
+        if not _ID.fullmatch(run_id):
+            return None
+        planned = (spec for specs, _ in self.read_stages().values() for spec in specs)
+        return self._spec_of(run_id) or next((spec for spec in planned if spec.id == run_id), None)
 
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id

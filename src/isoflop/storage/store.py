@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from isoflop.runs import CurvePoint, Run, RunSpec
+from isoflop.storage.telling import Telling
 
 __all__ = ["MemoryStore", "RecordStore", "StageStore", "Store", "StoredStage", "Workspace"]
 
@@ -92,7 +93,7 @@ class Store(RecordStore, StageStore, Workspace, Protocol):
     """
 
 
-class MemoryStore:
+class MemoryStore(Telling):
     """A store in memory, for tests, notebooks and simulations; it is lost with its object."""
 
     folder = None

@@ -1,7 +1,7 @@
 """read_runs(): runs from a store, a table on disk, a data frame or a list of runs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,11 @@ from isoflop import arguments
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
-from isoflop.runs import Run, tasks_of, tasks_text
+from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
 from isoflop.storage.columns import Column, find_columns, find_metrics
 from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
+from isoflop.storage.joining import ids_of, joined
 from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
 from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
@@ -54,6 +55,7 @@ def read_runs(
     *,
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
+    specs: Iterable[RunSpec] | None = None,
 ) -> list[Run]:
     """The runs of a store's folder, a CSV, TSV or parquet file, or a pandas DataFrame.
 
@@ -73,14 +75,33 @@ def read_runs(
         `{"accuracy": "eval/acc"}`, become `Run.metrics`.
     fingerprint: of a task, `isoflop.fingerprint(task)`, to select its runs from a store with the
         runs of several tasks.
+    specs: the plan of a table's runs, a `Sweep` or its specs. Rows are joined to them by their
+        column `id`, as `Sweep.to_csv` writes it.
 
     Raises DataError where the table cannot be read without guessing, or has no run of that task;
     StoreError where the file does not exist.
     """
     runs = read_table(source, columns=columns).runs
+    if specs is not None:
+        runs = _joined(source, runs, getattr(specs, "specs", specs))
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
+
+
+def _joined(source: object, runs: list[Run], specs: object) -> list[Run]:
+    given = specs if arguments.several(specs) else ()
+    planned = [spec for spec in given if isinstance(spec, RunSpec)]
+    if not planned:
+        raise arguments.refused(specs, "read_runs: specs", "a Sweep or specs")
+    if is_frame(source):
+        return joined(ids_of(source), runs, planned)
+    if isinstance(source, str | os.PathLike) and not os.path.isdir(source):
+        return joined(ids_of(source), runs, planned)
+    raise DataError(
+        f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; a "
+        "store has the specs of its runs."
+    )
 
 
 def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:

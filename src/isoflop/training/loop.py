@@ -5,12 +5,10 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from isoflop import __version__
 from isoflop.counting.counting import BatchCounter
 from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
@@ -21,6 +19,7 @@ from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.evaluation import Evaluation, evaluate
+from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
@@ -28,14 +27,14 @@ from isoflop.training.saving import Saver
 from isoflop.training.state import State, resume
 from isoflop.training.step import StepContext, train_step
 from isoflop.training.trackers import open_trackers
+from isoflop.training.versions import versions
 from isoflop.training.watchdog import beat
 from isoflop.user_code.data import Source, open_data
 from isoflop.user_code.model import check_count
 from isoflop.user_code.randomness import mix, reseed, seeded
 
-__all__ = ["CHECKPOINT_SECONDS", "Progress", "train_model", "versions"]
+__all__ = ["train_model"]
 
-CHECKPOINT_SECONDS = 30.0
 CURVE_POINTS = 100
 
 NOT_EVALUATED = Evaluation(math.nan, None, {})
@@ -45,15 +44,6 @@ DATA, INIT, PART = 1, 3, 4
 
 step.py has 2 for dropout, evaluation.py 5.
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a run: tokens trained of `spec.num_tokens`, and the recent training loss."""
-
-    spec: RunSpec
-    num_tokens: float
-    loss: float
 
 
 def train_model(
@@ -204,8 +194,3 @@ def _device_name(device: torch.device, num_ranks: int) -> str:
         else f"{device.type} ({platform.machine()})"
     )
     return name if num_ranks == 1 else f"{num_ranks} x {name}"
-
-
-def versions() -> dict[str, str]:
-    """Versions that can change a result."""
-    return {"isoflop": __version__, "torch": torch.__version__, "python": platform.python_version()}

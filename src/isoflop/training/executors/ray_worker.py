@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
-from isoflop.training.executors.contract import BrokenDevice, Work
+from isoflop.training.executors.contract import BrokenDevice, Progress, Work
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from isoflop.training.loop import Progress
 
 __all__ = ["Mailbox", "Remote", "do_part", "do_run"]
 

@@ -17,7 +17,13 @@ from isoflop.errors import IsoflopError, PlanError, StoreError
 from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
-from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
+from isoflop.training.executors.contract import (
+    Deaths,
+    OnProgress,
+    Progress,
+    Work,
+    longest_first,
+)
 from isoflop.training.executors.devices import Devices
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.slurm_job import Job
@@ -226,8 +232,6 @@ class _Jobs:
             return None
 
     def _report(self, spec: RunSpec, on_progress: OnProgress) -> None:
-        from isoflop.training.loop import Progress  # loads torch, which the caller has by now
-
         with suppress(FileNotFoundError):
             num_tokens, loss = json.loads(self.job.progress(spec).read_text())
             if self.reported.get(spec.id) != num_tokens:

@@ -1,0 +1,62 @@
+"""Results in a table, joined to the specs of their plan by the ids of the runs."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isoflop.display.format import one_line, quoted
+from isoflop.errors import DataError
+from isoflop.runs import Run, RunSpec
+from isoflop.storage.sheet import Source, is_frame, open_sheet, source_of_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ids_of", "joined"]
+
+_NAMES = ("id", "run_id", "isoflop_id")
+
+
+def ids_of(table: "str | os.PathLike[str] | pd.DataFrame") -> Sequence[object]:
+    """The ids of a table's rows, as its column `id` has them.
+
+    Raises DataError where there is no such column.
+    """
+    source: Source = (
+        source_of_frame(table) if is_frame(table) else open_sheet(Path(table))  # type: ignore[arg-type]
+    )
+    name = next((name for name in source.head if name.strip().lower() in _NAMES), None)
+    if name is None:
+        raise DataError(
+            f"{one_line(source.name, 60)} must have a column id with the ids of the plan's runs, "
+            f"but has {quoted([*source.head])}; add it from sweep.to_csv()."
+        )
+    return source.sheet([name]).columns[name]
+
+
+def joined(ids: Sequence[object], runs: Sequence[Run], specs: Iterable[RunSpec]) -> list[Run]:
+    """The runs of a table's rows with the specs of their ids; rows without an id are left out.
+
+    Raises DataError for an id that is in no spec, or is in two rows.
+    """
+    known: Mapping[str, RunSpec] = {spec.id: spec for spec in specs}
+    found: dict[str, Run] = {}
+    for cell, run in zip(ids, runs, strict=True):
+        run_id = "" if cell is None else str(cell).strip()
+        if not run_id:
+            continue
+        if run_id not in known:
+            raise DataError(
+                f"A row's id must be that of a planned run, but the plan has no "
+                f"{quoted(run_id, 40)}; take the ids from sweep.to_csv()."
+            )
+        if run_id in found:
+            raise DataError(f"A run must have one row, but {run_id} has two; keep the last one.")
+        found[run_id] = _of_spec(run, known[run_id])
+    return [*found.values()]
+
+
+def _of_spec(run: Run, spec: RunSpec) -> Run:
+    return replace(run, spec=spec)
