@@ -17,7 +17,6 @@ from isoflop.reporting.tables import runs_table, to_csv, to_html, to_latex, to_m
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.status import StageStatus
 from isoflop.storage.tables import read_runs
-from isoflop.training.executors.work import failed_run
 
 SIGNS = (
     r"=+-@[]*_`~^\|<>&%$#{}()!'\";,:. /"
@@ -232,8 +231,11 @@ def test_words_on_a_terminal_move_nothing_there(words):
     assert len(repr(run)) < 400
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("size", [10, 10**6])
 def test_what_an_error_says_is_cut_and_made_visible_in_its_record(size):
+    from isoflop.training.executors.work import failed_run
+
     try:
         raise RuntimeError("\x1b[2J" + "x" * size)
     except RuntimeError as error:
