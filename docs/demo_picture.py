@@ -36,7 +36,10 @@ def drawn(fit: isoflop.Fit, answer: isoflop.Optimum) -> str:
 
 def on_dark(svg: str, num_budgets: int) -> str:
     """The same with each colour replaced by its counterpart for dark paper."""
-    pairs = {**DARK, **dict(zip(ramp(num_budgets), ramp(num_budgets, dark=True), strict=True))}
+    pairs = {
+        **DARK,
+        **dict(zip(ramp(num_budgets), ramp(num_budgets, dark=True), strict=True)),
+    }
     for light, dark in pairs.items():
         svg = svg.replace(light, dark)
     return svg

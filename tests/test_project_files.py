@@ -63,7 +63,9 @@ def test_ci_runs_the_targets_of_the_makefile_on_every_python_that_is_named():
 
 def test_the_tree_of_contributing_names_what_is_on_disk_in_the_order_of_the_layers():
     """docs/architecture.md includes the same tree."""
-    lines = re.search(r"<!-- tree -->(.+?)<!-- end", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[1]
+    lines = re.search(r"<!-- tree -->(.+?)<!-- end", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[
+        1
+    ]
     entry = re.compile(r"^([│ ]*)[├└]── ([\w./]+) +\S.+$")
     entries = [entry.match(line).groups() for line in lines.splitlines() if "──" in line]
     top = [name.strip("/").removesuffix(".py") for indent, name in entries if not indent]
@@ -76,7 +78,9 @@ def test_the_tree_of_contributing_names_what_is_on_disk_in_the_order_of_the_laye
     modules = [path.name for path in source.glob("*.py") if path.name != "__init__.py"]
     assert sorted(listed) == sorted([*folders, *modules])
     contract = CONFIGURATION["tool"]["importlinter"]["contracts"][0]["layers"]
-    layers = [{name.strip().removeprefix("isoflop.") for name in row.split("|")} for row in contract]
+    layers = [
+        {name.strip().removeprefix("isoflop.") for name in row.split("|")} for row in contract
+    ]
     depth = {name: row for row, names in enumerate(layers) for name in names}
     assert depth.keys() == set(top)
     assert [depth[name] for name in top] == sorted(depth.values())
