@@ -232,6 +232,7 @@ def test_words_on_a_terminal_move_nothing_there(words):
     assert len(repr(run)) < 400
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("size", [10, 10**6])
 def test_what_an_error_says_is_cut_and_made_visible_in_its_record(size):
     try:

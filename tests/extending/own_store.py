@@ -1,9 +1,11 @@
-"""A store of one's own: records and stages in one SQLite file, and no checkpoints."""
+"""A store of one's own: one class with the methods of `Store`; those of `MemoryStore` serve the rest."""
 
-import json
 import sqlite3
+from collections.abc import Mapping, Set
+from contextlib import closing
+from pathlib import Path
 
-from isoflop import MemoryStore
+from isoflop.runs import Run, RunSpec
 from isoflop.storage.records import (
     dump_curve,
     dump_run,
@@ -14,53 +16,62 @@ from isoflop.storage.records import (
     load_spec,
     load_specs,
 )
+from isoflop.storage.store import MemoryStore, StoredStage
+
+TABLES = """
+create table if not exists specs (id text primary key, spec text);
+create table if not exists runs (id text primary key, record text, curve text);
+create table if not exists stages (name text primary key, plan text);
+"""
 
 
-class SqliteStore(MemoryStore):
-    """Records and stages last; leases and the curves of running runs are those of one process."""
+class SQLiteStore(MemoryStore):
+    """Records and plans in one SQLite file, for one process at a time; no checkpoints."""
 
-    def __init__(self, file):
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self._base = sqlite3.connect(file, isolation_level=None)
-        for table in ("spec", "run", "curve", "stage", "task"):
-            self._base.execute(f"create table if not exists {table} (name primary key, text)")
+        self.path = path
+        with closing(sqlite3.connect(path)) as file:
+            file.executescript(TABLES)
 
-    def read_runs(self):
-        return [self.read_run(name) for name in sorted(self._rows("run"))]
+    def read_runs(self) -> list[Run]:
+        rows = self._rows("select id, record, curve from runs order by id")
+        return [_run(*row) for row in rows]
 
-    def read_run(self, run_id):
-        text, curve = (self._rows(table).get(run_id) for table in ("run", "curve"))
-        return None if text is None else load_run(text.encode(), run_id, load_curve(curve.encode()))
+    def read_run(self, run_id: str) -> Run | None:
+        rows = self._rows("select id, record, curve from runs where id = ?", run_id)
+        return _run(*rows[0]) if rows else None
 
-    def read_specs(self, *, known=frozenset()):
-        rows = self._rows("spec")
-        return [load_spec(rows[name].encode(), name) for name in sorted(rows.keys() - known)]
+    def read_specs(self, *, known: Set[str] = frozenset()) -> list[RunSpec]:
+        rows = self._rows("select id, spec from specs order by id")
+        return [load_spec(text.encode(), run_id) for run_id, text in rows if run_id not in known]
 
-    def write_spec(self, spec):
-        self._write("spec", spec.id, dump_spec(spec))
+    def write_spec(self, spec: RunSpec) -> None:
+        self._rows("insert or replace into specs values (?, ?)", spec.id, dump_spec(spec))
 
-    def write_run(self, run):
-        self._write("curve", run.id, dump_curve(run.curve))
-        self._write("run", run.id, dump_run(run))
+    def write_run(self, run: Run) -> None:
+        row = (run.id, dump_run(run), dump_curve(run.curve))
+        self._rows("insert or replace into runs values (?, ?, ?)", *row)
 
-    def remove_record(self, run_id):
-        super().remove_record(run_id)
-        self._base.execute("delete from run where name = ?", [run_id])
+    def remove_record(self, run_id: str) -> None:
+        self._rows("delete from runs where id = ?", run_id)
 
-    def write_task(self, facts):
-        self._write("task", str(facts["fingerprint"]), json.dumps(dict(facts)))
-
-    def read_stage(self, name):
+    def read_stage(self, name: str) -> StoredStage | None:
         return self.read_stages().get(name)
 
-    def read_stages(self):
-        return {name: load_specs(text.encode()) for name, text in self._rows("stage").items()}
+    def read_stages(self) -> dict[str, StoredStage]:
+        rows = self._rows("select name, plan from stages order by rowid")
+        return {name: load_specs(plan.encode()) for name, plan in rows}
 
-    def write_stage(self, name, specs, plan):
-        self._write("stage", name, dump_specs(specs, plan))
+    def write_stage(
+        self, name: str, specs: tuple[RunSpec, ...], plan: Mapping[str, object]
+    ) -> None:
+        self._rows("insert or replace into stages values (?, ?)", name, dump_specs(specs, plan))
 
-    def _rows(self, table):
-        return dict(self._base.execute(f"select name, text from {table} order by rowid"))
+    def _rows(self, command: str, *values: str) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(self.path)) as file, file:
+            return file.execute(command, values).fetchall()
 
-    def _write(self, table, name, text):
-        self._base.execute(f"insert or replace into {table} values (?, ?)", [name, text])
+
+def _run(run_id: str, record: str, curve: str) -> Run:
+    return load_run(record.encode(), run_id, load_curve(curve.encode()))

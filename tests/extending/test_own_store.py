@@ -3,15 +3,15 @@
 import pytest
 
 import isoflop
-from extending.own_store import SqliteStore
+from extending.own_store import SQLiteStore
 from isoflop.storage.status import stage_statuses
 from storage.store_contract import StoreContract
 
 
-class TestSqliteStore(StoreContract):
+class TestSQLiteStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
-        return SqliteStore(tmp_path / "runs.sqlite")
+        return SQLiteStore(tmp_path / "runs.sqlite")
 
 
 @pytest.mark.train
@@ -20,8 +20,8 @@ def test_runs_are_trained_once_in_a_store_of_ones_own(tmp_path):
 
     task, file = mlp_task(), tmp_path / "runs.sqlite"
     sweep = isoflop.plan(task, budgets=BUDGETS[:2])
-    trained = isoflop.train(task, sweep, store=SqliteStore(file), progress=False)
-    again = SqliteStore(file)
+    trained = isoflop.train(task, sweep, store=SQLiteStore(file), progress=False)
+    again = SQLiteStore(file)
     recorded = []
     assert (
         isoflop.train(task, sweep, store=again, progress=False, on_record=recorded.append)

@@ -22,6 +22,7 @@ RUN = Run(
     versions={"torch": "2"},
 )
 SPECS = [replace(SPEC, seed=seed) for seed in range(4)]
+OTHER = replace(SPEC, seed=9)
 FAILED = replace(RUN, spec=SPECS[1], status="failed", loss=math.nan, curve=(), error="it failed")
 
 
@@ -120,7 +121,7 @@ class StoreContract:
 
     def test_a_checkpoint_lies_in_the_folder_of_the_store_if_there_is_one(self, store):
         checkpoint = store.checkpoint(SPEC.id)
-        assert checkpoint is None or store.path in checkpoint.parents
+        assert checkpoint is None or store.folder in checkpoint.parents
 
     def test_a_checkpoint_is_dropped_with_the_record_of_a_run_that_ended(self, store):
         store.write_spec(SPEC)
@@ -156,6 +157,15 @@ class StoreContract:
         assert store.holder(SPEC.id) is None
 
     # -- all three
+
+    def test_results_from_elsewhere_are_recorded_by_id_where_the_store_takes_them(self, store):
+        if not hasattr(store, "tell"):
+            return
+        store.write_stage("first", tuple(SPECS), {"purpose": "all"})
+        store.write_spec(OTHER)
+        for spec in (SPECS[0], OTHER):
+            assert store.tell(spec.id, loss=2.5).spec == spec
+        assert {run.id for run in store.read_runs()} == {SPECS[0].id, OTHER.id}
 
     def test_the_status_of_a_stage_counts_its_runs(self, store):
         store.write_stage("first", tuple(SPECS), {"purpose": "all"})

@@ -103,6 +103,7 @@ def predict(
     Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
     `Optima`: an answer for each, as one table.
 
+    fit: What `fit` gives.
     served_tokens: Number of tokens that the model will serve. Compute then pays for training and
         serving together (Sardana et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the
         counted FLOPs of training for each token).

@@ -135,6 +135,20 @@ def fit(
         them.
 
     Raises DataError if the runs cannot answer: too few, one budget, impossible values.
+
+    >>> from isoflop import ChinchillaLaw, Run, RunSpec, predict
+    >>> law = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+    >>> runs = []
+    >>> for C in (1e18, 3e18, 1e19, 3e19):
+    ...     for N in law.optimum(C)[0] * np.geomspace(1 / 4, 4, 7):
+    ...         D = C / (6 * N)
+    ...         spec = RunSpec(num_params=N, num_tokens=D, flops=C, budget=C)
+    ...         loss = law.loss(N, D)
+    ...         run = Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=C)
+    ...         runs.append(run)
+    >>> answer = predict(fit(runs, "parametric"), flops=3e20)
+    >>> f"{answer.num_params.value:.3g} params; in truth {law.optimum(3e20)[0]:.3g}"
+    '1.58e+09 params; in truth 1.58e+09'
     """
     named = approach_from(approach, "fit")
     resamples, level, seed = require_draws("fit", resamples, level, seed)

@@ -128,9 +128,11 @@ def fit_metric(
     """A metric of the runs as a function of their loss: Run.metrics[name] as a sigmoid of Run.loss.
 
     source: runs, or a fit, whose runs and level are then used.
+    name: key of `Run.metrics`, as a column or `Task(metrics=)` named it.
     worst, best: known limits of the metric at high and at low loss, such as chance and 1. None fits
         them, within 0 and 1 if the metric of every run is.
     resamples: number of sigmoids drawn for the intervals, by a bootstrap over configurations.
+    level, seed: as for `fit`; None for the level of the fit, or 0.9.
 
     Raises DataError if too few runs of different loss have the metric.
     """

@@ -33,6 +33,9 @@ def report(
 ) -> Path:
     """Write answer, notes, figures, runs and method as one HTML file, and return its path.
 
+    fit, optimum: What `fit` gives, and one answer of `predict` to it.
+    path: The file, replaced where it exists.
+
     The file needs no network. The page answers for other computes too. With `task` those answers
     come in sizes that can be built, under the FLOPs counted on them, as in `predict(task=)`.
 

@@ -223,6 +223,10 @@ class DirectoryStore(Telling):
                 f"{one_line(error.strerror or error)}; make the folder writable."
             ) from error
 
+    @property
+    def folder(self) -> Path | None:
+        return self.path
+
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
 

@@ -66,7 +66,7 @@ class Workspace(Protocol):
     """What runs need while they train: a place for checkpoints, leases and growing curves."""
 
     @property
-    def path(self) -> Path | None:
+    def folder(self) -> Path | None:
         """Folder for checkpoints and logs; None for a store without one."""
 
     def checkpoint(self, run_id: str) -> Path | None:
@@ -96,7 +96,7 @@ class Store(RecordStore, StageStore, Workspace, Protocol):
 class MemoryStore(Telling):
     """A store in memory, for tests, notebooks and simulations; it is lost with its object."""
 
-    path = None
+    folder = None
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
@@ -123,13 +123,6 @@ class MemoryStore(Telling):
     def remove_record(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
         self._curves.pop(run_id, None)  # no checkpoint from which it would go on
-
-    def read_spec(self, run_id: str) -> RunSpec | None:
-        """The spec of a run that has started or is planned in a stage; None for any other id."""
-        if run_id in self._specs:
-            return self._specs[run_id]
-        planned = (spec for specs, _ in self._stages.values() for spec in specs)
-        return next((spec for spec in planned if spec.id == run_id), None)
 
     def write_task(self, facts: Mapping[str, object]) -> None:
         pass

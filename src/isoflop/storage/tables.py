@@ -68,6 +68,7 @@ def read_runs(
     An empty `compute_budget` is no budget, nor is one that differs in nearly every row. A loss that
     is no finite number becomes NaN, and a row with words in place of a number is a failed run.
 
+    source: a path, a data frame, a store, or runs, which come back as they are.
     columns: field -> name of a column, with a factor where numbers are in a unit, or as the
         logarithm of a perplexity: `{"loss": "eval/nll", "params": "size_m * 1e6"}`,
         `{"loss": "log(ppl)"}`. A given factor, `* 1` included, replaces the unit of the name and is
@@ -80,6 +81,11 @@ def read_runs(
 
     Raises DataError where the table cannot be read without guessing, or has no run of that task;
     StoreError where the file does not exist.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"N": ["350M", "1.3B"], "D": ["7B", "26B"], "val_loss": [3.1, 2.7]})
+    >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
+    ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
     runs = read_table(source, columns=columns).runs
     if specs is not None:

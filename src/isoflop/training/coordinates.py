@@ -104,8 +104,10 @@ def coordinate_check(
 ) -> CoordinateCheck:
     """Measure how the change of activations in a few training steps scales with width.
 
+    task: the task whose model, data and recipe are checked.
     sizes: values of the size parameter, which must be a width; at least three, spanning a factor
         of four or more.
+    num_steps, num_examples, num_seeds: length of a run, size of its batch, and runs per width.
 
     Each step sees the same batch, at the recipe's peak rate, without warm-up, on the CPU.
 

@@ -13,7 +13,7 @@ from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
@@ -242,7 +242,7 @@ def _work_of(
 
 
 def _recorded(
-    task: Task | Family, trainer: Trainer | None, sweep: Sweep, store: Store
+    task: Task | Family, trainer: Trainer | None, sweep: Sweep, store: RecordStore
 ) -> dict[str, Run]:
     """By id: the store's records of a sweep, after writing the task's description to the store."""
     store.write_task(description(task, trainer, sweep))

@@ -8,7 +8,6 @@ from isoflop.counting.sizes import Sizes
 from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.executors.devices import devices_of
@@ -31,7 +30,9 @@ def check_sweep(
             f"without torchrun to use that one."
         )
     for spec in sweep.specs:
-        _check_numbers(spec, vars(spec.settings) if own_loop else {})
+        _check_finite(vars(spec))
+        if own_loop:
+            _check_finite(vars(spec.settings))
     task_fingerprint = sizes.fingerprint
     if len(set(ranks.gathered([task_fingerprint]))) > 1:
         raise PlanError(
@@ -48,9 +49,8 @@ def check_sweep(
         )
 
 
-def _check_numbers(spec: RunSpec, settings: Mapping[str, object]) -> None:
-    """Raise PlanError where a number of a spec, or of its settings, is not finite."""
-    for name, value in {**vars(spec), **settings}.items():
+def _check_finite(fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise PlanError(
                 f"A run's numbers must be finite, but the {name} of one is {value}; "

@@ -100,7 +100,7 @@ class Tracker(Protocol):
 def _open(name: str, spec: RunSpec, store: Workspace) -> Tracker:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    folder = store.path or Path("runs")
+    folder = store.folder or Path("runs")
     title = (
         f"{spec.size} at {spec.budget:.3g}, seed {spec.seed}"
         if spec.budget

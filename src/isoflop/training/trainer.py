@@ -79,10 +79,9 @@ class TrainerWork(StoredWork):
 
     def folder(self, spec: RunSpec) -> Path:
         """The folder of a run's files, the same at every try."""
-        path = self.store.checkpoint(spec.id)
-        if path is None:  # a store without files
+        if self.store.folder is None:
             return Path(tempfile.gettempdir()) / f"isoflop-{self.session}" / spec.id
-        return path.parent / "trainer"
+        return self.store.folder / spec.id / "trainer"
 
 
 def name_of(trainer: Trainer) -> str:
