@@ -18,7 +18,7 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular, to_text
+from isoflop.display.writers import to_text
 from isoflop.fitting.kriging.run_value import design_condition
 from isoflop.notes.note import Note
 from isoflop.planning.branches import shared
@@ -33,6 +33,7 @@ from isoflop.planning.forecast import (
 )
 from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import RunSpec
+from isoflop.tabular import Tabular
 
 __all__ = ["Sweep"]
 
