@@ -1,4 +1,4 @@
-"""Without the extra `train` isoflop fits, answers and reports; the rest is one sentence."""
+"""Without the extras `train` and `tables` isoflop fits, answers and reports; the rest is one sentence."""
 
 import json
 from dataclasses import replace
@@ -153,7 +153,7 @@ def results(folder):
             f"{folder / 'with_torch.py'}:task",
         ],
     }
-    return json.loads(run_without(TRAIN, COMMANDS, json.dumps(commands)))
+    return json.loads(run_without((*TRAIN, "pandas"), COMMANDS, json.dumps(commands)))
 
 
 @pytest.mark.parametrize(
@@ -254,3 +254,26 @@ for call in (
 """
     out = run_without(TRAIN, program, str(folder / "runs.csv"), str(folder / "no.html"))
     assert out.splitlines() == [SENTENCE, SENTENCE]
+
+
+def test_data_frames_and_parquet_say_how_to_install_pandas(folder):
+    (folder / "runs.parquet").touch()
+    program = """
+import isoflop
+fitted = isoflop.fit(isoflop.read_runs(sys.argv[1]))
+for call in (fitted.to_frame, lambda: isoflop.read_runs(sys.argv[2])):
+    try:
+        call()
+    except isoflop.InstallError as error:
+        print(error)
+try:
+    import isoflop.datasets
+except isoflop.InstallError as error:
+    print(error)
+"""
+    tables = (str(folder / "runs.csv"), str(folder / "runs.parquet"))
+    needed = (
+        "This needs the package pandas, which is not installed; run: pip install 'isoflop[{}]'."
+    )
+    told = run_without(("pandas",), program, *tables).splitlines()
+    assert told == [needed.format(extra) for extra in ("tables", "tables", "datasets")]

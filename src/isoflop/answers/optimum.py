@@ -19,12 +19,12 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
 from isoflop.fitting.metrics import MetricFit
 from isoflop.notes.note import Note
 from isoflop.runs import SizeValue
+from isoflop.tabular import Tabular
 
 __all__ = ["Optimum"]
 

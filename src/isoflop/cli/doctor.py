@@ -10,14 +10,15 @@ from isoflop.extras import TRAIN
 
 __all__ = ["Device", "DoctorReport", "doctor_report"]
 
-PACKAGES = ("isoflop", "numpy", "scipy", "pandas", "matplotlib", *TRAIN)
+PACKAGES = ("isoflop", "numpy", "scipy", "matplotlib", "pandas", *TRAIN)
 EXTRAS = {
     "train": TRAIN,
     "ray": ("ray",),
     "slurm": ("submitit",),
     "hydra": ("hydra",),
     "hf": ("transformers", "datasets"),
-    "datasets": ("pooch",),
+    "tables": ("pandas", "pyarrow"),
+    "datasets": ("pandas", "pooch"),
     "trackers": ("tensorboard", "wandb"),
     "test": ("pytest", "xdist", "hypothesis"),
     "docs": ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinx_copybutton", "ipykernel"),
@@ -76,8 +77,9 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        if name in TRAIN:
-            return _remedy("train")
+        extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
+        if extra is not None:
+            return _remedy(extra)
         wanted = next((line for line in requires("isoflop") or () if line.startswith(name)), name)
         return f"missing; pip install '{wanted}'"
 

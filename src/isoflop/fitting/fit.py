@@ -19,7 +19,6 @@ from isoflop.display.format import (
     quoted,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, Diagnostics, Region
 from isoflop.fitting.approaches.isoflop import valleys
@@ -41,6 +40,7 @@ from isoflop.laws.base import Law, Number, PowerLaw
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
+from isoflop.tabular import Tabular
 
 __all__ = ["Fit", "SetAside", "fit"]
 

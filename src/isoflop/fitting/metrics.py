@@ -19,7 +19,6 @@ from isoflop.display.format import (
     quoted,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
@@ -32,6 +31,7 @@ from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
+from isoflop.tabular import Tabular
 
 __all__ = ["MetricFit", "fit_metric"]
 
