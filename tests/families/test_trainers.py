@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ladder import ARGUMENTS, BUDGETS, LAW, ladder, law_trainer, loss_of, program
 
 import isoflop
 from isoflop.training import guard
+from ladder import ARGUMENTS, BUDGETS, LAW, ladder, law_trainer, loss_of, program
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_a_killed_worker_leaves_no_command_running(family, sweep, tmp_path):
     script.write_text(
         f"""
 import sys
-sys.path[:0] = {[str(Path(__file__).parent)]!r}
+sys.path[:0] = {[str(Path(__file__).parents[1])]!r}
 import isoflop
 from ladder import ladder, BUDGETS
 family = ladder()
