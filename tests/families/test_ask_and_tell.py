@@ -6,9 +6,9 @@ import subprocess
 
 import pandas as pd
 import pytest
-from ladder import BUDGETS, ladder, loss_of
 
 import isoflop
+from ladder import BUDGETS, ladder, loss_of
 
 
 @pytest.fixture(scope="module")
