@@ -20,6 +20,8 @@ sys.path.insert(0, {tests!r})
 import isoflop
 from tasks import MLP, examples, loss
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 isoflop.find_optimal(
     MLP, "width", train_data=examples(4000), val_data=examples(500, seed=1), loss=loss,
     budgets=[1e6, 3e6, 1e7], target=1e9, recipe=isoflop.Recipe(epochs=None), store={store!r}, executor={executor},
@@ -132,25 +134,28 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     assert answer_of(tmp_path) == undisturbed[0]
 
 
+SMALL = [1e5, 3e5]
+
+
 def test_a_plan_that_was_begun_is_the_plan_that_is_finished(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     stages = list((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     assert list((tmp_path / "stages").iterdir()) == stages
 
 
 def test_another_recipe_is_another_plan(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     stages = set((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=[1e6, 3e6], recipe=isoflop.Recipe(epochs=None, lr=0.01))
+    find(store=tmp_path, budgets=SMALL, recipe=isoflop.Recipe(epochs=None, lr=0.01))
     assert stages < set((tmp_path / "stages").iterdir())
     assert len({run.spec.lr for run in isoflop.read_runs(tmp_path)}) > 1
 
 
 def test_more_budgets_train_only_what_is_new(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     before = set(records(tmp_path))
-    find(store=tmp_path, budgets=[1e6, 3e6, 1e7])
+    find(store=tmp_path, budgets=[*SMALL, 1e6])
     assert before < set(records(tmp_path))
     assert len(records(tmp_path)) == 23
 

@@ -25,6 +25,8 @@ from isoflop.training.loop import train_model
 from isoflop.training.retries import is_passing
 from tasks import MLP, examples, mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 
 class Disk:
     """Stands for one that has room for so many bytes more, or that fails; only isoflop's own writers see it."""

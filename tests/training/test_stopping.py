@@ -17,6 +17,8 @@ import sys
 sys.path.insert(0, {tests!r})
 import isoflop
 from tasks import mlp_task
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 task = mlp_task()
 sweep = isoflop.plan(task, budgets=[3e6])
 isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False, checkpoint_seconds=1000)
