@@ -10,8 +10,8 @@ from isoflop.cli.arguments import executor_of, load_task
 from isoflop.cli.options import Executor, Json, Processes, StoreOption, TaskArgument
 
 if TYPE_CHECKING:
+    from isoflop.fitting.setting_rule import Fitted
     from isoflop.training.tuning import Tuning
-    from isoflop.training.tuning_rule import Fitted
 
 __all__ = ["tune"]
 

@@ -14,9 +14,8 @@ from isoflop.display.format import format_change, format_flops, format_number, j
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.approaches.isoflop import Valley, valleys
-from isoflop.fitting.default import solve_points
+from isoflop.fitting.default import screened, solve_points
 from isoflop.fitting.from_name import approach_from
-from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.cost import cost_for
@@ -72,7 +71,7 @@ def holdout(
     """
     chosen = approach_from(approach, "holdout")
     budgets = arguments.whole(budgets, "holdout: budgets", least=1)
-    points = sifted(runs).points
+    points = screened(runs, chosen).points
     if len(points.budgets) < budgets + 2:
         raise DataError(
             f"holdout needs at least 2 budgets besides those held out, but got "

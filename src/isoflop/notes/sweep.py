@@ -106,6 +106,51 @@ KINDS = (
         "nothing: seeds and checkpoints are treated as they should be",
     ),
     Kind(
+        "batch-with-params",
+        "sweep",
+        "info",
+        "*The best batch depends on the params, too*",
+        "nothing: the law in tokens alone is the published form; the note gives the other",
+    ),
+    Kind(
+        "best-settings",
+        "sweep",
+        "info",
+        "*rows sweep … at … sizes and numbers of tokens: each counts with its best*",
+        "nothing; `fit_rates(runs)` gives the law of the best settings",
+    ),
+    Kind(
+        "settings-at-edge",
+        "sweep",
+        "doubt",
+        "*the best … is the smallest or the largest tried*",
+        "sweep further out at those sizes: their loss could still fall",
+    ),
+    Kind(
+        "unfinished-rows",
+        "sweep",
+        "doubt",
+        "*rows of runs before their last are left out*",
+        (
+            "nothing where the rate decays over the whole run; else say how it went: a column "
+            '`schedule`, or `read_runs(..., schedule="constant")`'
+        ),
+    ),
+    Kind(
+        "checkpoints-used",
+        "sweep",
+        "doubt",
+        "*Rows of runs before their last are used, although their schedule is unknown*",
+        'say how the rate went: a column `schedule`, or `read_runs(..., schedule="constant")`',
+    ),
+    Kind(
+        "repeated-rows",
+        "sweep",
+        "doubt",
+        "*rows repeat their data more than 4 times*",
+        "nothing; `Parametric(DataConstrainedLaw())` fits what repeated data are worth",
+    ),
+    Kind(
         "recorded-flops",
         "sweep",
         "info",

@@ -20,6 +20,7 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.errors import PlanError
+from isoflop.fitting.setting_rule import Fitted, fit_rule
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
@@ -28,7 +29,6 @@ from isoflop.storage.store import Store
 from isoflop.task import Task, require_task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.runner import train
-from isoflop.training.tuning_rule import Fitted, fit_rule
 from isoflop.training.tuning_search import (
     Cell,
     LossesOf,

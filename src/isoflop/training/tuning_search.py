@@ -11,12 +11,12 @@ from isoflop.counting.sizes import size_near
 from isoflop.counting.tokens import token_supply
 from isoflop.display.format import format_flops, format_percent
 from isoflop.errors import PlanError
+from isoflop.fitting.setting_rule import Vertex, fit_vertex
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 from isoflop.task import Task
-from isoflop.training.tuning_rule import Vertex, fit_vertex
 from isoflop.user_code.fingerprint import fingerprint
 
 __all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
