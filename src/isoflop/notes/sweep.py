@@ -147,7 +147,7 @@ KINDS = (
         "repeated-rows",
         "sweep",
         "doubt",
-        "*rows repeat their data more than 4 times*",
+        "*rows repeat their data more than … times*",
         "nothing; `Parametric(DataConstrainedLaw())` fits what repeated data are worth",
     ),
     Kind(

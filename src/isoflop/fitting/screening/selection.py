@@ -23,6 +23,10 @@ __all__ = ["FEW_EPOCHS", "Needs", "Selected", "select"]
 FEW_EPOCHS = 4.0
 """Passes over the data up to which repeated tokens are worth nearly as much as new ones
 (Muennighoff et al. 2023, 2305.16264)."""
+MANY_EPOCHS = 16.0
+"""Passes up to which a law of repeated data describes the loss (same source)."""
+ROUNDED = 1.05
+"""Factor by which passes may exceed these numbers, which tokens are seldom rounded to."""
 FEWEST = 6
 """Fewest sizes and numbers of tokens that must be left."""
 STEADY = ("constant", "decayed", "none")
@@ -208,33 +212,35 @@ def _edge_notes(cells: Sequence[Cell]) -> tuple[Note, ...]:
 
 
 def _rarely_repeated(selected: Selected, needs: Needs) -> Selected:
-    """Without rows that repeat their data too often for an approach that takes all as new."""
+    """Without rows that repeat their data too often for the approach."""
+    most = MANY_EPOCHS if needs.repeats else FEW_EPOCHS
     often = np.array(
-        [_passes(run) > FEW_EPOCHS * 1.01 and not run.spec.fingerprint for run in selected.runs],
+        [_passes(run) > most * ROUNDED and not run.spec.fingerprint for run in selected.runs],
         dtype=bool,
     )
     if not often.any():
         return selected
     rest = [run for run, is_often in zip(selected.runs, often, strict=True) if not is_often]
-    most = format_number(max(map(_passes, selected.runs)), 3)
     head = (
-        f"{int(often.sum())} of {len(often)} rows repeat their data more than {FEW_EPOCHS:g} "
-        f"times, up to {most}"
+        f"{int(often.sum())} of {len(often)} rows repeat their data more than {most:g} times, up "
+        f"to {format_number(max(map(_passes, selected.runs)), 3)}"
     )
+    is_enough = _determine_a_law(rest)
+    outcome = (
+        "are left out" if is_enough else "count all the same, since the others determine no law"
+    )
+    text = f"{head}: they {outcome}; {_why(needs)}."
+    kept = rest if is_enough else selected.runs
+    return Selected(kept, (*selected.notes, Note("repeated-rows", text)))
+
+
+def _why(needs: Needs) -> str:
     if needs.repeats:
-        text = f"{head}: the law has R_D and R_N for them."
-        return Selected(selected.runs, (*selected.notes, Note("repeated-rows", text)))
-    if _determine_a_law(rest):
-        text = (
-            f"{head}: they are left out, since their tokens are worth less than new ones; "
-            f"Parametric(DataConstrainedLaw()) fits how much."
-        )
-        return Selected(rest, (*selected.notes, Note("repeated-rows", text)))
-    text = (
-        f"{head}, and count as if all their tokens were new, since the others determine no law; "
-        f"Parametric(DataConstrainedLaw()) fits what repeated tokens are worth."
+        return "models that repeat so much overfit, which no law of this form describes"
+    return (
+        "repeated tokens are worth less than new ones, and "
+        "Parametric(DataConstrainedLaw()) fits how much"
     )
-    return Selected(selected.runs, (*selected.notes, Note("repeated-rows", text)))
 
 
 def _passes(run: Run) -> float:
