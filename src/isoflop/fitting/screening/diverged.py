@@ -10,7 +10,7 @@ from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 
-__all__ = ["diverged"]
+__all__ = ["diverged", "surface_residuals"]
 
 FACTOR = 1.6
 """Ratio of a diverged run's loss to that of the others, at least. In 20 public tables one run lies
@@ -30,15 +30,21 @@ def diverged(points: Points) -> NDArray[np.bool_]:
     is_diverged = np.zeros(len(points), dtype=bool)
     if len(points) < FEWEST:
         return is_diverged
-    design, y = _design(points), np.log(points.L)
     for _ in range(ROUNDS):
-        above = y - design @ _median_surface(design[~is_diverged], y[~is_diverged])
+        above = surface_residuals(points, ~is_diverged)
         spread = robust_deviation(above[~is_diverged])
         found = above > max(np.log(FACTOR), DEVIATIONS * spread)
         if (found == is_diverged).all():
             break
         is_diverged = found
     return is_diverged if is_diverged.sum() <= AT_MOST * len(points) else np.zeros_like(is_diverged)
+
+
+def surface_residuals(points: Points, used: NDArray[np.bool_] | None = None) -> Array:
+    """Log loss minus a smooth surface through the middle of the used runs, shape (n,)."""
+    design, y = _design(points), np.log(points.L)
+    rows = slice(None) if used is None else used
+    return np.asarray(y - design @ _median_surface(design[rows], y[rows]))
 
 
 def _design(points: Points) -> Array:

@@ -26,6 +26,8 @@ __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 Keep = Literal["sound", "all"]
 
 PLAIN = Needs()
+SAME_LOSS = 1e-9
+"""Relative difference of losses below which they are one number."""
 SAME_BUDGET = 1.5
 """Factor of FLOPs within which runs do not show how the optimum moves with compute."""
 
@@ -201,6 +203,11 @@ def _refuse_one_budget(points: Points) -> None:
 
 def _refuse_rising(points: Points) -> None:
     """Raise DataError for a measure that is higher for better models, such as an accuracy."""
+    if len(points) > 1 and np.ptp(points.L) < SAME_LOSS * float(points.L.max()):
+        raise DataError(
+            f"fit needs losses that differ, but those of all {len(points)} runs are "
+            f"{float(points.L[0]):.4g}; give the column of the loss."
+        )
     flops, losses = _ranks(points.C), _ranks(points.L)
     spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
     rank = float((flops * losses).sum()) / spread if spread else 0.0
