@@ -34,6 +34,8 @@ _HOMES = {
     "Fit": "fitting.fit",
     "Optimum": "answers.predict",
     "Optima": "answers.predict",
+    "RunLoss": "answers.run_loss",
+    "RunLosses": "answers.run_loss",
     "Estimate": "answers.predict",
     "Parametric": "fitting.approaches.parametric",
     "IsoFLOP": "fitting.approaches.isoflop",
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
     from isoflop.answers.predict import Optima as Optima
     from isoflop.answers.predict import Optimum as Optimum
     from isoflop.answers.predict import predict as predict
+    from isoflop.answers.run_loss import RunLoss as RunLoss
+    from isoflop.answers.run_loss import RunLosses as RunLosses
     from isoflop.compute.compute import Compute as Compute
     from isoflop.compute.compute import Hardware as Hardware
     from isoflop.compute.phrases import parse_compute as parse_compute

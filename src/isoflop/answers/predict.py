@@ -32,8 +32,10 @@ from isoflop.answers.possible import (
     with_honest_intervals,
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
+from isoflop.answers.run_loss import RunLoss, RunLosses, run_losses
 from isoflop.answers.search import find
 from isoflop.compute.budget import told_of
+from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 
+@overload
+def predict(  # type: ignore[overload-overlap]  # both given is another question than one of them
+    fit: Fit, *, num_params: float | str, num_tokens: float | str
+) -> RunLoss: ...
 @overload
 def predict(
     fit: Fit,
@@ -90,7 +96,7 @@ def predict(
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
     task: "Task | None" = None,
-) -> Optimum | Optima:
+) -> Optimum | Optima | RunLoss | RunLosses:
     """The best model size and amount of data, with intervals, expected waste and reasons to doubt.
 
     Give one quantity: `flops`, the compute to spend, also as "8xH100 for 3 days at 40% MFU"; or
@@ -98,6 +104,10 @@ def predict(
     under that model's counted FLOPs per token and comes with the nearest size that can be built.
     Without, it holds under the FLOPs that the runs record, or 6 per param and token where the runs
     agree with that.
+
+    With both `num_params` and `num_tokens`, the answer is the loss that a run of these should
+    reach, a `RunLoss`: the law, corrected by the mean residual of the runs at a like distance from
+    the optimum, with the interval of the run's measured loss. Lists of equal length give several.
 
     Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
     `Optima`: an answer for each, as one table.
@@ -119,9 +129,16 @@ def predict(
         raise arguments.refused(fit, "predict: fit", "what isoflop.fit(runs) gives")
     if task is not None:
         require_task(task, "predict: task")
+    named = _named(served_tokens, unique_tokens, device_memory)
+    if num_params is not None and num_tokens is not None and flops is None and loss is None:
+        if named or conditions or task is not None:
+            raise DataError(
+                "predict: the loss of a run of given params and tokens has no conditions and no "
+                "task; leave them out, or give one of params and tokens."
+            )
+        return run_losses(fit, num_params, num_tokens)
     name, given = the_question(requested)
     values = given if isinstance(given, list) else [given]
-    named = _named(served_tokens, unique_tokens, device_memory)
     every = Conditions((*named, *_own(conditions)))
     answers = [_answer_with_notes(fit, name, value, every, task) for value in values]
     return Optima(tuple(answers)) if isinstance(given, list) else answers[0]
