@@ -30,6 +30,8 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
 from isoflop.laws.base import Array, Law, Number, Surface
 from isoflop.laws.cost import cost_for
+from isoflop.laws.other_laws import losses_of
+from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 
 __all__ = ["RunLoss", "RunLosses", "run_losses"]
@@ -227,7 +229,11 @@ def _residuals(fit: Fit, N: Array, D: Array) -> tuple[Array, Array, Array]:
     seen_D = np.array([run.num_tokens for run in fit.runs])
     losses = np.array([run.loss for run in fit.runs])
     flops = np.array([run.flops for run in fit.runs])
-    laws = _loss(fit.law, seen_N, seen_D, flops)
+    laws = (
+        losses_of(fit.law, Points.of(fit.runs))
+        if isinstance(fit.law, Surface)
+        else _loss(fit.law, seen_N, seen_D, flops)
+    )
     with np.errstate(all="ignore"):
         residual = np.log(losses / laws)
     residual = np.where(np.isfinite(residual), residual, 0.0)

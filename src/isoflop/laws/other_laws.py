@@ -30,6 +30,7 @@ __all__ = [
     "KaplanLaw",
     "OvertrainingLaw",
     "effective_total",
+    "losses_of",
 ]
 
 PUBLISHED_RATES = (15.39, 5.31)
@@ -244,3 +245,11 @@ class KaplanLaw(Surface):
 def effective_total(total: Number, first: Number, repetitions: Number) -> Number:
     """Effective part of a total: the first part in full, its repetitions with decaying value."""
     return first + first * repetitions * -np.expm1(-(total / first - 1) / repetitions)
+
+
+def losses_of(law: Surface, points: Points) -> Array:
+    """Loss of each run in a law; of runs that repeat their data, in their own distinct tokens."""
+    if isinstance(law, DataConstrainedLaw):
+        N, D = law.effective(points.N, points.D, points.unique)
+        return np.asarray(law.chinchilla.loss(N, D))
+    return np.asarray(law.loss(points.N, points.D))

@@ -6,7 +6,6 @@ which other runs are fitted, as it does where all numbers are fitted together. N
 tokens, P pairs, G nodes of the grid.
 """
 
-import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
@@ -128,7 +127,9 @@ def with_worth(
 
     solve: fits the other numbers to some points.
     """
-    if not isinstance(law, DataConstrainedLaw) or not math.isnan(law.R_D + law.R_N):
+    if not isinstance(law, DataConstrainedLaw):
+        return None
+    if not (np.isnan(law.R_D).all() and np.isnan(law.R_N).all()):
         return None
     pairs = Pairs.of(points)
     if pairs is None:

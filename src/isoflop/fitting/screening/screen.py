@@ -215,7 +215,7 @@ def _refuse_rising(points: Points) -> None:
         raise DataError(
             f"fit needs a loss, which falls with compute, but that of these {len(points)} runs "
             f"rises (rank correlation {rank:.2f}); give the column of the loss, or of an accuracy "
-            f"1 minus its value."
+            f"1 minus its value; losses in several units must be put in one."
         )
 
 

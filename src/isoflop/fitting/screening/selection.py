@@ -181,7 +181,7 @@ def _best_note(cells: Sequence[Cell], between: Sequence[int]) -> Note:
     steps = [cell.steps_from_edge(name) for cell in cells for name in cell.swept]
     if steps:
         text += (
-            f". The best lies {format_number(float(np.median(steps)), 2)} values from the edge of "
+            f". The best lies {np.median(steps):g} values from the edge of "
             f"its grid at the median, {min(steps)} at least"
         )
     rates = rates_of(cells)
