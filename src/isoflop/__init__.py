@@ -13,6 +13,7 @@ _HOMES = {
     "plan": "planning.plan",
     "train": "training.runner",
     "read_runs": "storage.tables",
+    "read_groups": "storage.groups",
     "fingerprint": "user_code.fingerprint",
     "fit": "fitting.fit",
     "predict": "answers.predict",
@@ -35,6 +36,8 @@ _HOMES = {
     "Fit": "fitting.fit",
     "Optimum": "answers.predict",
     "Optima": "answers.predict",
+    "RunLoss": "answers.run_loss",
+    "RunLosses": "answers.run_loss",
     "Estimate": "answers.predict",
     "Parametric": "fitting.approaches.parametric",
     "IsoFLOP": "fitting.approaches.isoflop",
@@ -48,6 +51,8 @@ _HOMES = {
     "Holdout": "fitting.holdout",
     "valleys": "fitting.approaches.isoflop",
     "fit_systems": "fitting.systems",
+    "fit_rates": "fitting.rates",
+    "Rates": "fitting.rates",
     "fit_metric": "fitting.metrics",
     "MetricFit": "fitting.metrics",
     "ChinchillaLaw": "laws.additive",
@@ -76,6 +81,8 @@ if TYPE_CHECKING:
     from isoflop.answers.predict import Optima as Optima
     from isoflop.answers.predict import Optimum as Optimum
     from isoflop.answers.predict import predict as predict
+    from isoflop.answers.run_loss import RunLoss as RunLoss
+    from isoflop.answers.run_loss import RunLosses as RunLosses
     from isoflop.compute.compute import Compute as Compute
     from isoflop.compute.compute import Hardware as Hardware
     from isoflop.compute.phrases import parse_compute as parse_compute
@@ -102,6 +109,8 @@ if TYPE_CHECKING:
     from isoflop.fitting.kriging.approach import Kriging as Kriging
     from isoflop.fitting.metrics import MetricFit as MetricFit
     from isoflop.fitting.metrics import fit_metric as fit_metric
+    from isoflop.fitting.rates import Rates as Rates
+    from isoflop.fitting.rates import fit_rates as fit_rates
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.laws.additive import ChinchillaLaw as ChinchillaLaw
     from isoflop.laws.base import PowerLaw as PowerLaw
@@ -117,6 +126,7 @@ if TYPE_CHECKING:
     from isoflop.runs import RunSpec as RunSpec
     from isoflop.stages import find_optimal as find_optimal
     from isoflop.storage.directory import DirectoryStore as DirectoryStore
+    from isoflop.storage.groups import read_groups as read_groups
     from isoflop.storage.store import MemoryStore as MemoryStore
     from isoflop.storage.tables import read_runs as read_runs
     from isoflop.task import Task as Task

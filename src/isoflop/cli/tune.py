@@ -20,8 +20,8 @@ from isoflop.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from isoflop.fitting.setting_rule import Fitted
     from isoflop.training.tuning import Tuning
-    from isoflop.training.tuning_rule import Fitted
 
 __all__ = ["tune"]
 

@@ -14,13 +14,14 @@ from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
-from isoflop.storage.columns import Column, find_columns, find_metrics
+from isoflop.storage.columns import SETTINGS, Column, find_columns, find_metrics
 from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.joining import ids_of, joined
+from isoflop.storage.joining import joined
 from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
 from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
+from isoflop.storage.settings import settings_of, vocabulary_of, worse_than_guessing
 from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
 from isoflop.storage.store import RecordStore
 from isoflop.storage.units import COUNTS, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
@@ -56,12 +57,16 @@ def read_runs(
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
     specs: Iterable[RunSpec] | None = None,
+    vocabulary: float | None = None,
+    schedule: str | None = None,
 ) -> list[Run]:
     """The runs of a store's folder, a CSV, TSV or parquet file, or a pandas DataFrame.
 
     Each row of a table is one run. Its columns are `params`, `tokens`, `flops`, `loss`, and
     optionally `compute_budget`, `run`, `loss_stderr`, `size` and `status`, or other usual names of
-    these (N, D, C, `num_params`, `val_loss`, `budget`, ...).
+    these (N, D, C, `num_params`, `val_loss`, `budget`, ...). How a run was trained is read where
+    the table has it: `lr`, `batch`, `weight_decay`, `seed`, `schedule`, `epochs`, `unique_tokens`
+    and `vocabulary`.
 
     Units in a cell (350M) or in a name (tokens_B) are applied; counts that only another unit
     explains are refused. FLOPs default to 6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`.
@@ -78,6 +83,11 @@ def read_runs(
         runs of several tasks.
     specs: the plan of a table's runs, a `Sweep` or its specs. Rows are joined to them by their
         column `id`, as `Sweep.to_csv` writes it.
+    vocabulary: number of distinct tokens of the models; a loss above its log is worse than
+        guessing, and its run has failed.
+    schedule: how the learning rate of all runs of a table went, where it has no such column:
+        "constant", or "decayed" where every row was measured at the end of a decay, so that rows of
+        one run before its last count too.
 
     Raises DataError where the table cannot be read without guessing, or has no run of that task;
     StoreError where the file does not exist.
@@ -87,27 +97,12 @@ def read_runs(
     >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
     ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    runs = read_table(source, columns=columns).runs
+    runs = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule).runs
     if specs is not None:
-        runs = _joined(source, runs, getattr(specs, "specs", specs))
+        runs = joined(source, runs, getattr(specs, "specs", specs))
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
-
-
-def _joined(source: object, runs: list[Run], specs: object) -> list[Run]:
-    given = specs if arguments.several(specs) else ()
-    planned = [spec for spec in given if isinstance(spec, RunSpec)]
-    if not planned:
-        raise arguments.refused(specs, "read_runs: specs", "a Sweep or specs")
-    if is_frame(source):
-        return joined(ids_of(source), runs, planned)
-    if isinstance(source, str | os.PathLike) and not os.path.isdir(source):
-        return joined(ids_of(source), runs, planned)
-    raise DataError(
-        f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; a "
-        "store has the specs of its runs."
-    )
 
 
 def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
@@ -126,18 +121,27 @@ def read_table(
     source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
+    vocabulary: float | None = None,
+    schedule: str | None = None,
 ) -> Readings:
     """`read_runs` with notes on how the table was read."""
     columns = None if columns is None else _checked(columns)
+    if vocabulary is not None:
+        vocabulary = arguments.number(
+            vocabulary, "read_runs: vocabulary", must="2 or more", holds=lambda one: one >= 2
+        )
+    if schedule is not None:
+        schedule = arguments.word(schedule, "read_runs: schedule").strip().lower()
+    given = _Given(columns, vocabulary, schedule)
     if isinstance(source, str | os.PathLike):
         path = Path(arguments.a_path(source, "read_runs: source"))
         if os.path.isdir(path):
             return Readings(_runs_of_store(path))
-        return _table(open_sheet(path), columns)
+        return _table(open_sheet(path), given)
     if isinstance(source, RecordStore):
         return Readings(source.read_runs())
     if is_frame(source):
-        return _table(source_of_frame(source), columns)
+        return _table(source_of_frame(source), given)
     if isinstance(source, Sequence) and all(isinstance(run, Run) for run in source):
         return Readings([*source])
     raise DataError(
@@ -191,16 +195,24 @@ def _runs_of_store(path: Path) -> list[Run]:
     return runs
 
 
-def _table(source: Source, columns: Mapping[str, str] | None) -> Readings:
-    table, notes = _columns(source, columns)
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of `read_table` on the contents of a table."""
+
+    columns: Mapping[str, str] | None
+    vocabulary: float | None
+    schedule: str | None
+
+
+def _table(source: Source, given: _Given) -> Readings:
+    table, notes = _columns(source, given)
     return Readings(runs_of_table(table), notes)
 
 
 @np.errstate(all="ignore")  # overflows are not finite, and are refused for it
-def _columns(
-    source: Source, columns: Mapping[str, str] | None
-) -> tuple[TableColumns, tuple[Note, ...]]:
+def _columns(source: Source, told: _Given) -> tuple[TableColumns, tuple[Note, ...]]:
     """The needed columns of a table, and notes on how they were read."""
+    columns = told.columns
     if not any(source.head.values()):
         raise DataError(
             f"A table must have at least one row of measurements, but {_short(source.name)} has "
@@ -227,12 +239,22 @@ def _columns(
     refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
     if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
         del numbers["compute_budget"]
+    decimal = signs[chosen["loss"].name]
+    trained = {field: column for field, column in chosen.items() if field in SETTINGS}
+    settings = settings_of(sheet, trained, numbers, decimal, told.schedule)
+    errors = first_errors(
+        {field: column for field, column in read.items() if field != "loss_stderr"}
+    )
+    tokens = vocabulary_of(sheet, trained, told.vocabulary, decimal)
+    if tokens is not None:
+        errors = worse_than_guessing(numbers["loss"], tokens, _short(source.name)) | errors
     table = TableColumns(
         numbers,
         {field: sheet.columns[column.name] for field, column in chosen.items() if field in _WORDS},
         {name: read_numbers(sheet.columns[own], decimal=signs[own], is_count=False).values
          for name, own in metrics.items()},
-        first_errors({field: column for field, column in read.items() if field != "loss_stderr"}),
+        errors,
+        settings,
     )  # fmt: skip
     return table, (*_column_notes(chosen), *readings)
 
@@ -284,6 +306,8 @@ def _numbers(sheet: Sheet, column: Column, field: str, decimal: str) -> Read:
     _refuse_text(sheet, column.name, read.is_text)
     if column.is_log:
         values = np.log(np.where(values > 0, values, np.nan))
+    if column.is_rest:
+        values = 1 - values
     if field in ("loss", "loss_stderr"):
         return replace(read, values=np.where(np.isfinite(values), values, np.nan))
     for index in np.flatnonzero((values <= 0) | np.isinf(values)).tolist():
