@@ -13,7 +13,7 @@ from isoflop.storage.numbers import holds_counts
 from isoflop.storage.sheet import Cells
 from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "Column", "find_columns", "find_metrics"]
+__all__ = ["FIELDS", "Column", "find_columns", "find_metrics", "is_name_of"]
 
 # Prefixes of trackers: config.n_params of W&B, params.n_params and metrics.eval_loss of MLflow.
 _PREFIX = re.compile(r"(config|summary|params|metrics|hparams?)[./]", re.IGNORECASE)
@@ -234,6 +234,11 @@ def _option(field: str, column: str) -> str:
 def _code(column: str, most: int = 24) -> str:
     """A name that is short and legible enough for a remedy; a placeholder for any other."""
     return column if len(column) <= most and column.isprintable() else "my_column"
+
+
+def is_name_of(column: str, name: str) -> bool:
+    """Whether two names differ only in a tracker's prefix, in case and in punctuation."""
+    return _plain(column) == _plain(name)
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""read_runs(): runs from a store, a table on disk, a data frame or a list of runs."""
+"""read_runs(): runs from a store, a table, a tracker's log, a data frame or a list of runs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,9 @@ from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
+from isoflop.storage.readers.excel import EXCEL, source_of_workbook
+from isoflop.storage.readers.logs import Log
+from isoflop.storage.readers.open_log import open_log, parted_path
 from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
 from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
 from isoflop.storage.store import Store
@@ -47,6 +50,8 @@ class Readings:
 
     runs: list[Run]
     notes: tuple[Note, ...] = ()
+    is_store: bool = False
+    """Whether isoflop trained the runs, so that their FLOPs are counted ones."""
 
 
 def read_runs(
@@ -55,7 +60,14 @@ def read_runs(
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
 ) -> list[Run]:
-    """The runs of a store's folder, a CSV, TSV or parquet file, or a pandas DataFrame.
+    """The runs of a store's folder, a table on disk, a tracker's log, or a pandas DataFrame.
+
+    Tables are CSV, TSV, Excel and parquet files. Logs are those of Weights & Biases (the folder
+    `wandb`, or `wandb:entity/project`), MLflow (an SQLite file, `mlruns`, or `mlflow:http://...`),
+    TensorBoard, Hugging Face's Trainer, Lightning's CSVLogger, and JSON lines. A setting of a log
+    is a column `config.<name>`; what was logged keeps its name, and its last value is the run's.
+    Runs that crashed are failed ones, parts of a resumed run are joined, and logged tokens and
+    training losses become `Run.curve`. `path#project` selects one of several projects.
 
     Each row of a table is one run. Its columns are `params`, `tokens`, `flops`, `loss`, and
     optionally `compute_budget`, `run`, `loss_stderr`, `size` and `status`, or other usual names of
@@ -103,20 +115,38 @@ def read_table(
     """`read_runs` with notes on how the table was read."""
     columns = None if columns is None else _checked(columns)
     if isinstance(source, str | os.PathLike):
-        path = Path(arguments.a_path(source, "read_runs: source"))
-        if os.path.isdir(path):
-            return Readings(_runs_of_store(path))
-        return _table(open_sheet(path), columns)
+        return _of_path(arguments.a_path(source, "read_runs: source"), columns)
     if isinstance(source, Store):
-        return Readings(source.read_runs())
+        return Readings(source.read_runs(), is_store=True)
     if is_frame(source):
         return _table(source_of_frame(source), columns)
     if isinstance(source, Sequence) and all(isinstance(run, Run) for run in source):
         return Readings([*source])
     raise DataError(
-        "read_runs() takes a store's folder, a CSV, TSV or parquet file, a pandas DataFrame or "
-        f"runs, but got {type(source).__name__}."
+        "read_runs() takes a store's folder, a table's file, a tracker's log, a pandas DataFrame "
+        f"or runs, but got {type(source).__name__}."
     )
+
+
+def _of_path(source: str, columns: Mapping[str, str] | None) -> Readings:
+    log = open_log(source, columns or {})
+    if log is not None:
+        return _of_log(log, columns)
+    if os.path.isdir(source):
+        return Readings(_runs_of_store(Path(source)), is_store=True)
+    path, sheet = parted_path(source)
+    if path.lower().endswith(EXCEL) and os.path.isfile(path):
+        return _table(source_of_workbook(Path(path), sheet), columns)
+    return _table(open_sheet(Path(source)), columns)
+
+
+def _of_log(log: Log, columns: Mapping[str, str] | None) -> Readings:
+    """Runs of a tracker's log, by way of a table with a row for each."""
+    named = log.columns(columns)
+    chosen = find_columns(log.cells, named, log.name)
+    table = _table(log.table(chosen), named)
+    runs, notes = log.completed(table.runs, chosen, named)
+    return Readings(runs, (*table.notes, *notes))
 
 
 def _checked(columns: object) -> Mapping[str, str]:
@@ -158,8 +188,8 @@ def _runs_of_store(path: Path) -> list[Run]:
     runs = DirectoryStore(path).read_runs()
     if not runs:
         raise DataError(
-            f"{path} holds no finished runs; name the folder that train(store=...) wrote, or a CSV "
-            "file."
+            f"{one_line(path, 100)} holds no finished runs; name the folder that train(store=...) "
+            "wrote, a tracker's folder, or a CSV file."
         )
     return runs
 
@@ -207,7 +237,7 @@ def _columns(
          for name, own in metrics.items()},
         first_errors({field: column for field, column in read.items() if field != "loss_stderr"}),
     )  # fmt: skip
-    return table, (*_column_notes(chosen), *readings)
+    return table, (*source.notes, *_column_notes(chosen), *readings)
 
 
 def _number_columns(
