@@ -2,25 +2,25 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from isoflop.display.format import one_line
+from isoflop.errors import DataError
 from isoflop.storage.readers.huggingface import STATE, read_trainer_states
 from isoflop.storage.readers.json_lines import LINES, read_json_lines
 from isoflop.storage.readers.lightning import read_lightning
-from isoflop.storage.readers.mlflow_store import is_database, read_mlflow_folder
+from isoflop.storage.readers.mlflow_store import META, is_mlflow, read_mlflow_files
 from isoflop.storage.readers.tensorboard_events import read_event_folders
 from isoflop.storage.readers.tracked import Read
 from isoflop.storage.readers.wandb_files import read_wandb_files
 
 __all__ = ["find_reader"]
 
-_DEPTH = 8
-"""Levels of folders in which logs are looked for."""
-_MOST_FILES = 20_000
-"""Files at which the search ends: a whole disk is no log."""
+_MOST_FILES = 200_000
+"""Files at which the search for logs ends: a whole disk is no log."""
 _OF_A_STORE = ("task.json", "stages")
 _OF_A_RUN = ("spec.json", "record.json")
 _DATABASES = (".db", ".sqlite", ".sqlite3")
@@ -34,6 +34,8 @@ class _Reader:
     suffixes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     infix: str = ""
+    confirms: Callable[[Path], bool] = os.path.isfile
+    """Whether a file of such a name is the tracker's."""
 
     def knows(self, name: str) -> bool:
         return (
@@ -45,7 +47,7 @@ class _Reader:
 
 _READERS: Sequence[_Reader] = (
     _Reader(read_wandb_files, suffixes=(".wandb",)),
-    _Reader(read_mlflow_folder, names=("mlflow.db", "meta.yaml")),
+    _Reader(read_mlflow_files, names=("mlflow.db", META), confirms=is_mlflow),
     _Reader(read_trainer_states, names=(STATE,)),
     _Reader(read_lightning, names=("metrics.csv",)),
     _Reader(read_event_folders, infix="tfevents"),
@@ -54,20 +56,37 @@ _READERS: Sequence[_Reader] = (
 """The first one whose files lie in a folder reads it: a Trainer also writes TensorBoard's."""
 
 
-def find_reader(path: Path) -> Read | None:
-    """The function that reads a tracker's folder or file; None for a store, a table or nothing."""
+Found = tuple[Read, Sequence[Path]]
+"""The function that reads a tracker's files, and the files."""
+
+
+def find_reader(path: Path) -> Found | None:
+    """The reader of a tracker's folder or file; None for a store, a table or nothing.
+
+    Raises DataError where a folder holds a log, but too many files to find all of it.
+    """
     if os.path.isdir(path):
         return None if _is_store(path) else _of_folder(path)
-    return _of_file(path) if os.path.isfile(path) else None
+    read = _of_file(path) if os.path.isfile(path) else None
+    return None if read is None else (read, [path])
 
 
-def _of_folder(path: Path) -> Read | None:
-    found: set[int] = set()
-    for name in islice(_names(path), _MOST_FILES):
-        found |= {place for place, reader in enumerate(_READERS) if reader.knows(name)}
-        if 0 in found:
-            break
-    return _READERS[min(found)].read if found else None
+def _of_folder(path: Path) -> Found | None:
+    found: dict[int, list[Path]] = {}
+    entries = [*islice(_below(path), _MOST_FILES)]
+    for entry in entries:
+        for place, reader in enumerate(_READERS):
+            if reader.knows(entry.name) and reader.confirms(Path(entry.path)):
+                found.setdefault(place, []).append(Path(entry.path))
+    if not found:
+        return None
+    if len(entries) == _MOST_FILES:
+        raise DataError(
+            f"A tracker's folder must hold fewer than {_MOST_FILES:,} files, but "
+            f"{one_line(path, 80)} holds more; name the folder of the runs alone."
+        )
+    first = min(found)
+    return _READERS[first].read, sorted(found[first])
 
 
 def _of_file(path: Path) -> Read | None:
@@ -78,8 +97,8 @@ def _of_file(path: Path) -> Read | None:
         return read_lightning
     if path.suffix.lower() == ".json":
         return read_json_lines
-    if path.suffix.lower() in _DATABASES and is_database(path):
-        return read_mlflow_folder
+    if path.suffix.lower() in _DATABASES and is_mlflow(path):
+        return read_mlflow_files
     known = (reader for reader in _READERS if reader.suffixes or reader.infix)
     return next((reader.read for reader in known if reader.knows(name)), None)
 
@@ -93,15 +112,14 @@ def _is_store(path: Path) -> bool:
     )
 
 
-def _names(path: Path) -> Iterator[str]:
-    """Names of the files in a folder and in those below it, the nearest first, without links."""
-    folders = deque([(os.fspath(path), 0)])
+def _below(path: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder and in those below it, without links and hidden folders."""
+    folders = deque([os.fspath(path)])
     while folders:
-        folder, depth = folders.popleft()
-        for entry in _entries(folder):
-            yield entry.name
-            if depth < _DEPTH and _is_folder(entry):
-                folders.append((entry.path, depth + 1))
+        for entry in _entries(folders.popleft()):
+            yield entry
+            if _is_folder(entry):
+                folders.append(entry.path)
 
 
 def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:

@@ -7,7 +7,14 @@ from pathlib import Path
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
 from isoflop.storage.readers.settings import read_json, settings_beside
-from isoflop.storage.readers.tracked import FINISHED, Columns, Recorder, TrackedRun, is_cell
+from isoflop.storage.readers.tracked import (
+    FINISHED,
+    Columns,
+    Recorder,
+    TrackedRun,
+    is_cell,
+    name_of_folder,
+)
 
 __all__ = ["STATE", "read_trainer_states"]
 
@@ -19,14 +26,14 @@ _COUNTS = ("num_input_tokens_seen", "total_flos", "epoch")
 """Counts of a state, at its last step."""
 
 
-def read_trainer_states(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of a state file, or of all in a folder: one for each folder with checkpoints."""
-    files = [path] if path.is_file() else [*path.rglob(STATE)]
+def read_trainer_states(
+    path: Path, files: Sequence[Path], columns: Columns
+) -> Sequence[TrackedRun]:
+    """The runs of state files: one for each folder with checkpoints."""
     last: dict[Path, Path] = {}
     for file in sorted(files, key=_step):
         last[_folder(file)] = file  # each state has the whole log up to its step
-    root = path.parent if path.is_file() else path
-    return [_run(folder, file, root) for folder, file in sorted(last.items())]
+    return [_run(folder, file, path) for folder, file in sorted(last.items())]
 
 
 def _folder(file: Path) -> Path:
@@ -59,9 +66,7 @@ def _run(folder: Path, file: Path, root: Path) -> TrackedRun:
     )
     return TrackedRun(
         id=str(folder),
-        name=folder.relative_to(root).as_posix()
-        if folder not in (root, root.parent)
-        else folder.name,
+        name=name_of_folder(folder, root),
         config=settings_beside(file.parent) | settings_beside(folder) | _settings_of(state),
         last=recorder.last,
         history=recorder.history,

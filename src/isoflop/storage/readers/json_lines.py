@@ -21,19 +21,14 @@ _STATES = ("status", "state")
 Row = dict[str, object]
 
 
-def read_json_lines(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of a file of JSON lines or of a JSON list of objects, or of all files of a folder.
+def read_json_lines(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
+    """The runs of files of JSON lines, or of a JSON list of objects.
 
     Lines belong to the run that their column `run`, `name` or `id` names, or the one that the user
     names. Without such a column, a file whose steps grow is the log of one run; of any other, each
     line is a run.
     """
-    files = [path] if path.is_file() else _files(path)
     return [run for file in files for run in _runs(file, path, columns)]
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for suffix in LINES for file in folder.rglob(f"*{suffix}"))
 
 
 def _runs(file: Path, root: Path, columns: Columns) -> list[TrackedRun]:

@@ -7,16 +7,14 @@ from pathlib import Path
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
 from isoflop.storage.readers.settings import settings_beside
-from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun
+from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, name_of_folder
 
 __all__ = ["read_lightning"]
 
 
-def read_lightning(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of a `metrics.csv`, or of all in a folder."""
-    files = [path] if path.is_file() else sorted(path.rglob("metrics.csv"), key=_order)
-    root = path.parent if path.is_file() else path
-    return [_run(file, root, place) for place, file in enumerate(files)]
+def read_lightning(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
+    """The runs of files `metrics.csv`."""
+    return [_run(file, path, place) for place, file in enumerate(sorted(files, key=_order))]
 
 
 def _order(file: Path) -> tuple[str, int, str]:
@@ -37,7 +35,7 @@ def _run(file: Path, root: Path, place: int) -> TrackedRun:
     folder = file.parent
     return TrackedRun(
         id=str(folder),
-        name=folder.relative_to(root).as_posix() if folder != root else folder.resolve().name,
+        name=name_of_folder(folder, root),
         config=settings_beside(folder),
         last=recorder.last,
         history=recorder.history,

@@ -20,10 +20,11 @@ from isoflop.storage.readers.tracked import (
     span_of,
 )
 
-__all__ = ["is_database", "read_mlflow_folder", "read_mlflow_server"]
+__all__ = ["META", "is_mlflow", "read_mlflow_files", "read_mlflow_server"]
 
 _PAGE = 1_000
-_WITHIN = ("mlflow.db", "mlruns")
+_LONGEST = 10_000
+META = "meta.yaml"
 _ALLOW = "MLFLOW_ALLOW_FILE_STORE"
 """MLflow refuses its own older folders without it."""
 
@@ -41,20 +42,38 @@ def is_database(path: Path) -> bool:
     return {("runs",), ("experiments",), ("latest_metrics",)} <= set(tables)
 
 
-def read_mlflow_folder(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of an SQLite file, of a folder `mlruns` or one experiment in it, or of the folder
-    around either.
+def is_experiment(path: Path) -> bool:
+    """Whether a file `meta.yaml` is that of an experiment in MLflow's older folders."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return "artifact_location:" in file.read(_LONGEST)
 
-    MLflow works on a copy of the database, so that it writes nothing beside the user's.
-    """
+
+def is_mlflow(path: Path) -> bool:
+    """Whether a file is MLflow's: a database, or `meta.yaml` of an experiment."""
+    try:
+        return is_experiment(path) if path.name == META else is_database(path)
+    except OSError:
+        return False
+
+
+def read_mlflow_files(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
+    """The runs of SQLite files, or else of folders `mlruns` or one experiment in them."""
     load_extra("mlflow", "mlflow")
-    path = next((path / name for name in _WITHIN if (path / name).exists()), path)
-    if path.is_dir():
-        is_experiment = (path / "meta.yaml").exists()
-        root, project = (path.parent, path.name) if is_experiment else (path, "")
-        with _folders_allowed():
-            return _read_all(str(root.resolve()), str(path), project)
-    load_extra("sqlalchemy", "mlflow")
+    databases = [file for file in files if file.name != META]
+    if databases:
+        load_extra("sqlalchemy", "mlflow")
+        return [run for file in databases for run in _of_database(file)]
+    only = path.name if path in (file.parent for file in files) else ""
+    with _folders_allowed():
+        return [
+            run
+            for root in dict.fromkeys(file.parent.parent for file in files)
+            for run in _read_all(str(root.resolve()), str(path), only)
+        ]
+
+
+def _of_database(path: Path) -> list[TrackedRun]:
+    """The runs of an SQLite file, of which MLflow opens a copy: it would write to the original."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "mlflow.db"
         with failures_as_errors(path):

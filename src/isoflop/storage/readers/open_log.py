@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from isoflop.display.format import one_line
-from isoflop.errors import DataError
 from isoflop.storage.readers.find import find_reader
 from isoflop.storage.readers.logs import Log, log_of
 from isoflop.storage.readers.mlflow_store import read_mlflow_server
@@ -41,10 +39,9 @@ def parted_path(source: str) -> tuple[str, str]:
 
 
 def _of_path(path: str, project: str, columns: Columns) -> Log | None:
-    read = find_reader(Path(path))
-    if read is None:
+    found = find_reader(Path(path))
+    if found is None:
         return None
-    runs = read(Path(path), columns)
-    if not runs:
-        raise DataError(f"{one_line(path, 100)} must have runs, but it has none; check the path.")
+    read, files = found
+    runs = read(Path(path), files, columns)
     return log_of(Path(path).name or path, runs, project)

@@ -11,13 +11,13 @@ from isoflop.storage.readers.tracked import (
     Series,
     TrackedRun,
     failures_as_errors,
+    name_of_folder,
     series_of,
     span_of,
 )
 
-__all__ = ["EVENTS", "read_event_folders"]
+__all__ = ["read_event_folders"]
 
-EVENTS = "*tfevents*"
 _PARTS = ("train", "training", "val", "valid", "validation", "eval", "evaluation", "test")
 """Folders of one run, as Keras writes them; their names become part of the quantities' names."""
 _ACCUMULATOR = "tensorboard.backend.event_processing.event_accumulator"
@@ -27,21 +27,19 @@ _FAILED = 2
 """`STATUS_FAILURE` of the hparams plugin."""
 
 
-def read_event_folders(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of all folders with event files.
+def read_event_folders(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
+    """The runs of folders with event files.
 
     A folder of hparams alone, as `add_hparams` of PyTorch writes it, and folders `train` and
     `validation` belong to the run of the folder around them.
     """
     load_extra("tensorboard", "tensorboard")
-    files = [path] if path.is_file() else [*path.rglob(EVENTS)]
     with failures_as_errors(path):
         folders = {folder: _Folder(folder) for folder in sorted({file.parent for file in files})}
-        root = path.parent if path.is_file() else path
         owners: dict[Path, list[_Folder]] = {}
         for own in folders.values():
             owners.setdefault(_owner(own, folders), []).append(own)
-        return [_run(folder, parts, root) for folder, parts in owners.items()]
+        return [_run(folder, parts, path) for folder, parts in owners.items()]
 
 
 class _Folder:
@@ -104,7 +102,7 @@ def _run(folder: Path, parts: Sequence[_Folder], root: Path) -> TrackedRun:
     span = span_of([*series.values()])
     return TrackedRun(
         id=str(folder),
-        name=folder.relative_to(root).as_posix() if folder != root else folder.resolve().name,
+        name=name_of_folder(folder, root),
         config=settings_beside(folder, or_only_json=True) | hparams,
         last={tag: float(values.values[-1]) for tag, values in series.items()},
         history=series.get,

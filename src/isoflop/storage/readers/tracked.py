@@ -29,6 +29,7 @@ __all__ = [
     "flat",
     "increasing",
     "is_cell",
+    "name_of_folder",
     "number_in",
     "series_of",
     "span_of",
@@ -115,8 +116,8 @@ class TrackedRun:
     project: str = ""
 
 
-Read = Callable[[Path, Columns], Sequence[TrackedRun]]
-"""A path and the columns that the user names -> the runs recorded there."""
+Read = Callable[[Path, Sequence[Path], Columns], Sequence[TrackedRun]]
+"""A path, the files of a tracker there, the columns that the user names -> the recorded runs."""
 
 
 class Recorder:
@@ -204,6 +205,12 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         elif is_cell(value):
             found[name] = value
     return found
+
+
+def name_of_folder(folder: Path, root: Path) -> str:
+    """Name of a run by its folder, from the folder or file that is read."""
+    is_below = folder != root and folder.is_relative_to(root)
+    return folder.relative_to(root).as_posix() if is_below else folder.resolve().name
 
 
 @contextmanager

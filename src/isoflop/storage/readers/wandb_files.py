@@ -13,21 +13,11 @@ from isoflop.storage.readers.wandb_log import records
 __all__ = ["read_wandb_files"]
 
 
-def read_wandb_files(path: Path, columns: Columns) -> Sequence[TrackedRun]:
-    """The runs of a `.wandb` file, of a run's folder, of a folder `wandb` or of the one around it.
-
-    `latest-run` links to one of the others and is not read.
-    """
+def read_wandb_files(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
+    """The runs of `.wandb` files."""
     load_extra("wandb", "wandb")  # its sentence, where the package is missing
     message = load_extra("wandb.proto.wandb_internal_pb2", "wandb").Record
-    return [_run(file, message) for file in _files(path)]
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = path.rglob("run-*.wandb")
-    return sorted(file for file in found if "latest-run" not in file.parts)
+    return [_run(file, message) for file in files]
 
 
 class _Item(Protocol):
