@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from isoflop.display.format import one_line
 from isoflop.errors import DataError
 from isoflop.storage.readers.settings import read_json, settings_beside
 from isoflop.storage.readers.tracked import (
@@ -14,6 +13,7 @@ from isoflop.storage.readers.tracked import (
     TrackedRun,
     is_cell,
     name_of_folder,
+    short,
 )
 
 __all__ = ["STATE", "read_trainer_states"]
@@ -52,7 +52,7 @@ def _run(folder: Path, file: Path, root: Path) -> TrackedRun:
     log = state.get("log_history") if isinstance(state, Mapping) else None
     if not isinstance(state, Mapping) or not isinstance(log, list):
         raise DataError(
-            f"{one_line(file, 100)} must be the state of a Trainer, but it has no log_history; "
+            f"{short(file)} must be the state of a Trainer, but it has no log_history; "
             "take it out of the folder."
         )
     recorder = Recorder()

@@ -5,11 +5,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from isoflop.display.format import one_line
 from isoflop.errors import DataError, StoreError, first_line
 from isoflop.storage.columns import is_name_of
 from isoflop.storage.readers.settings import read_json, settings_beside
-from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat, number_in
+from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat, number_in, short
 
 __all__ = ["LINES", "read_json_lines"]
 
@@ -104,12 +103,12 @@ def _rows(file: Path) -> Iterator[Row]:
             if is_last:
                 return  # the writer was killed within the line
             raise DataError(
-                f"Line {number} of {one_line(file, 80)} is no JSON: {first_line(error)}; correct "
+                f"Line {number} of {short(file)} is no JSON: {first_line(error)}; correct "
                 "that line or take it out."
             ) from error
         if not isinstance(row, Mapping):
             raise DataError(
-                f"Each line of {one_line(file, 80)} must be a JSON object, but line {number} is "
+                f"Each line of {short(file)} must be a JSON object, but line {number} is "
                 "not; correct that line or take it out."
             )
         yield flat(row)
@@ -123,16 +122,16 @@ def _lines(file: Path) -> Iterator[tuple[int, str, bool]]:
                 if line.strip():
                     yield number, line, not line.endswith("\n")
     except UnicodeError as error:
-        raise DataError(f"{one_line(file, 80)} must be UTF-8 text; save it as UTF-8.") from error
+        raise DataError(f"{short(file)} must be UTF-8 text; save it as UTF-8.") from error
     except OSError as error:
-        raise StoreError(f"{one_line(file, 80)} cannot be read: {first_line(error)}.") from error
+        raise StoreError(f"{short(file)} cannot be read: {first_line(error)}.") from error
 
 
 def _listed(file: Path) -> Iterator[Row]:
     values = read_json(file)
     if not isinstance(values, list) or not all(isinstance(row, Mapping) for row in values):
         raise DataError(
-            f"{one_line(file, 80)} must be a list of objects, one for each row, but it is not; "
+            f"{short(file)} must be a list of objects, one for each row, but it is not; "
             "read it with pandas and pass the data frame."
         )
     yield from map(flat, values)

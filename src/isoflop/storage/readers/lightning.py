@@ -4,10 +4,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from isoflop.display.format import one_line
 from isoflop.errors import DataError
 from isoflop.storage.readers.settings import settings_beside
-from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, name_of_folder
+from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, name_of_folder, short
 
 __all__ = ["read_lightning"]
 
@@ -57,7 +56,7 @@ def _rows(file: Path) -> list[dict[str, float]]:
             if number == len(rows) + 1:
                 break  # the writer was killed within the line
             raise DataError(
-                f"Row {number} of {one_line(file, 80)} must hold numbers, but it does not; "
+                f"Row {number} of {short(file)} must hold numbers, but it does not; "
                 "correct that row or take it out."
             ) from error
     return found

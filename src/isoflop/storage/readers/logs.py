@@ -106,8 +106,8 @@ def log_of(name: str, runs: Sequence[TrackedRun], project: str = "") -> Log:
 
     Raises DataError where it has no runs, or those of several projects and none is named.
     """
-    projects = list(dict.fromkeys(run.project for run in runs))
-    chosen = [run for run in runs if not project or run.project == project]
+    projects = sorted({run.project for run in runs} - {""})
+    chosen = [run for run in runs if not project or run.project in ("", project)]
     if not chosen:
         has = f"it has {_listed(projects)}" if runs else "it has no runs"
         raise DataError(

@@ -58,10 +58,9 @@ def is_mlflow(path: Path) -> bool:
 
 def read_mlflow_files(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
     """The runs of SQLite files, or else of folders `mlruns` or one experiment in them."""
-    load_extra("mlflow", "mlflow")
+    _require_mlflow()
     databases = [file for file in files if file.name != META]
     if databases:
-        load_extra("sqlalchemy", "mlflow")
         return [run for file in databases for run in _of_database(file)]
     only = path.name if path in (file.parent for file in files) else ""
     with _folders_allowed():
@@ -72,9 +71,16 @@ def read_mlflow_files(path: Path, files: Sequence[Path], columns: Columns) -> Se
         ]
 
 
+def _require_mlflow() -> None:
+    """Raise InstallError where a package of the extra is missing."""
+    with failures_as_errors("MLflow"):
+        for package in ("mlflow", "sqlalchemy"):
+            load_extra(package, "mlflow")
+
+
 def _of_database(path: Path) -> list[TrackedRun]:
     """The runs of an SQLite file, of which MLflow opens a copy: it would write to the original."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / "mlflow.db"
         with failures_as_errors(path):
             _copy(path, copy)
@@ -83,7 +89,7 @@ def _of_database(path: Path) -> list[TrackedRun]:
 
 def read_mlflow_server(address: str) -> Sequence[TrackedRun]:
     """The runs of a tracking server."""
-    load_extra("mlflow", "mlflow")
+    _require_mlflow()
     return _runs_of(address, address, "")
 
 
@@ -116,8 +122,8 @@ def _read_all(address: str, source: str, experiment: str = "") -> list[TrackedRu
 
 def _runs_of(address: str, source: str, experiment: str) -> list[TrackedRun]:
     """The runs of a store, or of one experiment by its id."""
-    client = load_extra("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=address)
     with failures_as_errors(source):
+        client = load_extra("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=address)
         names = {
             each.experiment_id: each.name
             for each in client.search_experiments()

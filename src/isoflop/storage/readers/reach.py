@@ -6,6 +6,9 @@ from isoflop.storage.readers.tracked import Series, Span
 
 __all__ = ["reach"]
 
+_AT_END = 0.9
+"""Share of a run's time from which a value is one of its end: what follows takes time as well."""
+
 
 def reach(series: Series, span: Span) -> float:
     """Share of the run after which the last value was logged; 1 at the end.
@@ -18,7 +21,8 @@ def reach(series: Series, span: Span) -> float:
     if series.times is None or span.times is None or not _may_be_epochs(series):
         return share
     begin, end = span.times
-    return max(share, (float(series.times[-1]) - begin) / (end - begin)) if end > begin else 1.0
+    by_time = (float(series.times[-1]) - begin) / (end - begin) if end > begin else 1.0
+    return 1.0 if by_time >= _AT_END else max(share, by_time)
 
 
 def _may_be_epochs(series: Series) -> bool:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isoflop.display.format import one_line
 from isoflop.errors import DataError, StoreError, first_line
 from isoflop.extras import load_extra
-from isoflop.storage.readers.tracked import flat
+from isoflop.storage.readers.tracked import flat, short
 
 __all__ = ["read_json", "read_yaml", "settings_beside"]
 
@@ -38,7 +37,7 @@ def read_json(path: Path) -> object:
     try:
         values: object = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{one_line(path, 100)} is no JSON file: {first_line(error)}.") from error
+        raise DataError(f"{short(path)} is no JSON file: {first_line(error)}.") from error
     return values
 
 
@@ -51,7 +50,7 @@ def read_yaml(path: Path) -> object:
     try:
         values: object = yaml.load(_text(path), Loader=_plain_loader(yaml))  # of plain values alone
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{one_line(path, 100)} is no YAML file: {first_line(error)}.") from error
+        raise DataError(f"{short(path)} is no YAML file: {first_line(error)}.") from error
     return values
 
 
@@ -66,6 +65,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeError as error:
-        raise DataError(f"{one_line(path, 100)} must be UTF-8 text; save it as UTF-8.") from error
+        raise DataError(f"{short(path)} must be UTF-8 text; save it as UTF-8.") from error
     except OSError as error:
-        raise StoreError(f"{one_line(path, 100)} cannot be read: {first_line(error)}.") from error
+        raise StoreError(f"{short(path)} cannot be read: {first_line(error)}.") from error

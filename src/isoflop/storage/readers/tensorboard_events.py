@@ -59,11 +59,19 @@ def _series(accumulator: Any) -> Iterator[tuple[str, Series]]:
     tags = accumulator.Tags()
     for tag in tags["scalars"]:
         yield tag, series_of([(e.step, e.wall_time, e.value) for e in accumulator.Scalars(tag)])
-    plugin = accumulator.PluginTagToContent("scalars") if tags["tensors"] else {}
     number = load_extra("tensorboard.util.tensor_util", "tensorboard").make_ndarray
-    for tag in plugin.keys() & set(tags["tensors"]):  # scalars of TensorFlow 2
+    for tag in _contents(accumulator, "scalars"):  # as TensorFlow 2 writes them
         points = accumulator.Tensors(tag)
         yield tag, series_of([(e.step, e.wall_time, number(e.tensor_proto)) for e in points])
+
+
+def _contents(accumulator: Any, plugin: str) -> Mapping[str, bytes]:
+    """What a plugin keeps in a folder, by tag."""
+    try:
+        contents: Mapping[str, bytes] = accumulator.PluginTagToContent(plugin)
+    except KeyError:  # it keeps nothing
+        return {}
+    return contents
 
 
 def _hparams(accumulator: Any) -> tuple[dict[str, object], bool]:
@@ -71,11 +79,7 @@ def _hparams(accumulator: Any) -> tuple[dict[str, object], bool]:
     message = load_extra(_HPARAMS, "tensorboard").HParamsPluginData
     found: dict[str, object] = {}
     has_failed = False
-    try:
-        contents = accumulator.PluginTagToContent("hparams")
-    except KeyError:  # there are none
-        contents = {}
-    for content in contents.values():
+    for content in _contents(accumulator, "hparams").values():
         data = message.FromString(content)
         for name, value in data.session_start_info.hparams.items():
             kind = value.WhichOneof("kind")

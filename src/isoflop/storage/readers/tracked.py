@@ -5,6 +5,7 @@ ended. `readers/logs.py` makes rows of a table of them.
 """
 
 import math
+import warnings
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ __all__ = [
     "name_of_folder",
     "number_in",
     "series_of",
+    "short",
     "span_of",
 ]
 
@@ -213,11 +215,21 @@ def name_of_folder(folder: Path, root: Path) -> str:
     return folder.relative_to(root).as_posix() if is_below else folder.resolve().name
 
 
+def short(file: Path) -> str:
+    """A file in messages: its name and its folder's, which is often that of a run."""
+    return one_line("/".join(file.parts[-2:]), 80)
+
+
 @contextmanager
 def failures_as_errors(source: object) -> Iterator[None]:
-    """Raise StoreError, with the tracker's own words, where a tracker's library fails."""
+    """Raise StoreError, with the tracker's own words, where a tracker's library fails.
+
+    Its warnings, which are about its own code, are not shown.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except IsoflopError:
         raise
     except Exception as error:  # whatever the code of a tracker raises

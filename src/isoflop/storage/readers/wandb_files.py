@@ -57,8 +57,9 @@ def _run(file: Path, message: object) -> TrackedRun:
             started = record.run.start_time.ToNanoseconds() / 1e9
         elif kind == "exit":
             state = "failed" if record.exit.exit_code else "finished"
-    if not started:  # nothing has been logged yet
-        config, summary, state = *_beside(file.parent / "files"), ""
+    if not started:  # the log is empty
+        config, summary = _beside(file.parent / "files")
+        state = "" if summary else state
     return TrackedRun(
         **about,
         config=_without_own(flat(config)),

@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from isoflop.display.format import one_line
 from isoflop.errors import DataError
+from isoflop.storage.readers.tracked import short
 
 __all__ = ["records"]
 
@@ -27,10 +27,9 @@ def records(path: Path) -> Iterator[bytes]:
     Raises DataError where the file is no log of W&B.
     """
     data = path.read_bytes()
-    if data[: len(_START)] != _START:
+    if data and data[: len(_START)] != _START:
         raise DataError(
-            f"{one_line(path.name, 60)} must be a run file of W&B, but it begins otherwise; check "
-            "the path."
+            f"{short(path)} must be a run file of W&B, but it begins otherwise; check the path."
         )
     record = bytearray()
     for kind, piece in _pieces(data):
