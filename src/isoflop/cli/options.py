@@ -34,7 +34,12 @@ __all__ = [
 ]
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")
+    str,
+    typer.Argument(
+        help="Store folder, a table's file (CSV, Excel, ...), or a tracker's log: its folder or "
+        "file, or wandb:entity/project.",
+        metavar="RUNS",
+    ),
 ]
 StoreArgument = Annotated[
     Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")

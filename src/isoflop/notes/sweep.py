@@ -228,6 +228,30 @@ KINDS = (
         "check them; write the table without signs between thousands if one was read wrongly",
     ),
     Kind(
+        "table-sheet",
+        "sweep",
+        "info",
+        "*The sheet … was read, and not …*",
+        "name another sheet after the file, as in `runs.xlsx#Sheet2`",
+    ),
+    Kind(
+        "early-end",
+        "sweep",
+        "doubt",
+        "*The loss is from step … of …*",
+        (
+            "evaluate at the end of the run; export the whole history where a part of it was "
+            "exported"
+        ),
+    ),
+    Kind(
+        "resumed-runs",
+        "sweep",
+        "info",
+        "*resumed; the parts are read as one run each*",
+        "nothing; where they are separate runs, give each an id of its own",
+    ),
+    Kind(
         "table-6nd",
         "sweep",
         "info",

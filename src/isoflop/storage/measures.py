@@ -6,7 +6,7 @@ from shlex import quote
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
 
-__all__ = ["PERPLEXITY", "plain_name", "refuse_measure"]
+__all__ = ["PERPLEXITY", "is_name_of", "plain_name", "refuse_measure"]
 
 # Prefixes of trackers: config.n_params of W&B, params.n_params and metrics.eval_loss of MLflow.
 _PREFIX = re.compile(r"(config|summary|params|metrics|hparams?)[./]", re.IGNORECASE)
@@ -33,6 +33,11 @@ def refuse_measure(name: str) -> None:
         f"The loss must be a mean that falls as models improve, but {short!r} is named as {what}; "
         f"give columns={{'loss': {conversion!r}}} (--column {quote(f'loss={conversion}')})."
     )
+
+
+def is_name_of(column: str, name: str) -> bool:
+    """Whether two names differ only in a tracker's prefix, in case and in punctuation."""
+    return plain_name(column) == plain_name(name)
 
 
 def plain_name(name: str) -> str:
