@@ -64,7 +64,25 @@ def pytest_collection_modifyitems(items):
     items.sort(key=_rank)
 
 
-LONGEST = ()
+LONGEST = (
+    "ray",
+    "test_find_optimal",
+    "executor slurm",
+    "executor processes",
+    "test_without_torch",
+    "examples/test_sweeps",
+    "examples/test_programs",
+    "training/test_disks",
+    "training/test_recipe_options",
+    "reporting/test_page",
+    "test_cli_answers",
+    "answers/test_questions",
+    "fitting/test_uncertainty",
+    "planning/test_forecast",
+    "planning/test_flops",
+    "attack/test_edited_code",
+)
+"""Groups that take longest, to begin with: none of them is left to one worker in the end."""
 
 
 def _rank(item):

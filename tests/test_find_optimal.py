@@ -14,13 +14,13 @@ import isoflop
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, loss, mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
 import isoflop
 from tasks import MLP, examples, loss
-
-pytestmark = pytest.mark.usefixtures("warm_python")
 
 isoflop.find_optimal(
     MLP, "width", train_data=examples(4000), val_data=examples(500, seed=1), loss=loss,
@@ -125,7 +125,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     process = subprocess.Popen(
         program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("*/spec.json")):  # a run is under way
+    while process.poll() is None and not list(tmp_path.glob("*/spec.json")):  # a run is under way
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

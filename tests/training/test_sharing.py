@@ -20,14 +20,14 @@ from isoflop.training.executors.work import TaskWork
 from isoflop.training.ranks import current_ranks
 from tasks import mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
 import sys, os, time
 sys.path.insert(0, {tests!r})
 import isoflop
 from isoflop.training.executors import work
 from tasks import mlp_task
-
-pytestmark = pytest.mark.usefixtures("warm_python")
 
 real = work.train_model
 

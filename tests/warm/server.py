@@ -79,7 +79,7 @@ def serve(folder):
                         caller.sendall(code.to_bytes(8, "big", signed=True))
             elif key.fileobj == 0:
                 end_all(callers)
-            else:  # its caller was killed, since it sends nothing
+            elif key.data in callers:  # its caller was killed, since it sends nothing
                 selector.unregister(key.fileobj)
                 os.kill(key.data, signal.SIGKILL)
         if os.getppid() != parent:  # killed, and others still hold our input open
@@ -88,7 +88,7 @@ def serve(folder):
 
 def end_all(pids):
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # not yet waited for, so it cannot be another's
     os._exit(0)
 
 
