@@ -21,6 +21,8 @@ DEVIATIONS = 10.0
 """The same in robust standard deviations of the others."""
 FEWEST, ENOUGH_FOR_SQUARES = 8, 15
 """Fewest runs, and fewest for a surface that is quadratic in log N and log D."""
+ENOUGH = 2000
+"""Runs that determine the surface; of more, every k-th is used."""
 AT_MOST = 0.2
 """Largest share of such runs; beyond it, there is no telling which are wrong."""
 ROUNDS = 30
@@ -46,7 +48,8 @@ def far_off(points: Points) -> NDArray[np.int_]:
 def surface_residuals(points: Points, used: NDArray[np.bool_] | None = None) -> Array:
     """Log loss minus a smooth surface through the middle of the used runs, shape (n,)."""
     design, y = _design(points), np.log(points.L)
-    rows = slice(None) if used is None else used
+    rows = np.arange(len(y)) if used is None else np.flatnonzero(used)
+    rows = rows[:: max(len(rows) // ENOUGH, 1)]
     return np.asarray(y - design @ _median_surface(design[rows], y[rows]))
 
 
