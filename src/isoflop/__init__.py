@@ -44,6 +44,7 @@ _HOMES = {
     "Bayesian": "fitting.bayesian.approach",
     "Prior": "fitting.bayesian.prior",
     "Kriging": "fitting.kriging.approach",
+    "Nonlinear": "fitting.approaches.nonlinear",
     "Envelope": "fitting.approaches.envelope",
     "compare": "fitting.compare",
     "Comparison": "fitting.compare",
@@ -58,6 +59,8 @@ _HOMES = {
     "ChinchillaLaw": "laws.additive",
     "DataConstrainedLaw": "laws.other_laws",
     "KaplanLaw": "laws.other_laws",
+    "FarseerLaw": "laws.curved_laws",
+    "OuterPowerLaw": "laws.curved_laws",
     "OvertrainingLaw": "laws.other_laws",
     "PowerLaw": "laws.base",
     "InProcess": "training.executors.in_process",
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.approaches.envelope import Envelope as Envelope
     from isoflop.fitting.approaches.isoflop import IsoFLOP as IsoFLOP
     from isoflop.fitting.approaches.isoflop import valleys as valleys
+    from isoflop.fitting.approaches.nonlinear import Nonlinear as Nonlinear
     from isoflop.fitting.approaches.parametric import Parametric as Parametric
     from isoflop.fitting.bayesian.approach import Bayesian as Bayesian
     from isoflop.fitting.bayesian.prior import Prior as Prior
@@ -114,6 +118,8 @@ if TYPE_CHECKING:
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.laws.additive import ChinchillaLaw as ChinchillaLaw
     from isoflop.laws.base import PowerLaw as PowerLaw
+    from isoflop.laws.curved_laws import FarseerLaw as FarseerLaw
+    from isoflop.laws.curved_laws import OuterPowerLaw as OuterPowerLaw
     from isoflop.laws.other_laws import DataConstrainedLaw as DataConstrainedLaw
     from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
     from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw

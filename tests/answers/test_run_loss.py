@@ -14,6 +14,7 @@ from sweeps import LAW
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
 from isoflop.fitting.fit import fit
+from isoflop.fitting.metrics import fit_metric
 from isoflop.storage.tables import read_runs
 
 
@@ -58,6 +59,16 @@ def test_a_ratio_far_outside_the_runs_is_a_note_and_widens_the_interval(fitted):
     assert "ratio-outside-runs" not in {note.code for note in inside.notes}
     width = [(run.loss.high - run.loss.low) / run.loss.value for run in (inside, outside)]
     assert width[1] > 3 * width[0]
+
+
+def test_a_metric_follows_from_the_loss_of_a_run():
+    table = a_table(noise=0.001).assign(acc=lambda rows: 1 / (1 + np.exp(4 * (rows.loss - 3))))
+    fitted = fit(read_runs(table, columns={"acc": "acc"}), resamples=50)
+    run = predict(fitted, num_params=1e8, num_tokens=2e9).with_metric(fit_metric(fitted, "acc"))
+    expected = 1 / (1 + np.exp(4 * (run.loss.value - 3)))
+    assert run.metrics["acc"].value == pytest.approx(expected, abs=0.01)
+    assert "acc" in str(run)
+    assert "acc" in run.table().headings()
 
 
 def test_approach_2_gives_the_loss_off_its_valley():

@@ -81,7 +81,7 @@ def test_a_sweep_of_rates_and_batches_answers_as_the_best_of_each_cell(approach)
 
 def test_the_note_on_a_sweep_gives_rows_edges_and_the_law_of_the_best_settings():
     note = note_of(fit(read_runs(a_swept_table()), resamples=20), "best-settings")
-    assert note.startswith("525 rows sweep batch and lr at 21 sizes and numbers of tokens")
+    assert note.startswith("525 rows sweep lr and batch at 21 sizes and numbers of tokens")
     assert "2 values from the edge of its grid at the median, 2 at least" in note
     assert "lr goes as" in note
     assert "N^-0.7 D^0.3" in note
@@ -312,6 +312,36 @@ def test_usual_flops_are_not_doubted(factor):
     table["flops"] = table.compute_budget * factor
     table["compute_budget"] *= factor
     assert "odd-flops" not in codes(fit(read_runs(table), resamples=20))
+
+
+def test_losses_far_below_the_others_are_set_aside():
+    table = a_table(noise=0.002)
+    table.loc[4, "loss"] /= 2
+    fitted = fit(read_runs(table), resamples=20)
+    assert "far below that of runs like it" in note_of(fitted, "set-aside")
+    assert len(fitted.runs) == len(table) - 1
+
+
+def test_two_data_sets_in_one_table_are_doubted():
+    table = a_table(noise=0.002)
+    both = _concatenated((table, table.assign(loss=table.loss * 1.1)))
+    note = note_of(fit(read_runs(both), resamples=20), "replicates-differ")
+    assert "differ by 6.7 % of their loss" in note
+
+
+def test_seeds_are_no_doubt():
+    table = a_table(noise=0.002)
+    both = _concatenated((table, table.assign(loss=table.loss * 1.004)))
+    assert "replicates-differ" not in codes(fit(read_runs(both), resamples=20))
+
+
+def test_tokens_of_one_device_in_one_budget_are_named():
+    table = a_table(budgets=np.geomspace(1e18, 1e20, 5))
+    table["flops"] = table.compute_budget
+    table.loc[table.compute_budget == 1e19, "tokens"] /= 8
+    note = note_of(fit(read_runs(table), resamples=20), "flops-not-of-params")
+    assert "8.00 times 6·N·D" in note
+    assert "some tokens or FLOPs are wrong" in note
 
 
 def test_flops_that_do_not_follow_from_params_are_named():

@@ -4,8 +4,8 @@ N params, D tokens, C FLOPs; u log of N over the best N on as much N D, c log N 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import numpy as np
@@ -28,6 +28,7 @@ from isoflop.display.writers import to_text
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
+from isoflop.fitting.metrics import MetricFit
 from isoflop.laws.base import Array, Law, Number, Surface
 from isoflop.laws.cost import cost_for
 from isoflop.laws.other_laws import losses_of
@@ -60,7 +61,14 @@ class RunLoss(Tabular):
     """Nominal coverage of the interval, 0.9 for 90 %."""
     extrapolation: float
     """Decades of FLOPs beyond the largest run; 0 within the runs."""
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    """Other expected measures of the run, by name; see `with_metric`."""
     notes: tuple[str, ...] = ()
+
+    def with_metric(self, stage: MetricFit) -> "RunLoss":
+        """The same with the metric that `fit_metric` expects at its loss."""
+        notes = (*self.notes, *(note for note in stage.notes if note not in self.notes))
+        return replace(self, metrics={**self.metrics, stage.name: stage.predict(self)}, notes=notes)
 
     def table(self) -> Table:
         """One row: params, tokens, FLOPs and loss with its interval."""
@@ -95,6 +103,10 @@ class RunLosses(Tabular, Sequence[RunLoss]):
     def __len__(self) -> int:
         return len(self.runs)
 
+    def with_metric(self, stage: MetricFit) -> "RunLosses":
+        """The same runs, each with the metric that `fit_metric` expects at its loss."""
+        return RunLosses(tuple(run.with_metric(stage) for run in self.runs))
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the run with the most FLOPs, the farthest from the others."""
@@ -115,36 +127,51 @@ def _rows(run: RunLoss) -> list[tuple[str, ...]]:
     where = "lies within the runs" if run.extrapolation == 0 else "the FLOPs of the largest run"
     return [
         ("loss", format_loss(run.loss.value), interval),
+        *(
+            (name, format_number(one.value), format_interval(one.low, one.high, format_number))
+            for name, one in run.metrics.items()
+        ),
         ("extrapolation", beyond, where),
     ]
 
 
 def _table(runs: Sequence[RunLoss]) -> Table:
     level = format_percent(runs[0].level) if runs else ""
+    metrics = [*dict.fromkeys(name for run in runs for name in run.metrics)]
     return Table.filled(
         (
             Column("params", "params", format_count),
             Column("tokens", "tokens", format_count),
             Column("FLOPs", "flops", format_flops),
-            Column("loss", "loss", format_loss),
-            Column(
-                level,
-                ("loss_low", "loss_high"),
-                lambda ends: format_interval(ends[0], ends[1], format_loss),
-                is_number=False,
-            ),
+            *_columns("loss", level, format_loss),
+            *(column for name in metrics for column in _columns(name, level, format_number)),
         ),
         [
             (
                 run.num_params,
                 run.num_tokens,
                 run.flops,
-                run.loss.value,
-                (run.loss.low, run.loss.high),
+                *_ends(run.loss),
+                *(part for name in metrics for part in _ends(run.metrics[name])),
             )
             for run in runs
         ],
     )
+
+
+def _columns(name: str, level: str, write: Callable[[float], str]) -> tuple[Column, Column]:
+    """Columns of a value and its interval."""
+    ends = Column(
+        level,
+        (f"{name}_low", f"{name}_high"),
+        lambda ends: format_interval(ends[0], ends[1], write),
+        is_number=False,
+    )
+    return Column(name, name, write), ends
+
+
+def _ends(value: Estimate) -> tuple[float, tuple[float, float]]:
+    return value.value, (value.low, value.high)
 
 
 def run_losses(fit: Fit, num_params: object, num_tokens: object) -> RunLoss | RunLosses:

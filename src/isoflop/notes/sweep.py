@@ -193,6 +193,13 @@ KINDS = (
         "convert them to the unit of the others: bits are 1.443 times nats",
     ),
     Kind(
+        "replicates-differ",
+        "sweep",
+        "doubt",
+        "*Rows of the same params and tokens differ by … of their loss, and seeds by … at most*",
+        "find the column that says how they differ, and fit each kind: `read_groups(table, by=…)`",
+    ),
+    Kind(
         "held-out-miss",
         "sweep",
         "doubt",

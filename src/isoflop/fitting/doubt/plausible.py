@@ -4,12 +4,19 @@ N params, D tokens, C FLOPs, L loss.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 
-from isoflop.display.format import format_count, format_flops, format_number, join_words
+from isoflop.display.format import (
+    format_count,
+    format_flops,
+    format_number,
+    format_percent,
+    join_words,
+)
 from isoflop.fitting.screening.screen import describe
+from isoflop.fitting.screening.seeds import USUAL as USUAL_NOISE
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
@@ -26,13 +33,15 @@ HARDLY = -0.3
 less."""
 ENOUGH = 12
 """Fewest runs whose rank correlation says something."""
-FEW_FLOPS, MANY_FLOPS = 0.7, 10.0
+FEW_FLOPS, MANY_FLOPS = 0.7, 4.0
 """FLOPs over 6 N D at the median beyond which a count of another kind is likely; sweeps of language
 models have .75 to 1.7."""
 EQUAL_SIZE = 0.05
 """Log N within which sizes count as equal."""
 SPREAD = 2.0
 """Ratio of FLOPs per param and token among equal sizes above which FLOPs do not follow from N."""
+FEW_REPLICATES, MORE_THAN_SEEDS = 3, 0.01
+"""Fewest degrees of freedom of replicates, and their spread above which they are none."""
 BITS = math.log(1 / math.log(2))
 """Log of the ratio of bits and nats."""
 CLEARLY, LEAST_SQUARE = 2.0, 1e-6
@@ -55,6 +64,7 @@ def implausible(points: Points) -> Iterator[Note]:
     ratio = points.C / (6 * points.N * points.D)
     yield from _flops_notes(float(np.median(ratio)))
     yield from _family_notes(points, ratio)
+    yield from _replicate_notes(points)
 
 
 def _loss_notes(points: Points) -> Iterator[Note]:
@@ -138,7 +148,8 @@ def _flops_notes(ratio: float) -> Iterator[Note]:
     if ratio > MANY_FLOPS:
         text = (
             f"{head}: usual where a token is an example of many patches, pixels or frames, and "
-            f"then D counts examples; otherwise one of the three is in another unit."
+            f"then D counts examples; otherwise one of the three is in another unit, or tokens are "
+            f"those of one device of several."
         )
     else:
         cause = next((why for usual, why in USUAL if abs(ratio / usual - 1) < NEAR), None)
@@ -146,26 +157,57 @@ def _flops_notes(ratio: float) -> Iterator[Note]:
             f"{head}, as if {cause}."
             if cause
             else f"{head}, less than training costs: tokens may include padding or masked ones, "
-            f"params may include embeddings that do no work, or FLOPs may leave parts out."
+            f"params may include embeddings or experts that do no work on a token, or FLOPs may "
+            f"leave parts out."
         )
     yield Note("odd-flops", text)
 
 
 def _family_notes(points: Points, ratio: Array) -> Iterator[Note]:
+    """A note where FLOPs over 6 N D differ among equal sizes, or leave their trend over sizes."""
     order = np.argsort(points.N, kind="stable")
     log_N, log_ratio = np.log(points.N[order]), np.log(ratio[order])
     last = np.searchsorted(log_N, log_N + EQUAL_SIZE, side="right")
-    spreads = np.array(
-        [np.ptp(log_ratio[first:end]) for first, end in enumerate(last)]  # each window of sizes
-    )
+    spreads = np.array([np.ptp(log_ratio[first:end]) for first, end in enumerate(last)])
     widest = int(np.argmax(spreads))
-    if spreads[widest] <= math.log(SPREAD):
-        return
-    window = slice(widest, last[widest])
-    ends = [format_number(float(np.exp(f(log_ratio[window]))), 3) for f in (np.min, np.max)]
+    if spreads[widest] > math.log(SPREAD):
+        window = slice(widest, last[widest])
+        low, high = (float(np.exp(f(log_ratio[window]))) for f in (np.min, np.max))
+        where = f"at {format_count(points.N[order][widest])} params they are"
+    else:
+        steps = np.abs(np.diff(log_ratio))
+        place = int(np.argmax(steps)) if len(steps) else 0
+        if not len(steps) or steps[place] <= math.log(SPREAD):
+            return
+        low, high = sorted(np.exp(log_ratio[place : place + 2]).tolist())
+        ends = " and ".join(format_count(N) for N in points.N[order][place : place + 2])
+        where = f"at {ends} params they are"
     text = (
-        f"FLOPs do not follow from params: at {format_count(points.N[order][widest])} params they "
-        f"are {join_words(ends)} times 6·N·D. The runs are of several families, for which no one "
-        f"size is best: fit each by itself, as in isoflop.read_groups(table, by='arch')."
+        f"FLOPs do not follow from params: {where} {format_number(low, 3)} and "
+        f"{format_number(high, 3)} times 6·N·D. Runs of several families have no one best size: "
+        f"fit each by itself, as in isoflop.read_groups(table, by='arch'); within one family, some "
+        f"tokens or FLOPs are wrong."
     )
     yield Note("flops-not-of-params", text)
+
+
+def _replicate_notes(points: Points) -> Iterator[Note]:
+    """A note where rows of one size on the same tokens differ by more than seeds do."""
+    cells: dict[Hashable, list[float]] = {}
+    for run, unique in zip(points.runs, points.unique.tolist(), strict=True):
+        key = (run.num_params, run.num_tokens, unique)
+        cells.setdefault(key, []).append(math.log(run.loss))
+    repeated = [np.array(losses) for losses in cells.values() if len(losses) > 1]
+    free = sum(len(losses) - 1 for losses in repeated)
+    if free < FEW_REPLICATES:
+        return
+    squares = sum(float(np.sum((losses - losses.mean()) ** 2)) for losses in repeated)
+    spread = math.sqrt(squares / free)
+    if spread > MORE_THAN_SEEDS:
+        text = (
+            f"Rows of the same params and tokens differ by {format_percent(spread)} of their loss, "
+            f"and seeds by {format_percent(USUAL_NOISE)} at most: they differ in something else, "
+            f"such as the data, the recipe or the evaluation; fit each kind by itself "
+            f"(isoflop.read_groups)."
+        )
+        yield Note("replicates-differ", text)

@@ -1,4 +1,6 @@
-"""Runs that diverged but have a finite loss, far above that of runs like them.
+"""Runs whose finite loss is far above that of runs like them, or far below it.
+
+The former diverged; the latter are of another measure, such as a training loss or a mistyped one.
 
 N params, D tokens, L loss.
 """
@@ -10,40 +12,44 @@ from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 
-__all__ = ["diverged", "surface_residuals"]
+__all__ = ["far_off", "surface_residuals"]
 
 FACTOR = 1.6
-"""Ratio of a diverged run's loss to that of the others, at least. In 20 public tables one run lies
-above 1.3 and none above 1.35; smaller excesses are left to the approaches, which name them."""
+"""Ratio of such a loss to that of the others, or its inverse, at least. In 20 public tables one
+run lies above 1.3 and none above 1.35; smaller ones are left to the approaches, which name them."""
 DEVIATIONS = 10.0
 """The same in robust standard deviations of the others."""
 FEWEST, ENOUGH_FOR_SQUARES = 8, 15
 """Fewest runs, and fewest for a surface that is quadratic in log N and log D."""
+ENOUGH = 2000
+"""Runs that determine the surface; of more, every k-th is used."""
 AT_MOST = 0.2
-"""Largest share of diverged runs; beyond it, there is no telling which are."""
+"""Largest share of such runs; beyond it, there is no telling which are wrong."""
 ROUNDS = 30
 LEAST_RESIDUAL = 1e-4
 
 
-def diverged(points: Points) -> NDArray[np.bool_]:
-    """Which runs have a loss far above the surface of the others, shape (n,)."""
-    is_diverged = np.zeros(len(points), dtype=bool)
+def far_off(points: Points) -> NDArray[np.int_]:
+    """1 for runs with a loss far above the surface of the others, -1 far below, else 0; (n,)."""
+    side = np.zeros(len(points), dtype=int)
     if len(points) < FEWEST:
-        return is_diverged
+        return side
     for _ in range(ROUNDS):
-        above = surface_residuals(points, ~is_diverged)
-        spread = robust_deviation(above[~is_diverged])
-        found = above > max(np.log(FACTOR), DEVIATIONS * spread)
-        if (found == is_diverged).all():
+        above = surface_residuals(points, side == 0)
+        spread = robust_deviation(above[side == 0])
+        is_far = np.abs(above) > max(np.log(FACTOR), DEVIATIONS * spread)
+        found = np.where(is_far, np.sign(above), 0).astype(int)
+        if (found == side).all():
             break
-        is_diverged = found
-    return is_diverged if is_diverged.sum() <= AT_MOST * len(points) else np.zeros_like(is_diverged)
+        side = found
+    return side if np.sum(side != 0) <= AT_MOST * len(points) else np.zeros_like(side)
 
 
 def surface_residuals(points: Points, used: NDArray[np.bool_] | None = None) -> Array:
     """Log loss minus a smooth surface through the middle of the used runs, shape (n,)."""
     design, y = _design(points), np.log(points.L)
-    rows = slice(None) if used is None else used
+    rows = np.arange(len(y)) if used is None else np.flatnonzero(used)
+    rows = rows[:: max(len(rows) // ENOUGH, 1)]
     return np.asarray(y - design @ _median_surface(design[rows], y[rows]))
 
 

@@ -12,7 +12,7 @@ from isoflop import arguments
 from isoflop.display.format import LONG, format_count, format_flops, join_words, one_line
 from isoflop.errors import DataError
 from isoflop.fitting.screening.contradictions import contradicting
-from isoflop.fitting.screening.diverged import diverged
+from isoflop.fitting.screening.diverged import far_off
 from isoflop.fitting.screening.seeds import are_seeds
 from isoflop.fitting.screening.selection import Needs, select
 from isoflop.fitting.screening.validity import invalid
@@ -95,7 +95,7 @@ def screen(runs: Iterable[Run], keep: Keep = "sound", needs: Needs = PLAIN) -> S
         points, contrary = _parted(points, contradicting(points), contradicts=True)
         chosen = select(points.runs, needs)
         points, selected = points if chosen.notes == () else Points.of(chosen.runs), chosen.notes
-        points, lost = _parted(points, _diverged(points))
+        points, lost = _parted(points, _far_off(points))
         aside += [*contrary, *lost]
     num_kept, points = len(points), _without_copies(points)
     _refuse_one_budget(points)
@@ -117,9 +117,15 @@ def _parted(
     return Points.of(rest), aside
 
 
-def _diverged(points: Points) -> Mapping[int, str]:
-    rows = np.flatnonzero(diverged(points)).tolist()
-    return dict.fromkeys(rows, "its loss is far above that of runs like it, as after a divergence")
+def _far_off(points: Points) -> Mapping[int, str]:
+    side = far_off(points)
+    return {row: _FAR_OFF[int(side[row])] for row in np.flatnonzero(side).tolist()}
+
+
+_FAR_OFF = {
+    1: "its loss is far above that of runs like it, as after a divergence",
+    -1: "its loss is far below that of runs like it, as of another measure",
+}
 
 
 def describe(run: Run) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isoflop.display.format import format_number, join_words
 from isoflop.errors import DataError
-from isoflop.fitting.cells import Cell, swept_cells
+from isoflop.fitting.cells import SETTINGS, Cell, swept_cells
 from isoflop.fitting.rates import rates_of
 from isoflop.laws.points import Points, lies_on_a_line
 from isoflop.notes.note import Note
@@ -171,7 +171,7 @@ def _best(selected: Selected) -> Selected:
 
 def _best_note(cells: Sequence[Cell], between: Sequence[int]) -> Note:
     rows = sum(len(cell.rows) for cell in cells)
-    swept = sorted({name for cell in cells for name in cell.swept}) or ["setting"]
+    swept = [name for name in SETTINGS if any(len(cell.tried(name)) > 1 for cell in cells)]
     text = (
         f"{rows} rows sweep {join_words(swept)} at {len(cells)} sizes and numbers of tokens: each "
         f"counts with its best"
