@@ -91,11 +91,14 @@ def test_metadata_are_valid_and_name_the_licence_and_the_readme(metadata):
     assert metadata.description.startswith("# isoflop")
 
 
+WITHOUT_TORCH = {"datasets", "test", "wandb", "mlflow", "tensorboard", "lightning", "excel"}
+
+
 def test_torch_is_required_by_the_extras_that_train_alone(metadata):
     needed = [one for one in metadata.requires_dist if one.name in TRAIN]
     assert not [one for one in needed if one.marker is None]
     training = {extra for one in needed for extra in EXTRA.findall(str(one.marker))}
-    assert training == set(metadata.provides_extra) - {"datasets", "tables", "test"}
+    assert training == set(metadata.provides_extra) - WITHOUT_TORCH
 
 
 def test_pandas_is_required_by_extras_alone(metadata):

@@ -4,20 +4,21 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from isoflop.extras import load_extra
 from isoflop.storage.readers.tracked import (
     Columns,
     Series,
+    Span,
     TrackedRun,
     failures_as_errors,
     series_of,
-    span_of,
 )
 
 __all__ = ["META", "is_mlflow", "read_mlflow_files", "read_mlflow_server"]
@@ -63,12 +64,9 @@ def read_mlflow_files(path: Path, files: Sequence[Path], columns: Columns) -> Se
     if databases:
         return [run for file in databases for run in _of_database(file)]
     only = path.name if path in (file.parent for file in files) else ""
-    with _folders_allowed():
-        return [
-            run
-            for root in dict.fromkeys(file.parent.parent for file in files)
-            for run in _read_all(str(root.resolve()), str(path), only)
-        ]
+    roots = dict.fromkeys(file.parent.parent.resolve() for file in files)
+    with _folders_allowed(), failures_as_errors(path):
+        return [run for root in roots for run in _runs_of(_client(str(root)), only)]
 
 
 def _require_mlflow() -> None:
@@ -79,18 +77,28 @@ def _require_mlflow() -> None:
 
 
 def _of_database(path: Path) -> list[TrackedRun]:
-    """The runs of an SQLite file, of which MLflow opens a copy: it would write to the original."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        copy = Path(folder) / "mlflow.db"
-        with failures_as_errors(path):
+    """The runs of an SQLite file, of which MLflow opens a copy: it would write to the original.
+
+    The copy is removed with the last of the runs.
+    """
+    folder = mkdtemp(prefix="isoflop-")
+    copy = Path(folder) / "mlflow.db"
+    with failures_as_errors(path):
+        try:
             _copy(path, copy)
-        return _read_all(f"sqlite:///{copy}", str(path))
+            client = _client(f"sqlite:///{copy}")
+        except BaseException:
+            rmtree(folder, ignore_errors=True)
+            raise
+        finalize(client, rmtree, folder, ignore_errors=True)
+        return _runs_of(client)
 
 
 def read_mlflow_server(address: str) -> Sequence[TrackedRun]:
     """The runs of a tracking server."""
     _require_mlflow()
-    return _runs_of(address, address, "")
+    with failures_as_errors(address):
+        return _runs_of(_client(address))
 
 
 def _copy(path: Path, copy: Path) -> None:
@@ -113,25 +121,18 @@ def _folders_allowed() -> Iterator[None]:
             os.environ[_ALLOW] = before
 
 
-def _read_all(address: str, source: str, experiment: str = "") -> list[TrackedRun]:
-    """The runs with all of their histories, for a store that is open only for now."""
-    found = _runs_of(address, source, experiment)
-    with failures_as_errors(source):
-        return [_with_span(run) for run in found]
+def _client(address: str) -> Any:
+    return load_extra("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=address)
 
 
-def _runs_of(address: str, source: str, experiment: str) -> list[TrackedRun]:
+def _runs_of(client: Any, only: str = "") -> list[TrackedRun]:
     """The runs of a store, or of one experiment by its id."""
-    with failures_as_errors(source):
-        client = load_extra("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=address)
-        names = {
-            each.experiment_id: each.name
-            for each in client.search_experiments()
-            if experiment in ("", each.experiment_id)
-        }
-        return [
-            _run(client, run, names[run.info.experiment_id]) for run in _pages(client, [*names])
-        ]
+    names = {
+        each.experiment_id: each.name
+        for each in client.search_experiments()
+        if only in ("", each.experiment_id)
+    }
+    return [_run(client, run, names[run.info.experiment_id]) for run in _pages(client, [*names])]
 
 
 def _pages(client: Any, experiments: list[str]) -> Iterator[Any]:
@@ -145,29 +146,33 @@ def _pages(client: Any, experiments: list[str]) -> Iterator[Any]:
 
 
 def _run(client: Any, run: Any, experiment: str) -> TrackedRun:
-    history = lru_cache(maxsize=None)(partial(_history, client, run, frozenset(run.data.metrics)))
+    history = partial(_history, client, run.info.run_id, frozenset(run.data.metrics))
+    started = (run.info.start_time or 0) / 1e3
     return TrackedRun(
         id=run.info.run_id,
         name=run.info.run_name or run.info.run_id,
         config=dict(run.data.params),
         last=dict(run.data.metrics),
-        history=history,
-        span=None,
+        history=lru_cache(maxsize=None)(history),
+        span=_span(started, getattr(run.data, "_metric_objs", ())),
         state=run.info.status.lower(),
-        started=(run.info.start_time or 0) / 1e3,
+        started=started,
         project=experiment,
     )
 
 
-def _history(client: Any, run: Any, logged: frozenset[str], name: str) -> Series | None:
+def _history(client: Any, run_id: str, logged: frozenset[str], name: str) -> Series | None:
     """All logged values of a metric, by step; of several at one step, the last one in time."""
     if name not in logged:
         return None
-    points = client.get_metric_history(run.info.run_id, name)
+    with failures_as_errors(f"The history of run {run_id}"):
+        points = client.get_metric_history(run_id, name)
     return series_of([(point.step, point.timestamp / 1e3, point.value) for point in points])
 
 
-def _with_span(run: TrackedRun) -> TrackedRun:
-    """The run with the steps and seconds of all that it logged."""
-    logged = [series for name in run.last if (series := run.history(name)) is not None]
-    return replace(run, span=span_of(logged))
+def _span(started: float, latest: Sequence[Any]) -> Span | None:
+    """Steps and seconds of a run, from the latest value of each metric."""
+    if not latest:
+        return None
+    last = max(float(metric.step) for metric in latest)
+    return Span(0.0, last, times=(started, max(metric.timestamp for metric in latest) / 1e3))

@@ -1,9 +1,9 @@
 """Runs of Weights & Biases on disk: `wandb/*run-*/run-<id>.wandb`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, cast
 
 from isoflop.extras import load_extra
 from isoflop.storage.readers.settings import read_json, read_yaml
@@ -11,6 +11,9 @@ from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat,
 from isoflop.storage.readers.wandb_log import records
 
 __all__ = ["read_wandb_files"]
+
+_OWN = ("_timestamp", "_runtime")
+"""Values of each row that W&B adds."""
 
 
 def read_wandb_files(path: Path, files: Sequence[Path], columns: Columns) -> Sequence[TrackedRun]:
@@ -20,55 +23,92 @@ def read_wandb_files(path: Path, files: Sequence[Path], columns: Columns) -> Seq
     return [_run(file, message) for file in files]
 
 
-class _Item(Protocol):
-    """A named value of a record, which wandb has no types for."""
-
-    key: str
-    nested_key: Sequence[str]
-    value_json: str
-
-
-def _run(file: Path, message: object) -> TrackedRun:
-    config: dict[str, object] = {}
-    summary: dict[str, object] = {}
-    recorder = Recorder()
-    about = {"id": file.stem.removeprefix("run-"), "name": "", "group": "", "project": ""}
-    state, started, step = "crashed", 0.0, 0.0  # without a record of its exit, it was killed
+def _run(file: Path, message: Any) -> TrackedRun:
+    log = _Log(file.stem.removeprefix("run-"))
     for data in records(file):
-        record = message.FromString(data)  # type: ignore[attr-defined]
+        log.take(message.FromString(data))
+    if not log.started:  # nothing was logged
+        config, summary = _beside(file.parent / "files")
+        state = "" if summary else log.state
+    else:
+        config, summary, state = _decoded(log.config), _decoded(log.summary), log.state
+    return TrackedRun(
+        **log.about,
+        config=_without_own(flat(config)),
+        last=_without_own(flat(summary) | log.recorder.last),
+        history=log.recorder.history,
+        span=log.recorder.span(),
+        state=state,
+        started=log.started,
+    )
+
+
+class _Log:
+    """The records of a run so far; settings and summary as JSON texts, of which the last count."""
+
+    def __init__(self, run_id: str) -> None:
+        self.about = {"id": run_id, "name": "", "group": "", "project": ""}
+        self.config: dict[str, str] = {}
+        self.summary: dict[str, str] = {}
+        self.recorder = Recorder()
+        self.state = "crashed"  # without a record of its exit, it was killed
+        self.started = 0.0
+
+    def take(self, record: Any) -> None:
         kind = record.WhichOneof("record_type")
         if kind == "history":
-            row = flat(_values(record.history.item))
-            own = row.get("_step")
-            step = float(own) if isinstance(own, int | float) else step + 1
-            recorder.add(step, row)
+            self._take_row(record.history)
         elif kind == "summary":
-            _update(summary, record.summary)
+            _update(self.summary, record.summary)
         elif kind == "config":
-            _update(config, record.config)
+            _update(self.config, record.config)
         elif kind == "run":
-            _update(config, record.run.config)
-            about |= {
-                "id": record.run.run_id or about["id"],
-                "name": record.run.display_name,
-                "group": record.run.run_group,
-                "project": record.run.project,
-            }
-            started = record.run.start_time.ToNanoseconds() / 1e9
+            self._take_run(record.run)
         elif kind == "exit":
-            state = "failed" if record.exit.exit_code else "finished"
-    if not started:  # the log is empty
-        config, summary = _beside(file.parent / "files")
-        state = "" if summary else state
-    return TrackedRun(
-        **about,
-        config=_without_own(flat(config)),
-        last=_without_own(flat(summary)) | _without_own(recorder.last),
-        history=recorder.history,
-        span=recorder.span(),
-        state=state,
-        started=started,
-    )
+            self.state = "failed" if record.exit.exit_code else "finished"
+
+    def _take_row(self, history: Any) -> None:
+        row = {
+            name: _value(item.value_json)
+            for item in history.item
+            if (name := _name(item)) not in _OWN
+        }
+        step = row.pop("_step", history.step.num)
+        self.recorder.add(float(cast(float, step)), flat(row))
+
+    def _take_run(self, run: Any) -> None:
+        _update(self.config, run.config)
+        self.started = run.start_time.ToNanoseconds() / 1e9
+        self.about = {
+            "id": run.run_id or self.about["id"],
+            "name": run.display_name,
+            "group": run.run_group,
+            "project": run.project,
+        }
+
+
+def _update(values: dict[str, str], changes: Any) -> None:
+    for item in changes.update:
+        values[_name(item)] = item.value_json
+    for item in changes.remove:
+        values.pop(_name(item), None)
+
+
+def _name(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
+
+
+def _decoded(values: Mapping[str, str]) -> dict[str, object]:
+    return {name: _value(text) for name, text in values.items()}
+
+
+def _value(text: str) -> object:
+    """The value of a JSON text; most are numbers."""
+    try:
+        return float(text)
+    except ValueError:
+        value: object = json.loads(text)
+        return value
 
 
 def _beside(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
@@ -83,18 +123,6 @@ def _beside(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
         },
         dict(values) if isinstance(values, Mapping) else {},
     )
-
-
-def _values(items: Iterable[_Item]) -> dict[str, object]:
-    """Values of a row, by name."""
-    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-def _update(values: dict[str, object], changes: object) -> None:
-    for item in changes.update:  # type: ignore[attr-defined]
-        values[".".join(item.nested_key) or item.key] = json.loads(item.value_json)
-    for item in changes.remove:  # type: ignore[attr-defined]
-        values.pop(".".join(item.nested_key) or item.key, None)
 
 
 def _without_own(values: Mapping[str, object]) -> dict[str, object]:
