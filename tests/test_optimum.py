@@ -12,7 +12,7 @@ from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.laws.cost import counted_cost, interpolated_cost
-from worlds import LAW, a_wide_sweep
+from known_law import LAW, a_wide_sweep
 
 
 @pytest.fixture(scope="module")

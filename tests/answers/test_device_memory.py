@@ -8,8 +8,8 @@ from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.training.executors.simulated import Simulated
+from known_law import LAW, a_wide_sweep
 from tasks import mlp_task
-from worlds import LAW, a_wide_sweep
 
 MOST = 80e9 / 16
 

@@ -5,7 +5,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from worlds import a_wide_sweep
+from known_law import a_wide_sweep
 
 COMPUTES = [1e20, 1e21, 1e23]
 

@@ -13,7 +13,7 @@ from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.cost import measured_cost
 from isoflop.laws.other_laws import DataConstrainedLaw
-from worlds import a_wide_sweep
+from known_law import a_wide_sweep
 
 SERVED, UNIQUE = 1e12, 2e10
 QUESTIONS = {

@@ -10,7 +10,7 @@ from extending.own_condition import NoisyData
 from extending.own_figure import tokens_per_param
 from extending.own_law import HalfLaw
 from isoflop.reporting.json_output import to_json
-from worlds import a_sweep
+from known_law import a_sweep
 
 TRUE = HalfLaw(E=1.7, A=400.0, B=60.0, alpha=0.36)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worlds import LAW, a_run, a_sweep
+from known_law import LAW, a_run, a_sweep
 
 __all__ = ["LAW", "a_run", "a_sweep", "data_folder", "published"]
 

@@ -1,4 +1,4 @@
-"""Runs of a known law: the one world that tests of fitting and answering share."""
+"""Runs of a known law, as tests of fitting and answering share them."""
 
 import numpy as np
 
