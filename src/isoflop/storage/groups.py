@@ -30,7 +30,8 @@ def read_groups(
 
     Each group may be fitted alone, or all with shared exponents by `fit_systems`.
 
-    by: name of the column. The other arguments are those of `read_runs`.
+    by: name of the column.
+    source, columns, vocabulary, schedule: as for `read_runs`.
 
     Raises DataError where the table has no such column, or cannot be read.
     """
