@@ -32,8 +32,8 @@ __all__ = [
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="Store folder, a table's file (CSV, Excel, ...), or a tracker's log: its folder or "
-        "file, or wandb:entity/project.",
+        help="Store folder, table (CSV, TSV, Excel, parquet), or a tracker's folder, file or "
+        "address, as wandb:entity/project.",
         metavar="RUNS",
     ),
 ]
@@ -51,6 +51,7 @@ Column = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
+        "--columns",
         help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated.",
     ),
 ]

@@ -9,6 +9,8 @@ from isoflop.storage.readers.wandb_log import records
 from isoflop.storage.tables import read_runs, read_table
 from storage.readers.recorded import COLUMNS, STEPS, check, check_answer, check_curve, sweep
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of wandb's own code, while it records
+
 
 @pytest.fixture(scope="module")
 def wandb():
