@@ -18,10 +18,8 @@ def wandb():
 
 
 @pytest.fixture
-def record(wandb, tmp_path, monkeypatch):
+def record(wandb, tmp_path):
     """Record a run offline, with wandb itself."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
 
     def record(
         one, steps=range(1, STEPS + 1), *, exit_code=0, logged=None, given_steps=False, **options
@@ -29,9 +27,12 @@ def record(wandb, tmp_path, monkeypatch):
         run = wandb.init(
             project=options.pop("project", "sweep"),
             dir=str(tmp_path),
+            mode="offline",
             name=one.name,
             config=one.config,
-            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
+            settings=wandb.Settings(
+                silent=True, console="off", x_disable_stats=True, disable_git=True
+            ),
             **options,
         )
         for step in steps:
