@@ -6,7 +6,7 @@ LIGHT := .venv-light
 LOCK ?= requirements.lock
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test test-light test-trackers campaigns check docs dist
+.PHONY: setup demo picture test test-light test-trackers campaigns check docs dist
 
 # The environment of the demo: what training needs.
 .venv/core: pyproject.toml $(LOCK)
@@ -23,6 +23,10 @@ setup: .venv/dev
 
 demo: .venv/core
 	$(BIN)/python examples/python_source_gpt.py
+
+# The picture of the demo's answer in README.md and docs/index.md.
+picture: demo
+	$(BIN)/python docs/demo_picture.py
 
 # Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev

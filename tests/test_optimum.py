@@ -1,10 +1,10 @@
 import math
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import isoflop
 from isoflop.answers.possible import EXACT_NOTE
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
@@ -157,51 +157,27 @@ def test_a_cost_between_sizes_is_interpolated_and_beyond_them_its_ratio_is_held(
     assert cost(np.array(1e8)) == pytest.approx(6e8 * math.sqrt(2))
 
 
-@pytest.fixture
-def sizing(monkeypatch):
-    """Stands for real models: widths d with 100 d^2 params, 20 % dearer than 6N."""
-
-    def count_size(task, size):
-        N = 100 * size**2
-        notes = ("counted on the meta device",)
-        return SimpleNamespace(
-            size=size, num_params=N, flops_per_token=7.2 * N, cost=None, notes=notes
-        )
-
-    def size_near(task, N, most=None):
-        return count_size(task, round(math.sqrt(N / 100)))
-
-    monkeypatch.setattr("isoflop.counting.counting.count_size", count_size)
-    monkeypatch.setattr("isoflop.counting.sizes.size_near", size_near)
-    return count_size
+def widths(*sizes, unit="byte", **fields):
+    """Widths d with 100 d^2 params, 20 % dearer than 6N."""
+    return isoflop.Family(list(sizes), cost=lambda d: (100 * d**2, 720 * d**2), unit=unit, **fields)
 
 
-@pytest.mark.train
-def test_with_a_task_the_answer_is_a_size_that_can_be_built_and_spends_the_counted_flops(
-    exact, sizing
-):
-    best = predict(
-        exact,
-        flops=1e22,
-        task=SimpleNamespace(unit="byte", loss_unit="nats/byte", bytes_per_token=1.0),
-    )
+def test_with_a_family_the_answer_is_one_of_its_sizes_and_spends_its_flops(exact):
+    family = widths(*range(1000, 100_000, 20), loss_unit="nats/byte", bytes_per_token=1.0)
+    best = predict(exact, flops=1e22, task=family)
     assert best.size_num_params == 100 * best.size**2
     assert best.size_num_params == pytest.approx(best.num_params.value, rel=1e-2)
     assert best.size_num_tokens * 7.2 * best.size_num_params == pytest.approx(1e22)
     assert best.num_tokens.value * 7.2 * best.num_params.value == pytest.approx(1e22, rel=1e-6)
     assert best.unit == "byte"
-    assert "counted on the meta device" in best.notes
     assert f"size to build    {best.size}" in str(best)
 
 
-@pytest.mark.train
-def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(
-    exact, sizing, monkeypatch
-):
-    task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
-    best = predict(exact, flops=1e22, task=task).num_params.value
-    half = sizing(task, round(math.sqrt(best / 200)))
-    monkeypatch.setattr("isoflop.counting.sizes.size_near", lambda task, N, most=None: half)
+def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(exact):
+    every = widths(*range(1000, 100_000, 20))
+    best = predict(exact, flops=1e22, task=every).num_params.value
+    half = round(math.sqrt(best / 200))
+    task = widths(half, 10 * half)
 
     (note,) = (
         note
@@ -209,24 +185,22 @@ def test_a_best_size_that_cannot_be_built_is_told_with_what_the_nearest_wastes(
         if note.startswith("The nearest size")
     )
 
-    assert f"{half.size}, has" in note
+    assert f"{half}, has" in note
     wasted = float(re.search(r"0.50 times the best, and wastes ([\d.]+) % of the compute", note)[1])
     assert (
         15 < wasted < 22
     )  # half the size costs 21 % more compute by the law of Chinchilla: 17 % of it
 
 
-@pytest.mark.train
-def test_with_a_task_serving_is_paid_by_the_counted_flops_of_the_size_that_is_built(exact, sizing):
-    task = SimpleNamespace(unit="token", loss_unit=None, bytes_per_token=None)
+def test_with_a_family_serving_is_paid_by_the_flops_of_the_size_that_is_built(exact):
+    task = widths(*range(1000, 100_000, 20))
     best = predict(exact, flops=1e22, served_tokens=1e12, task=task)
     assert 7.2 * best.size_num_params * (best.size_num_tokens + 1e12 / 3) == pytest.approx(1e22)
     assert best.serving.serving.value == pytest.approx(2.4 * best.num_params.value * 1e12, rel=1e-6)
 
 
-@pytest.mark.train
-def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact, sizing):
-    task = SimpleNamespace(unit="token", loss_unit="nats/token", bytes_per_token=4.2)
+def test_the_loss_of_text_is_told_in_bits_per_byte_too(exact):
+    task = widths(*range(1000, 100_000, 20), loss_unit="nats/token", bytes_per_token=4.2)
     best = predict(exact, flops=1e22, task=task)
     bits = best.bits_per_byte
     assert bits.value == pytest.approx(best.loss.value / (4.2 * math.log(2)))

@@ -91,7 +91,16 @@ def test_metadata_are_valid_and_name_the_licence_and_the_readme(metadata):
     assert metadata.description.startswith("# isoflop")
 
 
-WITHOUT_TORCH = {"datasets", "test", "wandb", "mlflow", "tensorboard", "lightning", "excel"}
+WITHOUT_TORCH = {
+    "datasets",
+    "tables",
+    "test",
+    "wandb",
+    "mlflow",
+    "tensorboard",
+    "lightning",
+    "excel",
+}
 
 
 def test_torch_is_required_by_the_extras_that_train_alone(metadata):

@@ -26,21 +26,20 @@ import numpy as np
 import torch
 
 import isoflop
-from isoflop.compute.budget import asked
-from isoflop.counting.counting import count_size
-from isoflop.counting.tokens import TokenSupply, token_supply
+from isoflop.counting.sizes import Sizes
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_flops, format_percent, join_words
 from isoflop.errors import DataError
 from isoflop.laws.base import Array
 from isoflop.planning.candidates import Place
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import room_on
+from isoflop.planning.question import sweep_question
 from isoflop.planning.sequential import next_stage, paid
 from isoflop.planning.specs import make_spec
-from isoflop.stages import Question, train_stages
+from isoflop.stages import train_stages
 from isoflop.storage.store import Store
 from isoflop.training.runner import Executor, open_store
-from isoflop.user_code.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks" / "fitting"), str(ROOT / "examples")]
@@ -121,17 +120,20 @@ def grid(
 
 
 def sequential(task: isoflop.Task, store: Store, executor: Executor) -> list[isoflop.Run]:
-    found = train_stages(task, Question(asked(None, TARGET, SPEND)), store=store, executor=executor)
+    question = sweep_question(target=TARGET, spend=SPEND)
+    found = train_stages(task, question, store=store, executor=executor)
     print(*found.notes, sep="\n", flush=True)
     return found.runs
 
 
 def unstopped(task: isoflop.Task, store: Store, executor: Executor) -> list[isoflop.Run]:
-    supply, mark, runs = token_supply(task), fingerprint(task), dict[str, isoflop.Run]()
+    sizes, runs = sizes_of(task), dict[str, isoflop.Run]()
     while True:
-        ladder = ladder_of(task, supply, spend=SPEND, runs=[*runs.values()], room=room_on(None))
+        ladder = ladder_of(
+            sizes, sizes.supply, spend=SPEND, runs=[*runs.values()], room=room_on(None)
+        )
         stage = next_stage([*runs.values()], ladder, target=TARGET, spend=SPEND, stop=False)
-        specs = [spec_at(task, supply, mark, place, ladder.size(place)) for place in stage.places]
+        specs = [spec_at(sizes, place, ladder.size(place)) for place in stage.places]
         new = tuple(spec for spec in specs if spec.id not in runs)
         if not new:
             return list(runs.values())
@@ -141,13 +143,16 @@ def unstopped(task: isoflop.Task, store: Store, executor: Executor) -> list[isof
         }
 
 
-def spec_at(
-    task: isoflop.Task, supply: TokenSupply, mark: str, place: Place, size: object
-) -> isoflop.RunSpec:
-    sized = count_size(task, size)
-    tokens = place.flops / sized.flops_per_token
+def spec_at(sizes: Sizes, place: Place, size: object) -> isoflop.RunSpec:
+    sized = sizes.count(size)
     return make_spec(
-        task, supply, mark, sized, tokens, seed=task.recipe.seeds[0], budget=place.budget
+        sizes,
+        sizes.supply,
+        sizes.fingerprint,
+        sized,
+        place.flops / sized.flops_per_token,
+        seed=sizes.recipe.seeds[0],
+        budget=place.budget,
     )
 
 

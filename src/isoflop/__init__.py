@@ -22,6 +22,8 @@ _HOMES = {
     "Compute": "compute.compute",
     "Hardware": "compute.compute",
     "Task": "task",
+    "Family": "family",
+    "Command": "training.command",
     "Recipe": "recipe",
     "PowerRule": "recipe",
     "tune": "training.tuning",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from isoflop.errors import IsoflopError as IsoflopError
     from isoflop.errors import PlanError as PlanError
     from isoflop.errors import StoreError as StoreError
+    from isoflop.family import Family as Family
     from isoflop.fitting.approaches.envelope import Envelope as Envelope
     from isoflop.fitting.approaches.isoflop import IsoFLOP as IsoFLOP
     from isoflop.fitting.approaches.isoflop import valleys as valleys
@@ -117,6 +120,7 @@ if TYPE_CHECKING:
     from isoflop.storage.store import MemoryStore as MemoryStore
     from isoflop.storage.tables import read_runs as read_runs
     from isoflop.task import Task as Task
+    from isoflop.training.command import Command as Command
     from isoflop.training.coordinates import coordinate_check as coordinate_check
     from isoflop.training.executors.in_process import InProcess as InProcess
     from isoflop.training.executors.processes import Processes as Processes

@@ -9,7 +9,7 @@ from isoflop.errors import InstallError
 
 __all__ = ["TRAIN", "load_extra", "require_train"]
 
-TRAIN = ("torch", "accelerate", "cloudpickle")
+TRAIN = ("torch", "accelerate")
 """Packages of the extra `train`."""
 
 
@@ -18,7 +18,7 @@ def require_train() -> None:
     missing = [name for name in TRAIN if find_spec(name) is None]
     if missing:
         raise InstallError(
-            f"Tasks, planning and training need the extra train, but {join_words(missing)} "
+            f"Tasks and their training need the extra train, but {join_words(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed; {_remedy('train')}."
         )
 

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from isoflop import arguments
 from isoflop.display.format import format_count, format_flops, format_number, one_line
-from isoflop.errors import DataError, IsoflopError, PlanError
+from isoflop.errors import DataError, IsoflopError
+from isoflop.settings import Settings, complete, open_setting
 
 __all__ = [
     "CurvePoint",
@@ -30,7 +31,7 @@ CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""
 
 
-_RARE = ("unique_tokens", "trunk")
+_RARE = ("unique_tokens", "trunk", "arguments")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class RunSpec:
     """FLOPs shared by the runs of one IsoFLOP curve; None when the run belongs to no curve."""
     size: SizeValue | None = None
     """Value of the task's size parameter."""
+    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
+    """Further arguments of the size by name, such as depth and width, of a `Family`."""
     param_counts: Mapping[str, int] = field(default_factory=dict)
     """Params by convention, where they are known: total, non_embedding, matmul, active."""
     batch: int | None = None
@@ -87,7 +90,9 @@ class RunSpec:
         """Hash of all fields, 16 hexadecimal digits; rare fields take part only where set."""
         # asdict() is five times as slow
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
-        held = {name: value for name, value in values if value is not None or name not in _RARE}
+        held = {
+            name: value for name, value in values if name not in _RARE or value not in (None, {})
+        }
         text = json.dumps(held, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -95,15 +100,23 @@ class RunSpec:
     def flops_per_token(self) -> float:
         return self.flops / self.num_tokens
 
-    def given(self, setting: str) -> Any:
-        """A setting that training needs. Raises PlanError where this spec leaves it open."""
-        value = getattr(self, setting)
-        if value is None:
-            raise PlanError(
-                f"A run to be trained must have its {setting}, but that of size {self.size!r} "
-                "leaves it open; create runs with plan()."
-            )
-        return value
+    @cached_property
+    def settings(self) -> Settings:
+        """How the run is trained. Raises PlanError where this spec leaves a setting open."""
+        return complete(vars(self))
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens of an optimiser step. Raises PlanError where this spec leaves its batch open."""
+        if self.batch is None or self.tokens_per_example is None:
+            name = "batch" if self.batch is None else "tokens_per_example"
+            raise open_setting(name, self.size)
+        return self.batch * self.tokens_per_example
+
+    @property
+    def num_steps(self) -> float:
+        """Optimiser steps. Raises PlanError where this spec leaves its batch open."""
+        return self.num_tokens / self.step_tokens
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -11,8 +11,11 @@ from typing import Any
 
 from isoflop.answers.predict import Optimum, predict
 from isoflop.compute.budget import flops_of
+from isoflop.counting.sizes import Sizes
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_flops, join_words
 from isoflop.errors import ContractError
+from isoflop.family import Family
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import fit
 from isoflop.notes.note import Note
@@ -25,11 +28,11 @@ from isoflop.recipe import Recipe
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import report
 from isoflop.runs import Run, SizeValue
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store, train
-from isoflop.user_code.fingerprint import digest_of, fingerprint
+from isoflop.training.trainer import Trainer
 
 __all__ = ["StagedRuns", "find_optimal", "stage_name", "train_stages"]
 
@@ -45,9 +48,10 @@ MOST_EXTENSIONS = 2
 
 
 def find_optimal(
-    task: Task | Callable[..., object] | None = None,
+    task: Task | Family | Callable[..., object] | None = None,
     size_param: str | Callable[[Any], Mapping[str, object]] | None = None,
     *,
+    trainer: Trainer | None = None,
     target: float | str,
     spend: float | str | None = None,
     budgets: Sequence[float | str] | None = None,
@@ -81,7 +85,9 @@ def find_optimal(
     answer at once. Runs in the store are not trained again, and a stage that was started is
     finished as it was planned.
 
-    task: a `Task`; or the model class, followed by `size_param` and the other fields of `Task`.
+    task: a `Task`; or the model class, followed by `size_param` and the other fields of `Task`; or
+        a `Family`, with a trainer.
+    trainer: as for `train`.
     target, spend, budgets: FLOPs or phrases, as for `plan`. `budgets` trains an IsoFLOP grid and
         adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
         the runs before, until it is used up or the next stage is not worth its cost.
@@ -126,7 +132,12 @@ def find_optimal(
     )
     on_stage = None if page is None else partial(_drawn, page, flops_of(target), task)
     trained = train_stages(
-        task, question, store=open_store(store), executor=executor, on_stage=on_stage
+        task,
+        question,
+        trainer=trainer,
+        store=open_store(store),
+        executor=executor,
+        on_stage=on_stage,
     )
     law = fit(trained.runs)
     answer = predict(law, flops=target, task=task)
@@ -139,14 +150,15 @@ def find_optimal(
 _NEEDED = ("model", "size_param", "train_data", "val_data")
 
 
-def _task_of(task: object, fields: Mapping[str, Any]) -> Task:
+def _task_of(task: object, fields: Mapping[str, Any]) -> Task | Family:
     """The task, or a new one of its fields; those that are None take `Task`'s own defaults."""
     given = {name: value for name, value in fields.items() if value is not None}
-    if isinstance(task, Task):
+    if isinstance(task, Task | Family):
         if given:
+            kind = type(task).__name__
             raise ContractError(
-                f"find_optimal: a Task must be the only description of the task, but got "
-                f"{join_words([*given])} beside it; use isoflop.Task({next(iter(given))}=...)."
+                f"find_optimal: a {kind} must be the only description of the task, but got "
+                f"{join_words([*given])} beside it; use isoflop.{kind}({next(iter(given))}=...)."
             )
         return task
     if task is not None:
@@ -167,7 +179,7 @@ def _task_of(task: object, fields: Mapping[str, Any]) -> Task:
 
 
 def _drawn(
-    page: str | os.PathLike[str], target: float, task: Task, sweep: Sweep, runs: list[Run]
+    page: str | os.PathLike[str], target: float, task: Task | Family, sweep: Sweep, runs: list[Run]
 ) -> OnRecord:
     """The function that draws the page again after each run of a stage."""
     return live_report(page, target=target, sweep=sweep, runs=runs, task=task)
@@ -185,9 +197,10 @@ class StagedRuns:
 
 
 def train_stages(
-    task: Task,
+    task: Task | Family,
     question: SweepQuestion,
     *,
+    trainer: Trainer | None = None,
     store: Store,
     executor: Executor | str | None = None,
     on_stage: OnStage | None = None,
@@ -212,7 +225,9 @@ def train_stages(
         redraw = None
         if on_stage is not None and current_ranks().is_first:
             redraw = on_stage(sweep, [*runs.values(), *_stored(sweep, store)])
-        trained = train(task, sweep, store=store, executor=executor, on_record=redraw)
+        trained = train(
+            task, sweep, trainer=trainer, store=store, executor=executor, on_record=redraw
+        )
         runs |= {run.id: run for run in trained}
         stage += 1
         if question.budgets is not None and not _to_extend(runs.values(), stage):
@@ -220,19 +235,20 @@ def train_stages(
     return StagedRuns(list(runs.values()), notes)
 
 
-def _stored(sweep: Sweep, store: Store) -> list[Run]:
+def _stored(sweep: Sweep, store: RecordStore) -> list[Run]:
     return [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
 
 
 def _stored_or_planned(
-    task: Task, store: Store, question: SweepQuestion, stage: int, runs: list[Run]
+    task: Task | Family, store: StageStore, question: SweepQuestion, stage: int, runs: list[Run]
 ) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
-    name = stage_name(task, question, stage)
+    sizes = sizes_of(task)
+    name = stage_name(sizes, question, stage)
     stored = store.read_stage(name)
     if stored is not None:
         return sweep_of(*stored, runs)
-    sweep = plan_question(task, question, runs)
+    sweep = plan_question(sizes, question, runs)
     store.write_stage(name, sweep.specs, {"purpose": _purpose(question, stage), **plan_of(sweep)})
     return sweep
 
@@ -242,14 +258,14 @@ def _to_extend(runs: Iterable[Run], stage: int) -> bool:
     return stage <= MOST_EXTENSIONS and any(not valley.interior for valley in valleys(list(runs)))
 
 
-def stage_name(task: Task, question: SweepQuestion, stage: int) -> str:
+def stage_name(sizes: Sizes, question: SweepQuestion, stage: int) -> str:
     """Name of a stage in the store: a hash of the task and the question."""
     budgets = question.budgets
     compute = (question.target, question.spend) if budgets is None else (sorted(budgets),)
     is_default = question.design == "sequential" and question.hardware is None
     how = () if is_default else (question.design, question.hardware)
     number = () if stage == 0 else (stage,)
-    return digest_of(fingerprint(task), task.recipe, task.sizes, (*compute, *how, *number))
+    return sizes.digest(*compute, *how, *number)
 
 
 def _purpose(question: SweepQuestion, stage: int) -> str:

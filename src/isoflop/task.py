@@ -13,7 +13,7 @@ from isoflop.sources import remember
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Task", "require_task"]
+__all__ = ["Task", "plain_size", "require_task"]
 
 LONGEST_NAME, LARGEST = 200, 1e60
 
@@ -187,7 +187,7 @@ def require_task(value: object, name: str) -> None:
 def _plain_sizes(sizes: object) -> tuple[Size, ...]:
     """Sizes that a store can write: lists become tuples, numbers of NumPy those of Python."""
     given = sizes if arguments.several(sizes) else ()
-    plain = tuple(_plain_size(size) for size in given)
+    plain = tuple(plain_size(size) for size in given)
     if not plain:
         raise ContractError(
             f"Task: sizes must name at least one size, but got {quoted(sizes)}; leave it out to "
@@ -196,17 +196,18 @@ def _plain_sizes(sizes: object) -> tuple[Size, ...]:
     return plain
 
 
-def _plain_size(size: object) -> Size:
+def plain_size(size: object, name: str = "Task") -> Size:
+    """A size that a store can write. Raises ContractError for any other value."""
     if isinstance(size, list | tuple):
-        return tuple(_plain_part(part) for part in size)
-    return _plain_part(size)
+        return tuple(_plain_part(part, name) for part in size)
+    return _plain_part(size, name)
 
 
-def _plain_part(size: object) -> int | float | str:
+def _plain_part(size: object, name: str) -> int | float | str:
     value = arguments.plain(size)
     if not isinstance(value, int | float | str) or isinstance(value, bool) or not _is_short(value):
         raise ContractError(
-            "Task: each of sizes must be a number, a name, or a tuple of them, but got "
+            f"{name}: each of sizes must be a number, a name, or a tuple of them, but got "
             f"{quoted(size)}; name the sizes, and let size_param be a function name -> keyword "
             "arguments."
         )

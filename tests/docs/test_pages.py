@@ -54,6 +54,24 @@ def test_included_and_listed_files_exist(page):
 
 
 @named
+def test_images_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"(?:src|srcset)=\"([^\"]+)\"|\{image\} (\S+)", text):
+        assert (page.parent / "".join(path)).exists(), path
+
+
+@pytest.mark.parametrize("paper", ["light", "dark"])
+def test_the_picture_of_the_demo_shows_the_answer_that_is_printed_below_it(paper):
+    """`make picture` draws it; Matplotlib notes each text that it draws as a comment."""
+    svg = (ROOT / f"docs/_static/demo-{paper}.svg").read_text()
+    readme = (ROOT / "README.md").read_text()
+    printed = re.findall(r"^  (?:params|bytes) +(\S+) +\S+ to ", readme, flags=re.MULTILINE)
+    assert len(printed) == 2
+    assert all(f"<!-- {value} -->" in svg for value in printed)
+    assert len(svg) < 150_000
+
+
+@named
 def test_files_that_are_named_by_their_path_exist(page):
     for path in re.findall(
         r"`((?:src|docs|tests|examples|benchmarks)/[\w./]*\w)/?`", page.read_text()

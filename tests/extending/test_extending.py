@@ -1,4 +1,4 @@
-"""A law, an approach or a condition is added in one file; nothing else of the library changes."""
+"""A law, an approach, a condition or a figure is added in one file; nothing else of the library changes."""
 
 import json
 
@@ -8,6 +8,7 @@ import pytest
 import isoflop
 from extending.own_approach import LowestLoss
 from extending.own_condition import NoisyData
+from extending.own_figure import tokens_per_param
 from extending.own_law import HalfLaw
 from isoflop.reporting.json_output import to_json
 
@@ -79,3 +80,12 @@ def test_an_approach_of_ones_own_gives_a_fit_and_an_answer_with_an_interval():
     assert answer.num_params.low < answer.num_params.value < answer.num_params.high
     assert answer.loss is None
     assert answer.num_params.value == pytest.approx(float(TRUE.optimum(1e21)[0]), rel=1.0)
+
+
+def test_a_figure_of_ones_own_draws_what_predict_answers():
+    fit = isoflop.fit(runs_of(TRUE), isoflop.Parametric(law=HalfLaw()), resamples=50)
+    (line,) = tokens_per_param(fit).lines
+    flops, ratios = line.get_data()
+    answer = isoflop.predict(fit, flops=float(flops[-1]))
+    assert flops[-1] == pytest.approx(1e21)
+    assert ratios[-1] == pytest.approx(answer.num_tokens.value / answer.num_params.value, rel=1e-6)

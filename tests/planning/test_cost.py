@@ -7,8 +7,9 @@ from torch import nn
 import isoflop
 from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.counting.counting import count_size
+from isoflop.counting.memory import run_bytes
 from isoflop.counting.peak import is_bf16, peak_flops
-from isoflop.planning.cost import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed, run_bytes
+from isoflop.counting.speed import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed
 from tasks import MLP, mlp_task
 
 

@@ -21,7 +21,7 @@ import isoflop
 from isoflop.counting import trials
 from isoflop.counting.counting import count_size
 from isoflop.counting.flops import count_step
-from isoflop.counting.sizes import sizes_near
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.user_code.model import param_counts
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
@@ -465,5 +465,5 @@ def test_few_models_are_built_to_find_sizes(monkeypatch):
     monkeypatch.setattr(
         trials, "build", lambda task, size, device: built.append(size) or build(task, size, device)
     )
-    sizes_near(text_task(GPT), [1e5, 1e6, 1e7, 1e8, 1e9])
+    sizes_of(text_task(GPT)).several_near([1e5, 1e6, 1e7, 1e8, 1e9])
     assert len(built) < 80

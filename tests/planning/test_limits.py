@@ -3,10 +3,12 @@ import torch
 
 import isoflop
 from isoflop.compute.compute import HOUR
-from isoflop.counting.counting import SizeCount, count_size
-from isoflop.counting.sizes import sizes_near
+from isoflop.counting.counting import count_size
+from isoflop.counting.memory import run_bytes
+from isoflop.counting.sizes import SizeCount
+from isoflop.counting.sizes_of import sizes_of
+from isoflop.counting.speed import Speed
 from isoflop.planning import limits
-from isoflop.planning.cost import Speed, run_bytes
 from isoflop.planning.limits import Room, least_bytes, room_on, within
 from tasks import MLP, mlp_task
 
@@ -146,12 +148,12 @@ def test_where_every_named_size_raises_the_first_error_is_shown():
         isoflop.PlanError,
         match="No size of 'width' can be trained. Size 2[67] is left out: .* no kernel",
     ):
-        sizes_near(mlp_task(model=Narrow, sizes=[26, 27]), [1000])
+        sizes_of(mlp_task(model=Narrow, sizes=[26, 27])).several_near([1000])
 
 
 def test_mfu_is_the_share_of_the_measured_peak(monkeypatch):
     speed = Speed(overhead_seconds=0.01, flops_per_second=5e9, peak_flops_per_second=1e10)
-    monkeypatch.setattr("isoflop.planning.plan.measure_speed", lambda task, specs: speed)
+    monkeypatch.setattr("isoflop.counting.task_sizes.measure_speed", lambda task, specs: speed)
     sweep = isoflop.plan(mlp_task(), budgets=[1e7])
     for spec in sweep.specs:
         assert sweep.mfu[spec.id] == pytest.approx(spec.flops / sweep.seconds[spec.id] / 1e10)

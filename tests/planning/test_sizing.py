@@ -6,7 +6,7 @@ from torch import nn
 import isoflop
 from isoflop.counting.counting import count_size
 from isoflop.counting.lattice import sizes_between, smallest_size
-from isoflop.counting.sizes import size_near, sizes_near
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.counting.trials import num_params_at
 from tasks import MLP, examples, mlp_task
 
@@ -97,24 +97,24 @@ def test_the_users_own_flops_replace_the_count():
 def test_sizes_that_heads_do_not_divide_are_not_found():
     task = text_task(model_kwargs={"num_heads": 6})
     assert smallest_size(task) == 6
-    assert all(count.size % 6 == 0 for count in sizes_near(task, [1e3, 1e4, 1e6]))
+    assert all(count.size % 6 == 0 for count in sizes_of(task).several_near([1e3, 1e4, 1e6]))
 
 
 def test_a_size_near_an_n_may_be_kept_to_a_limit():
     task = mlp_task()
-    free = size_near(task, 1000)
-    limited = size_near(task, 1000, most=free.num_params - 1)
+    free = sizes_of(task).near(1000)
+    limited = sizes_of(task).near(1000, most=free.num_params - 1)
     assert limited.size == free.size - 1
     assert (
-        size_near(task, 1000, most=300).num_params
+        sizes_of(task).near(1000, most=300).num_params
         <= 300
-        < num_params_at(task, size_near(task, 300).size + 1)
+        < num_params_at(task, sizes_of(task).near(300).size + 1)
     )
 
 
 def test_a_limit_below_every_size_is_refused():
     with pytest.raises(isoflop.PlanError, match="No size of 'width' has at most 10 params"):
-        size_near(mlp_task(), 1000, most=10)
+        sizes_of(mlp_task()).near(1000, most=10)
 
 
 def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
@@ -124,7 +124,7 @@ def test_the_size_near_an_n_is_the_nearest_of_all_real_sizes():
             range(1, 100_000),
             key=lambda size: abs(torch.log(torch.tensor((13 * size + 4) / wanted))),
         )
-        assert abs(size_near(task, wanted).size - best) <= 1
+        assert abs(sizes_of(task).near(wanted).size - best) <= 1
 
 
 def raising(refused):
@@ -139,18 +139,20 @@ def raising(refused):
 def test_a_model_that_cannot_be_larger_ends_there():
     task = raising(lambda width: width > 300)
 
-    assert size_near(task, 1e9).size == 300
-    assert size_near(task, num_params_at(task, 299)).size == 299
-    assert [count.size for count in sizes_near(task, [1e9, 1e9])] == [300, 299]
+    assert sizes_of(task).near(1e9).size == 300
+    assert sizes_of(task).near(num_params_at(task, 299)).size == 299
+    assert [count.size for count in sizes_of(task).several_near([1e9, 1e9])] == [300, 299]
     assert max(sizes_between(task, 100, 1e9, 20)) == 300
 
 
 def test_a_size_that_does_not_build_is_passed_over():
     task = raising(lambda width: width in (64, 128, 1024))
 
-    assert size_near(task, num_params_at(task, 3000)).size == 3000
-    assert size_near(task, num_params_at(task, 129)).size == 129
-    assert {count.size for count in sizes_near(task, [num_params_at(task, 127)] * 3)} == {
+    assert sizes_of(task).near(num_params_at(task, 3000)).size == 3000
+    assert sizes_of(task).near(num_params_at(task, 129)).size == 129
+    assert {
+        count.size for count in sizes_of(task).several_near([num_params_at(task, 127)] * 3)
+    } == {
         126,
         127,
         129,
@@ -160,8 +162,8 @@ def test_a_size_that_does_not_build_is_passed_over():
 def test_a_model_that_grows_no_further_has_no_larger_sizes():
     task = mlp_task(model=lambda width: MLP(min(width, 100)))
 
-    assert size_near(task, 1e9).size == 100
-    assert [count.size for count in sizes_near(task, [1e9, 1e9, 1e9])] == [100, 99, 98]
+    assert sizes_of(task).near(1e9).size == 100
+    assert [count.size for count in sizes_of(task).several_near([1e9, 1e9, 1e9])] == [100, 99, 98]
     assert max(sizes_between(task, 100, 1e9, 20)) == 100
 
 
@@ -198,7 +200,7 @@ def test_a_named_size_that_does_not_build_is_left_out_and_named():
     )
 
     assert smallest_size(task) == "S"
-    found = sizes_near(task, [50, 500, 5e3])
+    found = sizes_of(task).several_near([50, 500, 5e3])
     assert [count.size for count in found] == ["S", "M"]
     assert "Size XL is left out: it raised KeyError: 'XL'." in found[0].notes
 
@@ -212,7 +214,11 @@ def test_named_sizes_none_of_which_builds_are_refused():
 
 def test_named_sizes_are_the_only_ones():
     task = mlp_task(sizes=[3, 30, 300])
-    assert {count.size for count in sizes_near(task, [50, 500, 5e3, 5e4])} == {3, 30, 300}
+    assert {count.size for count in sizes_of(task).several_near([50, 500, 5e3, 5e4])} == {
+        3,
+        30,
+        300,
+    }
 
 
 def test_sizes_that_are_names_are_taken():
@@ -220,11 +226,11 @@ def test_sizes_that_are_names_are_taken():
         return MLP({"small": 4, "base": 40, "large": 400}[name])
 
     task = mlp_task(model=factory, size_param="name", sizes=["small", "base", "large"])
-    assert size_near(task, 500).size == "base"
+    assert sizes_of(task).near(500).size == "base"
 
 
 def test_each_size_is_used_once():
-    counts = sizes_near(mlp_task(), [30, 31, 32, 33, 34])
+    counts = sizes_of(mlp_task()).several_near([30, 31, 32, 33, 34])
     assert len({count.size for count in counts}) == 5
 
 

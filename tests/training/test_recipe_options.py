@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.counting.counting import count_size
-from isoflop.counting.tokens import token_supply
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import ContractError, PlanError
 from isoflop.planning.branches import branched
 from isoflop.planning.specs import make_spec
@@ -19,7 +18,6 @@ from isoflop.recipe_checks import RANGES
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.records import dump_spec, load_spec
 from isoflop.training.loop import train_model
-from isoflop.user_code.fingerprint import fingerprint
 from tasks import MLP, mlp_task
 
 
@@ -85,9 +83,8 @@ class Network(MLP):
 def spec_and_task(changes, num_tokens=900, **fields):
     task = mlp_task(model=Network, recipe=isoflop.Recipe(**{"epochs": None, **changes}), **fields)
     seed = task.recipe.seeds[-1]
-    spec = make_spec(
-        task, token_supply(task), fingerprint(task), count_size(task, 8), num_tokens, seed=seed
-    )
+    sizes = sizes_of(task)
+    spec = make_spec(sizes, sizes.supply, sizes.fingerprint, sizes.count(8), num_tokens, seed=seed)
     return (branched(task.recipe, [spec])[0] if task.recipe.branches else spec), task
 
 

@@ -15,7 +15,8 @@ import pytest
 import isoflop
 from isoflop.training import shared_store as sharing
 from isoflop.training.executors.in_process import InProcess
-from isoflop.training.executors.work import Elsewhere, TaskWork
+from isoflop.training.executors.stored_work import Elsewhere
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.ranks import current_ranks
 from tasks import mlp_task
 

@@ -1,6 +1,7 @@
 import pytest
 
 import isoflop
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.planning.question import sweep_question
 from isoflop.stages import MOST_EXTENSIONS, stage_name, train_stages
 from isoflop.storage.directory import DirectoryStore
@@ -119,7 +120,9 @@ def test_other_questions_are_other_stages_of_the_store():
         sweep_question(target=1e10, spend=1e9, design="lean"),
         sweep_question(target=1e10, spend=1e9, hardware="H100"),
     ]
-    names = [stage_name(task, question, stage) for question in questions for stage in (0, 1)]
+    names = [
+        stage_name(sizes_of(task), question, stage) for question in questions for stage in (0, 1)
+    ]
     assert len(set(names)) == len(names)
 
 

@@ -4,12 +4,12 @@ N params, C FLOPs.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Place
+from isoflop.answers.outcome import LawOptimum
+from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -21,10 +21,6 @@ from isoflop.fitting.fit import Fit
 from isoflop.laws.base import Number
 from isoflop.notes.note import Note
 from isoflop.runs import tasks_of
-
-if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
-    from isoflop.task import Task
 
 __all__ = [
     "FAR",
@@ -56,13 +52,11 @@ OUTSIDE = 1.05
 """Factor beyond the runs' tokens per param from which on an answer counts as outside them."""
 
 
-def law_notes(fit: Fit, target: float) -> tuple[str, ...]:
+def law_notes(fit: Fit, target: float) -> tuple[Note, ...]:
     """The fit's notes; those that give an answer give it at the target."""
     effects = [effect.note(target) for effect in (fit.influence, fit.restored) if effect]
     at_target = {note.code: note for note in effects}
-    return tuple(
-        at_target.get(note.code, note) if isinstance(note, Note) else note for note in fit.notes
-    )
+    return tuple(at_target.get(note.code, note) for note in fit.notes)
 
 
 def unreached_notes(draws: Number) -> tuple[Note, ...]:
@@ -97,7 +91,7 @@ def below_notes(fit: Fit, flops: float) -> tuple[Note, ...]:
     return (Note("below-runs", text),)
 
 
-def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def small_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer is far smaller than any run, as on a small device."""
     N, least = float(place.N), min(run.num_params for run in fit.runs)
     if least <= N * SMALLER:
@@ -110,7 +104,7 @@ def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
     return (Note("far-smaller", text),)
 
 
-def ratio_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def ratio_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer's tokens per param lie outside the range of the runs."""
     measured = [run.num_tokens / run.num_params for run in fit.runs]
     ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)
@@ -142,7 +136,7 @@ def weakness_notes(answer: Optimum) -> tuple[Note, ...]:
     )
 
 
-def size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[Note, ...]:
+def size_notes(near: SizeCount, best: float, wasted: Number | None) -> tuple[Note, ...]:
     """A note with the waste where no size that can be built lies near the best one."""
     off = near.num_params / best
     if 1 / SAME_SIZE < off < SAME_SIZE:
@@ -156,14 +150,10 @@ def size_notes(near: "SizeCount", best: float, wasted: Number | None) -> tuple[N
     return (Note("no-size-near", text),)
 
 
-def other_task_notes(fit: Fit, task: "Task | None") -> tuple[Note, ...]:
+def other_task_notes(fit: Fit, sizes: Sizes | None) -> tuple[Note, ...]:
     """A note where the runs were trained with another task; none for runs from a table."""
-    if task is None:
-        return ()
-    from isoflop.user_code.fingerprint import fingerprint  # needs torch
-
     trained = tasks_of(fit.runs)
-    if not trained or fingerprint(task) in trained:
+    if sizes is None or not trained or sizes.fingerprint in trained:
         return ()
     text = (
         "The runs are not of the task that is named: its model, loss, optimiser, evaluation or "

@@ -3,21 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
+from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.fitting.estimates import estimate
 from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken, Law, Surface
 from isoflop.laws.cost import cost_for, interpolated_cost
 from isoflop.laws.waste import band
-
-if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
-    from isoflop.task import Task
 
 __all__ = ["Frontier", "cost_of_sizes", "frontier", "sizes_between"]
 
@@ -73,7 +69,7 @@ def frontier(fit: Fit, flops: ArrayLike, cost: CostPerToken | None = None) -> Fr
     )
 
 
-def cost_of_sizes(sizes: Sequence["SizeCount"]) -> CostPerToken | None:
+def cost_of_sizes(sizes: Sequence[SizeCount]) -> CostPerToken | None:
     """FLOPs per token as counted on some sizes of a task; None without sizes."""
     if not sizes:
         return None
@@ -82,38 +78,30 @@ def cost_of_sizes(sizes: Sequence["SizeCount"]) -> CostPerToken | None:
     )
 
 
-def sizes_between(task: "Task", smallest: float, largest: float) -> list["SizeCount"]:
-    """Sizes of a task that can be built, from near `smallest` params to near `largest`."""
-    from isoflop.counting.counting import count_size  # needs torch
-    from isoflop.counting.sizes import size_near  # needs torch
-    from isoflop.counting.trials import num_params_at  # needs torch
-
-    ends = size_near(task, smallest), size_near(task, largest)
-    if task.sizes is not None and len(task.sizes) <= MOST_SIZES:
+def sizes_between(sizes: Sizes, smallest: float, largest: float) -> list[SizeCount]:
+    """Sizes that can be built, from near `smallest` params to near `largest`."""
+    ends = sizes.near(smallest), sizes.near(largest)
+    if sizes.named is not None and len(sizes.named) <= MOST_SIZES:
         low, high = (end.num_params for end in ends)
-        sizes = [
-            count_size(task, size)
-            for size in task.sizes
-            if low <= num_params_at(task, size) <= high
+        counts = [
+            sizes.count(size) for size in sizes.named if low <= sizes.num_params(size) <= high
         ]
     else:
         grid = np.geomspace(smallest, largest, MOST_SIZES)
-        sizes = [*ends, *_between(task, grid, 0, len(grid) - 1, ends)]
-    return sorted({size.size: size for size in sizes}.values(), key=lambda size: size.num_params)
+        counts = [*ends, *_between(sizes, grid, 0, len(grid) - 1, ends)]
+    return sorted({one.size: one for one in counts}.values(), key=lambda one: one.num_params)
 
 
 def _between(
-    task: "Task", grid: Array, first: int, last: int, ends: tuple["SizeCount", "SizeCount"]
-) -> list["SizeCount"]:
+    sizes: Sizes, grid: Array, first: int, last: int, ends: tuple[SizeCount, SizeCount]
+) -> list[SizeCount]:
     """Sizes near the places of a grid between two known sizes; none where both are the same."""
-    from isoflop.counting.sizes import size_near  # needs torch
-
     if last - first < 2 or ends[0].size == ends[1].size:
         return []
     middle = (first + last) // 2
-    near = size_near(task, float(grid[middle]))
-    left = _between(task, grid, first, middle, (ends[0], near))
-    return [*left, near, *_between(task, grid, middle, last, (near, ends[1]))]
+    near = sizes.near(float(grid[middle]))
+    left = _between(sizes, grid, first, middle, (ends[0], near))
+    return [*left, near, *_between(sizes, grid, middle, last, (near, ends[1]))]
 
 
 def _optima(law: Law, C: Array, cost: CostPerToken | None) -> tuple[Array, Array, Array | None]:

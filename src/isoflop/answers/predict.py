@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from isoflop.answers.conditions.repetition import UniqueTokens
 from isoflop.answers.conditions.serving import ServedTokens
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.answers.possible import (
     decades_outside,
     require_possible,
@@ -33,17 +33,18 @@ from isoflop.answers.possible import (
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
 from isoflop.answers.search import find
-from isoflop.compute.budget import told_of
+from isoflop.compute.budget import reading_notes
+from isoflop.counting.sizes_of import sizes_of
+from isoflop.family import Family
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import band, wasted_share
-from isoflop.task import require_task
-
-if TYPE_CHECKING:
-    from isoflop.task import Task
+from isoflop.notes.note import Note
+from isoflop.planning.specs import paid_tokens
+from isoflop.task import Task
 
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
@@ -60,7 +61,7 @@ def predict(
     unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
-    task: "Task | None" = None,
+    task: Task | Family | None = None,
 ) -> Optimum: ...
 @overload
 def predict(
@@ -74,7 +75,7 @@ def predict(
     unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
-    task: "Task | None" = None,
+    task: Task | Family | None = None,
 ) -> Optimum | Optima: ...
 @one_blas_thread
 @np.errstate(all="ignore")  # resamples without an answer are NaN or infinite
@@ -89,7 +90,7 @@ def predict(
     unique_tokens: float | str | None = None,
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
-    task: "Task | None" = None,
+    task: Task | Family | None = None,
 ) -> Optimum | Optima:
     """The best model size and amount of data, with intervals, expected waste and reasons to doubt.
 
@@ -102,6 +103,7 @@ def predict(
     Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
     `Optima`: an answer for each, as one table.
 
+    fit: What `fit` gives.
     served_tokens: Number of tokens that the model will serve. Compute then pays for training and
         serving together (Sardana et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the
         counted FLOPs of training for each token).
@@ -118,7 +120,7 @@ def predict(
     if not isinstance(fit, Fit):
         raise arguments.refused(fit, "predict: fit", "what isoflop.fit(runs) gives")
     if task is not None:
-        require_task(task, "predict: task")
+        sizes_of(task, "predict: task")
     name, given = the_question(requested)
     values = given if isinstance(given, list) else [given]
     named = _named(served_tokens, unique_tokens, device_memory)
@@ -148,15 +150,16 @@ def _own(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
 
 
 def _answer_with_notes(
-    fit: Fit, name: str, given: object, conditions: Conditions, task: "Task | None"
+    fit: Fit, name: str, given: object, conditions: Conditions, task: Task | Family | None
 ) -> Optimum:
     """The answer for one value, with notes about how the value was read and about the task."""
     answer = _answer(fit, Question.of(name, given, conditions), task)
-    read = told_of(given) if name == "flops" and isinstance(given, str) else ()
-    return replace(answer, notes=(*answer.notes, *read, *other_task_notes(fit, task)))
+    read = reading_notes(given) if name == "flops" and isinstance(given, str) else ()
+    other = other_task_notes(fit, None if task is None else sizes_of(task))
+    return replace(answer, notes=(*answer.notes, *read, *other))
 
 
-def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
+def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum:
     conditions = question.conditions
     conditions.check(fit, question.name, question.value)
     cost, cost_notes = cost_of(fit, question, task)
@@ -194,7 +197,7 @@ def _answer(fit: Fit, question: Question, task: "Task | None") -> Optimum:
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
-def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[str, ...]:
+def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[Note, ...]:
     """Notes of the conditions, and on sizes and ratios outside the runs' range."""
     if not conditions.given:
         return ()
@@ -209,7 +212,7 @@ def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tupl
 def _with_profile(
     answer: Optimum,
     region: Region,
-    place: Place,
+    place: LawOptimum,
     conditions: Conditions,
     cost: CostPerToken | None,
 ) -> Optimum:
@@ -240,15 +243,14 @@ def _known_loss(law: Law, C: Number, cost: CostPerToken | None) -> Number:
 
 
 def _with_size(
-    answer: Optimum, task: "Task", conditions: Conditions, place: Place, cost: CostPerToken | None
+    answer: Optimum,
+    task: Task | Family,
+    conditions: Conditions,
+    place: LawOptimum,
+    cost: CostPerToken | None,
 ) -> Optimum:
-    from isoflop.counting.counting import count_size  # these need torch
-    from isoflop.counting.sizes import size_near
-    from isoflop.planning.specs import paid_tokens
-
-    near = count_size(
-        task, size_near(task, answer.num_params.value, most=conditions.most_params).size
-    )
+    sizes = sizes_of(task)
+    near = sizes.count(sizes.near(answer.num_params.value, most=conditions.most_params).size)
     paid = float(place.C)
     wasted = wasted_share(place.law, near.num_params, float(place.C), cost)
     return replace(
@@ -256,7 +258,7 @@ def _with_size(
         notes=(*answer.notes, *size_notes(near, answer.num_params.value, wasted)),
         size=near.size,
         size_num_params=near.num_params,
-        size_num_tokens=paid_tokens(task, near, paid) - conditions.offset,
+        size_num_tokens=paid_tokens(sizes, near, paid) - conditions.offset,
         unit=task.unit,
         loss_unit=task.loss_unit,
         bytes_per_token=task.bytes_per_token,

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isoflop import arguments
 from isoflop.answers.conditions.base import Conditions
 from isoflop.compute.budget import flops_of
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_number, join_words
 from isoflop.errors import DataError
+from isoflop.family import Family
 from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken
 from isoflop.laws.cost import cost_for, counted_cost
 from isoflop.laws.inverses import require_answer
 from isoflop.notes.note import Note
-
-if TYPE_CHECKING:
-    from isoflop.task import Task
+from isoflop.planning.specs import paid_tokens
+from isoflop.task import Task
 
 __all__ = ["Question", "Values", "cost_of", "the_question"]
 
@@ -74,24 +74,19 @@ def the_question(requested: Mapping[str, object]) -> tuple[str, object]:
 
 
 def cost_of(
-    fit: Fit, question: Question, task: "Task | None"
+    fit: Fit, question: Question, task: Task | Family | None
 ) -> tuple[CostPerToken | None, tuple[Note, ...]]:
     """FLOPs per token as a function of size, and notes about them."""
     measured = cost_for(fit.law, fit.runs)
     if task is None:
         return measured, () if measured is None else (_recorded_note(fit, measured),)
-    from isoflop.counting.counting import count_size  # these need torch
-    from isoflop.counting.sizes import size_near
-    from isoflop.planning.specs import paid_tokens
-
+    sizes = sizes_of(task, "predict: task")
     cost, notes = measured, tuple[Note, ...]()
     for _ in range(2):  # the second time around the optimum under the counted cost
         around, target = _optimum_under(fit, question, cost)
-        sizes = {
-            near.size: near for near in (size_near(task, around * factor) for factor in COUNTED)
-        }
-        counts = [count_size(task, size) for size in sizes]
-        per_token = [target / paid_tokens(task, one, target) for one in counts]
+        near = (sizes.near(around * factor) for factor in COUNTED)
+        counts = [sizes.count(size) for size in dict.fromkeys(one.size for one in near)]
+        per_token = [target / paid_tokens(sizes, one, target) for one in counts]
         cost = counted_cost([one.num_params for one in counts], per_token, fit.runs)
         notes = tuple(dict.fromkeys(note for count in counts for note in count.notes))
     return cost, notes

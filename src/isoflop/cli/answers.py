@@ -13,7 +13,7 @@ from isoflop.cli.arguments import FORMS, load_task, writer_of
 from isoflop.cli.fit import answer_of, fit_runs_of
 from isoflop.cli.options import (
     Approach,
-    Column,
+    ColumnOption,
     Json,
     Keep,
     Level,
@@ -26,6 +26,7 @@ from isoflop.errors import DataError
 
 if TYPE_CHECKING:
     from isoflop.answers.optimum import Optimum
+    from isoflop.family import Family
     from isoflop.task import Task
 
 __all__ = ["fit", "predict", "report"]
@@ -42,7 +43,7 @@ def fit(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
@@ -103,7 +104,7 @@ def predict(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
     form: Annotated[
         str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")
@@ -154,7 +155,7 @@ def report(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Write the answer with figures, runs and reasons to doubt as one HTML page."""
@@ -173,7 +174,7 @@ def _one_or_all(values: list[str]) -> str | list[str]:
     return values if len(values) > 1 else values[0]
 
 
-def _export(task: "Task | None", answer: object, path: Path) -> None:
+def _export(task: "Task | Family | None", answer: object, path: Path) -> None:
     from isoflop.answers.predict import Optimum
     from isoflop.reporting.export import export_run
 

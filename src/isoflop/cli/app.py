@@ -21,7 +21,8 @@ from isoflop.cli.budget import budget
 from isoflop.cli.compare import compare, holdout
 from isoflop.cli.options import Json
 from isoflop.cli.stores import rerun, status
-from isoflop.cli.sweeps import plan, train
+from isoflop.cli.sweeps import next_stage, plan, train
+from isoflop.cli.tell import tell
 from isoflop.cli.tune import tune
 from isoflop.cli.words import with_options
 from isoflop.errors import IsoflopError
@@ -51,16 +52,17 @@ def _root(
 
 def doctor(as_json: Json = False) -> None:
     """Check the installation: versions, devices and how fast they multiply, extras."""
-    from isoflop.cli.doctor import checkup
+    from isoflop.cli.doctor import doctor_report
     from isoflop.reporting.json_output import to_json
 
-    result = checkup()
+    result = doctor_report()
     typer.echo(to_json(result) if as_json else result)
 
 
 for _command in (
     budget,
     plan,
+    tell,
     train,
     fit,
     predict,
@@ -73,6 +75,7 @@ for _command in (
     doctor,
 ):
     app.command()(_command)
+app.command("next")(next_stage)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,11 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from isoflop import arguments
+from isoflop.cli.families import family_of, is_table
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import ContractError, DataError, IsoflopError, first_line
 from isoflop.extras import TRAIN, require_train
 
 if TYPE_CHECKING:
+    from isoflop.family import Family
     from isoflop.fitting.approaches.base import Approach
     from isoflop.fitting.bayesian.prior import Prior
     from isoflop.task import Task
@@ -97,18 +99,29 @@ def executor_of(name: str | None, processes: str | None) -> "Executor":
     return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
 
 
-def load_task(address: str) -> "Task":
+def load_task(address: str, settings: Sequence[str] | None = None) -> "Task | Family":
     """The task at module:name or file.py:name; a function without arguments is called for it.
+
+    A table of sizes gives a family, with `settings` as its fields.
 
     Raises ContractError if there is none of that name, or if the code behind it fails; InstallError
     if that code needs torch and it is not installed.
     """
+    from isoflop.family import Family
     from isoflop.task import Task
 
+    if is_table(address):
+        return family_of(address, settings)
+    if settings:
+        raise DataError(
+            f"--set is for a table of sizes, but {quoted(address, 80)} is a task; set its fields "
+            "in its code."
+        )
     module_name, _, name = address.rpartition(":")
     if not module_name or not name:
         raise ContractError(
-            f"A task is named as module:task or file.py:task, but got {quoted(address)}."
+            f"A task is named as module:task or file.py:task, and a family by its table of sizes, "
+            f"but got {quoted(address)}."
         )
     module = _load_module(module_name)
     if not hasattr(module, name):
@@ -117,10 +130,10 @@ def load_task(address: str) -> "Task":
         )
     value = getattr(module, name)
     task = _ran(value, address) if callable(value) else value
-    if not isinstance(task, Task):
+    if not isinstance(task, Task | Family):
         raise ContractError(
-            f"{one_line(address, 80)} must be an isoflop.Task or a function that gives one, but is "
-            f"{quoted(value)}."
+            f"{one_line(address, 80)} must be an isoflop.Task or Family, or a function that gives "
+            f"one, but is {quoted(value)}."
         )
     return task
 

@@ -11,6 +11,7 @@ from isoflop.cli.arguments import approach_of, columns_of, prior_of
 if TYPE_CHECKING:
     from isoflop.answers.optima import Optima
     from isoflop.answers.optimum import Optimum
+    from isoflop.family import Family
     from isoflop.fitting.fit import Fit
     from isoflop.fitting.screening.screen import Keep
     from isoflop.runs import Run
@@ -21,7 +22,7 @@ __all__ = ["answer_of", "fit_runs_of"]
 
 def fit_runs_of(
     source: str,
-    task: "Task | None",
+    task: "Task | Family | None",
     approach: str | None,
     prior: str | None,
     level: str,
@@ -46,19 +47,19 @@ def fit_runs_of(
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *number_notes))
 
 
-def _runs_of(runs: "list[Run]", task: "Task | None") -> "list[Run]":
+def _runs_of(runs: "list[Run]", task: "Task | Family | None") -> "list[Run]":
     """The runs of the given task, if there are runs of several."""
     from isoflop.runs import tasks_of
     from isoflop.storage.tables import read_runs
 
     if task is None or len(tasks_of(runs)) < 2:
         return runs
-    from isoflop.user_code.fingerprint import fingerprint  # needs torch
+    from isoflop.counting.sizes_of import sizes_of
 
-    return read_runs(runs, fingerprint=fingerprint(task))
+    return read_runs(runs, fingerprint=sizes_of(task).fingerprint)
 
 
-def answer_of(fitted: "Fit", task: "Task | None", **question: Any) -> "Optimum | Optima":
+def answer_of(fitted: "Fit", task: "Task | Family | None", **question: Any) -> "Optimum | Optima":
     """An Optimum, or Optima if the question has several values."""
     from isoflop.answers.predict import predict as predict_optimum
 

@@ -11,15 +11,17 @@ __all__ = [
     "AllowFar",
     "Approach",
     "Budget",
-    "Column",
+    "ColumnOption",
     "Design",
     "Executor",
+    "Form",
     "Hardware",
     "Json",
     "Keep",
     "Level",
     "Prior",
     "Processes",
+    "Settings",
     "SourceArgument",
     "Spend",
     "StoreArgument",
@@ -27,6 +29,7 @@ __all__ = [
     "Target",
     "TaskArgument",
     "TaskOption",
+    "Template",
 ]
 
 SourceArgument = Annotated[
@@ -45,9 +48,14 @@ StoreOption = Annotated[
     typer.Option("--store", help="Folder for the runs; the same command goes on where it stopped."),
 ]
 TaskArgument = Annotated[
-    str, typer.Argument(help="module:task or file.py:task, an isoflop.Task.", metavar="MODULE:TASK")
+    str,
+    typer.Argument(
+        help="module:task or file.py:task, an isoflop.Task or Family; or a table of sizes (CSV, "
+        "TSV or parquet with columns size, params and flops_per_token).",
+        metavar="MODULE:TASK|SIZES.csv",
+    ),
 ]
-Column = Annotated[
+ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
@@ -76,7 +84,10 @@ Target = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option(help="module:task: which to fit in a store of several, and sizes that build."),
+    typer.Option(
+        help="module:task: which to fit in a store of several, and sizes that build; or a table "
+        "of sizes."
+    ),
 ]
 Budget = Annotated[
     list[str] | None,
@@ -106,6 +117,23 @@ AllowFar = Annotated[
     typer.Option(
         "--allow-far",
         help="Plan for a target more than 1,000 times the largest run that is paid for.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Field of a table's family or recipe, as tokens_per_example=1024 or "
+        "batch_tokens=524288; may be repeated.",
+    ),
+]
+Form = Annotated[
+    str, typer.Option("--format", help="text, or json, csv or commands for a trainer.")
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--command", help="Command of each run, as 'python train.py --width {size} --lr {lr:g}'."
     ),
 ]
 Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]

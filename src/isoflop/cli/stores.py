@@ -14,18 +14,18 @@ from isoflop.errors import StoreError
 if TYPE_CHECKING:
     from isoflop.storage.directory import DirectoryStore
 
-__all__ = ["rerun", "status"]
+__all__ = ["open_store", "rerun", "status"]
 
 
 def status(store: StoreArgument, as_json: Json = False) -> None:
     """Show the runs of a store that completed, failed, train or wait, by stage."""
-    from isoflop.reporting.json_output import standing_values, to_json
-    from isoflop.reporting.status import standing_text
+    from isoflop.reporting.json_output import status_values, to_json
+    from isoflop.reporting.status import status_text
     from isoflop.storage.status import stage_statuses
 
-    stages = stage_statuses(_open_store(store))
+    stages = stage_statuses(open_store(store))
     typer.echo(
-        to_json([standing_values(stage) for stage in stages]) if as_json else standing_text(stages)
+        to_json([status_values(stage) for stage in stages]) if as_json else status_text(stages)
     )
 
 
@@ -38,7 +38,7 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
     from isoflop.reporting.json_output import run_values, to_json
     from isoflop.storage.status import clear_failed
 
-    failed = clear_failed(_open_store(store))
+    failed = clear_failed(open_store(store))
     if as_json:
         typer.echo(to_json([run_values(run) for run in failed]))
         return
@@ -47,7 +47,7 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
     typer.echo(f"{format_items(len(failed), 'failed run')} forgotten; the next train tries again.")
 
 
-def _open_store(path: Path) -> "DirectoryStore":
+def open_store(path: Path) -> "DirectoryStore":
     from isoflop.display.format import one_line
     from isoflop.storage.directory import DirectoryStore
 

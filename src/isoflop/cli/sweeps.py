@@ -9,29 +9,35 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from isoflop.cli.arguments import executor_of, load_task
+from isoflop.cli.families import handed_out
 from isoflop.cli.options import (
     AllowFar,
     Budget,
     Design,
     Executor,
+    Form,
     Hardware,
     Json,
     Processes,
+    Settings,
     Spend,
     StoreOption,
     Target,
     TaskArgument,
+    Template,
 )
 from isoflop.cli.words import with_options
 from isoflop.errors import DataError
 
 if TYPE_CHECKING:
+    from isoflop.family import Family
     from isoflop.planning import stage
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run
     from isoflop.task import Task
+    from isoflop.training.command import Command
 
-__all__ = ["plan", "train"]
+__all__ = ["next_stage", "plan", "train"]
 
 SOME_FAILED = 3
 """Exit code of a sweep that was trained, but for runs that failed."""
@@ -46,16 +52,25 @@ def plan(
     hardware: Hardware = None,
     design: Design = "sequential",
     allow_far: AllowFar = False,
+    settings: Settings = None,
+    form: Form = "text",
+    command: Template = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep the plan in, for `isoflop tell` by the ids of runs."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the next runs and their cost; nothing is trained."""
+    """Show the next runs and their cost; nothing is trained.
+
+    With --format the runs are handed out to a trainer, with everything that it needs.
+    """
     from isoflop.planning.plan import plan as plan_sweep
-    from isoflop.reporting.json_output import sweep_values, to_json
     from isoflop.storage.tables import read_runs
 
     known = () if runs is None else read_runs(runs)
     sweep = plan_sweep(
-        load_task(task),
+        load_task(task, settings),
         budgets=budget or None,
         target=target,
         spend=spend,
@@ -63,9 +78,65 @@ def plan(
         hardware=hardware,
         design=cast("stage.Design", design),
         allow_far=allow_far,
-        forecast=True,
+        forecast=form == "text",
     )
-    typer.echo(to_json(sweep_values(sweep)) if as_json else with_options(str(sweep)))
+    show(sweep, form, command, store, as_json=as_json)
+
+
+def next_stage(
+    sizes: Annotated[str, typer.Argument(help="Table of sizes, or module:task.", metavar="SIZES")],
+    runs: Annotated[str, typer.Argument(help="Store or table of the runs so far.", metavar="RUNS")],
+    target: Annotated[str, typer.Option(help="FLOPs of the final run.")],
+    spend: Annotated[str, typer.Option(help="What the sweep may cost in all, as 1% or FLOPs.")],
+    hardware: Hardware = None,
+    design: Design = "sequential",
+    allow_far: AllowFar = False,
+    settings: Settings = None,
+    form: Form = "text",
+    command: Template = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep the plan in, for `isoflop tell` by the ids of runs."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Plan the next stage of a target's sweep from the runs so far; no runs mean it is finished.
+
+    Nothing is kept between two calls but what the two tables, or the store, say.
+    """
+    from isoflop.planning.plan import plan as plan_sweep
+    from isoflop.storage.tables import read_runs
+
+    sweep = plan_sweep(
+        load_task(sizes, settings),
+        target=target,
+        spend=spend,
+        runs=read_runs(runs),
+        hardware=hardware,
+        design=cast("stage.Design", design),
+        allow_far=allow_far,
+        forecast=form == "text",
+    )
+    show(sweep, form, command, store, as_json=as_json)
+
+
+def show(
+    sweep: "Sweep", form: str, command: str | None, store: Path | None, *, as_json: bool
+) -> None:
+    """Print a plan in a form, with its notes on stderr where a program reads stdout."""
+    from isoflop.reporting.json_output import sweep_values, to_json
+    from isoflop.storage.directory import DirectoryStore
+
+    text = handed_out(sweep, form, command)
+    if store is not None:
+        sweep.save(DirectoryStore(store))
+    if as_json:
+        typer.echo(to_json(sweep_values(sweep)))
+    elif form == "text":
+        typer.echo(with_options(text))
+    else:
+        typer.echo(text)
+        typer.echo(with_options("\n".join(sweep.notes)), err=True)
 
 
 def train(
@@ -82,6 +153,15 @@ def train(
     hardware: Hardware = None,
     design: Design = "sequential",
     allow_far: AllowFar = False,
+    settings: Settings = None,
+    command: Template = None,
+    result: Annotated[
+        str | None,
+        typer.Option(
+            help="Where --command leaves the held-out loss: 'result.json:loss', "
+            "'metrics.csv:val_loss', or a regular expression with one group."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train the runs of a sweep that the store lacks; several such commands may share a store."""
@@ -92,7 +172,7 @@ def train(
     from isoflop.storage.directory import DirectoryStore
 
     where = executor_of(executor, processes)
-    loaded = load_task(task)
+    loaded, trainer = load_task(task, settings), _trainer(command, result)
     folder = DirectoryStore(store)
 
     def begin(sweep: "Sweep", runs: list["Run"]) -> Callable[["Run"], Path] | None:
@@ -109,7 +189,9 @@ def train(
         allow_far=allow_far,
         forecast=not as_json,
     )
-    trained = train_stages(loaded, question, store=folder, executor=where, on_stage=begin)
+    trained = train_stages(
+        loaded, question, trainer=trainer, store=folder, executor=where, on_stage=begin
+    )
     runs = trained.runs
     if not as_json:
         typer.echo(with_options("\n".join(trained.notes)))
@@ -118,8 +200,22 @@ def train(
         raise typer.Exit(SOME_FAILED)
 
 
+def _trainer(command: str | None, result: str | None) -> "Command | None":
+    """The trainer of --command and --result. Raises DataError where one is missing."""
+    if command is None and result is None:
+        return None
+    from isoflop.training.command import Command
+
+    if command is None or result is None:
+        raise DataError(
+            "--command and --result belong together: the command of each run, and where it leaves "
+            "its loss."
+        )
+    return Command(command, result=result)
+
+
 def _live_page(
-    page: Path, target: str | None, sweep: "Sweep", task: "Task", runs: "list[Run]"
+    page: Path, target: str | None, sweep: "Sweep", task: "Task | Family", runs: "list[Run]"
 ) -> Callable[["Run"], Path]:
     """A function that redraws the page after each run of a stage."""
     from isoflop.compute.budget import flops_of

@@ -1,8 +1,1 @@
-"""What a user's model and data cost.
-
-Everything that needs torch imports this package first, so it checks that torch is installed.
-"""
-
-from isoflop.extras import require_train
-
-require_train()
+"""What models and data cost: the sizes of a task, counted on torch modules, or of a family."""

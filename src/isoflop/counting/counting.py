@@ -1,7 +1,7 @@
 """The cost of one size of a task's model: params, FLOPs of a batch, and FLOPs of a token."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from isoflop.counting.batch_cost import EXACT, BatchCost, Terms, exact_terms, fi
 from isoflop.counting.flops import StepCost
 from isoflop.counting.lattice import smallest_size
 from isoflop.counting.sample import Sample, sample_of
+from isoflop.counting.sizes import SizeCount
 from isoflop.counting.tokens import token_supply
 from isoflop.counting.trials import (
     FIRST,
@@ -25,7 +26,7 @@ from isoflop.counting.trials import (
     trial_of,
 )
 from isoflop.display.format import format_percent, join_words, quoted
-from isoflop.errors import ContractError, IsoflopError, first_line
+from isoflop.errors import ContractError
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.per_task import per_task
@@ -38,12 +39,9 @@ from isoflop.user_code.model import build
 
 __all__ = [
     "BatchCounter",
-    "SizeCount",
     "batch_sample",
-    "count_or_reason",
     "count_size",
     "flops_per_token_at",
-    "try_count",
 ]
 
 SAME = 1e-3
@@ -55,29 +53,6 @@ Beyond it, FLOPs per token are interpolated over half octaves.
 """
 VISIBLE = 0.01
 """Least relative error of a count that is noted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeCount:
-    """The cost of one size of the user's model.
-
-    flops_per_token: FLOPs of forward and backward for one loss target, by the convention of
-        counting/flops.py, in the batches of a run on 20 tokens per param; `flops_per_token_at`
-        gives those of other batches.
-    params: params by convention (user_code/model.py): total, non_embedding, matmul and perhaps
-        active.
-    activation_bytes: kept for the backward pass, per example; None if the meta device cannot run
-        the model.
-    cost: FLOPs of a batch; None if FLOPs are computed per token.
-    """
-
-    size: SizeValue | None
-    num_params: int
-    flops_per_token: float
-    params: Mapping[str, int]
-    activation_bytes: float | None = None
-    cost: BatchCost | None = None
-    notes: tuple[Note, ...] = ()
 
 
 @per_task
@@ -329,19 +304,3 @@ def _values_can_be_assumed(task: Task) -> bool:
     except Exception:  # the model lacks more than values there
         return False
     return math.isclose(assumed, count_on(task, size, "cpu", first)[0].flops, rel_tol=SAME)
-
-
-def try_count(task: Task, size: SizeValue | None) -> SizeCount | None:
-    """The count of a size; None if the model does not support it. Raises for a broken contract."""
-    counted = count_or_reason(task, size)
-    return counted if isinstance(counted, SizeCount) else None
-
-
-def count_or_reason(task: Task, size: SizeValue | None) -> SizeCount | str:
-    """The count of a size, or the model's error there. Raises for a broken contract."""
-    try:
-        return count_size(task, size)
-    except IsoflopError:
-        raise
-    except Exception as error:  # any error of the user's class means that this is not a size
-        return f"{type(error).__name__}: {first_line(error) or 'no reason'}"

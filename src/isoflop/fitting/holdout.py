@@ -68,6 +68,9 @@ def holdout(
 ) -> Holdout:
     """Errors of params, tokens and loss at the largest `budgets` budgets, as the others predict.
 
+    runs, approach: as for `fit`.
+    budgets: number of the largest budgets that are held out.
+
     Raises DataError if fewer than two budgets would be left.
     """
     chosen = approach_from(approach, "holdout")

@@ -63,10 +63,6 @@ class OvertrainingLaw(Surface):
         """(N, D) of the lowest loss at C FLOPs."""
         return self.chinchilla.optimum(C, flops_per_token)
 
-    def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
-        """Loss of the optimum at C FLOPs."""
-        return self.chinchilla.optimal_loss(C, flops_per_token)
-
     def pose(self, points: Points) -> Posed:
         """The problem of fitting all four numbers."""
         if not all(np.isnan(value) for value in (self.E, self.A, self.B, self.alpha)):

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from isoflop.counting.counting import SizeCount, count_size
-from isoflop.counting.sizes import sizes_near
+from isoflop.counting.sizes import SizeCount
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.notes.merging import BudgetNote
 from isoflop.notes.note import Note
@@ -26,9 +25,11 @@ def measured_runs(grid: Grid, budget: float) -> list[Run]:
     """
 
     def again(spec: RunSpec) -> bool:
-        same = grid.spec(count_size(grid.task, spec.size), budget, seed=spec.seed)
+        if spec.size is None or not grid.sizes.builds(spec.size):
+            return False
+        same = grid.spec(grid.sizes.count(spec.size), budget, seed=spec.seed)
         return same.id == spec.id or bool(
-            grid.task.recipe.branches
+            grid.sizes.recipe.branches
         )  # branches get their settings together
 
     own = [
@@ -88,7 +89,9 @@ def _beyond_edge(grid: Grid, runs: Sequence[Run]) -> list[SizeCount] | None:
     wanted = [
         N for k in range(1, NUM_BEYOND + 1) if not _near_failed(grid, N := best * beyond**k, step)
     ]
-    return sorted(filter(is_new, sizes_near(grid.task, wanted)), key=lambda sized: sized.num_params)
+    return sorted(
+        filter(is_new, grid.sizes.several_near(wanted)), key=lambda sized: sized.num_params
+    )
 
 
 def _near_failed(grid: Grid, num_params: float, step: float) -> bool:

@@ -7,9 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isoflop.counting.counting import SizeCount
-from isoflop.counting.sizes import size_near, sizes_near
-from isoflop.counting.tokens import TokenSupply
+from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.display.format import format_count, format_flops, join_words
 from isoflop.errors import DataError, PlanError
 from isoflop.fitting.default import law_of
@@ -21,7 +19,6 @@ from isoflop.planning.passes import check_data
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.planning.stage import LEAST_STEPS
 from isoflop.runs import Run, RunSpec
-from isoflop.task import Task
 
 __all__ = ["Centres", "Grid", "budget_sizes", "split"]
 
@@ -57,26 +54,26 @@ class Centres:
         text = "Sizes are centred on the optimum that the earlier runs show."
         return cls(law, SPREAD_KNOWN, (Note("centred-on-runs", text),))
 
-    def num_params(self, task: Task, budget: float) -> float:
+    def num_params(self, sizes: Sizes, budget: float) -> float:
         """N of the optimum at a budget, as far as it is known."""
         if self.law is not None:
             return float(self.law.optimum(budget)[0])
         guess = math.sqrt(budget / (6 * TOKENS_PER_PARAM))
         for _ in range(2):  # FLOPs per token are not 6N at small sizes, and depend on N
-            near = size_near(task, guess)
+            near = sizes.near(guess)
             guess = math.sqrt(budget / (TOKENS_PER_PARAM * near.flops_per_token / near.num_params))
         return guess
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The task of a grid, its data and memory, and the runs so far that new cells must respect.
+    """The sizes of a grid, its data and memory, and the runs so far that new cells must respect.
 
-    task_fingerprint: as given by `fingerprint`.
+    task_fingerprint: as given by `Sizes.fingerprint`.
     runs: all runs so far.
     """
 
-    task: Task
+    sizes: Sizes
     supply: TokenSupply
     task_fingerprint: str
     room: Room
@@ -86,9 +83,9 @@ class Grid:
         self, sized: SizeCount, budget: float, *, seed: int = 0, epochs: float | None = None
     ) -> RunSpec:
         """The run of a cell."""
-        wanted = paid_tokens(self.task, sized, budget)
+        wanted = paid_tokens(self.sizes, sized, budget)
         return make_spec(
-            self.task,
+            self.sizes,
             self.supply,
             self.task_fingerprint,
             sized,
@@ -110,18 +107,14 @@ class Grid:
     def has_data(self, sized: SizeCount, budget: float) -> bool:
         """True where the recipe's passes over the data give a run of the size its tokens."""
         try:
-            check_data(self.task, self.supply, [self.spec(sized, budget)])
+            check_data(self.sizes, self.supply, [self.spec(sized, budget)])
         except PlanError:
             return False
         return True
 
     def is_long(self, sized: SizeCount, budget: float) -> bool:
         """True where a run of the size takes enough steps to learn."""
-        spec = self.spec(sized, budget)
-        return (
-            round(spec.num_tokens / ((spec.batch or 1) * self.supply.tokens_per_example))
-            >= LEAST_STEPS
-        )
+        return round(self.spec(sized, budget).num_steps) >= LEAST_STEPS
 
     def keeps_budget(self, sized: SizeCount, budget: float) -> bool:
         """True where a run of the size costs about the budget, even if that is under one step."""
@@ -135,15 +128,15 @@ def budget_sizes(
 
     Raises PlanError where there are fewer than three.
     """
-    task = grid.task
-    centre = centres.num_params(task, budget)
-    if task.recipe.branches:
+    sizes = grid.sizes
+    centre = centres.num_params(sizes, budget)
+    if sizes.recipe.branches:
         centre = on_lattice(centre, centres.spread, SIZES_PER_BUDGET)
     wanted = np.geomspace(centre / centres.spread, centre * centres.spread, SIZES_PER_BUDGET)
-    counts = sorted(sizes_near(task, wanted.tolist()), key=lambda sized: sized.num_params)
+    counts = sorted(sizes.several_near(wanted.tolist()), key=lambda sized: sized.num_params)
     if len(counts) < MIN_SIZES:
         raise PlanError(
-            f"An IsoFLOP curve needs at least {MIN_SIZES} sizes, but {task.size_param!r} has only "
+            f"An IsoFLOP curve needs at least {MIN_SIZES} sizes, but {sizes.parameter!r} has only "
             f"{len(counts)} near {format_count(centre)} params for budget "
             f"{format_flops(budget)}; allow more sizes."
         )

@@ -1,18 +1,17 @@
 """Sizes that the device of a run has no memory for."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from isoflop.compute.accelerators import Accelerator
 from isoflop.compute.compute import Hardware
 from isoflop.compute.phrases import parse_hardware
-from isoflop.counting.counting import SizeCount
+from isoflop.counting.memory import device_bytes, has_gpu, least_bytes
+from isoflop.counting.sizes import SizeCount
 from isoflop.display.format import format_number
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
-from isoflop.planning.cost import device_bytes, state_bytes
 
 __all__ = ["Room", "named_hardware", "room_on", "within"]
 
@@ -65,17 +64,18 @@ def named_hardware(hardware: str | None) -> Hardware | None:
     return None if hardware is None or _is_here(hardware) else parse_hardware(hardware)
 
 
-def room_on(hardware: str | None) -> Room:
+def room_on(hardware: str | None, *, is_trained_here: bool = True) -> Room:
     """Memory that binds a run: of a named accelerator, of this machine for "here", or of its GPU.
 
-    A machine without a GPU often plans for another one; its own memory binds only by name.
+    A machine without a GPU often plans for another one; its own memory binds only by name. So does
+    that of any machine where another trainer trains.
     """
     named = named_hardware(hardware)
     if named is not None:
         return Room(_one(named.accelerator), named.accelerator.die_bytes, True)
-    return Room(
-        "this machine's device", device_bytes(), _is_here(hardware) or torch.cuda.is_available()
-    )
+    if not is_trained_here and not _is_here(hardware):
+        return Room("the trainer's device", math.inf, False)
+    return Room("this machine's device", device_bytes(), _is_here(hardware) or has_gpu())
 
 
 def _is_here(hardware: object) -> bool:
@@ -86,11 +86,6 @@ def _one(accelerator: Accelerator) -> str:
     return (
         f"one {accelerator.name}" if accelerator.num_dies == 1 else f"one die of {accelerator.name}"
     )
-
-
-def least_bytes(counted: SizeCount) -> float:
-    """Least memory that trains a size: its states and the activations of one example."""
-    return state_bytes(counted.num_params, counted.params) + (counted.activation_bytes or 0.0)
 
 
 def within(

@@ -4,18 +4,16 @@ import math
 from collections.abc import Sequence
 
 from isoflop import arguments
-from isoflop.counting.tokens import TokenSupply
+from isoflop.counting.sizes import Sizes, TokenSupply
 from isoflop.display.format import format_count, format_flops, format_items, format_number
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
-from isoflop.task import Task
-from isoflop.user_code.data import open_data
 
 __all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep"]
 
 
-def epochs_to_sweep(task: Task, epochs: Sequence[float] | float | None) -> Sequence[float | None]:
+def epochs_to_sweep(sizes: Sizes, epochs: Sequence[float] | float | None) -> Sequence[float | None]:
     """The numbers of passes to sweep, rising; [None] where they are not swept."""
     if epochs is None:
         return [None]
@@ -27,7 +25,7 @@ def epochs_to_sweep(task: Task, epochs: Sequence[float] | float | None) -> Seque
             for one in listed
         }
     )
-    if open_data(task.train_data, "train_data").kind != "examples" or task.recipe.branches:
+    if not sizes.has_parts or sizes.recipe.branches:
         raise PlanError(
             "A sweep over epochs takes parts of the training data, so these must be a map-style "
             "dataset, and branches of one trunk cannot see different parts; give such data and "
@@ -40,7 +38,7 @@ def _are(passes: float) -> bool:
     return 1 <= passes <= 1e6
 
 
-def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
+def check_data(sizes: Sizes, supply: TokenSupply, specs: Sequence[RunSpec]) -> None:
     """Raise PlanError where a run needs more data or more passes than are allowed."""
     lacking = [
         spec
@@ -51,13 +49,13 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
         worst = max(lacking, key=lambda spec: spec.unique_tokens or 0)
         raise PlanError(
             f"{format_number(worst.epochs or 1, 2)} passes of size {worst.size} need "
-            f"{format_count(worst.unique_tokens or 0)} different {task.unit}s, but the training "
+            f"{format_count(worst.unique_tokens or 0)} different {sizes.unit}s, but the training "
             f"data have {format_count(supply.unique_tokens or 0)}; sweep more epochs, bring more "
             f"data, or lower the budgets."
         )
     # passes that a sweep over epochs requests are allowed
     specs = [spec for spec in specs if spec.unique_tokens is None]
-    allowed = task.recipe.epochs
+    allowed = sizes.recipe.epochs
     if allowed is None or supply.unique_tokens is None:
         return
     over = [
@@ -70,23 +68,23 @@ def check_data(task: Task, supply: TokenSupply, specs: Sequence[RunSpec]) -> Non
     more = f" and {len(over) - 5} more" if len(over) > 5 else ""
     raise PlanError(
         f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over "
-        f"{format_count(supply.unique_tokens)} {task.unit}s, but "
+        f"{format_count(supply.unique_tokens)} {sizes.unit}s, but "
         f"{format_items(len(over), 'run')} need more ({named}{more}; the longest "
         f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow "
         f"it with Recipe(epochs=None), bring more data, or lower the budgets."
     )
 
 
-def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
+def batch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
     """A note if runs are trained with another batch size than the user's own loader."""
-    own = open_data(task.train_data, "train_data").batch_size
+    own = sizes.own_batch
     batches = sorted({spec.batch for spec in specs if spec.batch is not None})
     if own is None or not batches or batches == [own]:
         return []
     planned = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
     tokens = own * (specs[0].tokens_per_example or 1)
     kept = f"batch_tokens={tokens:g}" + (
-        f", min_batch={own}" if own < task.recipe.min_batch else ""
+        f", min_batch={own}" if own < sizes.recipe.min_batch else ""
     )
     text = (
         f"The batch_size={own} of train_data is replaced by the recipe's, {planned} examples per "
@@ -95,13 +93,13 @@ def batch_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
     return [Note("loader-batch-replaced", text)]
 
 
-def epoch_notes(task: Task, specs: Sequence[RunSpec]) -> list[Note]:
+def epoch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
     """A note on more than four passes over the data (Muennighoff et al. 2023)."""
     most = max((spec.epochs or 0 for spec in specs), default=0)
     if round(most, 1) <= 4:
         return []
     text = (
         f"Runs take up to {format_number(most, 2)} passes over the data; beyond 4, repeated "
-        f"{task.unit}s teach less."
+        f"{sizes.unit}s teach less."
     )
     return [Note("repeated-data", text)]

@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoflop.counting.accounts import counting_notes
-from isoflop.counting.check import check_task
-from isoflop.counting.counting import SizeCount, count_size
-from isoflop.counting.tokens import token_supply
+from isoflop.counting.memory import run_bytes
+from isoflop.counting.sizes import SizeCount, Sizes
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count
 from isoflop.errors import PlanError
+from isoflop.family import Family
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.notes.merging import merged
 from isoflop.notes.note import Note
 from isoflop.planning.branches import branch_notes, branched
 from isoflop.planning.candidates import Ladder
-from isoflop.planning.cost import measure_speed, run_bytes
 from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
@@ -29,11 +28,9 @@ from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec, runs_of
-from isoflop.task import Task, require_task
-from isoflop.user_code.fingerprint import check_unchanged, fingerprint, named_values
-from isoflop.user_code.isolation import isolated
+from isoflop.task import Task
 
-__all__ = ["plan"]
+__all__ = ["plan", "plan_question"]
 
 BEYOND = 10.0
 """Times the largest budget: the target of the forecast of a grid that is planned without one."""
@@ -45,7 +42,7 @@ BRANCHES_APART = Note(
 
 
 def plan(
-    task: Task,
+    task: Task | Family,
     *,
     budgets: Iterable[float | str] | float | str | None = None,
     target: float | str | None = None,
@@ -59,6 +56,7 @@ def plan(
 ) -> Sweep:
     """The runs to make next, and what they cost; nothing is trained.
 
+    task: a `Task`, or a `Family` that another trainer trains.
     budgets: FLOPs of each IsoFLOP curve, all of which are planned at once; a single one needs no
         list. Each may be written as "1e21", "8xH100 for 3 days at 40% MFU", "1000 H100-hours" or
         "$50,000 at $2.50/H100-hour", and so may the next two. Sizes of which one step costs far
@@ -86,7 +84,7 @@ def plan(
     impossible: budgets that are not positive or cannot be read, too few sizes, too little data for
     the passes that the recipe allows, a target too far.
     """
-    require_task(task, "plan: task")
+    sizes = sizes_of(task, "plan: task")
     question = sweep_question(
         budgets=budgets,
         target=target,
@@ -96,11 +94,11 @@ def plan(
         allow_far=allow_far,
         forecast=forecast,
     )
-    return plan_question(task, question, runs, epochs=epochs)
+    return plan_question(sizes, question, runs, epochs=epochs)
 
 
 def plan_question(
-    task: Task,
+    sizes: Sizes,
     question: SweepQuestion,
     runs: Iterable[Run] = (),
     *,
@@ -113,21 +111,17 @@ def plan_question(
             "epochs."
         )
     runs = runs_of(runs, "plan", PlanError)
-    # models are built and timed; the caller's process stays as it was
-    with isolated(0):
-        before = named_values(task)
-        check_task(task)
-        check_unchanged(task, before)
-        runs, apart = _of_task(runs, fingerprint(task))
-        room = room_on(question.hardware)
+    with sizes.checked():
+        runs, apart = _of_task(runs, sizes.fingerprint)
+        room = room_on(question.hardware, is_trained_here=sizes.is_trained_here)
         if question.budgets is not None:
             if question.target is not None and not question.allow_far:
                 require_near(
                     question.target, max([*question.budgets, *(run.flops for run in runs)])
                 )
-            sweep = _grid(task, question, runs, epochs_to_sweep(task, epochs), room)
+            sweep = _grid(sizes, question, runs, epochs_to_sweep(sizes, epochs), room)
         else:
-            sweep = _staged(task, question, runs, room)
+            sweep = _staged(sizes, question, runs, room)
     named = named_hardware(question.hardware)
     notes = (
         *question.notes,
@@ -162,14 +156,14 @@ def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, 
 
 
 def _grid(
-    task: Task,
+    sizes: Sizes,
     question: SweepQuestion,
     runs: Sequence[Run],
     epochs: Sequence[float | None],
     room: Room,
 ) -> Sweep:
-    supply = token_supply(task)
-    grid, centres = Grid(task, supply, fingerprint(task), room, runs), Centres.of(runs)
+    supply = sizes.supply
+    grid, centres = Grid(sizes, supply, sizes.fingerprint, room, runs), Centres.of(runs)
     specs: list[RunSpec] = []
     notes: list[Note] = []
     for budget in sorted(set(question.budgets or ())):
@@ -179,23 +173,23 @@ def _grid(
             grid.spec(sized, budget, seed=seed, epochs=passes)
             for sized in counts
             for passes in epochs
-            for seed in task.recipe.seeds
+            for seed in sizes.recipe.seeds
         ]
-    if task.recipe.branches:
-        specs = branched(task.recipe, specs)
+    if sizes.recipe.branches:
+        specs = branched(sizes.recipe, specs)
     specs, failed = without_failed(specs, runs)
     notes += failed
-    if task.recipe.branches:
+    if sizes.recipe.branches:
         notes += branch_notes(specs) if specs else []
     elif epochs == [None]:
         specs, repeated = with_repeats(specs, runs)
         notes += repeated
-    check_data(task, supply, specs)
+    check_data(sizes, supply, specs)
     target = question.target or BEYOND * max(question.budgets or (math.nan,))
     simulation = Simulation(
         target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
     )
-    return replace(_costed(task, specs, notes, room), simulation=simulation)
+    return replace(_costed(sizes, specs, notes, room), simulation=simulation)
 
 
 def _sizes_at(
@@ -203,12 +197,12 @@ def _sizes_at(
 ) -> tuple[list[SizeCount], tuple[Note, ...]]:
     """Sizes of a budget: those of its earlier runs, if they are kept, with what brackets them."""
     runs = measured_runs(grid, budget) if kept else []
-    measured = [count_size(grid.task, size) for size in dict.fromkeys(run.size for run in runs)]
+    measured = [grid.sizes.count(size) for size in dict.fromkeys(run.size for run in runs)]
     added, notes = edge_sizes(grid, budget, runs)
     if measured or added:
         return [*measured, *added], notes
-    sizes, more = budget_sizes(grid, budget, centres)
-    return sizes, (*notes, *more)
+    counts, more = budget_sizes(grid, budget, centres)
+    return counts, (*notes, *more)
 
 
 def _others(runs: Sequence[Run], specs: Sequence[RunSpec]) -> list[Run]:
@@ -222,40 +216,40 @@ def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
     return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
 
 
-def _staged(task: Task, question: SweepQuestion, runs: Sequence[Run], room: Room) -> Sweep:
+def _staged(sizes: Sizes, question: SweepQuestion, runs: Sequence[Run], room: Room) -> Sweep:
     design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
     spend = spend * target if spend <= 1 else spend
     if not question.allow_far:
         require_near(
             target,
-            max([DESIGNS[design] * spend / len(task.recipe.seeds), *(run.flops for run in runs)]),
+            max([DESIGNS[design] * spend / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
         )
-    supply, task_fingerprint = token_supply(task), fingerprint(task)
+    supply, task_fingerprint = sizes.supply, sizes.fingerprint
     stage = planned_stage(
-        task, supply, task_fingerprint, room, target=target, spend=spend, runs=runs, design=design
+        sizes, supply, task_fingerprint, room, target=target, spend=spend, runs=runs, design=design
     )
-    check_data(task, supply, stage.specs)
+    check_data(sizes, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
-    notes = [*stage.notes, *([BRANCHES_APART] if task.recipe.branches and stage.specs else [])]
-    return replace(_costed(task, stage.specs, notes, room), simulation=simulation)
+    notes = [*stage.notes, *([BRANCHES_APART] if sizes.recipe.branches and stage.specs else [])]
+    return replace(_costed(sizes, stage.specs, notes, room), simulation=simulation)
 
 
-def _costed(task: Task, specs: Sequence[RunSpec], notes: Sequence[Note], room: Room) -> Sweep:
-    speed = measure_speed(task, specs)
-    memory = {spec.id: run_bytes(spec, count_size(task, spec.size)) for spec in specs}
+def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room: Room) -> Sweep:
+    speed = sizes.speed(specs)
+    memory = {spec.id: run_bytes(spec, sizes.count(spec.size)) for spec in specs}
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
         specs=tuple(specs),
         notes=(
             *notes,
-            *counting_notes(task, specs),
+            *sizes.notes(specs),
             *room.notes(known),
-            *epoch_notes(task, specs),
-            *batch_notes(task, specs),
+            *epoch_notes(sizes, specs),
+            *batch_notes(sizes, specs),
         ),
         seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
         memory_bytes=known,
         mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
-        unit=task.unit,
+        unit=sizes.unit,
     )

@@ -1,10 +1,8 @@
 """make_spec(): the spec of one size and its tokens, with the recipe's settings."""
 
-from isoflop.counting.counting import SizeCount, flops_per_token_at
-from isoflop.counting.tokens import TokenSupply, token_supply
+from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
-from isoflop.task import Task
 
 __all__ = ["make_spec", "paid_tokens"]
 
@@ -12,22 +10,22 @@ MOST_TURNS = 8
 """Most rounds of choosing a batch and the tokens that it leaves room for; two or three suffice."""
 
 
-def paid_tokens(task: Task, sized: SizeCount, flops: float) -> float:
+def paid_tokens(sizes: Sizes, sized: SizeCount, flops: float) -> float:
     """Tokens that some FLOPs pay for at a size, in the recipe's batches for so many tokens."""
     num_tokens, batch = flops / sized.flops_per_token, 0
     if sized.cost is None:  # a token costs the same in all batches
         return num_tokens
-    supply = token_supply(task)
+    supply = sizes.supply
     for _ in range(MOST_TURNS):
-        before, batch = batch, supply.batch(task.recipe, sized.num_params, num_tokens)
+        before, batch = batch, supply.batch(sizes.recipe, sized.num_params, num_tokens)
         if batch == before:
             break
-        num_tokens = flops / flops_per_token_at(task, sized, batch)
+        num_tokens = flops / sizes.flops_per_token(sized, batch)
     return num_tokens
 
 
 def make_spec(
-    task: Task,
+    sizes: Sizes,
     supply: TokenSupply,
     task_fingerprint: str,
     sized: SizeCount,
@@ -40,11 +38,11 @@ def make_spec(
 ) -> RunSpec:
     """The run of a size on about `wanted_tokens`, rounded to whole batches.
 
-    task_fingerprint: as given by `fingerprint`.
+    task_fingerprint: as given by `Sizes.fingerprint`.
     recipe: in place of the task's.
     epochs: passes over the part of the training data that gives those tokens; None for all data.
     """
-    recipe = recipe or task.recipe
+    recipe = recipe or sizes.recipe
     batch = supply.batch(recipe, sized.num_params, wanted_tokens)
     step_tokens = batch * supply.tokens_per_example
     num_tokens = round(max(1, round(wanted_tokens / step_tokens)) * step_tokens)
@@ -56,10 +54,11 @@ def make_spec(
         )
     return RunSpec(
         size=sized.size,
+        arguments=dict(sized.arguments),
         num_params=sized.num_params,
         param_counts=dict(sized.params),
         num_tokens=num_tokens,
-        flops=flops_per_token_at(task, sized, batch) * num_tokens,
+        flops=sizes.flops_per_token(sized, batch) * num_tokens,
         budget=budget,
         batch=batch,
         tokens_per_example=supply.tokens_per_example,

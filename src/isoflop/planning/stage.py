@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from isoflop.counting.counting import SizeCount, count_or_reason
-from isoflop.counting.tokens import TokenSupply
+from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
@@ -16,7 +15,6 @@ from isoflop.planning.limits import Room
 from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.runs import Run, RunSpec, SizeValue
-from isoflop.task import Task
 
 __all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
 
@@ -52,7 +50,7 @@ def require_near(target: float, largest: float) -> None:
 
 
 def planned_stage(
-    task: Task,
+    sizes: Sizes,
     supply: TokenSupply,
     task_fingerprint: str,
     room: Room,
@@ -64,17 +62,17 @@ def planned_stage(
 ) -> PlannedStage:
     """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, with earlier runs.
 
-    task_fingerprint: as given by `fingerprint`.
+    task_fingerprint: as given by `Sizes.fingerprint`.
 
     Raises PlanError where the spend pays for no training.
     """
-    ladder = ladder_of(task, supply, spend=spend, runs=runs, room=room)
-    notes = too_large(task, ladder, spend=spend, runs=runs, room=room)
-    seeds = task.recipe.seeds
+    ladder = ladder_of(sizes, supply, spend=spend, runs=runs, room=room)
+    notes = too_large(sizes, ladder, spend=spend, runs=runs, room=room)
+    seeds = sizes.recipe.seeds
     while True:
         # The design sees one run where the recipe has one per seed, and its share of the spend.
         stage = _stage(design, _of_one_seed(runs, seeds), ladder, target, spend, len(seeds))
-        counts = {place: count_or_reason(task, ladder.size(place)) for place in stage.places}
+        counts = {place: sizes.count_or_reason(ladder.size(place)) for place in stage.places}
         failed = [place for place, counted in counts.items() if not isinstance(counted, SizeCount)]
         if not failed:
             break
@@ -85,22 +83,22 @@ def planned_stage(
             ladder = ladder.without(size)
     sized = {place: counted for place, counted in counts.items() if isinstance(counted, SizeCount)}
     specs = [
-        _spec(task, supply, task_fingerprint, place, one, seed)
+        _spec(sizes, supply, task_fingerprint, place, one, seed)
         for place, one in sized.items()
         for seed in seeds
     ]
     if not runs:
-        _require_steps(specs, spend, _too_few(task, stage, ladder) if stage.lacking else "")
+        _require_steps(specs, spend, _too_few(sizes, stage, ladder) if stage.lacking else "")
     specs = _within(specs, spend - sum(paid(run) for run in runs), {run.id for run in runs})
     if stage.finished or not specs:
-        text = f"The sweep is finished: {_why_finished(task, stage, ladder)}."
+        text = f"The sweep is finished: {_why_finished(sizes, stage, ladder)}."
         return PlannedStage((), (*notes, Note("finished", text)), ladder)
     if stage.lacking:
         lack = "lacks" if stage.lacking == 1 else "lack"
         of_all = (
             f"{stage.lacking} of the stage's {stage.lacking + len(stage.places)} sizes {lack} data"
         )
-        notes.append(Note("data-lacking", f"{of_all}: {_too_few(task, stage, ladder)}."))
+        notes.append(Note("data-lacking", f"{of_all}: {_too_few(sizes, stage, ladder)}."))
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
     return PlannedStage(tuple(specs), (_stage_note(stage, runs, specs, spend), *notes), ladder)
 
@@ -114,16 +112,16 @@ def _stage(
 
 
 def _spec(
-    task: Task,
+    sizes: Sizes,
     supply: TokenSupply,
     task_fingerprint: str,
     place: Place,
     counted: SizeCount,
     seed: int,
 ) -> RunSpec:
-    wanted = paid_tokens(task, counted, place.flops)
+    wanted = paid_tokens(sizes, counted, place.flops)
     return make_spec(
-        task, supply, task_fingerprint, counted, wanted, seed=seed, budget=place.budget
+        sizes, supply, task_fingerprint, counted, wanted, seed=seed, budget=place.budget
     )
 
 
@@ -145,26 +143,23 @@ def _place(run: Run) -> tuple[SizeValue | None, float, float]:
     return run.size, run.spec.num_params, run.spec.num_tokens
 
 
-def _why_finished(task: Task, stage: Stage, ladder: Ladder) -> str:
+def _why_finished(sizes: Sizes, stage: Stage, ladder: Ladder) -> str:
     if stage.finished:
         return stage.name
     if stage.lacking and not stage.places:
-        return _too_few(task, stage, ladder)
+        return _too_few(sizes, stage, ladder)
     return "what is left to spend pays for no further run"
 
 
-def _too_few(task: Task, stage: Stage, ladder: Ladder) -> str:
-    unit = f"{task.unit}s"
+def _too_few(sizes: Sizes, stage: Stage, ladder: Ladder) -> str:
+    unit = f"{sizes.unit}s"
     most = format_count(ladder.most_tokens)
     return f"the recipe's passes over the data allow {most} {unit}, and {stage.name} needs more"
 
 
 def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None:
     """Raise PlanError where no run of the first stage trains; too_few: why, if data are lacking."""
-    most = max(
-        (spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs),
-        default=0.0,
-    )
+    most = max((spec.num_steps for spec in specs), default=0.0)
     if most >= LEAST_STEPS:
         return
     if too_few:

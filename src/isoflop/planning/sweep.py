@@ -1,11 +1,17 @@
 """Sweep: the runs to make next, what they cost and how precise they make the answer."""
 
+import hashlib
+import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isoflop import arguments
 from isoflop.compute.compute import Compute, Hardware
 from isoflop.display.format import (
     format_bullets,
@@ -17,12 +23,14 @@ from isoflop.display.format import (
     format_number,
     format_percent,
 )
-from isoflop.display.table import Table
-from isoflop.display.writers import Tabular, to_text
+from isoflop.display.table import Column, Table
+from isoflop.display.writers import to_csv, to_text
+from isoflop.errors import ContractError, StoreError
+from isoflop.extras import load_extra
 from isoflop.fitting.kriging.run_value import design_condition
+from isoflop.handout import command_line, filled, spec_values
 from isoflop.notes.note import Note
 from isoflop.planning.branches import shared
-from isoflop.planning.cost import makespan
 from isoflop.planning.forecast import (
     NOT_SIMULATED,
     NOTHING_TO_TRAIN,
@@ -31,8 +39,15 @@ from isoflop.planning.forecast import (
     NoForecast,
     Simulation,
 )
+from isoflop.planning.makespan import makespan
 from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import RunSpec
+from isoflop.storage.atomic import write_text
+from isoflop.storage.store import StageStore
+from isoflop.tabular import Tabular
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Sweep"]
 
@@ -121,6 +136,86 @@ class Sweep(Tabular):
     def table(self) -> Table:
         """One row for each run, with its cost."""
         return specs_table(self.specs, self.seconds, self.memory_bytes, self.mfu, self.hardware)
+
+    def rows(self) -> list[dict[str, int | float | str | None]]:
+        """What a trainer needs of each run, by name, with its predicted seconds and memory.
+
+        The names are those of the placeholders of `commands`.
+        """
+        return [
+            {
+                **spec_values(spec),
+                "seconds": self.seconds.get(spec.id),
+                "memory_bytes": self.memory_bytes.get(spec.id),
+            }
+            for spec in self.specs
+        ]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame. Raises InstallError where pandas is not installed."""
+        pandas = load_extra("pandas", "tables")
+        frame: pd.DataFrame = pandas.DataFrame(self.rows())
+        return frame
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The rows as CSV, written to a file if a path is given.
+
+        With the losses in a column `loss` beside them, `read_runs(path, specs=sweep)` reads the
+        results.
+
+        Raises StoreError where the file cannot be written.
+        """
+        rows = self.rows()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = Table(
+            tuple(Column(name, name, str) for name in names),
+            tuple(tuple(row.get(name) for name in names) for row in rows),
+        )
+        return _written(to_csv(table), path)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The rows as a JSON list of objects, written to a file if a path is given.
+
+        Raises StoreError where the file cannot be written.
+        """
+        return _written(json.dumps(self.rows(), indent=1) + "\n", path)
+
+    def commands(self, template: str, *, folder: str = "runs/{id}") -> list[str]:
+        """One command line for each run, with its values quoted for a shell.
+
+        template: a command with placeholders, such as
+            `"python train.py --width {size} --steps {num_steps} --lr {lr:g} --out {folder}"`; the
+            names are those of `rows`. Double braces stand for the command's own.
+        folder: value of `{folder}`, with placeholders of its own.
+
+        Raises ContractError for a placeholder that names no value, or a value that is left open.
+        """
+        arguments.word(template, "commands: template", "a command", error=ContractError)
+        lines = []
+        for row in self.rows():
+            values = {**row, "folder": filled(folder, row)}
+            lines.append(command_line(template, values))
+        return lines
+
+    def save(self, store: StageStore) -> None:
+        """Keep the plan in a store, so that results can be told by the ids of its runs.
+
+        `train` does not need this. Saving the same plan again changes nothing.
+        """
+        from isoflop.planning.records import plan_of  # it reads plans into sweeps
+
+        if not self.specs:
+            return
+        ids = "".join(sorted(spec.id for spec in self.specs))
+        name = hashlib.sha256(ids.encode()).hexdigest()[:16]
+        if store.read_stage(name) is None:
+            store.write_stage(name, self.specs, {"purpose": "handed out", **plan_of(self)})
+
+
+def _written(text: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        write_text(Path(arguments.a_path(path, "Sweep: path", error=StoreError)), text)
+    return text
 
 
 def _headline(sweep: Sweep) -> str:

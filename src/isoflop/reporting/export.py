@@ -2,44 +2,43 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isoflop.answers.predict import Optimum
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import DataError
+from isoflop.family import Family
+from isoflop.planning.specs import make_spec
 from isoflop.reporting.json_output import to_json
+from isoflop.runs import RunSpec
 from isoflop.storage.atomic import write_text
-
-if TYPE_CHECKING:
-    from isoflop.runs import RunSpec
-    from isoflop.task import Task
+from isoflop.task import Task
 
 __all__ = ["export_run", "final_run"]
 
 SCHEMA = 1
 
 
-def final_run(task: "Task", optimum: Optimum) -> "RunSpec":
+def final_run(task: Task | Family, optimum: Optimum) -> RunSpec:
     """The recommended run by the task's recipe: size, tokens, batch, learning rate and the rest.
 
     Raises DataError for an answer of `predict` without a task.
     """
-    from isoflop.counting.counting import count_size
-    from isoflop.counting.tokens import token_supply
-    from isoflop.planning.specs import make_spec
-    from isoflop.user_code.fingerprint import fingerprint
-
     if optimum.size is None or optimum.size_num_tokens is None:
         raise DataError(
             "A final run needs a size that can be built; use predict(..., task=task) (--task)."
         )
-    sized = count_size(task, optimum.size)
-    supply = token_supply(task)
+    sizes = sizes_of(task)
     return make_spec(
-        task, supply, fingerprint(task), sized, optimum.size_num_tokens, seed=task.recipe.seeds[0]
+        sizes,
+        sizes.supply,
+        sizes.fingerprint,
+        sizes.count(optimum.size),
+        optimum.size_num_tokens,
+        seed=sizes.recipe.seeds[0],
     )
 
 
-def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> Path:
+def export_run(task: Task | Family, optimum: Optimum, path: str | os.PathLike[str]) -> Path:
     """Write the recommended run as JSON, with its number of steps and the answer; return the path.
 
     Raises DataError for an answer of `predict` without a task, StoreError where the file cannot be
@@ -48,12 +47,10 @@ def export_run(task: "Task", optimum: Optimum, path: str | os.PathLike[str]) -> 
     return write_text(path, to_json(_values(task, optimum)) + "\n")
 
 
-def _values(task: "Task", optimum: Optimum) -> dict[str, object]:
+def _values(task: Task | Family, optimum: Optimum) -> dict[str, object]:
     spec = final_run(task, optimum)
-    step_tokens = (spec.batch or 1) * (spec.tokens_per_example or 1)
-    num_steps = spec.num_tokens / step_tokens
     # per step, as training programs take it
-    ema_decay = None if spec.ema is None else max(0.0, 1 - 1 / (spec.ema * num_steps))
+    ema_decay = None if spec.ema is None else max(0.0, 1 - 1 / (spec.ema * spec.num_steps))
     size = {"size_param": task.size_param} if isinstance(task.size_param, str) else {}
     return {
         "schema": SCHEMA,
@@ -62,9 +59,9 @@ def _values(task: "Task", optimum: Optimum) -> dict[str, object]:
         "num_params": spec.num_params,
         "num_tokens": spec.num_tokens,
         "flops": spec.flops,
-        "steps": round(num_steps),
+        "steps": round(spec.num_steps),
         "batch": spec.batch,
-        "step_tokens": step_tokens,
+        "step_tokens": spec.step_tokens,
         "lr": spec.lr,
         "beta1": spec.beta1,
         "beta2": spec.beta2,

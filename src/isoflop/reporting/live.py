@@ -11,16 +11,17 @@ from isoflop.answers.predict import predict
 from isoflop.display.format import format_flops, format_items, format_percent
 from isoflop.display.html import Html, tag
 from isoflop.errors import DataError
+from isoflop.family import Family
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.fit import fit
 from isoflop.reporting import sections
 from isoflop.reporting.page import document, render
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_text
+from isoflop.task import Task
 
 if TYPE_CHECKING:
     from isoflop.planning.sweep import Sweep
-    from isoflop.task import Task
 
 __all__ = ["live_report"]
 
@@ -34,7 +35,7 @@ def live_report(
     target: float,
     sweep: "Sweep | None" = None,
     runs: Iterable[Run] = (),
-    task: "Task | None" = None,
+    task: Task | Family | None = None,
     approach: Approach | None = None,
     seconds: float = 5.0,
 ) -> Callable[[Run], Path]:
@@ -82,7 +83,7 @@ def _page(
     runs: Sequence[Run],
     specs: Sequence[RunSpec],
     target: float,
-    task: "Task | None",
+    task: Task | Family | None,
     approach: Approach | None,
 ) -> str:
     left = [spec for spec in specs if spec.id not in {run.id for run in runs}]

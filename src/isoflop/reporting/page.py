@@ -6,34 +6,35 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isoflop import arguments
-from isoflop.answers.by_approach import opinions
+from isoflop.answers.by_approach import answers_by_approach
 from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.answers.predict import Optimum
+from isoflop.counting.sizes import SizeCount
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_flops
 from isoflop.display.html import Html, join, tag
 from isoflop.errors import StoreError
+from isoflop.family import Family
 from isoflop.fitting.fit import Fit
 from isoflop.reporting import page_figures, sections, what_if
 from isoflop.reporting.figures.curves import valleys_of
 from isoflop.reporting.reproduction import method
 from isoflop.reporting.svg import dark_colours, own_style
 from isoflop.storage.atomic import write_text
-from isoflop.task import require_task
-
-if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
-    from isoflop.task import Task
+from isoflop.task import Task
 
 __all__ = ["document", "render", "report"]
 
 
 def report(
-    fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: "Task | None" = None
+    fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: Task | Family | None = None
 ) -> Path:
     """Write answer, notes, figures, runs and method as one HTML file, and return its path.
+
+    fit, optimum: What `fit` gives, and one answer of `predict` to it.
+    path: The file, replaced where it exists.
 
     The file needs no network. The page answers for other computes too. With `task` those answers
     come in sizes that can be built, under the FLOPs counted on them, as in `predict(task=)`.
@@ -47,19 +48,19 @@ def report(
             optimum, "report: optimum", "one answer of isoflop.predict(fit, ...)"
         )
     if task is not None:
-        require_task(task, "report: task")
+        sizes_of(task, "report: task")
     path = arguments.a_path(path, "report: path", error=StoreError)
     return write_text(path, render(fit, optimum, task=task))
 
 
 @own_style()
 def render(
-    fit: Fit, optimum: Optimum, *, task: "Task | None" = None, before: Sequence[Html] = ()
+    fit: Fit, optimum: Optimum, *, task: Task | Family | None = None, before: Sequence[Html] = ()
 ) -> str:
     """The page as text; `before` precedes the answer and makes browsers reload the page."""
     each = valleys_of(fit)
     known = _OtherComputes.of(fit, optimum, task)
-    approaches = opinions(fit, optimum)
+    approaches = answers_by_approach(fit, optimum)
     curves, points = page_figures.curves(fit, each)
     body = (
         *before,
@@ -98,7 +99,7 @@ def document(
     scripts = (
         [tag("script", _own("page.js"))]
         + [data or Html("")]
-        + [tag("script", _own("explore.js"))] * bool(data)
+        + [tag("script", _own("what_if.js"))] * bool(data)
     )
     return "<!doctype html>\n" + tag(
         "html",
@@ -113,15 +114,15 @@ class _OtherComputes:
     """The page's answers for other computes."""
 
     along: Frontier
-    sizes: "list[SizeCount]"
+    sizes: list[SizeCount]
 
     @classmethod
-    def of(cls, fit: Fit, optimum: Optimum, task: "Task | None") -> "_OtherComputes":
+    def of(cls, fit: Fit, optimum: Optimum, task: Task | Family | None) -> "_OtherComputes":
         flops = what_if.reachable(fit, optimum)
         if task is None:
             return cls(along=frontier(fit, flops), sizes=[])
         rough = frontier(fit, flops[[0, -1]]).num_params[:, 0]
-        sizes = sizes_between(task, float(rough.min()), float(rough.max()))
+        sizes = sizes_between(sizes_of(task), float(rough.min()), float(rough.max()))
         return cls(along=frontier(fit, flops, cost_of_sizes(sizes)), sizes=sizes)
 
 

@@ -19,7 +19,7 @@ from isoflop.reporting.colours import ramp
 from isoflop.reporting.svg import themed
 
 if TYPE_CHECKING:
-    from isoflop.counting.counting import SizeCount
+    from isoflop.counting.sizes import SizeCount
 
 __all__ = ["MOST_POINTS", "budget_switches", "controls", "numbers", "reachable"]
 
@@ -104,16 +104,16 @@ def controls(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
     )
     results = tag(
         "div",
-        tag("dl", class_="estimates", id="told"),
-        tag("p", id="told-more"),
+        tag("dl", class_="estimates", id="what-if-answer"),
+        tag("p", id="what-if-more"),
         aria_live="polite",
     )
     return tag(
         "div",
-        tag("div", field, slider, back, class_="ask"),
+        tag("div", field, slider, back, class_="what-if"),
         within,
         results,
-        id="ask",
+        id="what-if",
         class_="screen",
         hidden=True,
     )

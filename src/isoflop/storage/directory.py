@@ -26,7 +26,7 @@ from isoflop.storage.files import (
     read_file,
     set_aside,
 )
-from isoflop.storage.lease import leased
+from isoflop.storage.lease import holder_of, leased
 from isoflop.storage.records import (
     SCHEMA,
     Curve,
@@ -43,6 +43,7 @@ from isoflop.storage.records import (
     load_values,
 )
 from isoflop.storage.store import StoredStage
+from isoflop.storage.telling import Telling
 from isoflop.storage.unreadable import Unreadable, unreadable
 
 __all__ = ["DirectoryStore"]
@@ -52,7 +53,7 @@ RESERVE_BYTES = 2**15
 _ID = re.compile("[0-9a-f]{16}")
 
 
-class DirectoryStore:
+class DirectoryStore(Telling):
     """A store in a folder, created on first writing. Raises StoreError where `path` is a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -108,6 +109,13 @@ class DirectoryStore:
         with suppress(Damaged):
             return load_spec(record or b"", run_id)
         return None
+
+    def read_spec(self, run_id: str) -> RunSpec | None:
+        """The spec of a run that has started or is planned in a stage; None for any other id."""
+        if not _ID.fullmatch(run_id):
+            return None
+        planned = (spec for specs, _ in self.read_stages().values() for spec in specs)
+        return self._spec_of(run_id) or next((spec for spec in planned if spec.id == run_id), None)
 
     def write_run(self, run: Run) -> None:
         folder = self.path / run.id
@@ -215,11 +223,18 @@ class DirectoryStore:
                 f"{one_line(error.strerror or error)}; make the folder writable."
             ) from error
 
+    @property
+    def folder(self) -> Path | None:
+        return self.path
+
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
 
     def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
         return leased(self.path / run_id, session)
+
+    def holder(self, run_id: str) -> str | None:
+        return holder_of(self.path / run_id)
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         # Appending need not be atomic: cut_curve drops a torn last line and all points beyond the

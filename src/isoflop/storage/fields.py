@@ -84,6 +84,7 @@ _SPEC: Mapping[str, Check] = {
     **dict.fromkeys(_SETTINGS, _or_none(_is_number)),
     **dict.fromkeys(("schedule", "precision", "trunk"), _or_none(_is_text)),
     "size": _or_none(_is_size),
+    "arguments": _each(lambda value: _is_number(value) or _is_text(value)),
     "param_counts": _each(_is_amount),
     "batch": _or_none(lambda value: _is_whole(value) and value > 0),
     "seed": _is_whole,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError, StoreError, first_line
+from isoflop.extras import load_extra
 from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
@@ -143,11 +144,10 @@ def _names_of_frame(frame: "pd.DataFrame") -> list[str]:
 
 
 def _read_parquet(path: Path) -> "pd.DataFrame":
-    import pandas as pd  # takes a third of a second that a CSV does not need
-
+    pandas = load_extra("pandas", "tables")  # takes a third of a second that a CSV does not need
     name = one_line(path.name, 60)
     try:
-        return pd.read_parquet(path)
+        frame: pd.DataFrame = pandas.read_parquet(path)
     except ImportError as error:
         raise DataError(
             f"Reading {name} needs a parquet engine; install one with `pip install pyarrow`, or "
@@ -155,6 +155,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
         ) from error
     except (ValueError, OSError) as error:
         raise DataError(f"{name} is no parquet file: {first_line(error)}") from error
+    return frame
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """read_runs(): runs from a store, a table, a tracker's log, a data frame or a list of runs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,11 @@ from isoflop import arguments
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
-from isoflop.runs import Run, tasks_of, tasks_text
+from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
 from isoflop.storage.columns import Column, find_columns, find_metrics
 from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
 from isoflop.storage.directory import DirectoryStore
+from isoflop.storage.joining import joined_to
 from isoflop.storage.notation import Numbers, decimal_signs
 from isoflop.storage.numbers import Read, read_numbers
 from isoflop.storage.readers.excel import EXCEL, source_of_workbook
@@ -24,7 +25,7 @@ from isoflop.storage.readers.logs import Log
 from isoflop.storage.readers.open_log import open_log, parted_path
 from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
 from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore
 from isoflop.storage.units import COUNTS, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
 from isoflop.storage.unreadable import Unreadable
 
@@ -52,13 +53,16 @@ class Readings:
     notes: tuple[Note, ...] = ()
     is_store: bool = False
     """Whether isoflop trained the runs, so that their FLOPs are counted ones."""
+    table: Source | None = None
+    """The table that was read; None for a store, or runs as they are."""
 
 
 def read_runs(
-    source: "str | os.PathLike[str] | Store | Sequence[Run] | pd.DataFrame",
+    source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
+    specs: Iterable[RunSpec] | None = None,
 ) -> list[Run]:
     """The runs of a store's folder, a table on disk, a tracker's log, or a pandas DataFrame.
 
@@ -78,6 +82,7 @@ def read_runs(
     An empty `compute_budget` is no budget, nor is one that differs in nearly every row. A loss that
     is no finite number becomes NaN, and a row with words in place of a number is a failed run.
 
+    source: a path, a data frame, a store, or runs, which come back as they are.
     columns: field -> name of a column, with a factor where numbers are in a unit, or as the
         logarithm of a perplexity: `{"loss": "eval/nll", "params": "size_m * 1e6"}`,
         `{"loss": "log(ppl)"}`. A given factor, `* 1` included, replaces the unit of the name and is
@@ -85,11 +90,21 @@ def read_runs(
         `{"accuracy": "eval/acc"}`, become `Run.metrics`.
     fingerprint: of a task, `isoflop.fingerprint(task)`, to select its runs from a store with the
         runs of several tasks.
+    specs: the plan of a table's runs, a `Sweep` or its specs. Rows are joined to them by their
+        column `id`, as `Sweep.to_csv` writes it.
 
     Raises DataError where the table cannot be read without guessing, or has no run of that task;
     StoreError where the file does not exist.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"N": ["350M", "1.3B"], "D": ["7B", "26B"], "val_loss": [3.1, 2.7]})
+    >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
+    ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    runs = read_table(source, columns=columns).runs
+    read = read_table(source, columns=columns)
+    runs = read.runs
+    if specs is not None:
+        runs = joined_to(getattr(specs, "specs", specs), source, read.table, runs)
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -108,7 +123,7 @@ def _of_task(runs: list[Run], fingerprint: str) -> list[Run]:
 
 
 def read_table(
-    source: "str | os.PathLike[str] | Store | Sequence[Run] | pd.DataFrame",
+    source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
 ) -> Readings:
@@ -116,7 +131,7 @@ def read_table(
     columns = None if columns is None else _checked(columns)
     if isinstance(source, str | os.PathLike):
         return _of_path(arguments.a_path(source, "read_runs: source"), columns)
-    if isinstance(source, Store):
+    if isinstance(source, RecordStore):
         return Readings(source.read_runs(), is_store=True)
     if is_frame(source):
         return _table(source_of_frame(source), columns)
@@ -146,7 +161,7 @@ def _of_log(log: Log, columns: Mapping[str, str] | None) -> Readings:
     chosen = find_columns(log.cells, named, log.name)
     table = _table(log.table(chosen), named)
     runs, notes = log.completed(table.runs, chosen, named)
-    return Readings(runs, (*table.notes, *notes))
+    return replace(table, runs=runs, notes=(*table.notes, *notes))
 
 
 def _checked(columns: object) -> Mapping[str, str]:
@@ -196,7 +211,7 @@ def _runs_of_store(path: Path) -> list[Run]:
 
 def _table(source: Source, columns: Mapping[str, str] | None) -> Readings:
     table, notes = _columns(source, columns)
-    return Readings(runs_of_table(table), notes)
+    return Readings(runs_of_table(table), notes, table=source)
 
 
 @np.errstate(all="ignore")  # overflows are not finite, and are refused for it

@@ -12,6 +12,7 @@ __all__ = [
     "interrupt_run",
     "is_stop",
     "leave",
+    "raised_stops",
     "stop_requests",
     "terminated_as_exit",
 ]
@@ -53,6 +54,31 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     _noting.append(note)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        _noting.pop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def raised_stops() -> Iterator[Callable[[], int | None]]:
+    """As `stop_requests`, but a signal also ends what is under way, as in any Python program.
+
+    SIGINT raises KeyboardInterrupt, SIGTERM raises SystemExit(75).
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        leave(number)
+
+    if not _is_main():
+        yield lambda: None
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    _noting.append(end)
     try:
         yield lambda: received[0] if received else None
     finally:

@@ -21,7 +21,7 @@ from isoflop.display.format import (
 )
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
-from isoflop.training.loop import Progress
+from isoflop.training.executors.contract import Progress
 from isoflop.training.notices import print_notice
 
 __all__ = ["Display", "show_progress"]

@@ -1,18 +1,22 @@
 """The processes that train one run together: one by default, or all that `torchrun` started."""
 
 import atexit
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
 
 __all__ = ["Ranks", "current_ranks"]
 
 T = TypeVar("T")
+
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Variables in which launchers give the number of processes, as Accelerate reads them."""
 
 BUCKET_ITEMS = 2**23
 """Gradients are summed in buckets of this many numbers: 32 MB in fp32."""
@@ -24,7 +28,12 @@ class Ranks:
 
     rank: int
     num_ranks: int
-    device: torch.device
+
+    @property
+    def device(self) -> "torch.device":
+        """The device of this process."""
+        device: torch.device = _state().device
+        return device
 
     @property
     def is_first(self) -> bool:
@@ -41,6 +50,8 @@ class Ranks:
                 message = [_Returned(compute())]
             except Exception as raised:
                 message = [raised]
+        from accelerate.utils import broadcast_object_list
+
         broadcast_object_list(message)
         (outcome,) = message
         if isinstance(outcome, Exception):
@@ -50,20 +61,29 @@ class Ranks:
 
     def gathered(self, items: list[T]) -> list[T]:
         """The items of all ranks, in the order of ranks."""
-        return items if self.num_ranks == 1 else gather_object(items)
+        if self.num_ranks == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        gathered: list[T] = gather_object(items)
+        return gathered
 
     def summed(self, values: Iterable[float]) -> list[float]:
         """Each number summed over ranks."""
         if self.num_ranks == 1:
             return list(values)
+        import torch
+
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: "Iterable[torch.nn.Parameter]") -> None:
         """Sum every gradient over ranks; a parameter that no rank used keeps no gradient."""
         if self.num_ranks == 1:
             return
+        import torch
+
         for bucket in _buckets([p for p in parameters if p.requires_grad]):
             used = torch.tensor([float(p.grad is not None) for p in bucket], device=self.device)
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
@@ -84,12 +104,25 @@ class _Returned(Generic[T]):
 
 @cache
 def current_ranks() -> Ranks:
-    """The ranks of this program, set up through Accelerate from the environment of `torchrun`."""
-    # Without an accelerator, the processes of `torchrun` form one group only with cpu=True.
-    state = PartialState(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
+    """The ranks of this program, set up through Accelerate from the environment of `torchrun`.
+
+    Where the environment names one process, torch is not loaded.
+    """
+    if max(int(os.environ.get(name) or 1) for name in _SIZES) == 1:
+        return Ranks(0, 1)
+    state = _state()
     if state.num_processes > 1:
         atexit.register(_leave)
-    return Ranks(state.process_index, state.num_processes, state.device)
+    return Ranks(state.process_index, state.num_processes)
+
+
+@cache
+def _state() -> "PartialState":
+    import torch
+    from accelerate import PartialState
+
+    # Without an accelerator, the processes of `torchrun` form one group only with cpu=True.
+    return PartialState(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
 
 
 def _leave() -> None:
@@ -97,11 +130,13 @@ def _leave() -> None:
 
     One of its threads would abort the program if it released a tensor after that.
     """
+    import torch
+
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _buckets(parameters: list[torch.nn.Parameter]) -> Iterable[list[torch.nn.Parameter]]:
+def _buckets(parameters: "list[torch.nn.Parameter]") -> "Iterable[list[torch.nn.Parameter]]":
     bucket: list[torch.nn.Parameter] = []
     for parameter in parameters:
         same = not bucket or parameter.dtype == bucket[0].dtype

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 
-import torch
-
 from isoflop.errors import IsoflopError, StoreError
 from isoflop.training.interrupt import leave
 
@@ -61,8 +59,9 @@ def is_of_device(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether memory of the device or the machine did not suffice; a smaller batch may fit."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and (type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error))
     )
 
 

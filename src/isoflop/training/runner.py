@@ -1,57 +1,45 @@
 """train(): hands the specs of a sweep without a record to an executor, and collects the records."""
 
-import math
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Literal, cast
 
-from isoflop import __version__, arguments
+from isoflop import arguments
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import IsoflopError, PlanError
+from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.store import Store
-from isoflop.task import Task, require_task
-from isoflop.training.branches import branches_of, waves
-from isoflop.training.executors.contract import Demand, Executor
+from isoflop.storage.store import RecordStore, Store
+from isoflop.task import Task
+from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
 from isoflop.training.executors.from_string import executor_from
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
 from isoflop.training.executors.ray import Ray
 from isoflop.training.executors.slurm import Slurm
-from isoflop.training.executors.work import TaskWork
+from isoflop.training.executors.stored_work import StoredWork
 from isoflop.training.interrupt import terminated_as_exit
-from isoflop.training.loop import CHECKPOINT_SECONDS
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
-from isoflop.training.rehearsal import rehearse
 from isoflop.training.shared_store import records
 from isoflop.training.summaries import report_failures, reporting_stop
+from isoflop.training.sweep_checks import check_elsewhere, check_sweep, description
 from isoflop.training.trackers import check_trackers
-from isoflop.user_code.fingerprint import fingerprint
+from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer, report_others
 
 __all__ = ["Executor", "executor_of", "open_store", "train"]
 
-_TRAINED_BY = (
-    "batch",
-    "tokens_per_example",
-    "lr",
-    "beta1",
-    "beta2",
-    "weight_decay",
-    "warmup",
-    "schedule",
-)
-"""Settings that a spec must have to be trained."""
-
 
 def train(
-    task: Task,
+    task: Task | Family,
     sweep: Sweep,
     *,
+    trainer: Trainer | None = None,
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     devices_per_run: int | Literal["auto"] = "auto",
@@ -65,6 +53,9 @@ def train(
 
     Runs with a record in the store are not trained again.
 
+    trainer: function (spec, folder) -> held-out loss, or a dict with `loss` and, where they are
+        known, `num_tokens`, `flops`, `metrics`, `curve`, `seconds`; or a `Command`. The folder is
+        the run's own and survives a retry. None trains a `Task` by isoflop's own loop.
     store: a folder's path, or a Store.
     executor: where runs are trained, such as Processes(8) or "processes:8"; None for one after the
         other in this process.
@@ -100,7 +91,7 @@ def train(
     StoreError
         If the store cannot be written. This is not a failure of a run: the same call continues.
     """
-    require_task(task, "train: task")
+    sizes = sizes_of(task, "train: task")
     if not isinstance(sweep, Sweep):
         raise arguments.refused(
             sweep, "train: sweep", "what isoflop.plan(task, ...) gives", error=PlanError
@@ -120,29 +111,42 @@ def train(
             on_record, "train: on_record", "a function of a Run", error=PlanError
         )
     store, ranks = open_store(store), current_ranks()
-    _check(task, sweep, executor, ranks)
+    check_sweep(sizes, sweep, executor, ranks, own_loop=trainer is None)
     trackers = check_trackers(trackers)
     if hang_seconds is not None:
         hang_seconds = float(
             arguments.positive(hang_seconds, "train: hang_seconds", error=PlanError)
         )
-    recorded = ranks.broadcast(lambda: _recorded(task, sweep, store))
+    if trainer is None:
+        if isinstance(task, Family):
+            raise PlanError(
+                "A Family is trained by a trainer of yours: give train(trainer=), a function "
+                "(spec, folder) -> loss or an isoflop.Command."
+            )
+    else:
+        check_trainer(trainer)
+        check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run)
+    recorded = ranks.broadcast(lambda: _recorded(task, trainer, sweep, store))
+    if trainer is not None:
+        report_others(trainer, recorded.values())
     todo = [
         spec
         for run_id, spec in {spec.id: spec for spec in sweep.specs}.items()
         if run_id not in recorded
     ]
     if todo:
-        rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
-        waiting = waves(todo)
-        work = TaskWork(
-            task,
-            store,
-            checkpoint_seconds=checkpoint_seconds,
-            trackers=trackers,
-            demands=_demands(sweep, todo, devices_per_run, executor, ranks),
-            branches=branches_of(*waiting),
-            hang_seconds=hang_seconds,
+        waiting, work = (
+            _own_work(
+                cast(Task, task),
+                store,
+                todo,
+                _demands(sweep, todo, devices_per_run, executor, ranks),
+                checkpoint_seconds=checkpoint_seconds,
+                trackers=trackers,
+                hang_seconds=hang_seconds,
+            )
+            if trainer is None
+            else _work_of(trainer, store, todo, sweep)
         )
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
@@ -168,7 +172,7 @@ def train(
 
 
 def _records_of(
-    waiting: Sequence[list[RunSpec]], executor: Executor, work: TaskWork, ranks: Ranks
+    waiting: Sequence[list[RunSpec]], executor: Executor, work: StoredWork, ranks: Ranks
 ) -> Generator[Run, None, None]:
     """Records of the waves of runs, one wave after the other."""
     for specs in waiting:
@@ -198,9 +202,50 @@ def open_store(store: str | os.PathLike[str] | Store) -> Store:
     return store
 
 
-def _recorded(task: Task, sweep: Sweep, store: Store) -> dict[str, Run]:
+def _own_work(
+    task: Task,
+    store: Store,
+    todo: list[RunSpec],
+    demands: Mapping[str, Demand],
+    *,
+    checkpoint_seconds: float,
+    trackers: tuple[str, ...],
+    hang_seconds: float | None,
+) -> tuple[Sequence[list[RunSpec]], StoredWork]:
+    """Waves of specs, and work that trains them by isoflop's own loop."""
+    from isoflop.training.branches import branches_of, waves  # these need torch
+    from isoflop.training.executors.work import TaskWork
+    from isoflop.training.rehearsal import rehearse
+
+    rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
+    waiting = waves(todo)
+    work = TaskWork(
+        task,
+        store,
+        checkpoint_seconds=checkpoint_seconds,
+        trackers=trackers,
+        demands=demands,
+        branches=branches_of(*waiting),
+        hang_seconds=hang_seconds,
+    )
+    return waiting, work
+
+
+def _work_of(
+    trainer: Trainer, store: Store, todo: list[RunSpec], sweep: Sweep
+) -> tuple[Sequence[list[RunSpec]], StoredWork]:
+    """All specs as one wave, and work that trains them by the user's trainer."""
+    if isinstance(trainer, Checked):
+        trainer.check(todo)
+    demands = {spec.id: Demand(memory_bytes=sweep.memory_bytes.get(spec.id)) for spec in todo}
+    return [todo], TrainerWork(trainer, store, demands=demands)
+
+
+def _recorded(
+    task: Task | Family, trainer: Trainer | None, sweep: Sweep, store: RecordStore
+) -> dict[str, Run]:
     """By id: the store's records of a sweep, after writing the task's description to the store."""
-    store.write_task(_description(task, sweep))
+    store.write_task(description(task, trainer, sweep))
     stored = {
         spec.id: (spec, run) for spec in sweep.specs if (run := store.read_run(spec.id)) is not None
     }
@@ -229,58 +274,4 @@ def _demands(
             num_devices(spec, known[spec.id], devices, requested),
         )
         for spec in todo
-    }
-
-
-def _check(task: Task, sweep: Sweep, executor: Executor, ranks: Ranks) -> None:
-    if not sweep.specs:
-        raise PlanError("A sweep must have at least one run, but this one is empty.")
-    if ranks.num_ranks > 1 and not isinstance(executor, InProcess):
-        raise PlanError(
-            f"Under torchrun all {ranks.num_ranks} processes train each run together, so the "
-            f"executor must be InProcess(), but got {type(executor).__name__}; start the program "
-            f"without torchrun to use that one."
-        )
-    for spec in sweep.specs:
-        for setting in _TRAINED_BY:
-            spec.given(setting)
-        _check_finite(spec)
-    task_fingerprint = fingerprint(task)
-    if len(set(ranks.gathered([task_fingerprint]))) > 1:
-        raise PlanError(
-            f"All {ranks.num_ranks} processes of torchrun must have the same task, but their "
-            f"fingerprints differ: a file was edited while they started, or the task depends on "
-            f"the rank; start them again."
-        )
-    strangers = [spec for spec in sweep.specs if spec.fingerprint != task_fingerprint]
-    if strangers:
-        raise PlanError(
-            f"The sweep was planned for another task: {len(strangers)} of {len(sweep.specs)} runs "
-            f"carry fingerprint {strangers[0].fingerprint or 'none'}, but this task's is "
-            f"{task_fingerprint}; plan again for this task."
-        )
-
-
-def _check_finite(spec: RunSpec) -> None:
-    for name, value in vars(spec).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise PlanError(
-                f"A run's numbers must be finite, but the {name} of one is {value}; "
-                f"make runs with plan()."
-            )
-
-
-def _description(task: Task, sweep: Sweep) -> dict[str, str | None]:
-    """The task in words, for people who open the store."""
-    size_param = (
-        task.size_param
-        if isinstance(task.size_param, str)
-        else getattr(task.size_param, "__name__", "joint")
-    )
-    return {
-        "model": getattr(task.model, "__qualname__", type(task.model).__name__),
-        "size_param": size_param,
-        "unit": task.unit,
-        "fingerprint": sweep.specs[0].fingerprint,
-        "isoflop": __version__,
     }

@@ -7,7 +7,7 @@ from functools import partial
 from isoflop.display.format import format_flops, one_line
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Executor
-from isoflop.training.executors.work import Elsewhere, TaskWork, elsewhere
+from isoflop.training.executors.stored_work import Elsewhere, StoredWork, elsewhere
 from isoflop.training.notices import print_notice
 from isoflop.training.ranks import Ranks
 
@@ -21,7 +21,7 @@ MOST_NAMED = 3
 
 
 def records(
-    executor: Executor, work: TaskWork, specs: list[RunSpec], ranks: Ranks
+    executor: Executor, work: StoredWork, specs: list[RunSpec], ranks: Ranks
 ) -> Iterator[Run]:
     """The record of each spec, as soon as it exists.
 
@@ -51,7 +51,7 @@ def records(
 
 
 def _check(
-    work: TaskWork, runs: Sequence[Elsewhere]
+    work: StoredWork, runs: Sequence[Elsewhere]
 ) -> tuple[list[Run], list[RunSpec], list[Elsewhere]]:
     """Runs of other programs by state: records of ended runs, specs free again, and runs held."""
     ended: list[Run] = []

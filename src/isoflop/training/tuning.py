@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from isoflop import arguments
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -20,14 +21,16 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.errors import PlanError
+from isoflop.family import Family
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
 from isoflop.runs import RunSpec
 from isoflop.storage.store import Store
-from isoflop.task import Task, require_task
+from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.runner import train
+from isoflop.training.trainer import Trainer
 from isoflop.training.tuning_rule import Fitted, fit_rule
 from isoflop.training.tuning_search import (
     Cell,
@@ -82,9 +85,10 @@ class Tuning:
 
 
 def tune(
-    task: Task,
+    task: Task | Family,
     sweep: Sweep,
     *,
+    trainer: Trainer | None = None,
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     share: float = 0.1,
@@ -98,14 +102,14 @@ def tune(
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
-    store, executor, progress: as in `train`; after a stop the same call continues.
+    trainer, store, executor, progress: as in `train`; after a stop the same call continues.
     share: share of the sweep's FLOPs to spend at most.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
 
     Raises PlanError if the share does not pay for five runs in each of four cells.
     """
-    require_task(task, "tune: task")
+    sizes = sizes_of(task, "tune: task")
     if not isinstance(sweep, Sweep):
         raise arguments.refused(
             sweep, "tune: sweep", "what isoflop.plan(task, ...) gives", error=PlanError
@@ -118,12 +122,14 @@ def tune(
     )
     batch = arguments.flag(batch, "tune: batch", error=PlanError)
     allowance = share * sweep.flops / (2 if batch else 1)
-    places = choose_places(task, sweep, share, allowance)
-    make = spec_maker(task)
+    places = choose_places(sizes, sweep, share, allowance)
+    make = spec_maker(sizes)
 
     def losses_of(specs: Sequence[RunSpec]) -> dict[str, float]:
         requested = Sweep(specs=tuple(specs), unit=task.unit)
-        runs = train(task, requested, store=store, executor=executor, progress=progress)
+        runs = train(
+            task, requested, trainer=trainer, store=store, executor=executor, progress=progress
+        )
         return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
 
     search = _rates(task.recipe, places, make, allowance)
@@ -149,7 +155,7 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
         places=places,
         base=lambda place: recipe.peak_lr(place.num_params, place.num_tokens),
         recipe_with=lambda place, lr: replace(recipe, lr=lr),
-        value_of=lambda spec: float(spec.given("lr")),
+        value_of=lambda spec: spec.settings.lr,
         make=make,
         allowance=allowance,
     )
@@ -167,7 +173,7 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
         places=places,
         base=lambda place: recipe.tokens_per_step(place.num_params, place.num_tokens),
         recipe_with=recipe_with,
-        value_of=lambda spec: float(spec.given("batch") * spec.given("tokens_per_example")),
+        value_of=lambda spec: spec.step_tokens,
         make=make,
         allowance=allowance,
     )
@@ -224,7 +230,7 @@ def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
     return 0.5 * lr.curvature * lr.deviation(largest.num_params, largest.num_tokens) ** 2
 
 
-def _notes(task: Task, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
+def _notes(task: Task | Family, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
     yield from _edge_notes(cells, "learning rate")
     by_size, by_tokens = lr.exponent_deviations
     yield Note(

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoflop.counting.counting import SizeCount
-from isoflop.counting.sizes import size_near
-from isoflop.counting.tokens import token_supply
+from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import format_flops, format_percent
 from isoflop.errors import PlanError
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
-from isoflop.task import Task
 from isoflop.training.tuning_rule import Vertex, fit_vertex
-from isoflop.user_code.fingerprint import fingerprint
 
 __all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
 
@@ -63,13 +59,13 @@ class Cell:
     vertex: Vertex
 
 
-def spec_maker(task: Task) -> Make:
+def spec_maker(sizes: Sizes) -> Make:
     """A function (place, recipe) -> spec at that place, with the recipe's first seed."""
-    supply, task_fingerprint = token_supply(task), fingerprint(task)
+    supply, task_fingerprint = sizes.supply, sizes.fingerprint
 
     def make(place: Place, recipe: Recipe) -> RunSpec:
         return make_spec(
-            task,
+            sizes,
             supply,
             task_fingerprint,
             place.sized,
@@ -81,7 +77,7 @@ def spec_maker(task: Task) -> Make:
     return make
 
 
-def choose_places(task: Task, sweep: Sweep, share: float, allowance: float) -> tuple[Place, ...]:
+def choose_places(sizes: Sizes, sweep: Sweep, share: float, allowance: float) -> tuple[Place, ...]:
     """Two sizes on two token counts, as large as the first round's part of the allowance permits.
 
     Their tokens per param are the mean of the sweep's: its middle, not one of its corners.
@@ -94,13 +90,13 @@ def choose_places(task: Task, sweep: Sweep, share: float, allowance: float) -> t
     largest = max(spec.num_params for spec in sweep.specs)
     limit, cheapest = FIRST * allowance, math.inf
     for num_params in largest / STEP ** np.arange(200):
-        places = _square(task, float(num_params), per_param)
+        places = _square(sizes, float(num_params), per_param)
         if places is None:
             continue
         cost = len(FACTORS) * sum(place.flops for place in places)
-        if not _is_long_enough(task, places):
+        if not _is_long_enough(sizes, places):
             break
-        if cost <= limit and _has_data(task, places):
+        if cost <= limit and _has_data(sizes, places):
             return places
         cheapest = min(cheapest, cost)
     raise PlanError(
@@ -116,25 +112,25 @@ def _remedy(cheapest: float, limit: float, share: float) -> str:
     return f"; allow share={share * cheapest / limit:.2g} or more, or smaller sizes"
 
 
-def _square(task: Task, num_params: float, per_param: float) -> tuple[Place, ...] | None:
+def _square(sizes: Sizes, num_params: float, per_param: float) -> tuple[Place, ...] | None:
     """Four places with the sizes nearest to N and N / 4; None if these are too close together."""
-    large, small = size_near(task, num_params), size_near(task, num_params / SIZE_RATIO)
+    large, small = sizes.near(num_params), sizes.near(num_params / SIZE_RATIO)
     if large.num_params < LEAST_RATIO * small.num_params:
         return None
     tokens = [per_param * sized.num_params for sized in (small, large)]
     return tuple(Place(sized, num_tokens) for sized in (small, large) for num_tokens in tokens)
 
 
-def _is_long_enough(task: Task, places: Sequence[Place]) -> bool:
+def _is_long_enough(sizes: Sizes, places: Sequence[Place]) -> bool:
     return all(
         place.num_tokens
-        >= LEAST_STEPS * task.recipe.tokens_per_step(place.num_params, place.num_tokens)
+        >= LEAST_STEPS * sizes.recipe.tokens_per_step(place.num_params, place.num_tokens)
         for place in places
     )
 
 
-def _has_data(task: Task, places: Sequence[Place]) -> bool:
-    unique, allowed = token_supply(task).unique_tokens, task.recipe.epochs
+def _has_data(sizes: Sizes, places: Sequence[Place]) -> bool:
+    unique, allowed = sizes.supply.unique_tokens, sizes.recipe.epochs
     return (
         unique is None
         or allowed is None

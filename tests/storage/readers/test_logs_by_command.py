@@ -124,3 +124,18 @@ def test_links_and_hidden_folders_are_not_followed(tmp_path):
     os.symlink(tmp_path, tmp_path / "runs" / "around")
 
     check(read_runs(tmp_path / "runs", columns=COLUMNS), [one])
+
+
+def test_runs_of_a_plan_are_joined_to_it_by_the_id_among_their_settings(tmp_path):
+    recorded = sweep()
+    specs = [
+        isoflop.RunSpec(num_params=one.params, num_tokens=one.tokens, flops=1e20, size=number)
+        for number, one in enumerate(recorded)
+    ]
+    for one, spec in zip(recorded, specs, strict=True):
+        rows = [row | {"config": one.config | {"id": spec.id}} for row in rows_of(one)]
+        write_lines(tmp_path / f"{one.name}.jsonl", rows)
+    runs = read_runs(tmp_path, columns=COLUMNS, specs=specs)
+
+    assert sorted(run.size for run in runs) == list(range(len(specs)))
+    assert all(run.curve and run.id in {spec.id for spec in specs} for run in runs)

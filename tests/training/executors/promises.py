@@ -15,9 +15,9 @@ from light_work import Light
 
 import isoflop
 from isoflop.errors import StoreError
+from isoflop.training.executors.contract import Progress
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.work import TaskWork
-from isoflop.training.loop import Progress
 from tasks import MLP, mlp_task
 
 NUM_RUNS = 3

@@ -6,7 +6,7 @@ import promises
 import pytest
 
 import isoflop
-from isoflop.planning import cost
+from isoflop.counting import memory
 from isoflop.training.executors.contract import demand_of
 from isoflop.training.executors.devices import Devices, check_devices, devices_of, num_devices
 from isoflop.training.executors.simulated import Simulated
@@ -104,7 +104,7 @@ def test_states_that_exceed_a_device_are_one_sentence_with_size_memory_and_remed
 
 
 def test_a_sweep_with_such_a_run_is_refused_before_anything_is_trained(sweep, monkeypatch):
-    monkeypatch.setattr(cost, "device_bytes", lambda: 1e3)
+    monkeypatch.setattr(memory, "device_bytes", lambda: 1e3)
     store, noting = isoflop.MemoryStore(), Noting(1e3)
     for executor in (isoflop.InProcess(), isoflop.Processes(1), noting):
         with pytest.raises(isoflop.PlanError, match="which each device of a run holds whole"):
@@ -115,7 +115,7 @@ def test_a_sweep_with_such_a_run_is_refused_before_anything_is_trained(sweep, mo
 def test_an_executor_that_trains_nothing_or_elsewhere_is_not_held_to_the_memory_of_this_machine(
     sweep, monkeypatch
 ):
-    monkeypatch.setattr(cost, "device_bytes", lambda: 1e3)
+    monkeypatch.setattr(memory, "device_bytes", lambda: 1e3)
     assert len(trained(sweep, Simulated(lambda N, D: 2.0))) == len(sweep.specs)
     assert isoflop.Slurm(nodes=2, ntasks_per_node=4).run_devices() == Devices(per_run=8)
     assert isoflop.Slurm(nodes="2-4").run_devices() == Devices(per_run=2)

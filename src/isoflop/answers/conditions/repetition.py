@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from isoflop import arguments
 from isoflop.answers.conditions.base import Condition, Effect
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -88,7 +88,7 @@ class UniqueTokens(Condition):
             *_used_up_notes(outcome),
         )
 
-    def _repeated(self, place: Place) -> RepeatedLaw:
+    def _repeated(self, place: LawOptimum) -> RepeatedLaw:
         law = place.law_after(self)
         assert isinstance(law, RepeatedLaw)
         return law

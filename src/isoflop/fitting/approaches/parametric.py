@@ -35,9 +35,14 @@ LEAST_DELTA = 1e-5
 """Least delta, below the rounding of published losses: noise-free tables are fitted by least
 squares."""
 
-
 LEAST_OWN_DELTA = 1e-12
+"""Least delta that a user may give. On 28 runs with noise of .2 % deltas of 1e-9 to 1e-12 give one
+law to eight digits; from 1e-13 on the solver does not converge or rounding moves E, by 2e-5 at
+1e-18 and by 4 % at 1e-30."""
 LARGEST_BELIEF = 1e6
+"""Largest mean and deviation of a belief: above any E or exponent of a law of losses, and far below
+1e150, whose square is infinite. A deviation of 1e6 already gives the law of no belief to nine
+digits."""
 LEAST_DEVIATION = 1e-12
 """Of a belief: its square still counts beside the residuals."""
 

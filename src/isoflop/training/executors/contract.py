@@ -9,24 +9,38 @@ from typing import TYPE_CHECKING, Protocol
 from isoflop.errors import IsoflopError
 from isoflop.runs import Run, RunSpec
 
-if TYPE_CHECKING:  # a worker reads this module before it may load torch
+if TYPE_CHECKING:
     from isoflop.storage.store import Store
-    from isoflop.training.loop import Progress
 
 __all__ = [
+    "CHECKPOINT_SECONDS",
     "BrokenDevice",
     "Deaths",
     "Demand",
     "Executor",
     "OnProgress",
+    "Progress",
     "Work",
     "demand_of",
     "longest_first",
 ]
 
 
+CHECKPOINT_SECONDS = 30.0
+"""Interval between two checkpoints of a run, unless another is given."""
+
+
 class BrokenDevice(IsoflopError):
     """Raised by the work when every later call to the accelerator in this process will fail."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a run: tokens trained of `spec.num_tokens`, and the recent training loss."""
+
+    spec: RunSpec
+    num_tokens: float
+    loss: float
 
 
 class OnProgress(Protocol):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -104,7 +105,8 @@ def num_devices(
     if devices.most is None or devices.num_bytes is None or run_bytes is None:
         return devices.per_run
     states = _state_bytes(spec)
-    most = min(devices.most, spec.batch or 1)  # a device without an example would only wait
+    # a device without an example would only wait
+    most = devices.most if spec.batch is None else min(devices.most, spec.batch)
     available = [k for k in SPREADS if k <= most]
     fits = [k for k in available if states + (run_bytes - states) / k <= devices.num_bytes]
     return fits[0] if fits else available[-1]
@@ -112,9 +114,7 @@ def num_devices(
 
 def bytes_here() -> float:
     """Memory of a run's device in this process, or in one like it."""
-    from isoflop.planning.cost import (
-        device_bytes,  # a worker reads this module before it may load torch
-    )
+    from isoflop.counting.memory import device_bytes
 
     return device_bytes()
 
@@ -124,6 +124,8 @@ def visible_gpus() -> list[str]:
     named = os.environ.get(GPU_VARIABLE)
     if named is not None and not named.strip():
         return []
+    if find_spec("torch") is None:
+        return named.split(",") if named else [str(k) for k in range(_num_gpus_of_driver())]
     import torch
 
     # Where possible torch counts through the driver, which creates no CUDA context here.
@@ -141,6 +143,12 @@ def num_cores() -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     return max(1, min(cores, _quota(Path("/sys/fs/cgroup/cpu.max")) or cores))
+
+
+def _num_gpus_of_driver() -> int:
+    """GPUs that NVIDIA's driver lists on Linux."""
+    folder = Path("/proc/driver/nvidia/gpus")
+    return len(os.listdir(folder)) if folder.is_dir() else 0
 
 
 def _state_bytes(spec: RunSpec) -> float:

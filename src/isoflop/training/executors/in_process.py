@@ -1,5 +1,6 @@
 """InProcess: trains one run after the other in this process."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,8 +34,12 @@ class InProcess:
         return Devices(num_bytes=bytes_here())
 
     def map(self, work: Work, specs: list[RunSpec]) -> Iterator[Run]:
-        import torch  # here, so that naming an executor does not load torch
-
+        torch = sys.modules.get(
+            "torch"
+        )  # loaded with the work of a task, and not by other trainers
+        if torch is None:
+            yield from map(work, specs)
+            return
         before = torch.get_num_threads()
         torch.set_num_threads(self.num_threads)
         try:

@@ -17,7 +17,13 @@ from isoflop.errors import IsoflopError, PlanError, StoreError
 from isoflop.extras import load_extra
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_bytes
-from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
+from isoflop.training.executors.contract import (
+    Deaths,
+    OnProgress,
+    Progress,
+    Work,
+    longest_first,
+)
 from isoflop.training.executors.devices import Devices
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.slurm_job import Job
@@ -226,8 +232,6 @@ class _Jobs:
             return None
 
     def _report(self, spec: RunSpec, on_progress: OnProgress) -> None:
-        from isoflop.training.loop import Progress  # loads torch, which the caller has by now
-
         with suppress(FileNotFoundError):
             num_tokens, loss = json.loads(self.job.progress(spec).read_text())
             if self.reported.get(spec.id) != num_tokens:
@@ -236,12 +240,11 @@ class _Jobs:
 
 
 def _folder_of(work: Work) -> Path:
-    path = getattr(work.store, "path", None)
-    if path is None:
+    if work.store.folder is None:
         raise PlanError(
             "Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...)."
         )
-    return Path(path) / "slurm"
+    return work.store.folder / "slurm"
 
 
 def _whole(value: object, name: str, least: int) -> int:

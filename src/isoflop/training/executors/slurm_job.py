@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 from isoflop.errors import PlanError, StoreError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import write_text
-from isoflop.training.executors.contract import Work
+from isoflop.training.executors.contract import Progress, Work
 from isoflop.training.interrupt import terminated_as_exit
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
-
-    from isoflop.training.loop import Progress
 
 __all__ = ["Job"]
 

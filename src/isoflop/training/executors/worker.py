@@ -10,21 +10,18 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from isoflop.errors import IsoflopError
 from isoflop.runs import Run, RunSpec
-from isoflop.training.executors.contract import BrokenDevice, Work
+from isoflop.training.executors.contract import BrokenDevice, Progress, Work
 from isoflop.training.executors.devices import GPU_VARIABLE
-
-if TYPE_CHECKING:
-    from isoflop.training.loop import Progress
 
 __all__ = ["Message", "serve"]
 
 Message = (
     tuple[Literal["ready"], None]  # the worker can take specs
-    | tuple[Literal["progress"], "Progress"]
+    | tuple[Literal["progress"], Progress]
     | tuple[Literal["done"], Run]
     | tuple[Literal["broken"], str]  # the reason why the work cannot be loaded
     | tuple[Literal["refused"], IsoflopError]  # an error that no run caused, such as a full disk
@@ -84,7 +81,7 @@ def _load(payload: bytes, pipe: Connection, num_threads: int) -> Work | None:
     return work.in_worker(lambda progress: _send_progress(pipe, progress))
 
 
-def _send_progress(pipe: Connection, progress: "Progress") -> None:
+def _send_progress(pipe: Connection, progress: Progress) -> None:
     with suppress(OSError):  # the parent is gone: _listen ends this process, the run did not fail
         pipe.send(("progress", progress))
 

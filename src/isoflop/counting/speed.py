@@ -1,13 +1,8 @@
-"""Cost of a plan on this machine: seconds from a few real steps of small sizes, and memory."""
+"""Speed of this machine on a task's runs, from a few real steps of small sizes."""
 
-from isoflop.counting.counting import SizeCount, count_size  # first: it says how to install torch
-
-# isort: split
-import heapq
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +10,8 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from isoflop.compute.memory import STATE_BYTES_PER_PARAM
+from isoflop.counting.counting import count_size
+from isoflop.counting.memory import run_bytes, state_bytes
 from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.counting.sample import batch_of
 from isoflop.errors import IsoflopError
@@ -26,7 +22,7 @@ from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
 from isoflop.user_code.model import build
 
-__all__ = ["Speed", "device_bytes", "makespan", "measure_speed", "run_bytes", "state_bytes"]
+__all__ = ["Speed", "measure_speed"]
 
 NUM_TIMED_STEPS = 3
 MAX_TIMED_FLOPS = 2e10
@@ -48,8 +44,7 @@ class Speed:
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted training time of a run."""
-        num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
-        return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
+        return spec.num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
 
     def mfu(self, spec: RunSpec) -> float:
         """Predicted share of the peak that a run reaches."""
@@ -76,49 +71,11 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
             Exception
         ):  # the user's model may do at a real batch what it did not on the meta device
             return None
-        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
-
-
-def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
-    """Memory that a run needs on its device, weights to activations.
-
-    None if activations could not be counted.
-    """
-    if count.activation_bytes is None:
-        return None
-    states = state_bytes(count.num_params, count.params)
-    return states + count.activation_bytes * (spec.batch or 1)
-
-
-def state_bytes(num_params: int, params: Mapping[str, int]) -> float:
-    """Memory of all parameters' states; a task's own N may leave some of them out.
-
-    params: the size's params by convention.
-    """
-    return STATE_BYTES_PER_PARAM * params.get("total", num_params)
-
-
-def device_bytes() -> float:
-    """Memory of the device that runs would use here: the first GPU's, else the machine's."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return _machine_bytes()
-
-
-def makespan(seconds: Iterable[float], num_workers: int) -> float:
-    """Seconds until all runs are done on so many workers, the longest begun first (Graham 1969)."""
-    busy = [0.0] * num_workers
-    for one in sorted(seconds, reverse=True):
-        heapq.heapreplace(busy, busy[0] + one)
-    return max(busy)
-
-
-def _machine_bytes() -> float:
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].settings.precision, device)))
 
 
 def _step_flops(spec: RunSpec) -> float:
-    return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
+    return spec.flops_per_token * spec.step_tokens
 
 
 def _is_light(task: Task, spec: RunSpec) -> bool:
@@ -134,11 +91,12 @@ def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
     """FLOPs of a step in the run's precision, and seconds of the fastest of a few warm steps."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    batch = to_device(batch_of(task, spec.batch or 1), device)
+    settings = spec.settings
+    batch = to_device(batch_of(task, settings.batch), device)
     cost = count_size(task, spec.size).cost
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(spec.precision, device)):
+        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(settings.precision, device)):
             loss = batch_loss(task, model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
