@@ -36,8 +36,8 @@ __all__ = [
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="Store folder, a table's file (CSV, Excel, ...), or a tracker's log: its folder or "
-        "file, or wandb:entity/project.",
+        help="Store folder, table (CSV, TSV, Excel, parquet), or a tracker's folder, file or "
+        "address, as wandb:entity/project.",
         metavar="RUNS",
     ),
 ]
@@ -60,6 +60,7 @@ ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
+        "--columns",
         help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated.",
     ),
 ]

@@ -16,7 +16,7 @@ from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
 from isoflop.storage.columns import find_columns
 from isoflop.storage.counts import PER_6ND
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.joining import joined
+from isoflop.storage.joining import joined_to
 from isoflop.storage.readers.excel import EXCEL, source_of_workbook
 from isoflop.storage.readers.logs import Log
 from isoflop.storage.readers.open_log import open_log, parted_path
@@ -40,6 +40,8 @@ class Readings:
     notes: tuple[Note, ...] = ()
     is_store: bool = False
     """Whether isoflop trained the runs, so that their FLOPs are counted ones."""
+    table: Source | None = None
+    """The table that was read; None for a store, or runs as they are."""
 
 
 def read_runs(
@@ -95,9 +97,10 @@ def read_runs(
     >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
     ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    runs = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule).runs
+    read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
+    runs = read.runs
     if specs is not None:
-        runs = joined(source, runs, getattr(specs, "specs", specs))
+        runs = joined_to(getattr(specs, "specs", specs), source, read.table, runs)
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -163,7 +166,7 @@ def _of_log(log: Log, given: Given) -> Readings:
     chosen = find_columns(log.cells, named, log.name)
     table = _table(log.table(chosen), replace(given, columns=named))
     runs, notes = log.completed(table.runs, chosen, named)
-    return Readings(runs, (*table.notes, *notes))
+    return replace(table, runs=runs, notes=(*table.notes, *notes))
 
 
 def _checked(columns: object) -> Mapping[str, str]:
@@ -213,4 +216,4 @@ def _runs_of_store(path: Path) -> list[Run]:
 
 def _table(source: Source, given: Given) -> Readings:
     table, notes = columns_of(source, given)
-    return Readings(runs_of_table(table), notes)
+    return Readings(runs_of_table(table), notes, table=source)

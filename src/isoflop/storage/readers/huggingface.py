@@ -13,6 +13,7 @@ from isoflop.storage.readers.tracked import (
     TrackedRun,
     is_cell,
     name_of_folder,
+    number_in,
     short,
 )
 
@@ -81,7 +82,7 @@ def _record(recorder: Recorder, row: Mapping[str, object]) -> None:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return number_in(value) or 0.0
 
 
 def _ending(file: Path, step: float, most: float) -> str:
