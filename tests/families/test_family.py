@@ -91,7 +91,10 @@ def test_finite_data_bind_the_plan():
         ladder(unique_tokens=1e6, recipe=isoflop.Recipe(batch_tokens=4096, epochs=None)),
         budgets=BUDGETS,
     )
-    assert max(spec.epochs for spec in sweep.specs) == max(spec.num_tokens for spec in sweep.specs) / 1e6
+    assert (
+        max(spec.epochs for spec in sweep.specs)
+        == max(spec.num_tokens for spec in sweep.specs) / 1e6
+    )
     assert any(note.code == "repeated-data" for note in sweep.notes)
 
 
