@@ -6,7 +6,7 @@ LIGHT := .venv-light
 LOCK ?= requirements.lock
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test test-light campaigns check docs dist
+.PHONY: setup demo picture test test-light test-trackers campaigns check docs dist
 
 # The environment of the demo: what training needs.
 .venv/core: pyproject.toml $(LOCK)
@@ -24,6 +24,10 @@ setup: .venv/dev
 demo: .venv/core
 	$(BIN)/python examples/python_source_gpt.py
 
+# The picture of the demo's answer in README.md and docs/index.md.
+picture: demo
+	$(BIN)/python docs/demo_picture.py
+
 # Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
@@ -36,6 +40,15 @@ $(LIGHT)/done: pyproject.toml $(LOCK)
 
 test-light: $(LIGHT)/done
 	$(LIGHT)/bin/python -m pytest
+
+# The readers of logs that W&B and MLflow write, which are too large for every environment.
+.venv-trackers/done: pyproject.toml $(LOCK)
+	test -x .venv-trackers/bin/python || $(PYTHON) -m venv .venv-trackers
+	.venv-trackers/bin/python $(PIP_INSTALL) --editable ".[test,wandb,mlflow,tensorboard,lightning,excel]"
+	touch $@
+
+test-trackers: .venv-trackers/done
+	.venv-trackers/bin/python -m pytest tests/storage/readers
 
 # Tests that take minutes to hours.
 campaigns: .venv/dev

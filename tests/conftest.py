@@ -1,7 +1,11 @@
 import importlib.util
+import multiprocessing.spawn
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # One thread, as runs are trained: on a busy machine more are slower, and results do not depend on the machine.
@@ -13,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
 NEEDS_TORCH = re.compile(
-    r"(?m)^((import|from) (torch|tasks|golden_task)\b|pytestmark = pytest.mark.train$)"
+    r"(?m)^((import|from) (torch|tasks|golden_task)\b|from attack import hostile\b|pytestmark = pytest.mark.train$)"
 )
 if HAS_TORCH:
     import torch
@@ -52,18 +56,77 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items):
     """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: "training" not in item.path.parts)
+    items.sort(key=_rank)
+
+
+LONGEST = (
+    "ray",
+    "test_find_optimal",
+    "executor slurm",
+    "executor processes",
+    "test_without_torch",
+    "examples/test_sweeps",
+    "examples/test_programs",
+    "training/test_disks",
+    "training/test_recipe_options",
+    "reporting/test_page",
+    "test_cli_answers",
+    "answers/test_questions",
+    "fitting/test_uncertainty",
+    "planning/test_forecast",
+    "planning/test_flops",
+    "attack/test_edited_code",
+)
+"""Groups that take longest, to begin with: none of them is left to one worker in the end."""
+
+
+def _rank(item):
+    group = _group(item)
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
 
 def _group(item):
-    """Ray starves where two clusters share two cores, and Chromium is started once."""
-    if {"ray_cluster", "three_nodes"} & {*item.fixturenames} or "[ray-" in item.name:
+    """Ray starves where two clusters share two cores; other executors are a group each; and Chromium is started once."""
+    names = {*item.fixturenames}
+    executor = item.callspec.params.get("name") if "make_executor" in names else None
+    if executor == "ray" or {"ray_cluster", "three_nodes"} & names:
         return "ray"
-    return item.path.stem
+    if executor is not None:
+        return f"executor {executor}"
+    return str(item.path.relative_to(Path(__file__).parent).with_suffix(""))
+
+
+@pytest.fixture(scope="session")
+def _warm_python():
+    """A stand-in of python whose programs have loaded torch when they begin (warm/server.py)."""
+    if torch.cuda.is_available():  # a fork could not use it
+        yield sys.executable
+        return
+    from warm.server import write_python
+
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # the address of a socket must be short
+    command = [sys.executable, Path(__file__).parent / "warm" / "server.py", folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield str(write_python(folder))
+        server.stdin.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def warm_python(_warm_python):
+    """Programs, workers and jobs that the tests of a module start begin at once."""
+    before = multiprocessing.spawn.get_executable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", _warm_python)
+        multiprocessing.set_executable(_warm_python)
+        yield
+    multiprocessing.set_executable(before)
 
 
 @pytest.fixture

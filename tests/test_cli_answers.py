@@ -222,7 +222,7 @@ def test_doctor_names_versions_devices_and_extras(run):
 def test_doctor_says_how_to_get_what_is_missing(monkeypatch):
     monkeypatch.setattr(doctor, "EXTRAS", {"ray": ("surely_not_installed",)})
     monkeypatch.setattr(doctor, "PACKAGES", ("isoflop", "surely-not-installed"))
-    shown = str(doctor.checkup())
+    shown = str(doctor.doctor_report())
 
     assert "[ray]" in shown
     assert "not installed; pip install 'isoflop[ray]'" in shown

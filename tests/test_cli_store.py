@@ -63,6 +63,16 @@ def test_failed_runs_are_shown_forgotten_and_tried_again(run):
     assert "0 failed runs forgotten" in run("rerun", "store")[1]
 
 
+def test_a_second_train_on_a_store_prints_what_the_first_printed(run):
+    """The plan with its forecast, times and notes, and the runs: all from the store."""
+    train = ("train", "fragile:task", "--store", "store", "--budget", "1e6", "--budget", "3e6")
+    first, again = run(*train), run(*train)
+    assert first[0] == 0
+    assert "Expected precision at " in first[1] or "not expected to show a law" in first[1]
+    assert "on one worker of this machine" in first[1]
+    assert again[:2] == first[:2]
+
+
 def test_status_and_rerun_speak_json_too(run):
     Path("broken").touch()
     train = ("train", "fragile:task", "--store", "store", "--budget", "1e6")

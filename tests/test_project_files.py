@@ -9,7 +9,8 @@ import pytest
 import isoflop
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = CONFIGURATION["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 BOUND = re.compile(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)")
 HOOK = re.compile(r"^ +entry: (.+)$", re.MULTILINE)
@@ -58,6 +59,31 @@ def test_ci_runs_the_targets_of_the_makefile_on_every_python_that_is_named():
     matrices = [re.findall(r"[\d.]+", found) for found in re.findall(r"python: \[(.+)\]", workflow)]
     assert matrices == [classified] * 2
     assert PROJECT["requires-python"] == f">={classified[0]}"
+
+
+def test_the_tree_of_contributing_names_what_is_on_disk_in_the_order_of_the_layers():
+    """docs/architecture.md includes the same tree."""
+    lines = re.search(r"<!-- tree -->(.+?)<!-- end", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[
+        1
+    ]
+    entry = re.compile(r"^([│ ]*)[├└]── ([\w./]+) +\S.+$")
+    entries = [entry.match(line).groups() for line in lines.splitlines() if "──" in line]
+    top = [name.strip("/").removesuffix(".py") for indent, name in entries if not indent]
+    listed, folder = [], ""
+    for indent, name in entries:
+        folder = folder if indent else name
+        listed.append(f"{folder}{name}" if indent else name)
+    source = ROOT / "src/isoflop"
+    folders = [f"{path.parent.relative_to(source)}/" for path in source.rglob("*/__init__.py")]
+    modules = [path.name for path in source.glob("*.py") if path.name != "__init__.py"]
+    assert sorted(listed) == sorted([*folders, *modules])
+    contract = CONFIGURATION["tool"]["importlinter"]["contracts"][0]["layers"]
+    layers = [
+        {name.strip().removeprefix("isoflop.") for name in row.split("|")} for row in contract
+    ]
+    depth = {name: row for row, names in enumerate(layers) for name in names}
+    assert depth.keys() == set(top)
+    assert [depth[name] for name in top] == sorted(depth.values())
 
 
 def test_the_lowest_versions_are_those_of_pyproject():

@@ -7,7 +7,7 @@ import pytest
 
 import isoflop
 from isoflop.reporting.live import live_report
-from isoflop.reporting.status import standing_text
+from isoflop.reporting.status import status_text
 from isoflop.storage.status import stage_statuses
 from tasks import MLP, mlp_task
 
@@ -103,9 +103,7 @@ def test_comparing_needs_the_two_apart(store):
 
 
 def test_the_status_of_a_store_tells_of_both(store):
-    assert "of 2 tasks (15 runs of first, 15 runs of second)" in standing_text(
-        stage_statuses(store)
-    )
+    assert "of 2 tasks (15 runs of first, 15 runs of second)" in status_text(stage_statuses(store))
 
 
 def test_a_store_notes_both_tasks(tmp_path):

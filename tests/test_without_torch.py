@@ -1,4 +1,4 @@
-"""Without the extra `train` isoflop fits, answers and reports; the rest is one sentence."""
+"""Without the extras `train` and `tables` isoflop fits, answers and reports; the rest is one sentence."""
 
 import json
 from dataclasses import replace
@@ -9,8 +9,10 @@ import isoflop
 from hidden import run_without
 from isoflop.answers.predict import predict
 from isoflop.extras import TRAIN
+from isoflop.family import Family
 from isoflop.fitting.fit import fit
 from isoflop.laws.additive import ChinchillaLaw
+from isoflop.planning.plan import plan
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.tables import read_runs
@@ -85,6 +87,8 @@ def folder(tmp_path_factory):
     store.write_run(
         replace(a_run(1e6, 3e18), status="failed", loss=float("nan"), error="out of memory")
     )
+    params = [round(1e7 * 1.7**k) for k in range(12)]
+    (folder / "sizes.csv").write_text("\n".join(["size,params", *(f"{n},{n}" for n in params)]))
     (folder / "with_torch.py").write_text(TASK)
     (folder / "plain.py").write_text(PLAIN_TASK)
     return folder
@@ -94,6 +98,8 @@ def folder(tmp_path_factory):
 def results(folder):
     """Exit code, stdout and stderr of commands without torch, by name."""
     table, store = str(folder / "runs.csv"), str(folder / "store")
+    sizes, told = str(folder / "sizes.csv"), str(folder / "told")
+    first = plan(Family(sizes), budgets=[1e17]).specs[0].id
     commands = {
         "help": ["--help"],
         "fit": ["fit", table, "--target", "1e20", "--json"],
@@ -131,6 +137,15 @@ def results(folder):
             "--task",
             f"{folder / 'plain.py'}:task",
         ],
+        "plan a family": ["plan", sizes, "--budget", "1e17", "--store", told, "--format", "csv"],
+        "tell": ["tell", told, first, "--loss", "3.21"],
+        "next": ["next", sizes, table, "--target", "1e20", "--spend", "50%"],
+        "predict for a family": ["predict", table, "--flops", "1e20", "--task", sizes],
+        "train by a command": [
+            *("train", sizes, "--budget", "1e17", "--store", str(folder / "trained")),
+            *("--executor", "processes:2", "--command", "echo loss 2.{seed}5"),
+            *("--result", "loss ([0-9.]+)"),
+        ],
         "fit for a task that imports torch": [
             "fit",
             table,
@@ -138,7 +153,7 @@ def results(folder):
             f"{folder / 'with_torch.py'}:task",
         ],
     }
-    return json.loads(run_without(TRAIN, COMMANDS, json.dumps(commands)))
+    return json.loads(run_without((*TRAIN, "pandas"), COMMANDS, json.dumps(commands)))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +176,22 @@ def test_commands_that_train_nothing_work_without_torch(results, command):
     code, out, err = results[command]
     assert (code, err) == (0, "")
     assert out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("plan a family", "id,size,num_params"),
+        ("tell", "loss 3.21"),
+        ("next", "The sweep is finished"),
+        ("predict for a family", "size to build"),
+        ("train by a command", "2.050"),
+    ],
+)
+def test_families_are_planned_told_and_trained_without_torch(results, command, words):
+    code, out, err = results[command]
+    assert code == 0, err
+    assert words in out
 
 
 def test_the_answer_without_torch_is_the_answer_with_it(results, folder):
@@ -223,3 +254,26 @@ for call in (
 """
     out = run_without(TRAIN, program, str(folder / "runs.csv"), str(folder / "no.html"))
     assert out.splitlines() == [SENTENCE, SENTENCE]
+
+
+def test_data_frames_and_parquet_say_how_to_install_pandas(folder):
+    (folder / "runs.parquet").touch()
+    program = """
+import isoflop
+fitted = isoflop.fit(isoflop.read_runs(sys.argv[1]))
+for call in (fitted.to_frame, lambda: isoflop.read_runs(sys.argv[2])):
+    try:
+        call()
+    except isoflop.InstallError as error:
+        print(error)
+try:
+    import isoflop.datasets
+except isoflop.InstallError as error:
+    print(error)
+"""
+    tables = (str(folder / "runs.csv"), str(folder / "runs.parquet"))
+    needed = (
+        "This needs the package pandas, which is not installed; run: pip install 'isoflop[{}]'."
+    )
+    told = run_without(("pandas",), program, *tables).splitlines()
+    assert told == [needed.format(extra) for extra in ("tables", "tables", "datasets")]

@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from isoflop.errors import DataError, StoreError
 from isoflop.extras import load_extra
 from isoflop.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = load_extra("pandas", "datasets")
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
 

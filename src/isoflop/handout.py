@@ -20,7 +20,8 @@ def spec_values(spec: RunSpec) -> dict[str, Value]:
     Arguments of the size come first after it. `warmup_steps` and `cooldown_steps` are steps of the
     optimiser, `warmup` and `cooldown` shares of the run.
     """
-    steps = num_steps(spec)
+    has_batch = spec.batch is not None and spec.tokens_per_example is not None
+    steps = max(1, round(spec.num_steps)) if has_batch else None
     own: dict[str, Value] = {
         "num_params": spec.num_params,
         "num_tokens": _whole(spec.num_tokens),
@@ -29,7 +30,7 @@ def spec_values(spec: RunSpec) -> dict[str, Value]:
         "flops_per_token": spec.flops_per_token,
         "budget": spec.budget,
         "batch": spec.batch,
-        "batch_tokens": _whole(step_tokens(spec)),
+        "batch_tokens": _whole(spec.step_tokens) if has_batch else None,
         "tokens_per_example": _whole(spec.tokens_per_example),
         "lr": spec.lr,
         "beta1": spec.beta1,
@@ -50,19 +51,6 @@ def spec_values(spec: RunSpec) -> dict[str, Value]:
     size = spec.size if not isinstance(spec.size, tuple) else " ".join(map(str, spec.size))
     sized = {name: value for name, value in spec.arguments.items() if name not in own}
     return {"id": spec.id, "size": size, **sized, **own}
-
-
-def step_tokens(spec: RunSpec) -> float | None:
-    """Tokens of an optimiser step; None where the spec leaves the batch open."""
-    if spec.batch is None or spec.tokens_per_example is None:
-        return None
-    return spec.batch * spec.tokens_per_example
-
-
-def num_steps(spec: RunSpec) -> int | None:
-    """Steps of the optimiser; None where the spec leaves the batch open."""
-    tokens = step_tokens(spec)
-    return None if tokens is None else max(1, round(spec.num_tokens / tokens))
 
 
 def command_line(template: str, values: Mapping[str, Value]) -> str:

@@ -15,7 +15,7 @@ from isoflop.recipe_checks import (
     value_of,
 )
 
-__all__ = ["Groups", "PowerRule", "Recipe", "Rule", "Schedule", "Size"]
+__all__ = ["Groups", "PowerRule", "Precision", "Recipe", "Rule", "Schedule", "Size"]
 
 Size = int | float | str | tuple[int | float | str, ...]
 """Value of a task's size parameter."""

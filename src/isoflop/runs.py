@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from isoflop import arguments
 from isoflop.display.format import format_count, format_flops, format_number, one_line
-from isoflop.errors import DataError, IsoflopError, PlanError
+from isoflop.errors import DataError, IsoflopError
+from isoflop.settings import Settings, complete, open_setting
 
 __all__ = [
     "CurvePoint",
@@ -99,15 +100,23 @@ class RunSpec:
     def flops_per_token(self) -> float:
         return self.flops / self.num_tokens
 
-    def given(self, setting: str) -> Any:
-        """A setting that training needs. Raises PlanError where this spec leaves it open."""
-        value = getattr(self, setting)
-        if value is None:
-            raise PlanError(
-                f"A run to be trained must have its {setting}, but that of size {self.size!r} "
-                "leaves it open; create runs with plan()."
-            )
-        return value
+    @cached_property
+    def settings(self) -> Settings:
+        """How the run is trained. Raises PlanError where this spec leaves a setting open."""
+        return complete(vars(self))
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens of an optimiser step. Raises PlanError where this spec leaves its batch open."""
+        if self.batch is None or self.tokens_per_example is None:
+            name = "batch" if self.batch is None else "tokens_per_example"
+            raise open_setting(name, self.size)
+        return self.batch * self.tokens_per_example
+
+    @property
+    def num_steps(self) -> float:
+        """Optimiser steps. Raises PlanError where this spec leaves its batch open."""
+        return self.num_tokens / self.step_tokens
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -28,7 +28,7 @@ from isoflop.recipe import Recipe
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import report
 from isoflop.runs import Run, SizeValue
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import Executor, open_store, train
@@ -235,12 +235,12 @@ def train_stages(
     return StagedRuns(list(runs.values()), notes)
 
 
-def _stored(sweep: Sweep, store: Store) -> list[Run]:
+def _stored(sweep: Sweep, store: RecordStore) -> list[Run]:
     return [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
 
 
 def _stored_or_planned(
-    task: Task | Family, store: Store, question: SweepQuestion, stage: int, runs: list[Run]
+    task: Task | Family, store: StageStore, question: SweepQuestion, stage: int, runs: list[Run]
 ) -> Sweep:
     """The stage's plan from the store, or a new one that is stored before its first run."""
     sizes = sizes_of(task)

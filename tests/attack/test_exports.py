@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from isoflop.display.format import LONG, align_columns, format_bullets, one_line
-from isoflop.reporting.status import standing_text
+from isoflop.reporting.status import status_text
 from isoflop.reporting.tables import runs_table, to_csv, to_html, to_latex, to_markdown, to_text
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.status import StageStatus
@@ -222,7 +222,7 @@ def test_words_on_a_terminal_move_nothing_there(words):
     run = runs_with([words])[0]
     stage = StageStatus(words, (), (run,), ((run.spec, "somebody"),), (), words)
     shown = [
-        standing_text([stage]),
+        status_text([stage]),
         format_bullets([words, f"A note of {words}."]),
         align_columns([[words, "b"]]),
         repr(run),
@@ -232,6 +232,7 @@ def test_words_on_a_terminal_move_nothing_there(words):
     assert len(repr(run)) < 400
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("size", [10, 10**6])
 def test_what_an_error_says_is_cut_and_made_visible_in_its_record(size):
     try:

@@ -54,6 +54,24 @@ def test_included_and_listed_files_exist(page):
 
 
 @named
+def test_images_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"(?:src|srcset)=\"([^\"]+)\"|\{image\} (\S+)", text):
+        assert (page.parent / "".join(path)).exists(), path
+
+
+@pytest.mark.parametrize("paper", ["light", "dark"])
+def test_the_picture_of_the_demo_shows_the_answer_that_is_printed_below_it(paper):
+    """`make picture` draws it; Matplotlib notes each text that it draws as a comment."""
+    svg = (ROOT / f"docs/_static/demo-{paper}.svg").read_text()
+    readme = (ROOT / "README.md").read_text()
+    printed = re.findall(r"^  (?:params|bytes) +(\S+) +\S+ to ", readme, flags=re.MULTILINE)
+    assert len(printed) == 2
+    assert all(f"<!-- {value} -->" in svg for value in printed)
+    assert len(svg) < 150_000
+
+
+@named
 def test_files_that_are_named_by_their_path_exist(page):
     for path in re.findall(
         r"`((?:src|docs|tests|examples|benchmarks)/[\w./]*\w)/?`", page.read_text()
@@ -101,6 +119,14 @@ def test_the_registry_quotes_notes_that_isoflop_gives():
     source = list(sentences())
     quoted = [note for kind in KINDS.values() for note in kind.text.split("; ")]
     assert not [note for note in quoted if not any(quotes(note, text) for text in source)]
+
+
+def test_the_questions_by_symptom_quote_messages_that_isoflop_gives():
+    source = list(sentences())
+    quoted = re.findall(r'^\*\*"(.+)"\*\*$', (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
+    assert len(quoted) >= 2
+    parts = [re.sub(r"^\.\.\.|\.\.\.$", "", message).strip() for message in quoted]
+    assert not [part for part in parts if not any(part in text for text in source)]
 
 
 def quotes(note, text):

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ladder import ARGUMENTS, BUDGETS, LAW, ladder, law_trainer, loss_of, program
 
 import isoflop
 from isoflop.training import guard
+from ladder import ARGUMENTS, BUDGETS, LAW, ladder, law_trainer, loss_of, program
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,15 @@ def test_a_mapping_gives_more_than_the_loss(family, sweep, tmp_path):
     assert run.metrics == {"accuracy": 0.25, "perplexity": pytest.approx(20.09, rel=1e-3)}
     (read,) = isoflop.read_runs(tmp_path)
     assert read == run
+
+
+def test_runs_of_a_trainer_that_has_changed_since_are_said(family, sweep, tmp_path, capsys):
+    train(family, sweep.specs[:2], law_trainer, tmp_path)
+    assert "another name" not in capsys.readouterr().err
+    train(family, sweep.specs[:2], law_trainer, tmp_path)
+    assert "another name" not in capsys.readouterr().err
+    train(family, sweep.specs[:3], lambda spec, folder: 3.0, tmp_path)
+    assert "2 runs of the store were trained by law_trainer" in capsys.readouterr().err
 
 
 def test_tokens_off_the_plan_are_recorded_as_trained_and_said(family, sweep, tmp_path, capsys):
@@ -190,6 +199,28 @@ def test_options_of_the_own_loop_are_refused_with_a_trainer(family, sweep, tmp_p
 def test_a_plan_of_another_family_is_refused(sweep, tmp_path):
     with pytest.raises(isoflop.PlanError, match="another task"):
         isoflop.train(ladder(name="other"), sweep, trainer=law_trainer, store=tmp_path)
+
+
+def test_the_rule_of_rates_is_tuned_by_a_trainer(family, sweep, tmp_path):
+    """A loss with its best rate at 0.02 (N / 1e5)^-0.3 gives that rule."""
+
+    def trainer(spec, folder):
+        best = 0.02 * (spec.num_params / 1e5) ** -0.3
+        return loss_of(spec) * (1 + 0.05 * math.log(spec.lr / best) ** 2)
+
+    tuning = isoflop.tune(family, sweep, trainer=trainer, store=tmp_path, progress=False)
+    assert tuning.recipe.lr(1e5, 1e7) == pytest.approx(0.02, rel=0.1)
+    assert tuning.lr.rule.num_params == pytest.approx(-0.3, abs=0.05)
+    again = isoflop.plan(ladder(recipe=tuning.recipe), budgets=BUDGETS)
+    assert again.specs[0].lr == pytest.approx(tuning.recipe.lr(12288, again.specs[0].num_tokens))
+
+
+def test_the_page_of_a_search_is_drawn_for_a_family(family, tmp_path):
+    path = tmp_path / "page.html"
+    isoflop.find_optimal(
+        family, trainer=law_trainer, target=1e14, budgets=BUDGETS, store=tmp_path / "s", page=path
+    )
+    assert "Compute-optimal" in path.read_text()
 
 
 # -- commands --------------------------------------------------------------------------------------
@@ -307,7 +338,7 @@ def test_a_killed_worker_leaves_no_command_running(family, sweep, tmp_path):
     script.write_text(
         f"""
 import sys
-sys.path[:0] = {[str(Path(__file__).parent)]!r}
+sys.path[:0] = {[str(Path(__file__).parents[1])]!r}
 import isoflop
 from ladder import ladder, BUDGETS
 family = ladder()

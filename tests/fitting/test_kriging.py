@@ -6,6 +6,7 @@ from sweeps import LAW, a_run, a_sweep, published
 
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
+from isoflop.fitting.approaches.base import NoLawError
 from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import KrigedLaw, Kriging
 from isoflop.fitting.kriging.discrepancy import Plane
@@ -376,3 +377,24 @@ def test_the_likelihood_of_exponents_is_continuous_where_the_best_floor_is_zero(
     assert (E == 0).any()
     assert (E > 0).any()
     assert np.abs(np.diff(likelihood, 2)).max() < 0.05
+
+
+UNDETERMINED = [
+    (600, 5e9, 7000), (500, 7e10, 0.04), (2e8, 4e10, 0.001), (3e6, 3000, 1), (1e13, 8e11, 6e5),
+    (9e6, 2e11, 8e-9), (1000, 2000, 0.0008), (30, 6e12, 500), (3e9, 1e10, 10), (7e6, 3000, 5),
+    (2e8, 100, 4), (3e4, 8e6, 0.2), (600, 6e8, 20), (2e4, 1e7, 10),
+]  # fmt: skip
+"""(params, tokens, loss): the amplitudes' covariance is not positive definite in floating point."""
+SINGULAR = [
+    (9e9, 1e28, 20), (3e10, 9e9, 0.3), (60, 1e4, 0.5), (3e20, 2e17, 2e-7),
+    (1e12, 2e26, 0.5), (2e20, 1e28, 1), (1e27, 6e8, 40), (2e18, 3e10, 40),
+]  # fmt: skip
+"""The equations of the amplitudes are singular in floating point."""
+
+
+def test_draws_from_runs_that_determine_no_amplitudes_say_so():
+    runs = [a_run(*row) for row in UNDETERMINED]
+    with pytest.raises(NoLawError, match="its equations have no solution in these runs; look for"):
+        fit(runs, Kriging(), keep="all", resamples=50)
+    with np.errstate(all="ignore"), pytest.raises(NoLawError, match="have no solution"):
+        solve([a_run(*row) for row in SINGULAR])

@@ -2,8 +2,10 @@
 
 import math
 
-SHARE = 1e-7
-"""Shares, such as the waste, are differences of numbers near 1: held to this part of the whole."""
+SHARE = 1e-6
+"""Shares, such as the waste, are differences of numbers near 1: held to this part of the whole.
+
+It is that to which the numbers are held: other versions of SciPy move them by 1e-7."""
 
 
 def plain(value):

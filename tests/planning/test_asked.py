@@ -6,6 +6,7 @@ from isoflop.compute.budget import flops_of, spend_of
 from isoflop.compute.compute import HOUR
 from isoflop.planning.question import sweep_question
 
+pytestmark = pytest.mark.train
 HOURS = "1000 H100-hours at 40% MFU"
 FLOPS = 1000 * HOUR * 0.4 * 989.4e12
 

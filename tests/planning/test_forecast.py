@@ -125,5 +125,9 @@ def test_a_sweep_without_runs_expects_nothing(sweep):
 
 
 def test_printing_a_sweep_never_simulates(sweep, monkeypatch):
+    forecast = sweep.with_forecast()
     monkeypatch.setattr(Simulation, "forecast", None)
     assert "sweep.with_forecast()" in str(sweep)
+    for text in (str(forecast), forecast._repr_html_()):
+        assert "Expected precision at 1e+11 FLOPs" in text
+    assert forecast.with_forecast() is forecast

@@ -38,7 +38,7 @@ class Watched:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
 
-    def told(self):
+    def shown(self):
         """The answers for another compute: name -> value and interval."""
-        boxes = self.page.query_selector_all("#told > div")
+        boxes = self.page.query_selector_all("#what-if-answer > div")
         return {lines[0]: lines[1:] for lines in (box.inner_text().split("\n") for box in boxes)}

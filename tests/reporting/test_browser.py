@@ -51,15 +51,15 @@ def test_the_page_answers_for_another_compute_as_predict_does(
 ):
     watched = Watched(chromium, path, width=width, dark=dark)
     watched.page.fill("#target", f"{flops:g}")
-    answer, told = predict(kriged, flops=flops), watched.told()
+    answer, shown = predict(kriged, flops=flops), watched.shown()
 
-    assert told["Params"][0] == format_count(answer.num_params.value)
-    assert told["Tokens"][0] == format_count(answer.num_tokens.value)
-    assert told["Loss"][0] == format_number(answer.loss.value, 4)
-    assert value_of(told["Params"][1].split(" to ")[0]) == pytest.approx(
+    assert shown["Params"][0] == format_count(answer.num_params.value)
+    assert shown["Tokens"][0] == format_count(answer.num_tokens.value)
+    assert shown["Loss"][0] == format_number(answer.loss.value, 4)
+    assert value_of(shown["Params"][1].split(" to ")[0]) == pytest.approx(
         answer.num_params.low, rel=0.01
     )
-    assert value_of(told["Tokens"][1].split(" to ")[1].split(",")[0]) == pytest.approx(
+    assert value_of(shown["Tokens"][1].split(" to ")[1].split(",")[0]) == pytest.approx(
         answer.num_tokens.high, rel=0.01
     )
     assert watched.faults == []
@@ -84,12 +84,12 @@ def test_slider_and_field_move_each_other_and_the_marks(opened):
 
 
 def test_a_compute_out_of_reach_or_no_number_is_marked_and_changes_nothing(opened):
-    before = opened.told()
+    before = opened.shown()
     for wrong in ("1e40", "many", ""):
         opened.page.fill("#target", wrong)
 
         assert opened.page.get_attribute("#target", "aria-invalid") == "true"
-        assert opened.told() == before
+        assert opened.shown() == before
 
 
 def test_runs_can_be_pointed_at_and_walked_with_the_keyboard(opened, kriged):
@@ -143,7 +143,7 @@ def test_scripts_in_names_and_units_are_shown_and_not_obeyed(chromium, tmp_path)
 
     assert asked == watched.faults == []
     assert SCRIPT in watched.page.inner_text(".tip")
-    assert SCRIPT.capitalize() + "s" in watched.told()
+    assert SCRIPT.capitalize() + "s" in watched.shown()
     watched.context.close()
 
 
@@ -167,7 +167,7 @@ def test_nothing_bars_readers_who_use_a_keyboard_or_a_screen_reader(chromium, pa
 def test_the_page_prints_without_its_controls(opened):
     opened.page.emulate_media(media="print")
 
-    assert opened.page.locator("#ask").is_hidden()
+    assert opened.page.locator("#what-if").is_hidden()
     assert opened.page.locator("#switches").is_hidden()
     assert len(opened.page.pdf()) > 20_000
 

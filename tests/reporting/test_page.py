@@ -326,26 +326,26 @@ def test_a_page_of_very_many_runs_does_not_carry_them(fitted, answer):
 
 
 def test_the_method_names_what_papers_leave_out(fitted):
-    told = facts(fitted)
+    shown = facts(fitted)
 
-    assert told["FLOPs"] == "6·N·D, forward and backward"
-    assert told["Training"] == "batch size, learning rate, schedule and epochs not recorded"
-    assert told["Seeds"] == told["Trained with"] == "not recorded"
-    assert told["Runs"] == "28 used, 1 set aside"
-    assert "numpy" in told["Fitted with"]
+    assert shown["FLOPs"] == "6·N·D, forward and backward"
+    assert shown["Training"] == "batch size, learning rate, schedule and epochs not recorded"
+    assert shown["Seeds"] == shown["Trained with"] == "not recorded"
+    assert shown["Runs"] == "28 used, 1 set aside"
+    assert "numpy" in shown["Fitted with"]
 
 
 def test_the_method_tells_what_runs_recorded(fitted):
     spec = replace(fitted.runs[0].spec, batch=8, lr=0.001, seed=3, fingerprint="f", flops=9e16)
     run = replace(fitted.runs[0], spec=spec, flops=9e16, versions={"torch": "2.0"}, device="cpu")
-    told = facts(replace(fitted, runs=(run,)))
+    shown = facts(replace(fitted, runs=(run,)))
 
     assert (
-        told["Training"]
+        shown["Training"]
         == "batch size and learning rate recorded with each run; schedule and epochs not recorded"
     )
-    assert (told["Seeds"], told["Trained with"]) == ("3", "torch 2.0 and cpu")
-    assert told["FLOPs"] == "counted, 0.900 to 0.900 times 6·N·D"
+    assert (shown["Seeds"], shown["Trained with"]) == ("3", "torch 2.0 and cpu")
+    assert shown["FLOPs"] == "counted, 0.900 to 0.900 times 6·N·D"
 
 
 def test_the_hash_depends_on_what_was_measured_and_not_on_its_order(fitted):
@@ -412,8 +412,8 @@ def test_the_table_of_the_page_holds_what_predict_says(page, fitted):
             ("tokens", answer.num_tokens),
             ("loss", answer.loss),
         ):
-            told = [part[row] for part in known[column]]
-            assert told == pytest.approx([estimate.value, estimate.low, estimate.high], rel=2e-3)
+            shown = [part[row] for part in known[column]]
+            assert shown == pytest.approx([estimate.value, estimate.low, estimate.high], rel=2e-3)
 
 
 def test_no_text_of_a_user_leaves_the_numbers_of_the_page(fitted, answer):

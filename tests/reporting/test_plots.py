@@ -6,7 +6,7 @@ import pytest
 from made import make_run
 from matplotlib.figure import Figure
 
-from isoflop.answers.by_approach import opinions
+from isoflop.answers.by_approach import answers_by_approach
 from isoflop.answers.frontier import frontier
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
@@ -138,7 +138,7 @@ def test_runs_without_curves_cannot_collapse(sweep):
 
 def test_every_approach_is_asked_and_says_why_it_has_no_answer(sweep):
     free = fit([make_run(run.num_params, run.num_tokens, run.loss) for run in sweep], Parametric())
-    asked = opinions(free, predict(free, flops=1e20))
+    asked = answers_by_approach(free, predict(free, flops=1e20))
 
     assert asked[0].is_the_answer
     assert [one.name.partition(":")[0] for one in asked] == [
@@ -153,7 +153,7 @@ def test_every_approach_is_asked_and_says_why_it_has_no_answer(sweep):
 
 
 def test_answers_stand_side_by_side(fitted, answer):
-    asked = opinions(fitted, answer)
+    asked = answers_by_approach(fitted, answer)
     ax = side_by_side(asked)
     drawn = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
 
@@ -184,7 +184,7 @@ def test_every_figure_is_drawn_where_the_caller_wants_it(fitted, answer, sweep):
     draws = [
         lambda ax: loss_frontier(fitted, ax=ax), lambda ax: regret_curve(fitted, 1e20, ax=ax),
         lambda ax: residuals(fitted, ax=ax), lambda ax: loss_surface(fitted, ax=ax),
-        lambda ax: collapse_plot(with_curves(sweep), ax=ax), lambda ax: side_by_side(opinions(fitted, answer), ax=ax),
+        lambda ax: collapse_plot(with_curves(sweep), ax=ax), lambda ax: side_by_side(answers_by_approach(fitted, answer), ax=ax),
     ]  # fmt: skip
     for draw in draws:
         ax = Figure().subplots()

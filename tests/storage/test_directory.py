@@ -11,75 +11,14 @@ from dataclasses import replace
 import pytest
 
 import isoflop
-from isoflop.runs import Run, RunSpec
 from isoflop.storage.atomic import replacing, write_text
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.records import dump_run, dump_spec, load_run
-from isoflop.storage.store import MemoryStore, Store
-
-SPEC = RunSpec(num_params=100, num_tokens=2000, flops=1.2e6, budget=1.2e6, size=4, batch=8, lr=0.01)
-RUN = Run(
-    spec=SPEC,
-    status="completed",
-    loss=2.345678901234567,
-    loss_stderr=0.01,
-    curve=((1000.0, 3.0), (2000.0, 2.5)),
-    num_tokens=2000,
-    flops=1.2e6,
-    seconds=1.5,
-    device="cpu",
-    versions={"torch": "2"},
-)
+from storage.store_contract import RUN, SPEC
 
 
 def loaded(run):
     return load_run(dump_run(run).encode(), run.id)
-
-
-@pytest.fixture(params=["directory", "memory"])
-def store(request, tmp_path):
-    return DirectoryStore(tmp_path / "store") if request.param == "directory" else MemoryStore()
-
-
-def test_a_size_of_several_numbers_comes_back_as_it_was():
-    run = replace(RUN, spec=replace(SPEC, size=(64, 4)))
-    assert loaded(run).size == (64, 4)
-
-
-def test_a_store_is_one(store):
-    assert isinstance(store, Store)
-
-
-def test_a_recorded_run_comes_back_equal(store):
-    store.write_run(RUN)
-    assert store.read_run(RUN.id) == RUN
-    assert store.read_runs() == [RUN]
-
-
-def test_metrics_come_back(store):
-    measured = replace(RUN, metrics={"accuracy": 0.5, "recall": math.nan})
-    store.write_run(measured)
-    assert store.read_run(RUN.id).metrics["accuracy"] == 0.5
-    assert math.isnan(store.read_run(RUN.id).metrics["recall"])
-    assert loaded(RUN).metrics == {}
-
-
-def test_a_run_that_is_not_there_is_none(store):
-    assert store.read_run("0" * 16) is None
-    assert store.read_runs() == []
-
-
-def test_a_stage_comes_back_with_its_notes(store):
-    assert store.read_stage("first") is None
-    store.write_stage("first", (SPEC,), {"notes": ["careful"]})
-    assert store.read_stage("first") == ((SPEC,), {"notes": ["careful"]})
-
-
-def test_a_curve_is_cut_back_to_the_tokens_of_a_checkpoint(store):
-    store.append_curve(SPEC.id, [(1.0, 5.0), (2.0, 4.0)])
-    store.append_curve(SPEC.id, [(3.0, 3.0)])
-    assert store.cut_curve(SPEC.id, 2.0) == [(1.0, 5.0), (2.0, 4.0)]
-    assert store.cut_curve(SPEC.id, 9.0) == [(1.0, 5.0), (2.0, 4.0)]
 
 
 def test_a_torn_last_line_of_a_curve_is_dropped(tmp_path):

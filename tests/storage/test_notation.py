@@ -149,7 +149,8 @@ def test_frames_of_words_are_held_to_the_same(write):
 
 
 def test_a_whole_number_of_400_digits_is_refused(write):
-    frame = pd.DataFrame({"params": [1e6, 10**400], "tokens": [2e7, 2e7], "loss": [4.5, 4.4]})
+    params = pd.Series([1e6, 10**400], dtype=object)
+    frame = pd.DataFrame({"params": params, "tokens": [2e7, 2e7], "loss": [4.5, 4.4]})
     assert "must be a finite number above 0" in refusal(frame)
 
 

@@ -127,7 +127,7 @@ def test_each_parameter_is_found_to_be_what_it_is():
 def test_decay_per_step_does_not_depend_on_width():
     task = mlp_task(model=Deep, recipe=replace(MUP, weight_decay=0.1))
     spec = isoflop.plan(replace(task, sizes=[32, 64, 128]), budgets=[3e7]).specs[-1]
-    optimizer = make_optimizer(task, spec, new_model(task, 128))
+    optimizer = make_optimizer(task, spec.settings, new_model(task, 128))
     products = {
         group["lr"] * group["weight_decay"]
         for group in optimizer.param_groups

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Place
+from isoflop.answers.outcome import LawOptimum
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import (
     format_count,
@@ -52,13 +52,11 @@ OUTSIDE = 1.05
 """Factor beyond the runs' tokens per param from which on an answer counts as outside them."""
 
 
-def law_notes(fit: Fit, target: float) -> tuple[str, ...]:
+def law_notes(fit: Fit, target: float) -> tuple[Note, ...]:
     """The fit's notes; those that give an answer give it at the target."""
     effects = [effect.note(target) for effect in (fit.influence, fit.restored) if effect]
     at_target = {note.code: note for note in effects}
-    return tuple(
-        at_target.get(note.code, note) if isinstance(note, Note) else note for note in fit.notes
-    )
+    return tuple(at_target.get(note.code, note) for note in fit.notes)
 
 
 def unreached_notes(draws: Number) -> tuple[Note, ...]:
@@ -93,7 +91,7 @@ def below_notes(fit: Fit, flops: float) -> tuple[Note, ...]:
     return (Note("below-runs", text),)
 
 
-def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def small_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer is far smaller than any run, as on a small device."""
     N, least = float(place.N), min(run.num_params for run in fit.runs)
     if least <= N * SMALLER:
@@ -106,7 +104,7 @@ def small_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
     return (Note("far-smaller", text),)
 
 
-def ratio_notes(fit: Fit, place: Place) -> tuple[Note, ...]:
+def ratio_notes(fit: Fit, place: LawOptimum) -> tuple[Note, ...]:
     """A note where the answer's tokens per param lie outside the range of the runs."""
     measured = [run.num_tokens / run.num_params for run in fit.runs]
     ratio, least, most = float(place.num_tokens / place.N), min(measured), max(measured)

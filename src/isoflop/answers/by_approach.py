@@ -1,4 +1,4 @@
-"""opinions(): the answer of each approach to the same question, from the same runs."""
+"""answers_by_approach(): the answer of each approach to the same question, from the same runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.fit import Fit, fit
 from isoflop.fitting.kriging.approach import Kriging
 
-__all__ = ["Opinion", "disagreements", "opinions"]
+__all__ = ["ApproachAnswer", "answers_by_approach", "disagreements"]
 
 RESAMPLES = 200
 MOST_RUNS = 2000
@@ -30,7 +30,7 @@ NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class ApproachAnswer:
     """The answer of one approach, or why it has none."""
 
     name: str
@@ -39,7 +39,7 @@ class Opinion:
     is_the_answer: bool = False
 
 
-def disagreements(each: Sequence[Opinion]) -> tuple[str, ...]:
+def disagreements(each: Sequence[ApproachAnswer]) -> tuple[str, ...]:
     """One sentence for each approach whose interval does not overlap the answer's."""
     answers = [one.optimum for one in each if one.is_the_answer and one.optimum is not None]
     if not answers:
@@ -55,21 +55,21 @@ def disagreements(each: Sequence[Opinion]) -> tuple[str, ...]:
     )
 
 
-def opinions(fitted: Fit, optimum: Optimum) -> tuple[Opinion, ...]:
+def answers_by_approach(fitted: Fit, optimum: Optimum) -> tuple[ApproachAnswer, ...]:
     """The answer, and those of the other approaches at the same compute and level."""
     others = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
-    own = Opinion(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
+    own = ApproachAnswer(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
     if len(fitted.runs) > MOST_RUNS:
         return (own,)
-    return (own, *(_opinion(approach, fitted, optimum.flops) for approach in others))
+    return (own, *(_answer_of(approach, fitted, optimum.flops) for approach in others))
 
 
-def _opinion(approach: Approach, fitted: Fit, flops: float) -> Opinion:
+def _answer_of(approach: Approach, fitted: Fit, flops: float) -> ApproachAnswer:
     try:
         other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level, keep="all")
-        return Opinion(name=_name(approach), optimum=predict(other, flops=flops))
+        return ApproachAnswer(name=_name(approach), optimum=predict(other, flops=flops))
     except DataError as error:
-        return Opinion(name=_name(approach), optimum=None, reason=str(error))
+        return ApproachAnswer(name=_name(approach), optimum=None, reason=str(error))
 
 
 def _name(approach: Approach) -> str:

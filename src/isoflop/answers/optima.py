@@ -8,8 +8,10 @@ from isoflop.answers.optimum import Optimum
 from isoflop.answers.optimum_table import optima_table
 from isoflop.display.format import format_bullets, format_html, format_percent
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular, to_text
+from isoflop.display.writers import to_text
 from isoflop.fitting.metrics import MetricFit
+from isoflop.notes.note import Note
+from isoflop.tabular import Tabular
 
 __all__ = ["Optima"]
 
@@ -31,7 +33,7 @@ class Optima(Tabular, Sequence[Optimum]):
         return len(self.optima)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """Notes of the answer with the most FLOPs, the farthest from the runs."""
         return max(self.optima, key=lambda optimum: optimum.flops).notes if self.optima else ()
 

@@ -19,11 +19,12 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.fitting.estimates import Estimate
 from isoflop.fitting.holdout import Holdout
 from isoflop.fitting.metrics import MetricFit
+from isoflop.notes.note import Note
 from isoflop.runs import SizeValue
+from isoflop.tabular import Tabular
 
 __all__ = ["Optimum"]
 
@@ -66,7 +67,7 @@ class Optimum(Tabular):
     """What the conditions of the question add, by name."""
     holdout: Holdout | None = None
     """How well the smaller budgets predict the largest one; None with fewer than 4 budgets."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def serving(self) -> Serving | None:

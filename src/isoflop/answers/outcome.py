@@ -12,11 +12,11 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import expected_waste, wasted_share
 
-__all__ = ["Outcome", "Place"]
+__all__ = ["LawOptimum", "Outcome"]
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class LawOptimum:
     """Optimum of a law, or of each law of arrays, at C FLOPs."""
 
     laws: tuple[Law, ...]
@@ -65,8 +65,8 @@ class Place:
 class Outcome:
     """The optimum of the fitted law and those of its draws."""
 
-    middle: Place
-    draws: Place
+    middle: LawOptimum
+    draws: LawOptimum
     cost: CostPerToken | None
     level: float
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from isoflop.answers.conditions.base import Conditions
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Place
+from isoflop.answers.outcome import LawOptimum
 from isoflop.answers.question import Question
 from isoflop.display.format import (
     format_count,
@@ -51,7 +51,7 @@ _ENDS = {
 """Lower limit of each estimate, and its name in notes."""
 
 
-def require_possible(fit: Fit, place: Place, conditions: Conditions) -> None:
+def require_possible(fit: Fit, place: LawOptimum, conditions: Conditions) -> None:
     """Raise DataError for an optimum below one param or token, or with an impossible loss."""
     N, D, C = float(place.N), float(place.num_tokens), float(place.C)
     loss = 1.0 if place.loss is None else float(place.loss)
@@ -77,7 +77,9 @@ def decades_outside(fit: Fit, flops: float) -> float:
     return max(math.log10(flops / fit.largest), 0.0)
 
 
-def with_honest_intervals(answer: Optimum, fit: Fit, question: Question, place: Place) -> Optimum:
+def with_honest_intervals(
+    answer: Optimum, fit: Fit, question: Question, place: LawOptimum
+) -> Optimum:
     """The answer with ends no lower than possible, and NaN ends for intervals without width.
 
     Estimates that the question or its conditions fix keep their intervals.

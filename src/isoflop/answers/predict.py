@@ -25,16 +25,18 @@ from isoflop.answers.conditions.repetition import UniqueTokens
 from isoflop.answers.conditions.serving import ServedTokens
 from isoflop.answers.optima import Optima
 from isoflop.answers.optimum import Optimum
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.answers.possible import (
     decades_outside,
     require_possible,
     with_honest_intervals,
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
+from isoflop.answers.run_loss import RunLoss, RunLosses, run_losses
 from isoflop.answers.search import find
-from isoflop.compute.budget import told_of
+from isoflop.compute.budget import reading_notes
 from isoflop.counting.sizes_of import sizes_of
+from isoflop.errors import DataError
 from isoflop.family import Family
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
@@ -42,12 +44,17 @@ from isoflop.fitting.fit import Fit
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import CostPerToken, Law, Number
 from isoflop.laws.waste import band, wasted_share
+from isoflop.notes.note import Note
 from isoflop.planning.specs import paid_tokens
 from isoflop.task import Task
 
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 
+@overload
+def predict(  # type: ignore[overload-overlap]  # both given is another question than one of them
+    fit: Fit, *, num_params: float | str, num_tokens: float | str
+) -> RunLoss: ...
 @overload
 def predict(
     fit: Fit,
@@ -90,7 +97,7 @@ def predict(
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
     task: Task | Family | None = None,
-) -> Optimum | Optima:
+) -> Optimum | Optima | RunLoss | RunLosses:
     """The best model size and amount of data, with intervals, expected waste and reasons to doubt.
 
     Give one quantity: `flops`, the compute to spend, also as "8xH100 for 3 days at 40% MFU"; or
@@ -99,9 +106,14 @@ def predict(
     Without, it holds under the FLOPs that the runs record, or 6 per param and token where the runs
     agree with that.
 
+    With both `num_params` and `num_tokens`, the answer is the loss that a run of these should
+    reach, a `RunLoss`: the law, corrected by the mean residual of the runs at a like distance from
+    the optimum, with the interval of the run's measured loss. Lists of equal length give several.
+
     Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
     `Optima`: an answer for each, as one table.
 
+    fit: What `fit` gives.
     served_tokens: Number of tokens that the model will serve. Compute then pays for training and
         serving together (Sardana et al. 2024, eq. 3: 6 N D + 2 N D_served, or a third of the
         counted FLOPs of training for each token).
@@ -119,9 +131,16 @@ def predict(
         raise arguments.refused(fit, "predict: fit", "what isoflop.fit(runs) gives")
     if task is not None:
         sizes_of(task, "predict: task")
+    named = _named(served_tokens, unique_tokens, device_memory)
+    if num_params is not None and num_tokens is not None and flops is None and loss is None:
+        if named or conditions or task is not None:
+            raise DataError(
+                "predict: the loss of a run of given params and tokens has no conditions and no "
+                "task; leave them out, or give one of params and tokens."
+            )
+        return run_losses(fit, num_params, num_tokens)
     name, given = the_question(requested)
     values = given if isinstance(given, list) else [given]
-    named = _named(served_tokens, unique_tokens, device_memory)
     every = Conditions((*named, *_own(conditions)))
     answers = [_answer_with_notes(fit, name, value, every, task) for value in values]
     return Optima(tuple(answers)) if isinstance(given, list) else answers[0]
@@ -152,15 +171,9 @@ def _answer_with_notes(
 ) -> Optimum:
     """The answer for one value, with notes about how the value was read and about the task."""
     answer = _answer(fit, Question.of(name, given, conditions), task)
-    read = told_of(given) if name == "flops" and isinstance(given, str) else ()
-    return replace(
-        answer,
-        notes=(
-            *answer.notes,
-            *read,
-            *other_task_notes(fit, None if task is None else sizes_of(task)),
-        ),
-    )
+    read = reading_notes(given) if name == "flops" and isinstance(given, str) else ()
+    other = other_task_notes(fit, None if task is None else sizes_of(task))
+    return replace(answer, notes=(*answer.notes, *read, *other))
 
 
 def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum:
@@ -201,7 +214,7 @@ def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 
 
-def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[str, ...]:
+def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tuple[Note, ...]:
     """Notes of the conditions, and on sizes and ratios outside the runs' range."""
     if not conditions.given:
         return ()
@@ -216,7 +229,7 @@ def _condition_notes(fit: Fit, conditions: Conditions, outcome: Outcome) -> tupl
 def _with_profile(
     answer: Optimum,
     region: Region,
-    place: Place,
+    place: LawOptimum,
     conditions: Conditions,
     cost: CostPerToken | None,
 ) -> Optimum:
@@ -250,7 +263,7 @@ def _with_size(
     answer: Optimum,
     task: Task | Family,
     conditions: Conditions,
-    place: Place,
+    place: LawOptimum,
     cost: CostPerToken | None,
 ) -> Optimum:
     sizes = sizes_of(task)

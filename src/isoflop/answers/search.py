@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.answers.question import Question
 from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken, Law, Number
@@ -25,8 +25,8 @@ def find(fit: Fit, question: Question, cost: CostPerToken | None) -> Outcome:
 
 def _place(
     laws: tuple[Law, ...], C: Number, cost: CostPerToken | None, question: Question
-) -> Place:
+) -> LawOptimum:
     law, conditions = laws[-1], question.conditions
     N, paid = law.optimum(C, cost)
     loss = law.optimal_loss(C, cost)
-    return Place(laws, conditions.in_order, C, N, paid, loss, conditions.offset)
+    return LawOptimum(laws, conditions.in_order, C, N, paid, loss, conditions.offset)

@@ -13,7 +13,7 @@ from isoflop.cli.arguments import FORMS, load_task, writer_of
 from isoflop.cli.fit import answer_of, fit_runs_of
 from isoflop.cli.options import (
     Approach,
-    Column,
+    ColumnOption,
     Json,
     Keep,
     Level,
@@ -43,7 +43,7 @@ def fit(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
@@ -104,7 +104,7 @@ def predict(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
     form: Annotated[
         str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")
@@ -155,7 +155,7 @@ def report(
     prior: Prior = None,
     level: Level = "0.9",
     keep: Keep = "sound",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Write the answer with figures, runs and reasons to doubt as one HTML page."""

@@ -52,10 +52,10 @@ def _root(
 
 def doctor(as_json: Json = False) -> None:
     """Check the installation: versions, devices and how fast they multiply, extras."""
-    from isoflop.cli.doctor import checkup
+    from isoflop.cli.doctor import doctor_report
     from isoflop.reporting.json_output import to_json
 
-    result = checkup()
+    result = doctor_report()
     typer.echo(to_json(result) if as_json else result)
 
 

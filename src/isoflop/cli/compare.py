@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from isoflop.cli.arguments import approach_of, columns_of
-from isoflop.cli.options import Approach, Column, Json, Level, SourceArgument
+from isoflop.cli.options import Approach, ColumnOption, Json, Level, SourceArgument
 
 if TYPE_CHECKING:
     from isoflop.fitting.holdout import Holdout
@@ -28,7 +28,7 @@ def compare(
     ],
     approach: Approach = None,
     level: Level = "0.9",
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Compare two systems at one compute: best size, tokens, loss and compute-equivalent gain.
@@ -55,7 +55,7 @@ def holdout(
         int, typer.Option(help="How many of the largest budgets are held out.", min=1)
     ] = 1,
     approach: Approach = None,
-    column: Column = None,
+    column: ColumnOption = None,
     as_json: Json = False,
 ) -> None:
     """Predict the largest budgets from the smaller ones, and show the errors."""

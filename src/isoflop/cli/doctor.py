@@ -1,4 +1,4 @@
-"""checkup(): versions, devices and extras on this machine."""
+"""doctor_report(): versions, devices and extras on this machine."""
 
 import platform
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ from importlib.util import find_spec
 from isoflop.display.format import align_columns, format_count
 from isoflop.extras import TRAIN
 
-__all__ = ["Checkup", "Device", "checkup"]
+__all__ = ["Device", "DoctorReport", "doctor_report"]
 
-PACKAGES = ("isoflop", "numpy", "scipy", "pandas", "matplotlib", *TRAIN)
+PACKAGES = ("isoflop", "numpy", "scipy", "matplotlib", "pandas", *TRAIN)
 EXTRAS = {
     "train": TRAIN,
     "ray": ("ray",),
     "slurm": ("submitit",),
     "hydra": ("hydra",),
     "hf": ("transformers", "datasets"),
-    "datasets": ("pooch",),
+    "tables": ("pandas", "pyarrow"),
+    "datasets": ("pandas", "pooch"),
     "trackers": ("tensorboard", "wandb"),
     "test": ("pytest", "xdist", "hypothesis"),
     "docs": ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinx_copybutton", "ipykernel"),
@@ -37,7 +38,7 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkup:
+class DoctorReport:
     """Versions by package, devices, and extras, with True for those installed."""
 
     python: str
@@ -58,9 +59,9 @@ class Checkup:
         return align_columns([*versions, *devices, *extras])
 
 
-def checkup() -> Checkup:
+def doctor_report() -> DoctorReport:
     """Versions, devices with their FLOPs per second, and extras; takes a second or two."""
-    return Checkup(
+    return DoctorReport(
         python=platform.python_version(),
         platform=platform.platform(),
         versions={name: _version(name) for name in PACKAGES},
@@ -76,8 +77,9 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        if name in TRAIN:
-            return _remedy("train")
+        extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
+        if extra is not None:
+            return _remedy(extra)
         wanted = next((line for line in requires("isoflop") or () if line.startswith(name)), name)
         return f"missing; pip install '{wanted}'"
 

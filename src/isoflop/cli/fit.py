@@ -3,7 +3,6 @@
 # Imported inside the functions, as in cli/app.py.
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,7 +43,7 @@ def fit_runs_of(
         level=cast(float, level),
         keep=cast("Keep", keep),
     )
-    number_notes = () if os.path.isdir(source) else table_notes(fitted.runs)
+    number_notes = () if table.is_store else table_notes(fitted.runs)
     return dataclasses.replace(fitted, notes=(*fitted.notes, *table.notes, *number_notes))
 
 

@@ -11,7 +11,7 @@ __all__ = [
     "AllowFar",
     "Approach",
     "Budget",
-    "Column",
+    "ColumnOption",
     "Design",
     "Executor",
     "Form",
@@ -21,6 +21,7 @@ __all__ = [
     "Level",
     "Prior",
     "Processes",
+    "Result",
     "Settings",
     "SourceArgument",
     "Spend",
@@ -33,7 +34,12 @@ __all__ = [
 ]
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="Store folder, or a CSV, TSV or parquet file.", metavar="RUNS")
+    str,
+    typer.Argument(
+        help="Store folder, a table's file (CSV, Excel, ...), or a tracker's log: its folder or "
+        "file, or wandb:entity/project.",
+        metavar="RUNS",
+    ),
 ]
 StoreArgument = Annotated[
     Path, typer.Argument(help="Folder that `isoflop train --store` was given.", metavar="STORE")
@@ -50,7 +56,7 @@ TaskArgument = Annotated[
         metavar="MODULE:TASK|SIZES.csv",
     ),
 ]
-Column = Annotated[
+ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
@@ -128,6 +134,13 @@ Template = Annotated[
     str | None,
     typer.Option(
         "--command", help="Command of each run, as 'python train.py --width {size} --lr {lr:g}'."
+    ),
+]
+Result = Annotated[
+    str | None,
+    typer.Option(
+        help="Where --command leaves the held-out loss: 'result.json:loss', "
+        "'metrics.csv:val_loss', or a regular expression with one group."
     ),
 ]
 Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]

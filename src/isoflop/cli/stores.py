@@ -19,13 +19,13 @@ __all__ = ["open_store", "rerun", "status"]
 
 def status(store: StoreArgument, as_json: Json = False) -> None:
     """Show the runs of a store that completed, failed, train or wait, by stage."""
-    from isoflop.reporting.json_output import standing_values, to_json
-    from isoflop.reporting.status import standing_text
+    from isoflop.reporting.json_output import status_values, to_json
+    from isoflop.reporting.status import status_text
     from isoflop.storage.status import stage_statuses
 
     stages = stage_statuses(open_store(store))
     typer.echo(
-        to_json([standing_values(stage) for stage in stages]) if as_json else standing_text(stages)
+        to_json([status_values(stage) for stage in stages]) if as_json else status_text(stages)
     )
 
 

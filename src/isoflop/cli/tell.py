@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isoflop.cli.families import is_table
-from isoflop.cli.options import Column, Json
+from isoflop.cli.options import ColumnOption, Json
 from isoflop.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def tell(
     ] = None,
     status: Annotated[str, typer.Option(help="completed, diverged or failed.")] = "completed",
     error: Annotated[str | None, typer.Option(help="Why a run did not complete.")] = None,
-    column: Column = None,
+    column: ColumnOption = None,
     any_tokens: Annotated[
         bool,
         typer.Option("--any-tokens", help="Record tokens that are more than 2 % off the plan."),

@@ -8,7 +8,7 @@ from isoflop.display.format import quoted
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 
-__all__ = ["flops_of", "spend_of", "told_of"]
+__all__ = ["flops_of", "reading_notes", "spend_of"]
 
 
 def flops_of(value: float | str, name: str = "target") -> float:
@@ -27,7 +27,7 @@ def spend_of(value: float | str) -> float:
     return flops_of(value, "spend") if share is None else share
 
 
-def told_of(value: float | str | None) -> tuple[Note, ...]:
+def reading_notes(value: float | str | None) -> tuple[Note, ...]:
     """Notes on the assumptions made in reading a phrase."""
     return parse_compute(value).notes if isinstance(value, str) and _share(value) is None else ()
 

@@ -30,6 +30,8 @@ def parse_compute(
 ) -> Compute:
     """The FLOPs of a number or a phrase, with the hardware, hours and money that the phrase gives.
 
+    value: FLOPs, or a phrase such as "1e21", "8xH100 for 3 days", "1000 H100-hours" or "$50,000 at
+        $2.50/H100-hour".
     mfu, price, precision: used where the phrase does not give them. Without any MFU a cautious one
         is assumed, with a note of its source.
 
@@ -75,7 +77,14 @@ def parse_hardware(
 ) -> Hardware:
     """The accelerators of a phrase such as 64xH100 at 40% MFU; one where it gives no number.
 
+    value: the phrase.
+    mfu, price, precision: used where the phrase does not give them, as for `parse_compute`.
+
     Raises PlanError if the phrase cannot be read or gives a time, money or FLOPs.
+
+    >>> hardware = parse_hardware("64xH100 at 40% MFU")
+    >>> hardware.number, f"{hardware.flops_per_second:.3g} FLOPs per second and device"
+    (64, '3.96e+14 FLOPs per second and device')
     """
     mfu, price, precision = _sensible(mfu, price, precision)
     value = arguments.word(value, "Hardware", "a text such as '8xH100 at 40% MFU'", error=PlanError)

@@ -44,7 +44,8 @@ def _flops(task: Task, sample: Sample, specs: Sequence[RunSpec]) -> str:
         return (
             f"FLOPs are counted for the one shape that all {sample.num_items} sampled {items} have."
         )
-    fewest, most = (pick(spec.batch or 1 for spec in specs) for pick in (min, max))
+    batches = [spec.batch for spec in specs if spec.batch is not None]
+    fewest, most = min(batches), max(batches)
     error = max(batch_sample(task, batch).error(counted.cost) for batch in (fewest, most))
     counted_as = (
         f"FLOPs are those of whole batches, padding included, as {sample.num_items} "

@@ -14,14 +14,14 @@ __all__ = ["device_bytes", "has_gpu", "least_bytes", "run_bytes", "state_bytes"]
 def run_bytes(spec: RunSpec, count: SizeCount) -> float | None:
     """Memory that a run needs on its device, weights to activations.
 
-    None if activations could not be counted.
+    None if activations could not be counted, or the batch is open.
     """
     if count.memory_bytes is not None:
         return count.memory_bytes
-    if count.activation_bytes is None:
+    if count.activation_bytes is None or spec.batch is None:
         return None
     states = state_bytes(count.num_params, count.params)
-    return states + count.activation_bytes * (spec.batch or 1)
+    return states + count.activation_bytes * spec.batch
 
 
 def least_bytes(counted: SizeCount) -> float:

@@ -5,6 +5,8 @@ from functools import cache
 
 import torch
 
+from isoflop.recipe import Precision
+
 __all__ = ["is_bf16", "peak_flops"]
 
 NUM_TRIES = 4
@@ -12,9 +14,9 @@ SIDE = {"cpu": 1024, "cuda": 8192}
 """Large enough to reach the peak: 13 ms on one CPU core, 2 ms on a data-centre GPU in bf16."""
 
 
-def is_bf16(precision: str | None, device: str) -> bool:
+def is_bf16(precision: Precision, device: str) -> bool:
     """True if runs of a recipe's precision multiply in bf16 on a device type."""
-    if precision in (None, "auto"):
+    if precision == "auto":
         return device == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bf16"
 

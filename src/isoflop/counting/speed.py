@@ -44,8 +44,7 @@ class Speed:
 
     def seconds(self, spec: RunSpec) -> float:
         """Predicted training time of a run."""
-        num_steps = spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
-        return num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
+        return spec.num_steps * self.overhead_seconds + spec.flops / self.flops_per_second
 
     def mfu(self, spec: RunSpec) -> float:
         """Predicted share of the peak that a run reaches."""
@@ -72,11 +71,11 @@ def measure_speed(task: Task, specs: Sequence[RunSpec]) -> Speed | None:
             Exception
         ):  # the user's model may do at a real batch what it did not on the meta device
             return None
-        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].precision, device)))
+        return _fit_speed(points, peak_flops(device, is_bf16(timed[0].settings.precision, device)))
 
 
 def _step_flops(spec: RunSpec) -> float:
-    return spec.flops_per_token * (spec.batch or 1) * (spec.tokens_per_example or 1)
+    return spec.flops_per_token * spec.step_tokens
 
 
 def _is_light(task: Task, spec: RunSpec) -> bool:
@@ -92,11 +91,12 @@ def _timed_step(task: Task, spec: RunSpec, device: str) -> tuple[float, float]:
     """FLOPs of a step in the run's precision, and seconds of the fastest of a few warm steps."""
     model = build(task, spec.size, "cpu").to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    batch = to_device(batch_of(task, spec.batch or 1), device)
+    settings = spec.settings
+    batch = to_device(batch_of(task, settings.batch), device)
     cost = count_size(task, spec.size).cost
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(spec.precision, device)):
+        with torch.autocast(device, torch.bfloat16, enabled=is_bf16(settings.precision, device)):
             loss = batch_loss(task, model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -1,21 +1,16 @@
-"""A table as text, Markdown, LaTeX, CSV or a data frame; and the base of values with a table.
+"""A table as text, Markdown, LaTeX or CSV.
 
 Names of runs, sizes and metrics are foreign text: every format escapes the characters that it would
 interpret.
 """
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from isoflop.display.format import LONG, one_line
 from isoflop.display.table import Column, Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Tabular", "to_csv", "to_frame", "to_latex", "to_markdown", "to_text"]
+__all__ = ["to_csv", "to_latex", "to_markdown", "to_text"]
 
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -30,33 +25,6 @@ _MARKDOWN_SIGNS = {
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 """Text that a spreadsheet would compute instead of showing."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-
-
-class Tabular(ABC):
-    """Base of values with a table."""
-
-    @abstractmethod
-    def table(self) -> Table:
-        """The table's columns and rows."""
-
-    def to_frame(self) -> "pd.DataFrame":
-        """The table's values, unrounded, as a pandas DataFrame."""
-        return to_frame(self.table())
-
-    def to_markdown(self) -> str:
-        """The table in Markdown, with formatted values."""
-        return to_markdown(self.table())
-
-    def to_latex(self) -> str:
-        """The table in LaTeX, as booktabs sets it."""
-        return to_latex(self.table())
-
-
-def to_frame(table: Table) -> "pd.DataFrame":
-    """The table's values, unrounded, as a pandas DataFrame."""
-    import pandas as pd  # takes a third of a second, and no other format needs it
-
-    return pd.DataFrame(table.values(), columns=table.names())
 
 
 def to_csv(table: Table) -> str:

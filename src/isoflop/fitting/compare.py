@@ -91,6 +91,10 @@ def compare(
     Runs of the same params, tokens and budget in both are resampled together, so that shared noise
     does not widen the difference. Losses must be of the same held-out data.
 
+    first, second: runs of the two systems.
+    flops: compute at which they are compared.
+    approach, resamples, level, seed: as for `fit`, for both systems.
+
     Raises DataError if either set cannot be fitted, or the approach has no law for the loss.
     """
     chosen = approach_from(approach, "compare") or Parametric()

@@ -19,7 +19,6 @@ from isoflop.display.format import (
     quoted,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, Diagnostics, Region
 from isoflop.fitting.approaches.isoflop import valleys
@@ -41,6 +40,7 @@ from isoflop.laws.base import Law, Number, PowerLaw
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
+from isoflop.tabular import Tabular
 
 __all__ = ["Fit", "SetAside", "fit"]
 
@@ -135,6 +135,20 @@ def fit(
         them.
 
     Raises DataError if the runs cannot answer: too few, one budget, impossible values.
+
+    >>> from isoflop import ChinchillaLaw, Run, RunSpec, predict
+    >>> law = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+    >>> runs = []
+    >>> for C in (1e18, 3e18, 1e19, 3e19):
+    ...     for N in law.optimum(C)[0] * np.geomspace(1 / 4, 4, 7):
+    ...         D = C / (6 * N)
+    ...         spec = RunSpec(num_params=N, num_tokens=D, flops=C, budget=C)
+    ...         loss = law.loss(N, D)
+    ...         run = Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=C)
+    ...         runs.append(run)
+    >>> answer = predict(fit(runs, "parametric"), flops=3e20)
+    >>> f"{answer.num_params.value:.3g} params; in truth {law.optimum(3e20)[0]:.3g}"
+    '1.58e+09 params; in truth 1.58e+09'
     """
     named = approach_from(approach, "fit")
     resamples, level, seed = require_draws("fit", resamples, level, seed)
@@ -148,6 +162,7 @@ def fit(
     restored = find_restored(usable.set_aside, points, solved, chosen)
     refits = tuple(part.note(largest) for part in (influence, restored) if part is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
+    checked = _holdout(points, chosen)
     return Fit(
         approach=chosen,
         law=solved.law,
@@ -160,12 +175,13 @@ def fit(
             *fallback,
             *refits,
             *usable.notes,
+            *(() if checked is None else checked.notes),
             *reasons_to_doubt(points, solved, drawn, one_law),
         ),
         diagnostics=solved.diagnostics,
         influence=influence,
         restored=restored,
-        holdout=_holdout(points, chosen),
+        holdout=checked,
         region=solved.region if intervals == "profile" else None,
     )
 

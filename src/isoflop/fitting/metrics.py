@@ -19,7 +19,6 @@ from isoflop.display.format import (
     quoted,
 )
 from isoflop.display.table import Table
-from isoflop.display.writers import Tabular
 from isoflop.errors import DataError
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
@@ -32,6 +31,7 @@ from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
+from isoflop.tabular import Tabular
 
 __all__ = ["MetricFit", "fit_metric"]
 
@@ -128,9 +128,11 @@ def fit_metric(
     """A metric of the runs as a function of their loss: Run.metrics[name] as a sigmoid of Run.loss.
 
     source: runs, or a fit, whose runs and level are then used.
+    name: key of `Run.metrics`, as a column or `Task(metrics=)` named it.
     worst, best: known limits of the metric at high and at low loss, such as chance and 1. None fits
         them, within 0 and 1 if the metric of every run is.
     resamples: number of sigmoids drawn for the intervals, by a bootstrap over configurations.
+    level, seed: as for `fit`; None for the level of the fit, or 0.9.
 
     Raises DataError if too few runs of different loss have the metric.
     """

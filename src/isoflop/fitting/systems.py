@@ -75,7 +75,11 @@ def fit_systems(
 ) -> dict[str, Fit]:
     """A fit for each named system, with its own amplitudes and with exponents shared by all.
 
-    Resamples are joint. delta: as in Parametric.
+    Resamples are joint.
+
+    systems: name -> runs, for at least two systems.
+    delta: as in Parametric.
+    resamples, level, seed: as for `fit`.
 
     Raises DataError for fewer than two systems, or if the runs of one cannot be fitted.
     """

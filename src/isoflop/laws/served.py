@@ -20,7 +20,10 @@ FORWARD_SHARE = 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class ServedLaw(Surface):
-    """A law whose tokens are those trained plus a third of those served: what C FLOPs pay for."""
+    """A law whose tokens are those trained plus a third of those served: what C FLOPs pay for.
+
+    C is the FLOPs of training and serving together.
+    """
 
     law: Surface
     served: float
@@ -50,7 +53,3 @@ class ServedLaw(Surface):
         around = 1 / (1 / free + cost(most) / (6 * most) / most)
         N = cheapest_size(self.loss, C, cost, around=around, reach=1e3)
         return N, C / cost(N)
-
-    def optimal_loss(self, C: Number, flops_per_token: CostPerToken | None = None) -> Number:
-        """Loss of the optimum at C FLOPs of training and serving together."""
-        return self.loss(*self.optimum(C, flops_per_token))

@@ -82,7 +82,7 @@ KINDS = (
         "answer",
         "doubt",
         "*of the resamples never reach it; the intervals are of the others*",
-        "the loss is near the irreducible one: ask for a higher one",
+        "the loss is near the irreducible one: give a higher one",
     ),
     Kind(
         "weak-metric",
@@ -117,7 +117,7 @@ KINDS = (
         "metric",
         "doubt",
         "*of the resamples never reach it; the intervals are of the others*",
-        "the loss asked for is near the irreducible one: ask for a higher one",
+        "the requested loss is near the irreducible one: give a higher one",
     ),
     Kind(
         "far-smaller",

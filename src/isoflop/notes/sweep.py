@@ -106,6 +106,107 @@ KINDS = (
         "nothing: seeds and checkpoints are treated as they should be",
     ),
     Kind(
+        "batch-with-params",
+        "sweep",
+        "info",
+        "*The best batch depends on the params, too*",
+        "nothing: the law in tokens alone is the published form; the note gives the other",
+    ),
+    Kind(
+        "best-settings",
+        "sweep",
+        "info",
+        "*rows sweep … at … sizes and numbers of tokens: each counts with its best*",
+        "nothing; `fit_rates(runs)` gives the law of the best settings",
+    ),
+    Kind(
+        "settings-at-edge",
+        "sweep",
+        "doubt",
+        "*the best … is the smallest or the largest tried*",
+        "sweep further out at those sizes: their loss could still fall",
+    ),
+    Kind(
+        "unfinished-rows",
+        "sweep",
+        "doubt",
+        "*rows of runs before their last are left out*",
+        (
+            "nothing where the rate decays over the whole run; else say how it went: a column "
+            '`schedule`, or `read_runs(..., schedule="constant")`'
+        ),
+    ),
+    Kind(
+        "checkpoints-used",
+        "sweep",
+        "doubt",
+        "*Rows of runs before their last are used, although their schedule is unknown*",
+        'say how the rate went: a column `schedule`, or `read_runs(..., schedule="constant")`',
+    ),
+    Kind(
+        "repeated-rows",
+        "sweep",
+        "doubt",
+        "*rows repeat their data more than … times*",
+        "nothing; `Parametric(DataConstrainedLaw())` fits what repeated data are worth",
+    ),
+    Kind(
+        "high-loss",
+        "sweep",
+        "doubt",
+        "*The lowest loss is …, too high for a mean per token in nats*",
+        "give the log of a perplexity (`columns={'loss': 'log(ppl)'}`), or the mean of a sum",
+    ),
+    Kind(
+        "above-chance",
+        "sweep",
+        "doubt",
+        "*have losses above 12.5, worse than guessing*",
+        "leave these runs out, or read the table with `vocabulary=`, which does it",
+    ),
+    Kind(
+        "hardly-falls",
+        "sweep",
+        "doubt",
+        "*The losses hardly fall with compute*",
+        "check that the column is a loss, and that the runs were trained alike",
+    ),
+    Kind(
+        "odd-flops",
+        "sweep",
+        "doubt",
+        "*FLOPs are … times 6·N·D at the median, as if …*",
+        "correct the FLOPs or the tokens; leave the column out for 6·N·D",
+    ),
+    Kind(
+        "flops-not-of-params",
+        "sweep",
+        "doubt",
+        "*FLOPs do not follow from params*",
+        "fit each family by itself: `read_groups(table, by=…)`, then `fit` or `fit_systems`",
+    ),
+    Kind(
+        "mixed-units",
+        "sweep",
+        "doubt",
+        "*losses of budget … seem to be in bits and the others in nats*",
+        "convert them to the unit of the others: bits are 1.443 times nats",
+    ),
+    Kind(
+        "replicates-differ",
+        "sweep",
+        "doubt",
+        "*Rows of the same params and tokens differ by … of their loss, and seeds by … at most*",
+        "find the column that says how they differ, and fit each kind: `read_groups(table, by=…)`",
+    ),
+    Kind(
+        "held-out-miss",
+        "sweep",
+        "doubt",
+        "*The largest budget contradicts the smaller ones*",
+        "look for what changes at that budget: the unit of the loss, the data, the recipe",
+    ),
+    Kind(
         "recorded-flops",
         "sweep",
         "info",
@@ -132,6 +233,30 @@ KINDS = (
         "info",
         "*Numbers of the table were read as follows: …*",
         "check them; write the table without signs between thousands if one was read wrongly",
+    ),
+    Kind(
+        "table-sheet",
+        "sweep",
+        "info",
+        "*The sheet … was read, and not …*",
+        "name another sheet after the file, as in `runs.xlsx#Sheet2`",
+    ),
+    Kind(
+        "early-end",
+        "sweep",
+        "doubt",
+        "*The loss is from step … of …*",
+        (
+            "evaluate at the end of the run; export the whole history where a part of it was "
+            "exported"
+        ),
+    ),
+    Kind(
+        "resumed-runs",
+        "sweep",
+        "info",
+        "*resumed; the parts are read as one run each*",
+        "nothing; where they are separate runs, give each an id of its own",
     ),
     Kind(
         "table-6nd",

@@ -42,20 +42,16 @@ def branched(recipe: Recipe, specs: Sequence[RunSpec]) -> list[RunSpec]:
     for members in by_size.values():
         _check_alike(members)
         shortest = min(members, key=lambda spec: spec.num_tokens)
-        num_warm = round((shortest.warmup or 0.0) * _num_steps(shortest))
+        num_warm = round(shortest.settings.warmup * shortest.num_steps)
         for spec in members:
-            warmed = replace(spec, warmup=num_warm / _num_steps(spec))
+            warmed = replace(spec, warmup=num_warm / spec.num_steps)
             done[spec.id] = replace(warmed, trunk=_trunk(warmed, num_warm))
-        if num_warm > (1 - (recipe.cooldown or 0.0)) * _num_steps(shortest):
+        if num_warm > (1 - recipe.cooldown) * shortest.num_steps:
             raise PlanError(
                 f"The shortest branch of size {shortest.size} would cool down before it is warm; "
                 f"choose a shorter warm-up or cooldown."
             )
     return [done[spec.id] for spec in specs]
-
-
-def _num_steps(spec: RunSpec) -> float:
-    return spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1))
 
 
 def _trunk(spec: RunSpec, num_warm: int) -> str:
@@ -81,9 +77,7 @@ def _check_alike(members: Sequence[RunSpec]) -> None:
 def _instead(rule: str, spec: RunSpec) -> str:
     """A remedy that can be typed."""
     if rule == "batch_tokens":
-        return (
-            f", such as Recipe(batch_tokens={(spec.batch or 1) * (spec.tokens_per_example or 1):g})"
-        )
+        return f", such as Recipe(batch_tokens={spec.step_tokens:g})"
     return ", and no decay_timescale" if rule == "weight_decay" else ""
 
 
@@ -97,7 +91,7 @@ def shared(specs: Iterable[RunSpec], cost: Callable[[RunSpec], float]) -> float:
     for members in trunks.values():
         longest = max(members, key=lambda spec: spec.num_tokens)
         saved += sum(
-            cost(spec) * (1 - (spec.cooldown or 0.0)) for spec in members if spec is not longest
+            cost(spec) * (1 - spec.settings.cooldown) for spec in members if spec is not longest
         )
     return saved
 

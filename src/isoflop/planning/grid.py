@@ -114,11 +114,7 @@ class Grid:
 
     def is_long(self, sized: SizeCount, budget: float) -> bool:
         """True where a run of the size takes enough steps to learn."""
-        spec = self.spec(sized, budget)
-        return (
-            round(spec.num_tokens / ((spec.batch or 1) * self.supply.tokens_per_example))
-            >= LEAST_STEPS
-        )
+        return round(self.spec(sized, budget).num_steps) >= LEAST_STEPS
 
     def keeps_budget(self, sized: SizeCount, budget: float) -> bool:
         """True where a run of the size costs about the budget, even if that is under one step."""

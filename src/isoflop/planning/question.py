@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from isoflop import arguments
-from isoflop.compute.budget import flops_of, spend_of, told_of
+from isoflop.compute.budget import flops_of, reading_notes, spend_of
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 from isoflop.planning.stage import DESIGNS, Design
@@ -63,7 +63,7 @@ def sweep_question(
 
 def _assumptions(values: Iterable[float | str | None]) -> tuple[Note, ...]:
     """Notes on the assumptions about phrases, each once."""
-    return tuple(dict.fromkeys(note for value in values for note in told_of(value)))
+    return tuple(dict.fromkeys(note for value in values for note in reading_notes(value)))
 
 
 def _check(question: SweepQuestion) -> None:

@@ -159,10 +159,7 @@ def _too_few(sizes: Sizes, stage: Stage, ladder: Ladder) -> str:
 
 def _require_steps(specs: Sequence[RunSpec], spend: float, too_few: str) -> None:
     """Raise PlanError where no run of the first stage trains; too_few: why, if data are lacking."""
-    most = max(
-        (spec.num_tokens / ((spec.batch or 1) * (spec.tokens_per_example or 1)) for spec in specs),
-        default=0.0,
-    )
+    most = max((spec.num_steps for spec in specs), default=0.0)
     if most >= LEAST_STEPS:
         return
     if too_few:

@@ -24,8 +24,9 @@ from isoflop.display.format import (
     format_percent,
 )
 from isoflop.display.table import Column, Table
-from isoflop.display.writers import Tabular, to_csv, to_text
+from isoflop.display.writers import to_csv, to_text
 from isoflop.errors import ContractError, StoreError
+from isoflop.extras import load_extra
 from isoflop.fitting.kriging.run_value import design_condition
 from isoflop.handout import command_line, filled, spec_values
 from isoflop.notes.note import Note
@@ -42,11 +43,11 @@ from isoflop.planning.makespan import makespan
 from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import RunSpec
 from isoflop.storage.atomic import write_text
+from isoflop.storage.store import StageStore
+from isoflop.tabular import Tabular
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from isoflop.storage.store import Store as StageStore
 
 __all__ = ["Sweep"]
 
@@ -151,10 +152,10 @@ class Sweep(Tabular):
         ]
 
     def to_frame(self) -> "pd.DataFrame":
-        """The rows as a pandas DataFrame."""
-        import pandas as pd  # takes a third of a second, and no other format needs it
-
-        return pd.DataFrame(self.rows())
+        """The rows as a pandas DataFrame. Raises InstallError where pandas is not installed."""
+        pandas = load_extra("pandas", "tables")
+        frame: pd.DataFrame = pandas.DataFrame(self.rows())
+        return frame
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """The rows as CSV, written to a file if a path is given.
@@ -196,7 +197,7 @@ class Sweep(Tabular):
             lines.append(command_line(template, values))
         return lines
 
-    def save(self, store: "StageStore") -> None:
+    def save(self, store: StageStore) -> None:
         """Keep the plan in a store, so that results can be told by the ids of its runs.
 
         `train` does not need this. Saving the same plan again changes nothing.

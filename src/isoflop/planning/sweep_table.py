@@ -73,11 +73,7 @@ def specs_table(
 
 
 def _spec_cells(spec: RunSpec, repeated: bool, seeded: bool) -> tuple[object, ...]:
-    steps = (
-        None
-        if spec.batch is None
-        else round(spec.num_tokens / (spec.batch * (spec.tokens_per_example or 1)))
-    )
+    is_open = spec.batch is None or spec.tokens_per_example is None
     sized = (
         spec.budget,
         spec.size,
@@ -88,7 +84,7 @@ def _spec_cells(spec: RunSpec, repeated: bool, seeded: bool) -> tuple[object, ..
     return (
         *sized,
         spec.epochs if repeated else None,
-        steps,
+        None if is_open else round(spec.num_steps),
         spec.batch,
         spec.lr,
         spec.seed if seeded else None,

@@ -49,10 +49,8 @@ def export_run(task: Task | Family, optimum: Optimum, path: str | os.PathLike[st
 
 def _values(task: Task | Family, optimum: Optimum) -> dict[str, object]:
     spec = final_run(task, optimum)
-    step_tokens = (spec.batch or 1) * (spec.tokens_per_example or 1)
-    num_steps = spec.num_tokens / step_tokens
     # per step, as training programs take it
-    ema_decay = None if spec.ema is None else max(0.0, 1 - 1 / (spec.ema * num_steps))
+    ema_decay = None if spec.ema is None else max(0.0, 1 - 1 / (spec.ema * spec.num_steps))
     size = {"size_param": task.size_param} if isinstance(task.size_param, str) else {}
     return {
         "schema": SCHEMA,
@@ -61,9 +59,9 @@ def _values(task: Task | Family, optimum: Optimum) -> dict[str, object]:
         "num_params": spec.num_params,
         "num_tokens": spec.num_tokens,
         "flops": spec.flops,
-        "steps": round(num_steps),
+        "steps": round(spec.num_steps),
         "batch": spec.batch,
-        "step_tokens": step_tokens,
+        "step_tokens": spec.step_tokens,
         "lr": spec.lr,
         "beta1": spec.beta1,
         "beta2": spec.beta2,

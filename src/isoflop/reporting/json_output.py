@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from isoflop.runs import Run, RunSpec
     from isoflop.storage.status import StageStatus
 
-__all__ = ["fit_values", "run_values", "spec_values", "standing_values", "sweep_values", "to_json"]
+__all__ = ["fit_values", "run_values", "spec_values", "status_values", "sweep_values", "to_json"]
 
 
 @runtime_checkable
@@ -89,7 +89,7 @@ def run_values(run: "Run") -> dict[str, object]:
     }
 
 
-def standing_values(stage: "StageStatus") -> dict[str, object]:
+def status_values(stage: "StageStatus") -> dict[str, object]:
     """One stage of a store: its runs by status."""
     return {
         "stage": stage.stage,

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from isoflop import arguments
-from isoflop.answers.by_approach import opinions
+from isoflop.answers.by_approach import answers_by_approach
 from isoflop.answers.frontier import Frontier, cost_of_sizes, frontier, sizes_between
 from isoflop.answers.predict import Optimum
 from isoflop.counting.sizes import SizeCount
@@ -32,6 +32,9 @@ def report(
     fit: Fit, optimum: Optimum, *, path: str | os.PathLike[str], task: Task | Family | None = None
 ) -> Path:
     """Write answer, notes, figures, runs and method as one HTML file, and return its path.
+
+    fit, optimum: What `fit` gives, and one answer of `predict` to it.
+    path: The file, replaced where it exists.
 
     The file needs no network. The page answers for other computes too. With `task` those answers
     come in sizes that can be built, under the FLOPs counted on them, as in `predict(task=)`.
@@ -57,7 +60,7 @@ def render(
     """The page as text; `before` precedes the answer and makes browsers reload the page."""
     each = valleys_of(fit)
     known = _OtherComputes.of(fit, optimum, task)
-    approaches = opinions(fit, optimum)
+    approaches = answers_by_approach(fit, optimum)
     curves, points = page_figures.curves(fit, each)
     body = (
         *before,
@@ -96,7 +99,7 @@ def document(
     scripts = (
         [tag("script", _own("page.js"))]
         + [data or Html("")]
-        + [tag("script", _own("explore.js"))] * bool(data)
+        + [tag("script", _own("what_if.js"))] * bool(data)
     )
     return "<!doctype html>\n" + tag(
         "html",

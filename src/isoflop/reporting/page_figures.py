@@ -5,7 +5,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from isoflop.answers.by_approach import Opinion
+from isoflop.answers.by_approach import ApproachAnswer
 from isoflop.answers.frontier import Frontier
 from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_count, format_flops, format_number, format_percent
@@ -25,9 +25,9 @@ from isoflop.reporting.svg import inline_svg, place
 from isoflop.reporting.what_if import MOST_POINTS, budget_switches
 from isoflop.runs import Run
 
-__all__ = ["Points", "curves", "doubt", "laws"]
+__all__ = ["PlottedRuns", "curves", "doubt", "laws"]
 
-Points = list[tuple[float, float, int, str]]
+PlottedRuns = list[tuple[float, float, int, str]]
 """Runs in the figure of the curves: x, y, number of the budget, description."""
 
 _CURVES = (
@@ -68,7 +68,7 @@ _COLLAPSE = (
 )
 
 
-def curves(fit: Fit, valleys: Sequence[Valley]) -> tuple[Html, Points]:
+def curves(fit: Fit, valleys: Sequence[Valley]) -> tuple[Html, PlottedRuns]:
     """The IsoFLOP curves with a switch for each budget, and the position of each run in them."""
     if not valleys:
         return Html(""), []
@@ -95,7 +95,9 @@ def laws(fit: Fit, optimum: Optimum, along: Frontier, has_budgets: bool) -> list
     )
 
 
-def doubt(fit: Fit, optimum: Optimum, along: Frontier, approaches: Sequence[Opinion]) -> list[Html]:
+def doubt(
+    fit: Fit, optimum: Optimum, along: Frontier, approaches: Sequence[ApproachAnswer]
+) -> list[Html]:
     """Answers of other approaches, the cost of other sizes, and how well the law fits the runs.
 
     approaches: The answer of each approach.
@@ -140,7 +142,7 @@ def _all(shown: Sequence[tuple[str, Callable[[], Axes], str, str]]) -> list[Html
     return drawn
 
 
-def _points(ax: Axes, valleys: Sequence[Valley]) -> Points:
+def _points(ax: Axes, valleys: Sequence[Valley]) -> PlottedRuns:
     runs = [(number, run) for number, valley in enumerate(valleys) for run in valley.runs]
     if len(runs) > MOST_POINTS:
         return []

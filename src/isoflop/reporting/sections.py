@@ -4,7 +4,7 @@ import base64
 import math
 from collections.abc import Callable, Sequence
 
-from isoflop.answers.by_approach import Opinion, disagreements
+from isoflop.answers.by_approach import ApproachAnswer, disagreements
 from isoflop.answers.predict import Estimate, Optimum
 from isoflop.display.format import (
     format_count,
@@ -54,7 +54,7 @@ def answer(optimum: Optimum) -> Html:
 
 
 def reasons(
-    fit: Fit, optimum: Optimum, valleys: Sequence[Valley], approaches: Sequence[Opinion] = ()
+    fit: Fit, optimum: Optimum, valleys: Sequence[Valley], approaches: Sequence[ApproachAnswer] = ()
 ) -> Html:
     """Reasons for the answer and against it, side by side; approaches: the answer of each."""
     check, holds = _checked(fit)

@@ -7,10 +7,10 @@ from isoflop.display.format import LONG, format_count, format_flops, format_item
 from isoflop.runs import RunSpec, tasks_of, tasks_text
 from isoflop.storage.status import StageStatus
 
-__all__ = ["standing_text"]
+__all__ = ["status_text"]
 
 
-def standing_text(stages: Sequence[StageStatus]) -> str:
+def status_text(stages: Sequence[StageStatus]) -> str:
     """A line per stage, then its failed and running runs, and how many wait at each budget."""
     if not stages:
         return "The store is empty: nothing was planned or trained there."

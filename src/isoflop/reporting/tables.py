@@ -12,11 +12,12 @@ from isoflop.display.format import (
 )
 from isoflop.display.rendering import to_html, to_rich
 from isoflop.display.table import Column, Table
-from isoflop.display.writers import to_csv, to_frame, to_latex, to_markdown, to_text
+from isoflop.display.writers import to_csv, to_latex, to_markdown, to_text
 from isoflop.fitting.approaches.isoflop import Valley
 from isoflop.fitting.fit import SetAside
 from isoflop.planning.sweep_table import specs_table
 from isoflop.runs import Run
+from isoflop.tabular import to_frame
 
 __all__ = [
     "Column",

@@ -104,16 +104,16 @@ def controls(optimum: Optimum, along: Frontier, *, counted: bool) -> Html:
     )
     results = tag(
         "div",
-        tag("dl", class_="estimates", id="told"),
-        tag("p", id="told-more"),
+        tag("dl", class_="estimates", id="what-if-answer"),
+        tag("p", id="what-if-more"),
         aria_live="polite",
     )
     return tag(
         "div",
-        tag("div", field, slider, back, class_="ask"),
+        tag("div", field, slider, back, class_="what-if"),
         within,
         results,
-        id="ask",
+        id="what-if",
         class_="screen",
         hidden=True,
     )

@@ -26,7 +26,7 @@ from isoflop.storage.files import (
     read_file,
     set_aside,
 )
-from isoflop.storage.lease import leased
+from isoflop.storage.lease import holder_of, leased
 from isoflop.storage.records import (
     SCHEMA,
     Curve,
@@ -223,11 +223,18 @@ class DirectoryStore(Telling):
                 f"{one_line(error.strerror or error)}; make the folder writable."
             ) from error
 
+    @property
+    def folder(self) -> Path | None:
+        return self.path
+
     def checkpoint(self, run_id: str) -> Path | None:
         return self.path / run_id / "checkpoint"
 
     def lease(self, run_id: str, session: str) -> AbstractContextManager[str | None]:
         return leased(self.path / run_id, session)
+
+    def holder(self, run_id: str) -> str | None:
+        return holder_of(self.path / run_id)
 
     def append_curve(self, run_id: str, points: Iterable[CurvePoint]) -> None:
         # Appending need not be atomic: cut_curve drops a torn last line and all points beyond the

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isoflop import arguments
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.runs import Run, RunSpec
@@ -14,12 +15,31 @@ from isoflop.storage.sheet import Source, is_frame, open_sheet, source_of_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ids_of", "joined"]
+__all__ = ["joined"]
 
 _NAMES = ("id", "run_id", "isoflop_id")
 
 
-def ids_of(table: "str | os.PathLike[str] | pd.DataFrame") -> Sequence[object]:
+def joined(source: object, runs: Sequence[Run], specs: object) -> list[Run]:
+    """The runs of a table with the specs of their plan, by the table's column `id`.
+
+    Raises DataError where specs are none, or the source is no table with such a column.
+    """
+    given = specs if arguments.several(specs) else ()
+    planned = [spec for spec in given if isinstance(spec, RunSpec)]
+    if not planned:
+        raise arguments.refused(specs, "read_runs: specs", "a Sweep or specs")
+    if is_frame(source):
+        return _by_id(_ids_of(source), runs, planned)
+    if isinstance(source, str | os.PathLike) and not os.path.isdir(source):
+        return _by_id(_ids_of(source), runs, planned)
+    raise DataError(
+        f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; a "
+        "store has the specs of its runs."
+    )
+
+
+def _ids_of(table: "str | os.PathLike[str] | pd.DataFrame") -> Sequence[object]:
     """The ids of a table's rows, as its column `id` has them.
 
     Raises DataError where there is no such column.
@@ -36,7 +56,7 @@ def ids_of(table: "str | os.PathLike[str] | pd.DataFrame") -> Sequence[object]:
     return source.sheet([name]).columns[name]
 
 
-def joined(ids: Sequence[object], runs: Sequence[Run], specs: Iterable[RunSpec]) -> list[Run]:
+def _by_id(ids: Sequence[object], runs: Sequence[Run], specs: Iterable[RunSpec]) -> list[Run]:
     """The runs of a table's rows with the specs of their ids; rows without an id are left out.
 
     Raises DataError for an id that is in no spec, or is in two rows.

@@ -19,11 +19,23 @@ import numpy.typing as npt
 
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError, StoreError, first_line
+from isoflop.extras import load_extra
+from isoflop.notes.note import Note
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BLOCK", "HEAD", "Cells", "Sheet", "Source", "is_frame", "open_sheet", "source_of_frame"]
+__all__ = [
+    "BLOCK",
+    "HEAD",
+    "Cells",
+    "Sheet",
+    "Source",
+    "is_frame",
+    "open_sheet",
+    "refuse_doubled",
+    "source_of_frame",
+]
 
 
 Cells = Mapping[str, Sequence[Any]]
@@ -41,14 +53,18 @@ class Sheet:
     """Unchanged cells by column.
 
     rows: number of each row, counted from 1 at the header of a file, from 0 in a frame.
+    names: name of each row, where rows have names, as the runs of a tracker do.
     """
 
     source: str
     columns: Cells
     rows: Sequence[int] | npt.NDArray[np.int64]
     delimiter: str = ""
+    names: Sequence[str] = ()
 
     def row(self, index: int) -> str:
+        if self.names:
+            return f"run {one_line(self.names[index], 40)} of {one_line(self.source, 40)}"
         return f"row {self.rows[index]} of {one_line(self.source, 40)}"
 
 
@@ -60,6 +76,8 @@ class Source:
     head: Cells
     sheet: Callable[[Sequence[str]], Sheet]
     """Names of columns -> a sheet of these columns."""
+    notes: tuple[Note, ...] = ()
+    """Notes on which part of a file it is."""
 
 
 def open_sheet(path: Path) -> Source:
@@ -77,8 +95,8 @@ def open_sheet(path: Path) -> Source:
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return _source_of_text(path)
     raise DataError(
-        f"A table must be a .csv, .tsv or .parquet file, but got {one_line(path.name, 60)}; read "
-        "anything else with pandas and pass the data frame."
+        f"A table must be a .csv, .tsv, .xlsx, .json, .jsonl or .parquet file, but got "
+        f"{one_line(path.name, 60)}; read anything else with pandas and pass the data frame."
     )
 
 
@@ -91,7 +109,7 @@ def is_frame(value: object) -> TypeGuard["pd.DataFrame"]:
 def source_of_frame(frame: "pd.DataFrame", name: str = "the data frame") -> Source:
     """Source of a pandas DataFrame."""
     names = _names_of_frame(frame)
-    _refuse_doubled(names, name)
+    refuse_doubled(names, name)
     places = {column: place for place, column in enumerate(names)}
     return Source(
         name,
@@ -126,11 +144,10 @@ def _names_of_frame(frame: "pd.DataFrame") -> list[str]:
 
 
 def _read_parquet(path: Path) -> "pd.DataFrame":
-    import pandas as pd  # takes a third of a second that a CSV does not need
-
+    pandas = load_extra("pandas", "tables")  # takes a third of a second that a CSV does not need
     name = one_line(path.name, 60)
     try:
-        return pd.read_parquet(path)
+        frame: pd.DataFrame = pandas.read_parquet(path)
     except ImportError as error:
         raise DataError(
             f"Reading {name} needs a parquet engine; install one with `pip install pyarrow`, or "
@@ -138,6 +155,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
         ) from error
     except (ValueError, OSError) as error:
         raise DataError(f"{name} is no parquet file: {first_line(error)}") from error
+    return frame
 
 
 @dataclass(frozen=True)
@@ -156,7 +174,7 @@ class _Layout:
 
 def _source_of_text(path: Path) -> Source:
     layout = _layout(path)
-    _refuse_doubled(layout.header, layout.name)
+    refuse_doubled(layout.header, layout.name)
     rows = _rows(layout)
     head = _collected(layout, [list(islice(rows, HEAD))], layout.header)
     is_whole = next(rows, None) is None
@@ -272,7 +290,8 @@ def _is_blank(row: Sequence[str]) -> bool:
     return not any(map(str.strip, row))
 
 
-def _refuse_doubled(names: Sequence[str], source: str) -> None:
+def refuse_doubled(names: Sequence[str], source: str) -> None:
+    """Raise DataError where two columns have one name."""
     doubled = [name for name, number in Counter(names).items() if number > 1]
     if doubled:
         raise DataError(

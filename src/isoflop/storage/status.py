@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from isoflop.errors import StoreError
 from isoflop.runs import Run, RunSpec
-from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.lease import holder_of
+from isoflop.storage.store import RecordStore, Store
 
 __all__ = ["StageStatus", "clear_failed", "stage_statuses"]
 
@@ -33,7 +32,7 @@ class StageStatus:
         return len(self.ended) + len(self.failed) + len(self.running) + len(self.waiting)
 
 
-def stage_statuses(store: DirectoryStore) -> list[StageStatus]:
+def stage_statuses(store: Store) -> list[StageStatus]:
     """Progress of every stage of a store, followed by the runs that belong to no stage."""
     runs = {run.id: run for run in store.read_runs()}
     stages = store.read_stages()
@@ -50,7 +49,7 @@ def stage_statuses(store: DirectoryStore) -> list[StageStatus]:
     return progress
 
 
-def clear_failed(store: DirectoryStore) -> list[Run]:
+def clear_failed(store: RecordStore) -> list[Run]:
     """Remove the records of failed runs, so that the next train() tries them again.
 
     Returns the runs removed. Files that cannot be read are set aside. Raises StoreError for a
@@ -71,7 +70,7 @@ def clear_failed(store: DirectoryStore) -> list[Run]:
 
 
 def _status(
-    store: DirectoryStore,
+    store: Store,
     stage: str,
     specs: Mapping[str, RunSpec],
     runs: Mapping[str, Run],
@@ -79,7 +78,7 @@ def _status(
 ) -> StageStatus:
     recorded = [runs[run_id] for run_id in specs if run_id in runs]
     left = [spec for run_id, spec in specs.items() if run_id not in runs]
-    holders = {spec.id: holder_of(store.path / spec.id) for spec in left}
+    holders = {spec.id: store.holder(spec.id) for spec in left}
     return StageStatus(
         stage,
         ended=tuple(run for run in recorded if run.status != "failed"),

@@ -18,6 +18,8 @@ STRANGE = 30.0
 
 class _Store(Protocol):
     def read_spec(self, run_id: str) -> RunSpec | None: ...
+    def read_specs(self) -> list[RunSpec]: ...
+    def read_stages(self) -> Mapping[str, tuple[Sequence[RunSpec], object]]: ...
     def read_run(self, run_id: str) -> Run | None: ...
     def read_runs(self) -> list[Run]: ...
     def write_spec(self, spec: RunSpec) -> None: ...
@@ -29,6 +31,11 @@ class _Store(Protocol):
 
 class Telling:
     """A store with `tell`."""
+
+    def read_spec(self: _Store, run_id: str) -> RunSpec | None:
+        """The spec of a run that has started or is planned in a stage; None for any other id."""
+        planned = (spec for specs, _ in self.read_stages().values() for spec in specs)
+        return next((spec for spec in (*self.read_specs(), *planned) if spec.id == run_id), None)
 
     def tell(
         self: _Store,

@@ -46,7 +46,7 @@ def waiting_branches(branches: Sequence[RunSpec], state: State, store: Store) ->
 
 def leaves_at(spec: RunSpec) -> float:
     """Tokens at which a branch's cooldown begins."""
-    return float(spec.num_tokens * (1 - spec.given("cooldown")))
+    return spec.num_tokens * (1 - spec.settings.cooldown)
 
 
 def branch_off(waiting: list[RunSpec], state: State, store: Store, is_first: bool) -> bool:

@@ -18,6 +18,7 @@ from isoflop.errors import ContractError
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
+from isoflop.settings import Settings
 from isoflop.task import Task, require_task
 from isoflop.training.mup import scaled_parameters
 from isoflop.training.optimiser import make_optimizer, new_model
@@ -103,8 +104,10 @@ def coordinate_check(
 ) -> CoordinateCheck:
     """Measure how the change of activations in a few training steps scales with width.
 
+    task: the task whose model, data and recipe are checked.
     sizes: values of the size parameter, which must be a width; at least three, spanning a factor
         of four or more.
+    num_steps, num_examples, num_seeds: length of a run, size of its batch, and runs per width.
 
     Each step sees the same batch, at the recipe's peak rate, without warm-up, on the CPU.
 
@@ -161,7 +164,7 @@ def _measure(
     """Per module, the mean absolute output before training, and its mean absolute change."""
     reseed(seed)
     model = new_model(task, size)
-    optimizer = make_optimizer(task, _spec(task, size, model), model)
+    optimizer = make_optimizer(task, _settings(task, size, model), model)
     before = _outputs(task, model, batch)
     for _ in range(num_steps):
         batch_loss(task, model, batch).backward()  # type: ignore[no-untyped-call]
@@ -175,14 +178,21 @@ def _measure(
     }
 
 
-def _spec(task: Task, size: float, model: nn.Module) -> RunSpec:
+def _settings(task: Task, size: float, model: nn.Module) -> Settings:
     num_params = count_params(task, model)
     num_tokens = TOKENS_PER_PARAM * num_params
     step_tokens = task.recipe.tokens_per_step(num_params, num_tokens)
-    settings = dict(task.recipe.settings(num_params, num_tokens, step_tokens))
-    return RunSpec(
-        size=size, num_params=num_params, num_tokens=num_tokens, flops=math.nan, **settings
+    settings = task.recipe.settings(num_params, num_tokens, step_tokens)
+    spec = RunSpec(
+        size=size,
+        num_params=num_params,
+        num_tokens=num_tokens,
+        flops=math.nan,
+        batch=1,
+        tokens_per_example=step_tokens,
+        **settings,
     )
+    return spec.settings
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from isoflop.user_code.data import open_data, to_device
 from isoflop.user_code.loss import batch_measures, count_tokens
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["HeldOut", "evaluate"]
+__all__ = ["Evaluation", "evaluate"]
 
 EVALUATION = 5
 """First part of the random key of an evaluation; training has other keys."""
@@ -29,7 +29,7 @@ NUM_BATCHES = 64
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class Evaluation:
     """Means over the task's evaluation set."""
 
     loss: float
@@ -40,7 +40,7 @@ class HeldOut:
 
 def evaluate(
     task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[object]
-) -> HeldOut:
+) -> Evaluation:
     """Mean loss and metrics per held-out target over the task's fixed evaluation set.
 
     Each target counts once. Random draws of data, model and loss are fixed by batch and pass: they
@@ -64,7 +64,7 @@ def evaluate(
         name: float((share * values).sum())
         for name, values in zip(task.metrics, metrics, strict=True)
     }
-    return HeldOut(*_weighted_mean(losses, share), means)
+    return Evaluation(*_weighted_mean(losses, share), means)
 
 
 def _one_pass(

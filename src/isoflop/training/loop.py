@@ -12,19 +12,20 @@ from torch import nn
 from isoflop.counting.counting import BatchCounter
 from isoflop.counting.peak import is_bf16, peak_flops
 from isoflop.runs import Run, RunSpec
+from isoflop.settings import Settings
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
-from isoflop.training.evaluation import HeldOut, evaluate
+from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
 from isoflop.training.saving import Saver
 from isoflop.training.state import State, resume
-from isoflop.training.step import Setting, train_step
+from isoflop.training.step import StepContext, train_step
 from isoflop.training.trackers import open_trackers
 from isoflop.training.versions import versions
 from isoflop.training.watchdog import beat
@@ -36,7 +37,7 @@ __all__ = ["train_model"]
 
 CURVE_POINTS = 100
 
-NOT_EVALUATED = HeldOut(math.nan, None, {})
+NOT_EVALUATED = Evaluation(math.nan, None, {})
 
 DATA, INIT, PART = 1, 3, 4
 """First parts of random keys: data order, initial weights, parts of the data.
@@ -70,25 +71,25 @@ def train_model(
     checkpoint; and errors of the user's code.
     """
     ranks = current_ranks()
-    source = _data(task, spec)
+    source, settings = _data(task, spec), spec.settings
     share = (ranks.rank, ranks.num_ranks)
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
         reseed(INIT, spec.seed)
-        model = new_model(task, spec.size).to(ranks.device).train()
+        model = new_model(task, settings.size).to(ranks.device).train()
         check_count(task, model, spec.size, spec.num_params)
-        state = State(model, make_optimizer(task, spec, model))
-        if spec.ema is not None:
+        state = State(model, make_optimizer(task, settings, model))
+        if settings.ema is not None:
             state.average = Average.of(model)
         forward = torch.compile(model) if task.recipe.compile else model
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
-        precision = _autocast(spec, ranks.device)
-        setting = Setting(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
+        precision = _autocast(settings, ranks.device)
+        context = StepContext(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
         order = mix(DATA, spec.seed)
         batches = training_batches(
-            source, spec.given("batch"), order, state.step, task.recipe.epochs, share
+            source, settings.batch, order, state.step, task.recipe.epochs, share
         )
         waiting = waiting_branches(branches, state, store)
         saver, saved = Saver(spec, store), time.perf_counter()
@@ -96,7 +97,7 @@ def train_model(
         error = None
         # loop
         while state.num_tokens < spec.num_tokens and error is None:
-            stop = train_step(setting, state, batches, stop_requested())
+            stop = train_step(context, state, batches, stop_requested())
             beat()
             # once in a while: read the loss
             if state.num_tokens >= _next_point(state, spec):
@@ -120,7 +121,7 @@ def train_model(
         # evaluate
         held_out = NOT_EVALUATED
         if error is None:
-            held_out = evaluate(task, _evaluated(state), ranks, setting.precision)
+            held_out = evaluate(task, _evaluated(state), ranks, context.precision)
             log({"loss": held_out.loss, **held_out.metrics}, state.step)
         if error is None and not math.isfinite(held_out.loss):
             error = f"the held-out loss was {held_out.loss}"
@@ -135,7 +136,7 @@ def train_model(
         flops=state.flops,
         seconds=state.seconds,
         peak_flops_per_second=ranks.num_ranks
-        * peak_flops(ranks.device.type, is_bf16(spec.precision, ranks.device.type)),
+        * peak_flops(ranks.device.type, is_bf16(settings.precision, ranks.device.type)),
         device=_device_name(ranks.device, ranks.num_ranks),
         versions=versions(),
         error=error,
@@ -145,12 +146,11 @@ def train_model(
 
 def _data(task: Task, spec: RunSpec) -> Source:
     """The training data, or the part of them that the run repeats."""
-    source = open_data(task.train_data, "train_data")
-    if spec.unique_tokens is None:
+    source, settings = open_data(task.train_data, "train_data"), spec.settings
+    if settings.unique_tokens is None:
         return source
-    return part_of(
-        source, round(spec.unique_tokens / spec.given("tokens_per_example")), mix(PART, spec.seed)
-    )
+    num_examples = round(settings.unique_tokens / settings.tokens_per_example)
+    return part_of(source, num_examples, mix(PART, spec.seed))
 
 
 def _next_point(state: State, spec: RunSpec) -> float:
@@ -179,10 +179,10 @@ def _evaluated(state: State) -> nn.Module:
     return state.model if state.average is None else averaged_model(state.model, state.average)
 
 
-def _autocast(spec: RunSpec, device: torch.device) -> AbstractContextManager[object]:
+def _autocast(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
     return (
         torch.autocast(device.type, torch.bfloat16)
-        if is_bf16(spec.precision, device.type)
+        if is_bf16(settings.precision, device.type)
         else nullcontext()
     )
 

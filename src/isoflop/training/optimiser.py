@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from isoflop.runs import RunSpec, SizeValue
+from isoflop.runs import SizeValue
+from isoflop.settings import Settings
 from isoflop.task import Task
 from isoflop.training.mup import mup_groups, scale_init
 from isoflop.user_code.model import build
@@ -11,7 +12,7 @@ from isoflop.user_code.model import build
 __all__ = ["make_optimizer", "new_model"]
 
 
-def new_model(task: Task, size: SizeValue | None) -> nn.Module:
+def new_model(task: Task, size: SizeValue) -> nn.Module:
     """An untrained model of a size, on the CPU, with scaled output layers under muP."""
     model = build(task, size, "cpu")
     if task.recipe.mup_base is not None:
@@ -19,15 +20,15 @@ def new_model(task: Task, size: SizeValue | None) -> nn.Module:
     return model
 
 
-def make_optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(task: Task, settings: Settings, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW or the recipe's own optimiser; each group has its peak learning rate as "peak_lr"."""
-    recipe, lr, decay = task.recipe, spec.given("lr"), spec.given("weight_decay")
+    recipe, lr, decay = task.recipe, settings.lr, settings.weight_decay
     if recipe.groups is not None:
         groups = recipe.groups(model, lr, decay)
     else:
         by_width = recipe.mup_base is not None
         groups = mup_groups(task, model, lr, decay) if by_width else _decayed_apart(model, decay)
-    betas = (spec.given("beta1"), spec.given("beta2"))
+    betas = (settings.beta1, settings.beta2)
     if recipe.optimizer is not None:
         optimizer: torch.optim.Optimizer = recipe.optimizer(groups, lr=lr, betas=betas)
     else:

@@ -1,10 +1,10 @@
 """The processes that train one run together: one by default, or all that `torchrun` started."""
 
 import atexit
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Ranks", "current_ranks"]
 
 T = TypeVar("T")
+
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Variables in which launchers give the number of processes, as Accelerate reads them."""
 
 BUCKET_ITEMS = 2**23
 """Gradients are summed in buckets of this many numbers: 32 MB in fp32."""
@@ -103,9 +106,9 @@ class _Returned(Generic[T]):
 def current_ranks() -> Ranks:
     """The ranks of this program, set up through Accelerate from the environment of `torchrun`.
 
-    Without torch there is one.
+    Where the environment names one process, torch is not loaded.
     """
-    if find_spec("torch") is None or find_spec("accelerate") is None:
+    if max(int(os.environ.get(name) or 1) for name in _SIZES) == 1:
         return Ranks(0, 1)
     state = _state()
     if state.num_processes > 1:

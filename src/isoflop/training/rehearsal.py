@@ -36,10 +36,10 @@ def rehearse(task: Task, spec: RunSpec, hang_seconds: float | None = None) -> No
     if is_large(task, spec.size):
         return
     with isolated(0):
-        model = new_model(task, spec.size).train()
+        model = new_model(task, spec.settings.size).train()
         optimizer = _optimizer(task, spec, model)
         _check_groups(model, optimizer)
-        if NUM_EXAMPLES * spec.flops_per_token * spec.given("tokens_per_example") > MAX_FLOPS:
+        if NUM_EXAMPLES * spec.flops_per_token * spec.settings.tokens_per_example > MAX_FLOPS:
             return
         batch = first_batch(open_data(task.train_data, "train_data"), NUM_EXAMPLES)
         if not _takes_a_step(task, spec, model, batch, hang_seconds):
@@ -68,7 +68,7 @@ def _takes_a_step(
 
 def _optimizer(task: Task, spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
     try:
-        return make_optimizer(task, spec, model)
+        return make_optimizer(task, spec.settings, model)
     except Exception as error:
         raise ContractError(
             f"Recipe: optimizer must be a factory called as optimizer(groups, lr=..., betas=...) "

@@ -13,7 +13,7 @@ from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.store import Store
+from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
@@ -30,7 +30,7 @@ from isoflop.training.shared_store import records
 from isoflop.training.summaries import report_failures, reporting_stop
 from isoflop.training.sweep_checks import check_elsewhere, check_sweep, description
 from isoflop.training.trackers import check_trackers
-from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer
+from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer, report_others
 
 __all__ = ["Executor", "executor_of", "open_store", "train"]
 
@@ -127,6 +127,8 @@ def train(
         check_trainer(trainer)
         check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run)
     recorded = ranks.broadcast(lambda: _recorded(task, trainer, sweep, store))
+    if trainer is not None:
+        report_others(trainer, recorded.values())
     todo = [
         spec
         for run_id, spec in {spec.id: spec for spec in sweep.specs}.items()
@@ -240,7 +242,7 @@ def _work_of(
 
 
 def _recorded(
-    task: Task | Family, trainer: Trainer | None, sweep: Sweep, store: Store
+    task: Task | Family, trainer: Trainer | None, sweep: Sweep, store: RecordStore
 ) -> dict[str, Run]:
     """By id: the store's records of a sweep, after writing the task's description to the store."""
     store.write_task(description(task, trainer, sweep))

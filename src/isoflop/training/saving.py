@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from isoflop.errors import StoreError
 from isoflop.runs import RunSpec
-from isoflop.storage.store import Store
+from isoflop.storage.store import Workspace
 from isoflop.training.notices import print_notice
 from isoflop.training.state import State, save
 
@@ -21,7 +21,7 @@ class Saver:
     """
 
     spec: RunSpec
-    store: Store
+    store: Workspace
     has_warned: bool = field(default=False, init=False)
 
     def save(self, state: State, waiting: Sequence[RunSpec]) -> None:

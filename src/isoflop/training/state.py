@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from isoflop.runs import CurvePoint, RunSpec
-from isoflop.storage.store import Store
+from isoflop.storage.store import Workspace
 from isoflop.training.averaging import Average
 from isoflop.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from isoflop.training.ranks import Ranks
@@ -62,7 +62,7 @@ class State:
         return torch.stack(self.recent).tolist() if self.recent else []
 
 
-def save(state: State, spec: RunSpec, store: Store) -> None:
+def save(state: State, spec: RunSpec, store: Workspace) -> None:
     """Write a checkpoint, and the curve up to it. Raises StoreError if they cannot be written."""
     path = store.checkpoint(spec.id)
     if path is None:
@@ -81,7 +81,7 @@ def save(state: State, spec: RunSpec, store: Store) -> None:
     save_checkpoint(path, held)
 
 
-def resume(state: State, spec: RunSpec, store: Store, ranks: Ranks) -> None:
+def resume(state: State, spec: RunSpec, store: Workspace, ranks: Ranks) -> None:
     """Load the newest whole checkpoint of the store into a new state, if there is one."""
     path = store.checkpoint(spec.id)
     if path is None:

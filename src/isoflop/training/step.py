@@ -20,14 +20,14 @@ from isoflop.user_code.data import num_examples_in, sliced, to_device
 from isoflop.user_code.loss import batch_loss, count_tokens
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["Setting", "split", "train_step"]
+__all__ = ["StepContext", "split", "train_step"]
 
 MODEL = 2
 """First part of the random key of a step; data order and initial weights have other keys."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class StepContext:
     """What all steps of a run share.
 
     forward: the model to call, compiled if the recipe says so.
@@ -44,21 +44,22 @@ class Setting:
 
 
 def train_step(
-    setting: Setting, state: State, batches: Iterator[object], stop: int | None
+    context: StepContext, state: State, batches: Iterator[object], stop: int | None
 ) -> int | None:
     """Take one step; return the signal that requested a stop of any process, or None.
 
     A batch that does not fit into memory is taken in halves, from this step on. Errors of the
     user's code are raised on all processes.
     """
-    _set_rates(setting, state)
-    done, stop = _all_gradients(setting, state, batches, stop)
-    if setting.spec.clip is not None:
-        nn.utils.clip_grad_norm_(state.trained, setting.spec.clip)
+    settings = context.spec.settings
+    _set_rates(context, state)
+    done, stop = _all_gradients(context, state, batches, stop)
+    if settings.clip is not None:
+        nn.utils.clip_grad_norm_(state.trained, settings.clip)
     state.optimizer.step()
     state.drop_gradients()
-    if state.average is not None:
-        state.average.update(state.step, _num_steps(setting.spec), setting.spec.given("ema"))
+    if state.average is not None and settings.ema is not None:
+        state.average.update(state.step, context.spec.num_steps, settings.ema)
     state.recent.append(done.loss)
     state.step += 1
     state.num_tokens += done.num_tokens
@@ -66,25 +67,20 @@ def train_step(
     return stop
 
 
-def _set_rates(setting: Setting, state: State) -> None:
+def _set_rates(context: StepContext, state: State) -> None:
     """The learning rate of each group for this step."""
-    spec = setting.spec
+    spec, settings = context.spec, context.spec.settings
     # The position by tokens equals the step count if all steps have equally many tokens; if not,
     # it still ends on time.
-    num_steps = _num_steps(spec)
+    num_steps = spec.num_steps
     position = num_steps * state.num_tokens / spec.num_tokens
-    cooldown = spec.given("cooldown") if spec.schedule == "wsd" else 0.0
-    factor = lr_factor(spec.given("schedule"), spec.given("warmup"), position, num_steps, cooldown)
+    factor = lr_factor(settings.schedule, settings.warmup, position, num_steps, settings.cooldown)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 
 
-def _num_steps(spec: RunSpec) -> float:
-    return float(spec.num_tokens / (spec.given("batch") * spec.given("tokens_per_example")))
-
-
 def _all_gradients(
-    setting: Setting, state: State, batches: Iterator[object], stop: int | None
+    context: StepContext, state: State, batches: Iterator[object], stop: int | None
 ) -> tuple["_Attempt", int | None]:
     """Leave the gradient of the batch's mean loss in the parameters.
 
@@ -93,11 +89,11 @@ def _all_gradients(
     batch, error = _fetched(batches)
     while True:
         attempt = (
-            _Attempt(error=error) if error is not None else _try_gradients(setting, state, batch)
+            _Attempt(error=error) if error is not None else _try_gradients(context, state, batch)
         )
         may_shrink = is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
-        if setting.ranks.num_ranks > 1:
-            attempt, stop, may_shrink = _agreed(setting, state, attempt, stop, may_shrink)
+        if context.ranks.num_ranks > 1:
+            attempt, stop, may_shrink = _agreed(context, state, attempt, stop, may_shrink)
         if attempt.error is None:
             return attempt, stop
         if not may_shrink:
@@ -118,22 +114,22 @@ class _Attempt:
     error: Exception | None = None
 
 
-def _try_gradients(setting: Setting, state: State, batch: object) -> _Attempt:
-    reseed(MODEL, setting.spec.seed, state.step, setting.ranks.rank)
+def _try_gradients(context: StepContext, state: State, batch: object) -> _Attempt:
+    reseed(MODEL, context.spec.seed, state.step, context.ranks.rank)
     try:
-        return _own_gradients(setting, state, batch)
+        return _own_gradients(context, state, batch)
     except Exception as error:  # shared with the other processes, then raised or retried in halves
         return _Attempt(error=error)
 
 
 def _agreed(
-    setting: Setting, state: State, own: _Attempt, stop: int | None, may_shrink: bool
+    context: StepContext, state: State, own: _Attempt, stop: int | None, may_shrink: bool
 ) -> tuple[_Attempt, int | None, bool]:
     """Attempt, stop signal and whether to try smaller pieces, equal on all processes.
 
     Gradients are summed over processes.
     """
-    ranks, failed = setting.ranks, own.error is not None
+    ranks, failed = context.ranks, own.error is not None
     weight = own.num_tokens * own.loss.item()
     passes = own.error is not None and is_passing(own.error)
     sums = ranks.summed(
@@ -160,28 +156,28 @@ def _fetched(batches: Iterator[object]) -> tuple[object, Exception | None]:
         return None, error
 
 
-def _own_gradients(setting: Setting, state: State, batch: object) -> _Attempt:
+def _own_gradients(context: StepContext, state: State, batch: object) -> _Attempt:
     """Add the gradient of the mean over this process's targets."""
-    num_tokens = 0 if batch is None else count_tokens(setting.task, batch)
+    num_tokens = 0 if batch is None else count_tokens(context.task, batch)
     if num_tokens == 0:
-        return _Attempt(loss=torch.zeros((), device=setting.ranks.device))
+        return _Attempt(loss=torch.zeros((), device=context.ranks.device))
     pieces = split(batch, state.micro_batch)
     if len(pieces) == 1:
         return _Attempt(
-            num_tokens, setting.counter.flops(batch, num_tokens), _backward(setting, pieces[0], 1.0)
+            num_tokens, context.counter.flops(batch, num_tokens), _backward(context, pieces[0], 1.0)
         )
-    counts = [count_tokens(setting.task, piece) for piece in pieces]
+    counts = [count_tokens(context.task, piece) for piece in pieces]
     # the mean over no targets is NaN
     taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]
-    losses = [_backward(setting, piece, count / num_tokens) for piece, count in taken]
-    flops = sum(setting.counter.flops(piece, count) for piece, count in taken)
+    losses = [_backward(context, piece, count / num_tokens) for piece, count in taken]
+    flops = sum(context.counter.flops(piece, count) for piece, count in taken)
     return _Attempt(num_tokens, flops, torch.stack(losses).sum())
 
 
-def _backward(setting: Setting, piece: object, share: float) -> torch.Tensor:
+def _backward(context: StepContext, piece: object, share: float) -> torch.Tensor:
     """Add the gradient of a piece's mean loss times its share; return that product."""
-    with setting.precision:
-        loss = batch_loss(setting.task, setting.forward, to_device(piece, setting.ranks.device))
+    with context.precision:
+        loss = batch_loss(context.task, context.forward, to_device(piece, context.ranks.device))
     weighted = loss if share == 1 else loss * share
     weighted.backward()  # type: ignore[no-untyped-call]
     return weighted.detach().to(torch.float32, copy=True)

@@ -1,13 +1,13 @@
 """Checks of a sweep before it is trained, and the description of its task in the store."""
 
 import math
+from collections.abc import Mapping
 
 from isoflop import __version__
 from isoflop.counting.sizes import Sizes
 from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.executors.devices import devices_of
@@ -16,18 +16,6 @@ from isoflop.training.ranks import Ranks
 from isoflop.training.trainer import Trainer, name_of
 
 __all__ = ["check_elsewhere", "check_sweep", "description"]
-
-_TRAINED_BY = (
-    "batch",
-    "tokens_per_example",
-    "lr",
-    "beta1",
-    "beta2",
-    "weight_decay",
-    "warmup",
-    "schedule",
-)
-"""Settings that a spec must have to be trained."""
 
 
 def check_sweep(
@@ -42,9 +30,9 @@ def check_sweep(
             f"without torchrun to use that one."
         )
     for spec in sweep.specs:
-        for setting in _TRAINED_BY if own_loop else ():
-            spec.given(setting)
-        _check_finite(spec)
+        _check_finite(vars(spec))
+        if own_loop:
+            _check_finite(vars(spec.settings))
     task_fingerprint = sizes.fingerprint
     if len(set(ranks.gathered([task_fingerprint]))) > 1:
         raise PlanError(
@@ -61,8 +49,8 @@ def check_sweep(
         )
 
 
-def _check_finite(spec: RunSpec) -> None:
-    for name, value in vars(spec).items():
+def _check_finite(fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise PlanError(
                 f"A run's numbers must be finite, but the {name} of one is {value}; "

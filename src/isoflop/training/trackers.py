@@ -10,7 +10,7 @@ from isoflop import arguments
 from isoflop.display.format import quoted
 from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
-from isoflop.storage.store import Store
+from isoflop.storage.store import Workspace
 from isoflop.training.notices import print_notice
 from isoflop.training.ranks import Ranks
 
@@ -54,7 +54,7 @@ def check_trackers(names: Sequence[str] | str) -> tuple[str, ...]:
 
 @contextmanager
 def open_trackers(
-    names: Sequence[str], spec: RunSpec, store: Store, ranks: Ranks
+    names: Sequence[str], spec: RunSpec, store: Workspace, ranks: Ranks
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
     """A function (values, step) that logs to every tracker.
 
@@ -97,11 +97,10 @@ class Tracker(Protocol):
     def finish(self) -> object: ...
 
 
-def _open(name: str, spec: RunSpec, store: Store) -> Tracker:
+def _open(name: str, spec: RunSpec, store: Workspace) -> Tracker:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    checkpoint = store.checkpoint(spec.id)
-    folder = Path("runs") if checkpoint is None else checkpoint.parent.parent
+    folder = store.folder or Path("runs")
     title = (
         f"{spec.size} at {spec.budget:.3g}, seed {spec.seed}"
         if spec.budget

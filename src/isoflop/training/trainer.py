@@ -1,17 +1,21 @@
 """TrainerWork: trains specs by a function of the user's, in any framework."""
 
+import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Protocol, runtime_checkable
 
 from isoflop import arguments
+from isoflop.display.format import format_items, one_line
 from isoflop.errors import PlanError
 from isoflop.results import run_of, tokens_off
 from isoflop.runs import Run, RunSpec
+from isoflop.sources import function_tree
 from isoflop.storage.store import Store
 from isoflop.training.executors.contract import Demand, OnProgress
 from isoflop.training.executors.stored_work import StopRequested, StoredWork, new_session
@@ -19,7 +23,15 @@ from isoflop.training.interrupt import leave, raised_stops
 from isoflop.training.notices import print_notice
 from isoflop.training.versions import versions
 
-__all__ = ["Checked", "Trainer", "TrainerWork", "check_trainer", "name_of"]
+__all__ = [
+    "Checked",
+    "Trainer",
+    "TrainerWork",
+    "check_trainer",
+    "name_of",
+    "report_others",
+    "version_of",
+]
 
 Trainer = Callable[[RunSpec, Path], object]
 """Trains a spec in a folder of its own and returns its held-out loss, or a mapping with it."""
@@ -59,7 +71,7 @@ class TrainerWork(StoredWork):
         if stop is not None:
             leave(stop)
         seconds = time.monotonic() - began
-        own = {**versions(), "trainer": name_of(self.trainer)}
+        own = {**versions(), "trainer": version_of(self.trainer)}
         run = run_of(spec, result, seconds=seconds, versions=own)
         if run.status == "completed" and (off := tokens_off(spec, run.num_tokens)):
             print_notice(f"run {spec.id}: {off}; it is recorded with what was trained.")
@@ -67,16 +79,36 @@ class TrainerWork(StoredWork):
 
     def folder(self, spec: RunSpec) -> Path:
         """The folder of a run's files, the same at every try."""
-        path = self.store.checkpoint(spec.id)
-        if path is None:  # a store without files
+        if self.store.folder is None:
             return Path(tempfile.gettempdir()) / f"isoflop-{self.session}" / spec.id
-        return path.parent / "trainer"
+        return self.store.folder / spec.id / "trainer"
 
 
 def name_of(trainer: Trainer) -> str:
     """The trainer's own name."""
-    name = getattr(trainer, "__qualname__", None)
-    return str(name) if name is not None else repr(trainer)[:200]
+    name = getattr(trainer, "__qualname__", None) or type(trainer).__qualname__
+    return str(name)[:200]
+
+
+def version_of(trainer: Trainer) -> str:
+    """The trainer's name with a digest of its own code, or of its values; not of what it calls."""
+    own = getattr(trainer, "__wrapped__", trainer)
+    code = function_tree(own) if isinstance(own, FunctionType) else repr(trainer)
+    digest = hashlib.sha256((code or "").encode()).hexdigest()[:8]
+    return f"{name_of(trainer)} {digest}"
+
+
+def report_others(trainer: Trainer, runs: Iterable[Run]) -> None:
+    """Print how many recorded runs another trainer, or this one with other code, has trained."""
+    own = version_of(trainer)
+    others = [run for run in runs if run.versions.get("trainer", own) != own]
+    if others:
+        print_notice(
+            f"{format_items(len(others), 'run')} of the store "
+            f"{'was' if len(others) == 1 else 'were'} trained by "
+            f"{one_line(others[0].versions['trainer'], 60)}, not by {one_line(own, 60)} as it is "
+            "now; give Family(name=) another name to train them again."
+        )
 
 
 def check_trainer(trainer: object) -> None:

@@ -22,6 +22,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import PlanError
 from isoflop.family import Family
+from isoflop.fitting.setting_rule import Fitted, fit_rule
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
@@ -31,7 +32,6 @@ from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
-from isoflop.training.tuning_rule import Fitted, fit_rule
 from isoflop.training.tuning_search import (
     Cell,
     LossesOf,
@@ -155,7 +155,7 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
         places=places,
         base=lambda place: recipe.peak_lr(place.num_params, place.num_tokens),
         recipe_with=lambda place, lr: replace(recipe, lr=lr),
-        value_of=lambda spec: float(spec.given("lr")),
+        value_of=lambda spec: spec.settings.lr,
         make=make,
         allowance=allowance,
     )
@@ -173,7 +173,7 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
         places=places,
         base=lambda place: recipe.tokens_per_step(place.num_params, place.num_tokens),
         recipe_with=recipe_with,
-        value_of=lambda spec: float(spec.given("batch") * spec.given("tokens_per_example")),
+        value_of=lambda spec: spec.step_tokens,
         make=make,
         allowance=allowance,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.display.format import quoted
 from isoflop.errors import DataError
 from isoflop.fitting.fit import Fit
@@ -68,11 +68,11 @@ class Condition:
         """The law under this condition, given the law without it."""
         return law
 
-    def refusal(self, place: Place) -> str | None:
+    def refusal(self, place: LawOptimum) -> str | None:
         """Why no model meets the condition there; None for the usual words."""
         return None
 
-    def fixed(self, place: Place) -> frozenset[str]:
+    def fixed(self, place: LawOptimum) -> frozenset[str]:
         """Names of the estimates that the condition alone determines: they need no width."""
         return frozenset()
 
@@ -132,11 +132,11 @@ class Conditions:
         """The law under all conditions; its tokens are those trained on and `offset`."""
         return self.laws(law, cost)[-1]
 
-    def refusal(self, place: Place) -> str | None:
+    def refusal(self, place: LawOptimum) -> str | None:
         """The first condition's words for why no model meets it."""
         return next(filter(None, (one.refusal(place) for one in self.given)), None)
 
-    def fixed(self, place: Place) -> frozenset[str]:
+    def fixed(self, place: LawOptimum) -> frozenset[str]:
         """Names of the estimates that the conditions determine."""
         return frozenset[str]().union(*(one.fixed(place) for one in self.given))
 

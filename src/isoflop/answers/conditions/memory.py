@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from isoflop.answers.conditions.base import Condition, Order
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.compute.memory import STATE_BYTES_PER_PARAM, memory_of
 from isoflop.display.format import format_count, format_number, format_percent
 from isoflop.errors import DataError
@@ -49,7 +49,7 @@ class DeviceMemory(Condition):
         """The law with the limit on the number of params."""
         return LimitedLaw(law, self.most_params)
 
-    def fixed(self, place: Place) -> frozenset[str]:
+    def fixed(self, place: LawOptimum) -> frozenset[str]:
         """Params and tokens, where the limit binds."""
         binds = bool(self.most_params <= place.N)
         return frozenset({"num_params", "num_tokens"}) if binds else frozenset()

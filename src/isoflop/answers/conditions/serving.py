@@ -9,7 +9,7 @@ import numpy as np
 
 from isoflop import arguments
 from isoflop.answers.conditions.base import Condition, Effect, Order
-from isoflop.answers.outcome import Outcome, Place
+from isoflop.answers.outcome import LawOptimum, Outcome
 from isoflop.display.format import (
     format_count,
     format_flops,
@@ -89,7 +89,7 @@ class ServedTokens(Condition):
         """The law under compute that pays for serving too."""
         return ServedLaw(law, self.tokens)
 
-    def refusal(self, place: Place) -> str:
+    def refusal(self, place: LawOptimum) -> str:
         """Compute does not pay for both training and serving."""
         return (
             f"predict: {format_flops(float(place.C))} FLOPs must pay for training and for serving "
@@ -111,7 +111,7 @@ class ServedTokens(Condition):
         }
         return Serving(tokens=self.tokens, **estimates)
 
-    def _prices(self, place: Place, cost: CostPerToken | None) -> Mapping[str, Number]:
+    def _prices(self, place: LawOptimum, cost: CostPerToken | None) -> Mapping[str, Number]:
         """The numbers of a `Serving` for one law, or for a law of arrays."""
         training_alone, offset = place.law_before(self), place.offset
         plain = flops_for(training_alone, "loss", place.known_loss, cost)

@@ -118,6 +118,10 @@ def valleys(
     """The curve of each budget in `runs`, by increasing budget.
 
     Runs without a finite loss or a budget are left out.
+
+    window, curve: as for `IsoFLOP`.
+
+    Raises DataError where `runs` are no runs, or the window or the curve is none.
     """
     usable = [
         run

@@ -15,6 +15,7 @@ from isoflop.display.format import join_words, one_line, quoted
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.profile import LawRegion, gaussian_draws
+from isoflop.fitting.approaches.repetition import with_worth
 from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.solve.solvers import Solution, solve, solve_resampled
 from isoflop.laws.additive import ChinchillaLaw
@@ -35,9 +36,14 @@ LEAST_DELTA = 1e-5
 """Least delta, below the rounding of published losses: noise-free tables are fitted by least
 squares."""
 
-
 LEAST_OWN_DELTA = 1e-12
+"""Least delta that a user may give. On 28 runs with noise of .2 % deltas of 1e-9 to 1e-12 give one
+law to eight digits; from 1e-13 on the solver does not converge or rounding moves E, by 2e-5 at
+1e-18 and by 4 % at 1e-30."""
 LARGEST_BELIEF = 1e6
+"""Largest mean and deviation of a belief: above any E or exponent of a law of losses, and far below
+1e150, whose square is infinite. A deviation of 1e6 already gives the law of no belief to nine
+digits."""
 LEAST_DEVIATION = 1e-12
 """Of a belief: its square still counts beside the residuals."""
 
@@ -96,16 +102,20 @@ class Parametric:
 
     def solve(self, points: Points) -> Solved:
         """The law of the points; Raises DataError where they are too few or lie on a line."""
-        posed = self.law.pose(points)
-        _require_enough(points, posed)
-        notes = self._line_notes(points, posed)
-        problem, solution = self._best(points, posed)
+        _require_enough(points, self.law.pose(points))
+        worth = with_worth(self.law, points, self._law)
+        base = points if worth is None else worth.base
+        posed = (self.law if worth is None else worth.law).pose(base)
+        notes = self._line_notes(base, posed)
+        problem, solution = self._best(base, posed)
 
         def refit(weights: Array) -> Law:
-            return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
+            own = weights if worth is None else weights[:, worth.is_base]
+            law = posed.law(solve_resampled(problem, own, solution.parameters).parameters)
+            return law if worth is None else worth.refitted(law, weights)
 
         def gaussian(number: int, random: np.random.Generator) -> Law:
-            return posed.law(gaussian_draws(problem, solution, points, number, random))
+            return posed.law(gaussian_draws(problem, solution, base, number, random))
 
         return Solved(
             law=posed.law(solution.parameters),
@@ -117,6 +127,11 @@ class Parametric:
             diagnostics=_diagnostics(solution),
             notes=notes,
         )
+
+    def _law(self, law: FittableLaw, points: Points) -> Law:
+        """Another law of the same kind, fitted to some points."""
+        posed = law.pose(points)
+        return posed.law(self._best(points, posed)[1].parameters)
 
     def _line_notes(self, points: Points, posed: Posed) -> tuple[Note, ...]:
         """A note where only the given exponents separate size from data.

@@ -10,6 +10,8 @@ at c is where the slope of the loss along x + y = c vanishes, to first order in 
 Shapes: B surfaces, n runs, K hypotheses.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
+from isoflop.fitting.approaches.base import NoLawError
 from isoflop.fitting.kriging.discrepancy import (
     LONG_RATIO,
     Covariances,
@@ -168,10 +171,23 @@ def _prior_variances(guess: Hypothesis, beyond: Array) -> tuple[Array, Array]:
     return np.full(beyond.shape, guess.ratio**2 * (1 + LONG_RATIO**2)), slope * (1 + DRIFT * beyond)
 
 
+@contextmanager
+def _determined() -> Iterator[None]:
+    """Raise NoLawError where the equations of the amplitudes have no solution."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        raise NoLawError(
+            "Kriging finds no law, since its equations have no solution in these runs",
+            "look for losses, params or tokens far from those of the other runs",
+        ) from error
+
+
+@_determined()
 def draw_surfaces(
     plane: Plane, given: Covariances, grid: ExponentGrid, number: int, random: np.random.Generator
 ) -> Surfaces:
-    """Surfaces drawn from the posterior.
+    """Surfaces drawn from the posterior; Raises NoLawError where the runs determine none.
 
     Hypothesis, exponents, amplitudes, scale of the errors and discrepancy are all drawn.
     """
@@ -197,10 +213,12 @@ def draw_surfaces(
     )
 
 
+@_determined()
 def middle_surfaces(plane: Plane, given: Covariances, grid: ExponentGrid, number: int) -> Surfaces:
     """Surfaces of equal weight that represent the posterior's middle.
 
-    Amplitudes and discrepancy are their means; nothing is random.
+    Amplitudes and discrepancy are their means; nothing is random. Raises NoLawError where the runs
+    determine none.
     """
     shares = (np.arange(number) + 0.5) / number
     hypothesis, alpha, beta = _exponents(grid, shares, np.zeros((2, number)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from isoflop.answers.by_approach import Opinion
+from isoflop.answers.by_approach import ApproachAnswer
 from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_count, format_flops
 from isoflop.errors import DataError
@@ -18,12 +18,12 @@ WIDEST = 30.0
 """Factor on the answer shown on either side; longer intervals end at the edge."""
 
 
-def side_by_side(opinions: Sequence[Opinion], ax: Axes | None = None) -> Axes:
+def side_by_side(answers: Sequence[ApproachAnswer], ax: Axes | None = None) -> Axes:
     """The best number of params by each approach, with intervals; the first one's is shaded.
 
     Raises DataError where no approach has an answer.
     """
-    shown = [(one, one.optimum) for one in opinions if one.optimum is not None]
+    shown = [(one, one.optimum) for one in answers if one.optimum is not None]
     if not shown:
         raise DataError("No approach has an answer to these runs.")
     ax = ax or new_axes(7.6, 0.9 + 0.52 * len(shown))
@@ -42,7 +42,7 @@ def side_by_side(opinions: Sequence[Opinion], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw(ax: Axes, height: float, one: Opinion, optimum: Optimum) -> None:
+def _draw(ax: Axes, height: float, one: ApproachAnswer, optimum: Optimum) -> None:
     params, colour = optimum.num_params, BLUE if one.is_the_answer else GREY
     ax.hlines(height, params.low, params.high, color=colour, linewidth=2.2)
     ax.plot(

@@ -105,7 +105,8 @@ def num_devices(
     if devices.most is None or devices.num_bytes is None or run_bytes is None:
         return devices.per_run
     states = _state_bytes(spec)
-    most = min(devices.most, spec.batch or 1)  # a device without an example would only wait
+    # a device without an example would only wait
+    most = devices.most if spec.batch is None else min(devices.most, spec.batch)
     available = [k for k in SPREADS if k <= most]
     fits = [k for k in available if states + (run_bytes - states) / k <= devices.num_bytes]
     return fits[0] if fits else available[-1]

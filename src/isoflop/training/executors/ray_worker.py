@@ -1,9 +1,13 @@
 """The work of a Ray worker: one run, or its part of a run that several workers train together."""
 
 import os
+import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Mailbox", "Remote", "do_part", "do_run"]
 
 R = TypeVar("R")
+
+WAKE_SECONDS = 1.0
+"""Interval between two questions whether the caller has stopped."""
 
 MEET_SECONDS = 300.0
 """How long the processes of one run wait for the address of the first."""
@@ -81,10 +88,39 @@ def do_run(
     if _call(mailbox.is_stopping):  # an interrupt may be lost in an import
         raise KeyboardInterrupt
     try:
-        return work.in_worker(mailbox.put.remote)(spec)
+        with _woken_by_stops(mailbox):
+            return work.in_worker(mailbox.put.remote)(spec)
     except BrokenDevice as error:  # Ray hands no other run to a process that died
         print(error, file=sys.stderr, flush=True)
         os._exit(1)
+
+
+@contextmanager
+def _woken_by_stops(mailbox: MailboxHandle) -> Iterator[None]:
+    """Inside the block a stop also reaches a call that waits, such as for a command.
+
+    Ray's own interrupt is seen between two steps of Python only. A signal that does nothing ends
+    the waiting, and the interrupt is then seen.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signal reaches it
+        yield
+        return
+    main, over = threading.get_ident(), threading.Event()
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: None)
+
+    def watch() -> None:
+        while not over.wait(WAKE_SECONDS):
+            if _call(mailbox.is_stopping):
+                signal.pthread_kill(main, signal.SIGUSR2)
+
+    thread = threading.Thread(target=watch, daemon=True, name="isoflop-wake")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR2, before)
 
 
 def do_part(

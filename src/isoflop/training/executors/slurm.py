@@ -240,12 +240,11 @@ class _Jobs:
 
 
 def _folder_of(work: Work) -> Path:
-    path = getattr(work.store, "path", None)
-    if path is None:
+    if work.store.folder is None:
         raise PlanError(
             "Slurm() needs a store in a folder that all nodes share, or Slurm(folder=...)."
         )
-    return Path(path) / "slurm"
+    return work.store.folder / "slurm"
 
 
 def _whole(value: object, name: str, least: int) -> int:

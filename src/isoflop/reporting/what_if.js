@@ -66,7 +66,7 @@ function tell(found) {
   if (found.size) {
     rows.push(["Size to build", found.size.name, `${count(found.size.params)} params, ${count(found.size.tokens)} ${known.unit}s`]);
   }
-  $("told").replaceChildren(...rows.map(([name, value, range]) => {
+  $("what-if-answer").replaceChildren(...rows.map(([name, value, range]) => {
     const box = document.createElement("div");
     for (const [kind, words, style] of [["dt", name, ""], ["dd", value, "value"], ["dd", range, "range"]]) {
       const part = document.createElement(kind);
@@ -81,7 +81,7 @@ function tell(found) {
   const beyond = found.flops / known.largest;
   more.push(beyond > 1 ? `${number(beyond, 2)} times beyond the largest run.` : "Within the compute of the runs.");
   if (beyond > known.far) more.push(`Beyond ${known.far} times, published laws have often failed.`);
-  $("told-more").textContent = more.join(" ");
+  $("what-if-more").textContent = more.join(" ");
 }
 
 // A second drawing over a figure, in its units; `here` turns values into places.
@@ -152,7 +152,7 @@ slider.addEventListener("input", () => {
 });
 field.addEventListener("input", () => move(Number(field.value.trim().replace(",", ".")), field));
 $("back").addEventListener("click", () => move(known.target, null));
-$("ask").hidden = false;
+$("what-if").hidden = false;
 move(known.target, null);
 
 // Runs: a tip on hover and focus; arrow keys go from run to run.
