@@ -1,6 +1,6 @@
 """Lightning's `Trainer` trains the runs: a `LightningModule` and a `LightningDataModule`.
 
-Run it as `python examples/lightning_trainer.py` after `pip install "isoflop[lightning]"`. The
+Run it as `python examples/lightning_trainer.py` after `pip install "isoflop[pl]"`. The
 module has no `configure_optimizers`, so it gets AdamW with each run's learning rate, decay and
 schedule; one with its own optimiser would keep it.
 """

@@ -8,6 +8,7 @@ continues from LitGPT's own checkpoint.
 
 import argparse
 import json
+import shlex
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,25 +32,24 @@ SHAPE = {
     "vocab_size": VOCABULARY,
     "padded_vocab_size": VOCABULARY,
 }
-OPTIMIZER = (
-    '{{"class_path": "torch.optim.AdamW", "init_args": {{"lr": {lr}, "betas": [{beta1}, {beta2}], '
-    '"weight_decay": {weight_decay}}}}}'
+COMMAND = " ".join(
+    [
+        "{python} -m litgpt pretrain pythia-14m --model_config.n_embd {size}",
+        *(f"--model_config.{name} {value}" for name, value in SHAPE.items()),
+        "--train.max_tokens {num_tokens} --train.max_seq_length {tokens_per_example}",
+        "--train.global_batch_size {batch} --train.micro_batch_size {batch}",
+        "--train.lr_warmup_steps {warmup_steps} --train.min_lr 0 --train.max_norm {clip}",
+        """--optimizer '{{"class_path": "torch.optim.AdamW", "init_args": {{"lr": {lr},""",
+        """"betas": [{beta1}, {beta2}], "weight_decay": {weight_decay}}}}}'""",
+        "--seed {seed} --out_dir {folder} --train.save_interval 100 --resume auto",
+        "--eval.interval 1000000 --eval.max_iters 32 --logger_name csv --precision 32-true",
+        "--devices 1 --data TextFiles --data.num_workers 0",
+    ]
 )
-COMMAND = [
-    *"{python} -m litgpt pretrain pythia-14m --model_config.n_embd {size}".split(),
-    *(f"--model_config.{name}={value}" for name, value in SHAPE.items()),
-    *"--train.max_tokens {num_tokens} --train.global_batch_size {batch}".split(),
-    *"--train.micro_batch_size {batch} --train.max_seq_length {tokens_per_example}".split(),
-    *"--train.lr_warmup_steps {warmup_steps} --train.min_lr 0 --train.max_norm {clip}".split(),
-    *["--optimizer", OPTIMIZER],
-    *"--seed {seed} --train.save_interval 100 --resume auto --out_dir {folder}".split(),
-    *"--eval.interval 1000000 --eval.max_iters 32 --logger_name csv --precision 32-true".split(),
-    *"--devices 1 --data TextFiles --data.num_workers 0".split(),
-]
 
 
-def prepare(folder: Path) -> list[str]:
-    """Write text for training and validation and train a tokenizer; returns arguments for them."""
+def prepare(folder: Path) -> str:
+    """Write text for training and validation and train a tokenizer; returns options for them."""
     files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     texts = [path.read_text(errors="replace") for path in files]
     split = {"train": [t for k, t in enumerate(texts) if k % 10], "val": texts[::10]}
@@ -68,11 +68,8 @@ def prepare(folder: Path) -> list[str]:
         tokenizer.save(str(folder / "tokenizer.json"))
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>"}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return [
-        f"--data.train_data_path={folder / 'train'}",
-        f"--data.val_data_path={folder / 'val'}",
-        f"--tokenizer_dir={folder}",
-    ]
+    text = [f"--data.{name}_data_path={folder / name}" for name in split]
+    return shlex.join([*text, f"--tokenizer_dir={folder}"])
 
 
 def family() -> isoflop.Family:
@@ -106,7 +103,7 @@ def logged(folder: Path) -> dict[str, float]:
 def trainer(folder: Path) -> isoflop.Command:
     # compiling models of this size takes longer than training them
     return isoflop.Command(
-        [*COMMAND, *prepare(folder)], result=logged, env={"TORCHDYNAMO_DISABLE": "1"}
+        f"{COMMAND} {prepare(folder)}", result=logged, env={"TORCHDYNAMO_DISABLE": "1"}
     )
 
 

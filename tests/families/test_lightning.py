@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("lightning", reason="the extra lightning is not installed")
+pytest.importorskip("lightning", reason="the extra pl is not installed")
 
 import lightning.pytorch as pl
 import torch

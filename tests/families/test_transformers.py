@@ -138,7 +138,10 @@ REFUSED = {
     "no factory": (lambda spec: trainer(model=Net(8)(TRAIN.inputs)), "a function spec -> model"),
     "an average": (lambda spec: trainer().check([replace(spec, ema=0.05)]), "ema=0.05"),
     "a trunk": (lambda spec: trainer().check([replace(spec, trunk="t")]), "branches off a trunk"),
-    "no batch": (lambda spec: trainer().check([replace(spec, batch=None)]), "needs the batch"),
+    "no batch": (
+        lambda spec: trainer().check([replace(spec, batch=None)]),
+        "must have its batch",
+    ),
     "too few data": (
         lambda spec: trainer(train_dataset=Text(100, 1)).check([spec]),
         r"Family\(unique_tokens=3200\)",
@@ -154,7 +157,7 @@ REFUSED = {
 def test_what_it_cannot_do_is_refused_in_one_sentence(name, sweep, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call, words = REFUSED[name]
-    with pytest.raises(isoflop.ContractError, match=words) as caught:
+    with pytest.raises(isoflop.IsoflopError, match=words) as caught:
         call(spec_of(sweep))
     assert len(str(caught.value)) < 300
 

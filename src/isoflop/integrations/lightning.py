@@ -85,7 +85,7 @@ class LightningTrainer:
     train_monitor: str | None = None
 
     def __post_init__(self) -> None:
-        load_extra("lightning", "lightning")
+        load_extra("lightning", "pl")
         for name in ("module", "data"):
             if not callable(getattr(self, name)):
                 raise ContractError(
@@ -106,9 +106,9 @@ class LightningTrainer:
 
     def __call__(self, spec: RunSpec, folder: Path) -> dict[str, object]:
         """Train a spec, from its last checkpoint if there is one, and validate it."""
-        pl = load_extra("lightning.pytorch", "lightning")
+        pl = load_extra("lightning.pytorch", "pl")
         pl.seed_everything(spec.seed, workers=True, verbose=False)
-        batch = int(spec.given("batch"))
+        batch = spec.settings.batch
         at_once = largest_divisor(batch, self.batch_at_once)
         module = _with_optimizer(self.module(spec), spec, pl.LightningModule)
         data, counted = (
@@ -177,15 +177,15 @@ def adamw(module: "nn.Module", spec: RunSpec) -> dict[str, object]:
     import torch
 
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decay = spec.given("weight_decay")
+    decay = spec.settings.weight_decay
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
-        lr=spec.given("lr"),
-        betas=(spec.given("beta1"), spec.given("beta2")),
+        lr=spec.settings.lr,
+        betas=(spec.settings.beta1, spec.settings.beta2),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(lr_factor_of, spec))
     return {
@@ -218,7 +218,7 @@ def _counting(base: "type[Any]", spec: RunSpec, train_monitor: str | None, at_on
 
         @property
         def num_tokens(self) -> float:
-            return self.num_examples * float(spec.given("tokens_per_example"))
+            return self.num_examples * spec.settings.tokens_per_example
 
         def state_dict(self) -> dict[str, Any]:
             names = ("num_examples", "curve", "recent", "next_point", "passes", "batches")
@@ -330,7 +330,9 @@ def _precision(spec: RunSpec, given: Mapping[str, object]) -> str:
     from isoflop.counting.peak import is_bf16
 
     on_gpu = torch.cuda.is_available() and given.get("accelerator") != "cpu"
-    return "bf16-mixed" if is_bf16(spec.precision, "cuda" if on_gpu else "cpu") else "32-true"
+    return (
+        "bf16-mixed" if is_bf16(spec.settings.precision, "cuda" if on_gpu else "cpu") else "32-true"
+    )
 
 
 def _several(callbacks: object) -> list[object]:

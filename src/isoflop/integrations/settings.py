@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from isoflop import arguments
 from isoflop.display.format import format_number, join_words
 from isoflop.errors import ContractError
-from isoflop.handout import num_steps
 from isoflop.runs import RunSpec
 
 __all__ = [
@@ -19,20 +18,14 @@ __all__ = [
     "steps_of",
 ]
 
-NEEDED = ("batch", "tokens_per_example", "lr", "beta1", "beta2", "weight_decay", "warmup")
 IGNORED = -100
 PASSES_OFF = 1.05
 """Times the planned passes over the data that a run may take: sizes of data are rounded."""
 
 
 def _check_spec(spec: RunSpec, trainer: str) -> None:
-    """Raise ContractError for a setting that a trainer needs and lacks, or cannot obey."""
-    open_ = [name for name in NEEDED if getattr(spec, name) is None]
-    if open_:
-        raise ContractError(
-            f"{trainer} needs the {join_words(open_)} of each run, but run {spec.id} leaves "
-            f"{'it' if len(open_) == 1 else 'them'} open; create runs with isoflop.plan()."
-        )
+    """Raise PlanError for a setting that a spec leaves open, ContractError for one out of reach."""
+    _ = spec.settings
     if spec.ema is not None:
         raise ContractError(
             f"{trainer} evaluates the last weights, but the recipe asks for an average "
@@ -46,20 +39,16 @@ def _check_spec(spec: RunSpec, trainer: str) -> None:
 
 
 def steps_of(spec: RunSpec) -> int:
-    """Steps of the optimiser. Raises ContractError where the spec leaves its batch open."""
-    steps = num_steps(spec)
-    if steps is None:
-        raise ContractError(f"A run to be trained must have its batch, but {spec.id} has none.")
-    return steps
+    """Steps of the optimiser, whole."""
+    return max(1, round(spec.num_steps))
 
 
 def lr_factor_of(spec: RunSpec, step: int) -> float:
     """Share of the peak learning rate at a step counted from 0, as in isoflop's own training."""
     from isoflop.training.schedule import lr_factor
 
-    schedule, steps = spec.given("schedule"), steps_of(spec)
-    cooldown = spec.given("cooldown") if schedule == "wsd" else 0.0
-    return lr_factor(schedule, spec.given("warmup"), step, steps, cooldown)
+    own = spec.settings
+    return lr_factor(own.schedule, own.warmup, step, steps_of(spec), own.cooldown)
 
 
 def largest_divisor(batch: int, most: int | None) -> int:
@@ -84,10 +73,10 @@ def check_passes(spec: RunSpec, num_examples: int | None) -> None:
     """Raise ContractError where a run would pass over its data more often than planned."""
     if num_examples is None:
         return
-    passes = spec.num_tokens / (num_examples * spec.given("tokens_per_example"))
+    passes = spec.num_tokens / (num_examples * spec.settings.tokens_per_example)
     allowed = max(1.0, spec.epochs or 1.0)
     if passes > PASSES_OFF * allowed:
-        tokens = num_examples * spec.given("tokens_per_example")
+        tokens = num_examples * spec.settings.tokens_per_example
         raise ContractError(
             f"A run must pass over its data the planned {allowed:.3g} times, but run {spec.id} "
             f"needs {passes:.3g} passes over {num_examples} examples; plan with "
@@ -108,7 +97,7 @@ def check_batch(spec: RunSpec, batch: object, num_examples: int) -> None:
             f"Training data must come in batches of the {num_examples} examples that are asked "
             f"for, but the first one has {found}; pass batch_size on to the loader."
         )
-    targets, planned = num_targets_in(batch), spec.given("tokens_per_example")
+    targets, planned = num_targets_in(batch), spec.settings.tokens_per_example
     each = None if targets is None else targets / num_examples
     if each is not None and not planned / 2 <= each <= planned * 2:
         raise ContractError(
@@ -133,6 +122,6 @@ def num_targets_in(batch: object) -> int | None:
 
 
 def check_specs(specs: Sequence[RunSpec], trainer: str) -> None:
-    """Raise ContractError for the first spec that a trainer cannot obey."""
+    """Raise ContractError, or PlanError, for the first spec that a trainer cannot obey."""
     for spec in specs:
         _check_spec(spec, trainer)

@@ -150,7 +150,7 @@ class TransformersTrainer:
 
     def _arguments(self, spec: RunSpec, folder: Path) -> dict[str, object]:
         """Fields of TrainingArguments: those of the spec, and defaults that the user may change."""
-        steps, batch = steps_of(spec), int(spec.given("batch"))
+        steps, batch = steps_of(spec), spec.settings.batch
         most = self.arguments.get("per_device_train_batch_size")
         devices = max(1, _num_gpus(self.arguments))
         if batch % devices:
@@ -171,10 +171,10 @@ class TransformersTrainer:
         decided = {
             "output_dir": str(folder),
             "max_steps": steps,
-            "learning_rate": spec.given("lr"),
-            "adam_beta1": spec.given("beta1"),
-            "adam_beta2": spec.given("beta2"),
-            "weight_decay": spec.given("weight_decay"),
+            "learning_rate": spec.settings.lr,
+            "adam_beta1": spec.settings.beta1,
+            "adam_beta2": spec.settings.beta2,
+            "weight_decay": spec.settings.weight_decay,
             "max_grad_norm": 0.0 if spec.clip is None else spec.clip,
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": batch // devices // at_once,
@@ -185,10 +185,11 @@ class TransformersTrainer:
 
 
 class _Counted:
-    """Examples and targets of the batches trained, and the schedule of the run."""
+    """Examples and targets of the batches that a run has trained."""
 
     def __init__(self, spec: RunSpec, at_once: int) -> None:
-        self.spec, self.at_once, self.num_examples, self.num_targets = spec, at_once, 0, 0
+        self.spec, self.at_once = spec, at_once
+        self.num_examples, self.num_targets = 0, 0.0
 
     def add(self, batch: Mapping[str, Any]) -> None:
         from isoflop.user_code.data import num_examples_in
@@ -197,15 +198,15 @@ class _Counted:
             check_batch(self.spec, batch, self.at_once)
         examples, targets = num_examples_in(batch), num_targets_in(batch)
         self.num_examples += examples
-        each = self.spec.given("tokens_per_example")
+        each = self.spec.settings.tokens_per_example
         self.num_targets += examples * each if targets is None else targets
 
     @property
     def num_tokens(self) -> float:
         """Targets trained; a label that the model's shift leaves out may be counted or not."""
-        planned = self.num_examples * float(self.spec.given("tokens_per_example"))
+        planned = self.num_examples * self.spec.settings.tokens_per_example
         one_each = abs(self.num_targets - planned) <= self.num_examples
-        return planned if one_each else float(self.num_targets)
+        return planned if one_each else self.num_targets
 
     def write(self, path: Path) -> None:
         counts = {"num_examples": self.num_examples, "num_targets": self.num_targets}
@@ -288,12 +289,12 @@ def _part(dataset: Any, spec: RunSpec) -> Any:
                 "stream does not have; give a train_dataset with a length."
             )
         num_examples = min(
-            num_examples, round(spec.unique_tokens / spec.given("tokens_per_example"))
+            num_examples, round(spec.unique_tokens / spec.settings.tokens_per_example)
         )
     if num_examples is None or available is None:
         return dataset
-    batch = int(spec.given("batch"))
-    if num_examples * spec.given("tokens_per_example") < spec.num_tokens:
+    batch = spec.settings.batch
+    if num_examples * spec.settings.tokens_per_example < spec.num_tokens:
         num_examples -= num_examples % batch
     if num_examples == 0:
         raise ContractError(
@@ -334,7 +335,7 @@ def _in_bf16(spec: RunSpec) -> bool:
 
     from isoflop.counting.peak import is_bf16
 
-    return is_bf16(spec.precision, "cuda" if torch.cuda.is_available() else "cpu")
+    return is_bf16(spec.settings.precision, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _num_gpus(given: Mapping[str, object]) -> int:

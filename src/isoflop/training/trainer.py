@@ -1,6 +1,7 @@
 """TrainerWork: trains specs by a function of the user's, in any framework."""
 
 import hashlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ __all__ = [
     "version_of",
 ]
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where in memory a function among a trainer's values lies, in another place in each process."""
 Trainer = Callable[[RunSpec, Path], object]
 """Trains a spec in a folder of its own and returns its held-out loss, or a mapping with it."""
 
@@ -93,7 +96,7 @@ def name_of(trainer: Trainer) -> str:
 def version_of(trainer: Trainer) -> str:
     """The trainer's name with a digest of its own code, or of its values; not of what it calls."""
     own = getattr(trainer, "__wrapped__", trainer)
-    code = function_tree(own) if isinstance(own, FunctionType) else repr(trainer)
+    code = function_tree(own) if isinstance(own, FunctionType) else _ADDRESS.sub("", repr(trainer))
     digest = hashlib.sha256((code or "").encode()).hexdigest()[:8]
     return f"{name_of(trainer)} {digest}"
 
