@@ -34,6 +34,8 @@ __all__ = [
     "version_of",
 ]
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where in memory a function among a trainer's values lies, in another place in each process."""
 Trainer = Callable[[RunSpec, Path], object]
 """Trains a spec in a folder of its own and returns its held-out loss, or a mapping with it."""
 
@@ -110,7 +112,7 @@ def _code_of(trainer: Trainer) -> str:
     own = getattr(trainer, "__wrapped__", trainer)
     if isinstance(own, FunctionType):
         return function_tree(own) or f"{own.__code__.co_code!r} {own.__code__.co_names}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(trainer))
+    return _ADDRESS.sub("", repr(trainer))
 
 
 def report_others(trainer: Trainer, runs: Iterable[Run]) -> None:
