@@ -1,7 +1,11 @@
 import importlib.util
+import multiprocessing.spawn
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # One thread, as runs are trained: on a busy machine more are slower, and results do not depend on the machine.
@@ -52,18 +56,85 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each group of tests to one worker (make test). Marks of groups reach no scheduler from pytest 9.2 on."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LoadGroups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _group(nodeid)
+
+    return LoadGroups(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: "training" not in item.path.parts)
+    """The groups that take longest begin."""
+    items.sort(key=lambda item: _rank(_group(item.nodeid)))
 
 
-def _group(item):
-    """Ray starves where two clusters share two cores, and Chromium is started once."""
-    if {"ray_cluster", "three_nodes"} & {*item.fixturenames} or "[ray-" in item.name:
+LONGEST = (
+    "ray",
+    "test_find_optimal",
+    "slurm",
+    "processes",
+    "test_without_torch",
+    "examples/test_sweeps",
+    "examples/test_programs",
+    "training/test_disks",
+    "training/test_recipe_options",
+    "reporting/test_page",
+    "test_cli_answers",
+    "answers/test_questions",
+    "fitting/test_uncertainty",
+    "planning/test_forecast",
+    "planning/test_flops",
+    "attack/test_edited_code",
+)
+"""Groups that take longest: none of them is left to one worker in the end."""
+
+
+def _rank(group):
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
+def _group(nodeid):
+    """A file; but Ray starves where two clusters share two cores, and other executors are a group each."""
+    file = nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
+    executor = (
+        re.search(r"\[(ray|slurm|processes)-", nodeid) if file.endswith("/test_contract") else None
+    )
+    if file.endswith(("executors/test_ray", "executors/test_devices")):
         return "ray"
-    return item.path.stem
+    return executor[1] if executor else file
+
+
+@pytest.fixture(scope="session")
+def _warm_python():
+    """A stand-in of python whose programs have loaded torch when they begin (warm/server.py)."""
+    if torch.cuda.is_available():  # a fork could not use it
+        yield sys.executable
+        return
+    from warm.server import write_python
+
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # the address of a socket must be short
+    command = [sys.executable, Path(__file__).parent / "warm" / "server.py", folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield str(write_python(folder))
+        server.stdin.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def warm_python(_warm_python):
+    """Programs, workers and jobs that the tests of a module start begin at once."""
+    before = multiprocessing.spawn.get_executable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", _warm_python)
+        multiprocessing.set_executable(_warm_python)
+        yield
+    multiprocessing.set_executable(before)
 
 
 @pytest.fixture

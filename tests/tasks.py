@@ -1,5 +1,7 @@
 """Small tasks that the tests train: a multi-layer perceptron on a noisy teacher, all on synthetic data."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,6 +31,11 @@ def loss(outputs, targets):
 
 
 def mlp_task(**changes):
+    """With the same recipe and sizes the same object: isoflop counts the sizes of a task once, which takes a while."""
+    return _kept(**changes) if changes.keys() <= {"recipe", "sizes"} else _made(**changes)
+
+
+def _made(**changes):
     fields = {
         "model": MLP,
         "size_param": "width",
@@ -38,6 +45,16 @@ def mlp_task(**changes):
         "recipe": isoflop.Recipe(epochs=None),
     }
     return isoflop.Task(**{**fields, **changes})
+
+
+_cached = lru_cache(typed=True)(_made)
+
+
+def _kept(**changes):
+    try:
+        return _cached(**changes)
+    except TypeError:  # a list of sizes
+        return _made(**changes)
 
 
 BUDGETS = [1e6, 3e6, 1e7]

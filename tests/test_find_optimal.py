@@ -14,6 +14,8 @@ import isoflop
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, loss, mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -123,7 +125,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     process = subprocess.Popen(
         program(tmp_path, "isoflop.Processes(2)"), stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("*/spec.json")):  # a run is under way
+    while process.poll() is None and not list(tmp_path.glob("*/spec.json")):  # a run is under way
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -132,25 +134,28 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
     assert answer_of(tmp_path) == undisturbed[0]
 
 
+SMALL = [3e5, 1e6]
+
+
 def test_a_plan_that_was_begun_is_the_plan_that_is_finished(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     stages = list((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     assert list((tmp_path / "stages").iterdir()) == stages
 
 
 def test_another_recipe_is_another_plan(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     stages = set((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=[1e6, 3e6], recipe=isoflop.Recipe(epochs=None, lr=0.01))
+    find(store=tmp_path, budgets=SMALL, recipe=isoflop.Recipe(epochs=None, lr=0.01))
     assert stages < set((tmp_path / "stages").iterdir())
     assert len({run.spec.lr for run in isoflop.read_runs(tmp_path)}) > 1
 
 
 def test_more_budgets_train_only_what_is_new(tmp_path):
-    find(store=tmp_path, budgets=[1e6, 3e6])
+    find(store=tmp_path, budgets=SMALL)
     before = set(records(tmp_path))
-    find(store=tmp_path, budgets=[1e6, 3e6, 1e7])
+    find(store=tmp_path, budgets=[*SMALL, 3e6])
     assert before < set(records(tmp_path))
     assert len(records(tmp_path)) == 23
 

@@ -11,33 +11,18 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
-from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.cost import counted_cost, interpolated_cost
-from isoflop.runs import Run, RunSpec
-
-LAW = ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
-
-
-def a_sweep(noise=0.0, dearer=lambda N: 1.0, seed=0):
-    """Four budgets x seven sizes of a law; a token costs 6N times dearer(N)."""
-    random, runs = np.random.default_rng(seed), []
-    for budget in (1e18, 1e19, 1e20, 1e21):
-        for N in LAW.optimum(budget)[0] * np.geomspace(1 / 4, 4, 7):
-            D = budget / (6 * N * dearer(N))
-            spec = RunSpec(num_params=N, num_tokens=D, flops=budget, budget=budget)
-            loss = float(LAW.loss(N, D) * np.exp(noise * random.standard_normal()))
-            runs.append(Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=budget))
-    return runs
+from known_law import LAW, a_wide_sweep
 
 
 @pytest.fixture(scope="module")
 def exact():
-    return fit(a_sweep(), Parametric(), resamples=50)
+    return fit(a_wide_sweep(), Parametric(), resamples=50)
 
 
 @pytest.fixture(scope="module")
 def noisy():
-    return fit(a_sweep(noise=0.005), Parametric(), resamples=200)
+    return fit(a_wide_sweep(noise=0.005), Parametric(), resamples=200)
 
 
 def test_a_noise_free_sweep_predicts_the_true_optimum_with_no_doubt(exact):
@@ -68,7 +53,7 @@ def test_expected_waste_is_half_the_exponents_times_the_variance_of_the_log_size
 
 @pytest.mark.parametrize("approach", [Parametric(), IsoFLOP()])
 def test_the_ends_of_the_band_cost_one_percent_more_compute(approach):
-    best = predict(fit(a_sweep(), approach, resamples=50), flops=1e21)
+    best = predict(fit(a_wide_sweep(), approach, resamples=50), flops=1e21)
     goal = LAW.optimal_loss(1e21)
     for end in best.band:
         assert LAW.loss(end, 1.01e21 / (6 * end)) == pytest.approx(goal, rel=3e-4)
@@ -77,7 +62,7 @@ def test_the_ends_of_the_band_cost_one_percent_more_compute(approach):
 
 def test_a_level_of_half_gives_narrower_intervals():
     wide, narrow = (
-        predict(fit(a_sweep(noise=0.01), resamples=200, level=level), flops=1e22).num_params
+        predict(fit(a_wide_sweep(noise=0.01), resamples=200, level=level), flops=1e22).num_params
         for level in (0.9, 0.5)
     )
     assert wide.low < narrow.low < narrow.high < wide.high
@@ -86,7 +71,7 @@ def test_a_level_of_half_gives_narrower_intervals():
 @pytest.mark.parametrize("approach", [Parametric(), IsoFLOP()])
 @pytest.mark.parametrize("question", ["num_params", "num_tokens", "loss"])
 def test_the_inverse_questions_lead_back_to_the_same_compute(approach, question):
-    found = fit(a_sweep(), approach, resamples=20)
+    found = fit(a_wide_sweep(), approach, resamples=20)
     best = predict(found, flops=3e21)
     assert predict(found, **{question: getattr(best, question).value}).flops == pytest.approx(
         3e21, rel=1e-6
@@ -143,7 +128,7 @@ def test_a_far_target_is_answered_with_a_note(exact):
 
 
 def test_flops_that_the_runs_count_dearer_than_6nd_are_the_ones_that_are_spent():
-    found = fit(a_sweep(dearer=lambda N: 1.3), Parametric(), resamples=20)
+    found = fit(a_wide_sweep(dearer=lambda N: 1.3), Parametric(), resamples=20)
     best = predict(found, flops=1e22)
     assert 6 * 1.3 * best.num_params.value * best.num_tokens.value == pytest.approx(1e22, rel=1e-3)
     assert any(
@@ -230,7 +215,7 @@ def test_an_optimum_prints_as_a_table_to_act_on(noisy):
 
 
 def test_beyond_the_sizes_that_were_counted_a_token_costs_more_as_the_runs_do():
-    runs = a_sweep(dearer=lambda N: 1.5 * N**-0.1)
+    runs = a_wide_sweep(dearer=lambda N: 1.5 * N**-0.1)
     sizes = np.array([1e9, 2e9])
     cost = counted_cost(sizes, 10 * sizes**0.9, runs)
     low, high = (end(run.num_params for run in runs) for end in (min, max))
@@ -241,5 +226,5 @@ def test_beyond_the_sizes_that_were_counted_a_token_costs_more_as_the_runs_do():
 
 
 def test_runs_at_6ND_tell_nothing_beyond_the_sizes_that_were_counted():
-    cost = counted_cost([1e9, 2e9], [7e9, 14e9], a_sweep())
+    cost = counted_cost([1e9, 2e9], [7e9, 14e9], a_wide_sweep())
     assert float(cost(np.array(1e8))) == pytest.approx(7e8)

@@ -1,4 +1,7 @@
 import ast
+import dataclasses
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +22,21 @@ def test_every_public_name_exists_and_has_a_docstring():
     for name in isoflop.__all__:
         value = getattr(isoflop, name)
         assert value.__doc__, name
+
+
+@pytest.mark.train
+def test_docstrings_of_public_functions_name_every_argument_and_what_they_raise():
+    fields = {field.name for field in dataclasses.fields(isoflop.Task)}  # documented by Task
+    for name in isoflop.__all__:
+        function = getattr(isoflop, name)
+        if inspect.isclass(function):
+            continue
+        text = inspect.getdoc(function)
+        arguments = set(inspect.signature(function).parameters)
+        needed = arguments - fields if name == "find_optimal" else arguments
+        missing = [each for each in needed if not re.search(rf"\b{each}\b", text)]
+        assert missing == [], name
+        assert "Raises" in text, name
 
 
 def test_visible_names_are_the_public_ones():

@@ -48,3 +48,24 @@ def test_settings_take_no_part_in_a_spec_and_its_id():
     fresh = replace(SPEC)
     assert SPEC.settings
     assert (fresh, fresh.id) == (SPEC, SPEC.id)
+
+
+def test_a_trainer_of_ones_own_gets_specs_that_leave_settings_open():
+    sizes = {width: (1e6 * width**2, 6e6 * width**2) for width in range(2, 14)}
+    family = isoflop.Family(sizes, tokens_per_example=128)
+    planned = isoflop.plan(family, budgets=[1e17, 1e18])
+    specs = tuple(replace(spec, lr=None, schedule=None, clip=None) for spec in planned.specs)
+    sweep = replace(planned, specs=specs)
+    assert f" {round(specs[0].num_steps)} " in str(sweep)
+    trained = []
+
+    def trainer(spec, folder):
+        trained.append((spec.num_steps, spec.lr))
+        return 2.0
+
+    store = isoflop.MemoryStore()
+    runs = isoflop.train(family, sweep, trainer=trainer, store=store, progress=False)
+    assert {run.status for run in runs} == {"completed"}
+    assert sorted(trained) == sorted((spec.num_steps, None) for spec in specs)
+    with pytest.raises(PlanError, match="must have its lr"):
+        _ = specs[0].settings

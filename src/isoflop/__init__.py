@@ -13,6 +13,7 @@ _HOMES = {
     "plan": "planning.plan",
     "train": "training.runner",
     "read_runs": "storage.tables",
+    "read_groups": "storage.groups",
     "fingerprint": "user_code.fingerprint",
     "fit": "fitting.fit",
     "predict": "answers.predict",
@@ -35,12 +36,15 @@ _HOMES = {
     "Fit": "fitting.fit",
     "Optimum": "answers.predict",
     "Optima": "answers.predict",
+    "RunLoss": "answers.run_loss",
+    "RunLosses": "answers.run_loss",
     "Estimate": "answers.predict",
     "Parametric": "fitting.approaches.parametric",
     "IsoFLOP": "fitting.approaches.isoflop",
     "Bayesian": "fitting.bayesian.approach",
     "Prior": "fitting.bayesian.prior",
     "Kriging": "fitting.kriging.approach",
+    "Nonlinear": "fitting.approaches.nonlinear",
     "Envelope": "fitting.approaches.envelope",
     "compare": "fitting.compare",
     "Comparison": "fitting.compare",
@@ -48,11 +52,15 @@ _HOMES = {
     "Holdout": "fitting.holdout",
     "valleys": "fitting.approaches.isoflop",
     "fit_systems": "fitting.systems",
+    "fit_rates": "fitting.rates",
+    "Rates": "fitting.rates",
     "fit_metric": "fitting.metrics",
     "MetricFit": "fitting.metrics",
     "ChinchillaLaw": "laws.additive",
     "DataConstrainedLaw": "laws.other_laws",
     "KaplanLaw": "laws.other_laws",
+    "FarseerLaw": "laws.curved_laws",
+    "OuterPowerLaw": "laws.curved_laws",
     "OvertrainingLaw": "laws.other_laws",
     "PowerLaw": "laws.base",
     "InProcess": "training.executors.in_process",
@@ -76,6 +84,8 @@ if TYPE_CHECKING:
     from isoflop.answers.predict import Optima as Optima
     from isoflop.answers.predict import Optimum as Optimum
     from isoflop.answers.predict import predict as predict
+    from isoflop.answers.run_loss import RunLoss as RunLoss
+    from isoflop.answers.run_loss import RunLosses as RunLosses
     from isoflop.compute.compute import Compute as Compute
     from isoflop.compute.compute import Hardware as Hardware
     from isoflop.compute.phrases import parse_compute as parse_compute
@@ -90,6 +100,7 @@ if TYPE_CHECKING:
     from isoflop.fitting.approaches.envelope import Envelope as Envelope
     from isoflop.fitting.approaches.isoflop import IsoFLOP as IsoFLOP
     from isoflop.fitting.approaches.isoflop import valleys as valleys
+    from isoflop.fitting.approaches.nonlinear import Nonlinear as Nonlinear
     from isoflop.fitting.approaches.parametric import Parametric as Parametric
     from isoflop.fitting.bayesian.approach import Bayesian as Bayesian
     from isoflop.fitting.bayesian.prior import Prior as Prior
@@ -102,9 +113,13 @@ if TYPE_CHECKING:
     from isoflop.fitting.kriging.approach import Kriging as Kriging
     from isoflop.fitting.metrics import MetricFit as MetricFit
     from isoflop.fitting.metrics import fit_metric as fit_metric
+    from isoflop.fitting.rates import Rates as Rates
+    from isoflop.fitting.rates import fit_rates as fit_rates
     from isoflop.fitting.systems import fit_systems as fit_systems
     from isoflop.laws.additive import ChinchillaLaw as ChinchillaLaw
     from isoflop.laws.base import PowerLaw as PowerLaw
+    from isoflop.laws.curved_laws import FarseerLaw as FarseerLaw
+    from isoflop.laws.curved_laws import OuterPowerLaw as OuterPowerLaw
     from isoflop.laws.other_laws import DataConstrainedLaw as DataConstrainedLaw
     from isoflop.laws.other_laws import KaplanLaw as KaplanLaw
     from isoflop.laws.other_laws import OvertrainingLaw as OvertrainingLaw
@@ -117,6 +132,7 @@ if TYPE_CHECKING:
     from isoflop.runs import RunSpec as RunSpec
     from isoflop.stages import find_optimal as find_optimal
     from isoflop.storage.directory import DirectoryStore as DirectoryStore
+    from isoflop.storage.groups import read_groups as read_groups
     from isoflop.storage.store import MemoryStore as MemoryStore
     from isoflop.storage.tables import read_runs as read_runs
     from isoflop.task import Task as Task

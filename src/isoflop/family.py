@@ -1,5 +1,6 @@
 """Family: the sizes of a model that somebody else trains, in any framework."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -87,6 +88,15 @@ class Family:
         params = [member.num_params for member in self.members.values()]
         span = f"{format_count(params[0])} to {format_count(params[-1])} params"
         return f"Family({format_items(len(params), 'size')} from {span})"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that identify the family in run ids: of its name and units.
+
+        A table may gain sizes: params, FLOPs and arguments of a size are in its specs.
+        """
+        names = ("family", self.name, self.unit, self.loss_unit or "")
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
     def _check_fields(self) -> None:
         for name in ("name", "unit", "size_param"):

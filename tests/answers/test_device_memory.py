@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from simulated import LAW, a_sweep
 
 import isoflop
 from isoflop.answers.predict import predict
@@ -9,6 +8,7 @@ from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.training.executors.simulated import Simulated
+from known_law import LAW, a_wide_sweep
 from tasks import mlp_task
 
 MOST = 80e9 / 16
@@ -17,7 +17,7 @@ MOST = 80e9 / 16
 @pytest.fixture(scope="module")
 def known():
     """A fit to exact losses of a law, whose answers are that law's."""
-    return fit(a_sweep(), Parametric())
+    return fit(a_wide_sweep(), Parametric())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_serving_and_finite_data_keep_to_the_device_too(known):
 
 
 def test_intervals_of_a_limited_size_do_not_pass_the_limit(known):
-    noisy = fit(a_sweep(noise=0.005), Parametric())
+    noisy = fit(a_wide_sweep(noise=0.005), Parametric())
     answer = predict(noisy, flops=4e21, device_memory="100 GB")
     assert answer.num_params.low < answer.num_params.high <= 100e9 / 16 * 1.000001
 
@@ -125,7 +125,7 @@ def test_asking_for_more_params_than_fit_is_refused_with_both_sizes(known):
 
 def test_a_frontier_alone_cannot_tell_what_a_limit_costs():
     with pytest.raises(isoflop.DataError, match="device_memory needs a law of the loss"):
-        predict(fit(a_sweep(), IsoFLOP()), flops=1e22, device_memory="80 GB")
+        predict(fit(a_wide_sweep(), IsoFLOP()), flops=1e22, device_memory="80 GB")
 
 
 def test_compute_may_be_told_in_words(known):

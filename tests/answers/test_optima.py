@@ -1,18 +1,18 @@
 import pytest
-from simulated import a_sweep
 
 from isoflop.answers.predict import Optima, predict
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
+from known_law import a_wide_sweep
 
 COMPUTES = [1e20, 1e21, 1e23]
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(a_sweep(noise=0.005), Parametric(), resamples=50)
+    return fit(a_wide_sweep(noise=0.005), Parametric(), resamples=50)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_one_answer_and_a_fit_have_tables_too(fitted, table):
 
 
 def test_the_table_of_a_frontier_names_the_numbers_of_its_power_laws():
-    numbers = fit(a_sweep(), IsoFLOP(), resamples=20).to_frame()["number"].tolist()
+    numbers = fit(a_wide_sweep(), IsoFLOP(), resamples=20).to_frame()["number"].tolist()
     assert numbers[:3] == ["num_params.coefficient", "num_params.exponent", "num_params.offset"]
 
 

@@ -3,7 +3,6 @@ import math
 
 import pytest
 from brute_force import best_at, cheapest_for, compute_where, repeating
-from simulated import a_sweep
 
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
@@ -14,6 +13,7 @@ from isoflop.fitting.fit import fit
 from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.cost import measured_cost
 from isoflop.laws.other_laws import DataConstrainedLaw
+from known_law import a_wide_sweep
 
 SERVED, UNIQUE = 1e12, 2e10
 QUESTIONS = {
@@ -35,7 +35,7 @@ def six(N):
 def fits(request):
     """A fit of each approach that has a surface, and what a token costs in its answers."""
     counted = request.param == "counted flops"
-    runs = a_sweep(
+    runs = a_wide_sweep(
         noise=0.004, dearer=(lambda N: 1.6 * (N / 1e9) ** -0.1) if counted else (lambda N: 1.0)
     )
     cost = measured_cost(runs) if counted else six
@@ -94,7 +94,7 @@ def test_every_interval_holds_its_value_and_what_was_asked_has_none(fits, name):
 
 @pytest.fixture(scope="module")
 def exact():
-    return fit(a_sweep(), Parametric(), resamples=20)
+    return fit(a_wide_sweep(), Parametric(), resamples=20)
 
 
 def test_serving_almost_nothing_changes_nothing(exact):
@@ -204,11 +204,11 @@ def test_conditions_that_cannot_be_are_refused(exact, name):
     with pytest.raises(
         DataError, match=f"{name} needs a law of the loss at any params and tokens, but IsoFLOP"
     ):
-        predict(fit(a_sweep(), IsoFLOP(), resamples=20), flops=1e22, **{name: 1e12})
+        predict(fit(a_wide_sweep(), IsoFLOP(), resamples=20), flops=1e22, **{name: 1e12})
 
 
 def test_profile_intervals_hold_for_served_answers_too():
-    found = fit(a_sweep(noise=0.005), Parametric(), resamples=50, intervals="profile")
+    found = fit(a_wide_sweep(noise=0.005), Parametric(), resamples=50, intervals="profile")
     best = predict(found, flops=1e22, served_tokens=SERVED)
     assert best.num_params.low < best.num_params.value < best.num_params.high
     assert best.num_tokens.low < best.num_tokens.value < best.num_tokens.high

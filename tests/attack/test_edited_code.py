@@ -20,6 +20,8 @@ from isoflop.training.executors.slurm import Slurm
 from isoflop.training.executors.work import TaskWork
 from tasks import examples, loss
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 MODEL = """
 import torch
 from torch import nn

@@ -121,6 +121,14 @@ def test_the_registry_quotes_notes_that_isoflop_gives():
     assert not [note for note in quoted if not any(quotes(note, text) for text in source)]
 
 
+def test_the_questions_by_symptom_quote_messages_that_isoflop_gives():
+    source = list(sentences())
+    quoted = re.findall(r'^\*\*"(.+)"\*\*$', (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
+    assert len(quoted) >= 2
+    parts = [re.sub(r"^\.\.\.|\.\.\.$", "", message).strip() for message in quoted]
+    assert not [part for part in parts if not any(part in text for text in source)]
+
+
 def quotes(note, text):
     """True where a text holds a note as a page quotes it, with … for what varies."""
     return all(piece.strip("*(), ") in text for piece in note.split("…"))

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 import isoflop
@@ -11,24 +10,13 @@ from extending.own_condition import NoisyData
 from extending.own_figure import tokens_per_param
 from extending.own_law import HalfLaw
 from isoflop.reporting.json_output import to_json
+from known_law import a_sweep
 
 TRUE = HalfLaw(E=1.7, A=400.0, B=60.0, alpha=0.36)
 
 
-def runs_of(law, seed=0):
-    random = np.random.default_rng(seed)
-    runs = []
-    for C in (1e17, 1e18, 1e19, 1e20):
-        best = float(law.optimum(C)[0])
-        for N in best * np.geomspace(1 / 5, 5, 7):
-            spec = isoflop.RunSpec(num_params=N, num_tokens=C / (6 * N), flops=C, budget=C)
-            loss = float(law.loss(N, spec.num_tokens)) * (1 + 1e-4 * random.standard_normal())
-            runs.append(
-                isoflop.Run(
-                    spec=spec, status="completed", loss=loss, num_tokens=spec.num_tokens, flops=C
-                )
-            )
-    return runs
+def runs_of(law):
+    return a_sweep(law, (1e17, 1e18, 1e19, 1e20), reach=5.0, noise=1e-4)
 
 
 def test_a_law_of_ones_own_is_fitted_predicted_printed_and_reported(tmp_path):

@@ -127,6 +127,7 @@ def test_answers_come_in_sizes_of_the_family():
     assert answer.size_num_params == cost(answer.size)[0]
     assert answer.size_num_tokens * cost(answer.size)[1] == pytest.approx(3e13)
     assert not any(note.code == "other-task" for note in answer.notes)
+    assert {run.spec.fingerprint for run in fitted.runs} == {family.fingerprint}
     renamed = isoflop.predict(fitted, flops=3e13, task=ladder(name="another"))
     assert any(note.code == "other-task" for note in renamed.notes)
 

@@ -201,6 +201,28 @@ def test_a_plan_of_another_family_is_refused(sweep, tmp_path):
         isoflop.train(ladder(name="other"), sweep, trainer=law_trainer, store=tmp_path)
 
 
+def test_the_rule_of_rates_is_tuned_by_a_trainer(family, sweep, tmp_path):
+    """A loss with its best rate at 0.02 (N / 1e5)^-0.3 gives that rule."""
+
+    def trainer(spec, folder):
+        best = 0.02 * (spec.num_params / 1e5) ** -0.3
+        return loss_of(spec) * (1 + 0.05 * math.log(spec.lr / best) ** 2)
+
+    tuning = isoflop.tune(family, sweep, trainer=trainer, store=tmp_path, progress=False)
+    assert tuning.recipe.lr(1e5, 1e7) == pytest.approx(0.02, rel=0.1)
+    assert tuning.lr.rule.num_params == pytest.approx(-0.3, abs=0.05)
+    again = isoflop.plan(ladder(recipe=tuning.recipe), budgets=BUDGETS)
+    assert again.specs[0].lr == pytest.approx(tuning.recipe.lr(12288, again.specs[0].num_tokens))
+
+
+def test_the_page_of_a_search_is_drawn_for_a_family(family, tmp_path):
+    path = tmp_path / "page.html"
+    isoflop.find_optimal(
+        family, trainer=law_trainer, target=1e14, budgets=BUDGETS, store=tmp_path / "s", page=path
+    )
+    assert "Compute-optimal" in path.read_text()
+
+
 # -- commands --------------------------------------------------------------------------------------
 
 

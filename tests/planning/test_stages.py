@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import isoflop
-from isoflop.counting import counting
+from isoflop.counting import task_sizes
 from isoflop.counting.counting import count_size
-from isoflop.counting.tokens import token_supply
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.planning import limits
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
@@ -220,10 +220,10 @@ class Wide(MLP):
 
 def test_sizes_whose_activations_do_not_fit_are_not_on_the_ladder():
     room, task = Room("a small device", 5e8, True), mlp_task(model=Wide)
-    supply = token_supply(task)
-    ladder = ladder_of(task, supply, spend=1e12, runs=[], room=room)
+    sizes = sizes_of(task)
+    ladder = ladder_of(sizes, sizes.supply, spend=1e12, runs=[], room=room)
     assert room.holds(count_size(task, ladder.sizes[-1]))
-    free = ladder_of(task, supply, spend=1e12, runs=[], room=replace(room, binds=False))
+    free = ladder_of(sizes, sizes.supply, spend=1e12, runs=[], room=replace(room, binds=False))
     assert not room.holds(count_size(task, free.sizes[-1]))
 
 
@@ -301,10 +301,11 @@ def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_
 ):
     counted = []
     monkeypatch.setattr(
-        counting, "count_size", lambda task, size: counted.append(size) or count_size(task, size)
+        task_sizes, "count_size", lambda task, size: counted.append(size) or count_size(task, size)
     )
     task, room = mlp_task(model=Deep, size_param="depth"), Room("a large device", 1e12, binds)
-    ladder = ladder_of(task, token_supply(task), spend=1e10, runs=[], room=room)
+    sizes = sizes_of(task)
+    ladder = ladder_of(sizes, sizes.supply, spend=1e10, runs=[], room=room)
     assert max(counted) < ladder.sizes[-1] / 2
     per_token = count_size(task, ladder.sizes[-1]).flops_per_token
     assert ladder.flops_per_token[-1] == pytest.approx(per_token, rel=5e-3)

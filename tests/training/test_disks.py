@@ -20,10 +20,12 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.status import clear_failed
 from isoflop.training import trackers
 from isoflop.training.checkpoint import load_checkpoint, save_checkpoint
-from isoflop.training.executors import work
+from isoflop.training.executors import stored_work, work
 from isoflop.training.loop import train_model
 from isoflop.training.retries import is_passing
 from tasks import MLP, examples, mlp_task
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 
 class Disk:
@@ -322,7 +324,7 @@ def test_what_killed_writers_left_is_removed(sweep, tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """No waiting between tries."""
-    monkeypatch.setattr(work, "RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(stored_work, "RETRY_SECONDS", (0.0, 0.0, 0.0))
 
 
 class Flaky(Dataset):
@@ -431,7 +433,7 @@ def test_an_error_that_the_next_try_meets_too_is_not_tried_again(impatient, tmp_
 
 
 def test_a_stop_while_a_run_waits_for_its_next_try_is_obeyed(monkeypatch, tmp_path):
-    monkeypatch.setattr(work, "RETRY_SECONDS", (600.0,))
+    monkeypatch.setattr(stored_work, "RETRY_SECONDS", (600.0,))
     task, sweep, _ = flaky_sweep(
         tmp_path / "data", (2000,), OSError(errno.EIO, "Input/output error")
     )

@@ -50,14 +50,14 @@ data = TensorDataset(x, (x.sum(1) > 0).long())
 recipe = isoflop.Recipe(epochs=None)
 task = isoflop.Task(model=Net, size_param="width", train_data=data, val_data=data, loss=nn.CrossEntropyLoss(), recipe=recipe)
 sweep = isoflop.plan(task, budgets=[1e6])
-runs = isoflop.train(task, sweep, store={store!r}, executor=isoflop.Processes(2))
+runs = isoflop.train(task, sweep, store={store!r}, executor=isoflop.Processes({workers}))
 print(sum(run.status == "completed" for run in runs))
 """
 
 
 @pytest.mark.parametrize("how", ["script", pytest.param("-c", marks=pytest.mark.slow)])
 def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path):
-    program = UNGUARDED.format(store=str(tmp_path / "store"))
+    program = UNGUARDED.format(store=str(tmp_path / "store"), workers=1)
     (tmp_path / "program.py").write_text(program)
     arguments = [str(tmp_path / "program.py")] if how == "script" else ["-c", program]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120)
@@ -66,7 +66,7 @@ def test_a_program_without_a_main_guard_trains_classes_of_its_own(how, tmp_path)
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     program = (
-        UNGUARDED.format(store=str(tmp_path / "store"))
+        UNGUARDED.format(store=str(tmp_path / "store"), workers=2)
         .replace("[1e6]", "[1e11]")
         .replace('print("started")', "")
     )

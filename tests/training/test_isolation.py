@@ -17,6 +17,8 @@ from isoflop.planning.sweep import Sweep
 from isoflop.user_code.isolation import contained, kept
 from tasks import MLP, mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 SETTERS = {
     "no gradients": lambda: torch.set_grad_enabled(False),
     "default dtype": lambda: torch.set_default_dtype(torch.float64),

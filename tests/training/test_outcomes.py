@@ -19,6 +19,8 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.status import clear_failed
 from tasks import MLP, examples, mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 
 class Troubled(MLP):
     """Raises at one of its training steps."""

@@ -12,6 +12,8 @@ import isoflop
 from isoflop.training.ranks import current_ranks
 from tasks import mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {tests!r})

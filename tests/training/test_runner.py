@@ -134,7 +134,7 @@ class TwoWithOtherTasks(Ranks):
 
 
 def test_processes_of_torchrun_that_have_other_tasks_are_refused(sweep, monkeypatch):
-    two = TwoWithOtherTasks(0, 2, torch.device("cpu"))
+    two = TwoWithOtherTasks(0, 2)
     monkeypatch.setattr("isoflop.training.runner.current_ranks", lambda: two)
     with pytest.raises(
         isoflop.PlanError, match="All 2 processes of torchrun must have the same task"

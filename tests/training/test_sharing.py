@@ -20,8 +20,10 @@ from isoflop.training.executors.work import TaskWork
 from isoflop.training.ranks import current_ranks
 from tasks import mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
-import sys, os
+import sys, os, time
 sys.path.insert(0, {tests!r})
 import isoflop
 from isoflop.training.executors import work
@@ -31,26 +33,31 @@ real = work.train_model
 
 def noted(task, spec, *args, **kwargs):
     with open({log!r}, "a") as file:
-        file.write(f"{{spec.id}} {{os.getpid()}}\\n")
+        file.write(f"{{spec.id}} {name}\\n")
     run = real(task, spec, *args, **kwargs)
-    import time; time.sleep({seconds})
+    time.sleep({seconds})
     return run
 
 work.train_model = noted
 task = mlp_task()
 sweep = isoflop.plan(task, budgets=[1e6, 3e6])
-runs = isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False)
+open({folder!r} + "/ready-{name}", "w").close()
+while len([each for each in os.listdir({folder!r}) if each.startswith("ready-")]) < {programs}:
+    time.sleep(0.01)
+runs = isoflop.train(task, sweep, store={store!r}, progress=False)
 print(len(runs))
 """
 
 
-def start(folder, executor="None", seconds=0.15):
-    folder.mkdir(exist_ok=True)
+def start(folder, name="one", programs=1, seconds=0.15):
+    """A program that trains once so many are ready."""
     text = PROGRAM.format(
         tests=str(Path(__file__).parents[1]),
         store=str(folder / "store"),
         log=str(folder / "log"),
-        executor=executor,
+        folder=str(folder),
+        name=name,
+        programs=programs,
         seconds=seconds,
     )
     return subprocess.Popen(
@@ -72,13 +79,13 @@ def expected():
 
 
 def test_two_programs_on_one_store_split_the_work_and_both_have_all_runs(expected, tmp_path):
-    programs = [start(tmp_path), start(tmp_path)]
+    programs = [start(tmp_path, name, programs=2) for name in ("one", "two")]
     for program in programs:
         output, errors = program.communicate(timeout=120)
         assert output == f"{len(expected)}\n", errors
     ids, workers = zip(*trained(tmp_path), strict=True)
     assert sorted(ids) == sorted(expected)
-    assert set(workers) == {str(program.pid) for program in programs}
+    assert set(workers) == {"one", "two"}
     assert {run.id: run.loss for run in isoflop.read_runs(tmp_path / "store")} == expected
     assert not list((tmp_path / "store").glob("*/*lease*"))
 

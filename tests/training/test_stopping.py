@@ -12,6 +12,8 @@ import pytest
 import isoflop
 from tasks import mlp_task
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -64,7 +66,7 @@ def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(undisturbe
 
 def test_a_checkpoint_is_saved_when_asked_to_stop(tmp_path):
     process = start(tmp_path, "None", budgets="[1e9]")  # the first run takes seconds
-    while not list(tmp_path.glob("*/spec.json")):
+    while process.poll() is None and not list(tmp_path.glob("*/spec.json")):
         time.sleep(0.005)
     time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

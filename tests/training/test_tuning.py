@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 import isoflop
+from isoflop.fitting.setting_rule import fit_rule, fit_vertex
 from isoflop.training.executors.simulated import Simulated
-from isoflop.training.tuning_rule import fit_rule, fit_vertex
 from tasks import mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=0.3, A=5.0, B=40.0, alpha=0.4, beta=0.4)

@@ -32,9 +32,11 @@ from isoflop.answers.possible import (
     with_honest_intervals,
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
+from isoflop.answers.run_loss import RunLoss, RunLosses, run_losses
 from isoflop.answers.search import find
 from isoflop.compute.budget import reading_notes
 from isoflop.counting.sizes_of import sizes_of
+from isoflop.errors import DataError
 from isoflop.family import Family
 from isoflop.fitting.approaches.base import Region
 from isoflop.fitting.estimates import Estimate
@@ -49,6 +51,10 @@ from isoflop.task import Task
 __all__ = ["Estimate", "Optima", "Optimum", "predict"]
 
 
+@overload
+def predict(  # type: ignore[overload-overlap]  # both given is another question than one of them
+    fit: Fit, *, num_params: float | str, num_tokens: float | str
+) -> RunLoss: ...
 @overload
 def predict(
     fit: Fit,
@@ -91,7 +97,7 @@ def predict(
     device_memory: float | str | None = None,
     conditions: Sequence[Condition] = (),
     task: Task | Family | None = None,
-) -> Optimum | Optima:
+) -> Optimum | Optima | RunLoss | RunLosses:
     """The best model size and amount of data, with intervals, expected waste and reasons to doubt.
 
     Give one quantity: `flops`, the compute to spend, also as "8xH100 for 3 days at 40% MFU"; or
@@ -99,6 +105,10 @@ def predict(
     under that model's counted FLOPs per token and comes with the nearest size that can be built.
     Without, it holds under the FLOPs that the runs record, or 6 per param and token where the runs
     agree with that.
+
+    With both `num_params` and `num_tokens`, the answer is the loss that a run of these should
+    reach, a `RunLoss`: the law, corrected by the mean residual of the runs at a like distance from
+    the optimum, with the interval of the run's measured loss. Lists of equal length give several.
 
     Numbers may be written as "70B" or "1T". Several values, as in `flops=[1e21, 1e22]`, give
     `Optima`: an answer for each, as one table.
@@ -121,9 +131,16 @@ def predict(
         raise arguments.refused(fit, "predict: fit", "what isoflop.fit(runs) gives")
     if task is not None:
         sizes_of(task, "predict: task")
+    named = _named(served_tokens, unique_tokens, device_memory)
+    if num_params is not None and num_tokens is not None and flops is None and loss is None:
+        if named or conditions or task is not None:
+            raise DataError(
+                "predict: the loss of a run of given params and tokens has no conditions and no "
+                "task; leave them out, or give one of params and tokens."
+            )
+        return run_losses(fit, num_params, num_tokens)
     name, given = the_question(requested)
     values = given if isinstance(given, list) else [given]
-    named = _named(served_tokens, unique_tokens, device_memory)
     every = Conditions((*named, *_own(conditions)))
     answers = [_answer_with_notes(fit, name, value, every, task) for value in values]
     return Optima(tuple(answers)) if isinstance(given, list) else answers[0]

@@ -11,8 +11,9 @@ from isoflop.errors import DataError
 if TYPE_CHECKING:
     from isoflop.family import Family
     from isoflop.planning.sweep import Sweep
+    from isoflop.training.command import Command
 
-__all__ = ["FORMS", "family_of", "handed_out", "is_table"]
+__all__ = ["FORMS", "family_of", "handed_out", "is_table", "trainer_of"]
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 FORMS = ("text", "json", "csv", "commands")
@@ -82,3 +83,17 @@ def handed_out(sweep: "Sweep", form: str, command: str | None) -> str:
             )
         return "\n".join(sweep.commands(command))
     return str(sweep)
+
+
+def trainer_of(command: str | None, result: str | None) -> "Command | None":
+    """The trainer of --command and --result. Raises DataError where one is missing."""
+    if command is None and result is None:
+        return None
+    from isoflop.training.command import Command
+
+    if command is None or result is None:
+        raise DataError(
+            "--command and --result belong together: the command of each run, and where it leaves "
+            "its loss."
+        )
+    return Command(command, result=result)

@@ -21,6 +21,7 @@ __all__ = [
     "Level",
     "Prior",
     "Processes",
+    "Result",
     "Settings",
     "SourceArgument",
     "Spend",
@@ -134,6 +135,13 @@ Template = Annotated[
     str | None,
     typer.Option(
         "--command", help="Command of each run, as 'python train.py --width {size} --lr {lr:g}'."
+    ),
+]
+Result = Annotated[
+    str | None,
+    typer.Option(
+        help="Where --command leaves the held-out loss: 'result.json:loss', "
+        "'metrics.csv:val_loss', or a regular expression with one group."
     ),
 ]
 Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]

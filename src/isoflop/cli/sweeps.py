@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from isoflop.cli.arguments import executor_of, load_task
-from isoflop.cli.families import handed_out
+from isoflop.cli.families import handed_out, trainer_of
 from isoflop.cli.options import (
     AllowFar,
     Budget,
@@ -19,6 +19,7 @@ from isoflop.cli.options import (
     Hardware,
     Json,
     Processes,
+    Result,
     Settings,
     Spend,
     StoreOption,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from isoflop.planning.sweep import Sweep
     from isoflop.runs import Run
     from isoflop.task import Task
-    from isoflop.training.command import Command
 
 __all__ = ["next_stage", "plan", "train"]
 
@@ -155,13 +155,7 @@ def train(
     allow_far: AllowFar = False,
     settings: Settings = None,
     command: Template = None,
-    result: Annotated[
-        str | None,
-        typer.Option(
-            help="Where --command leaves the held-out loss: 'result.json:loss', "
-            "'metrics.csv:val_loss', or a regular expression with one group."
-        ),
-    ] = None,
+    result: Result = None,
     as_json: Json = False,
 ) -> None:
     """Train the runs of a sweep that the store lacks; several such commands may share a store."""
@@ -172,7 +166,7 @@ def train(
     from isoflop.storage.directory import DirectoryStore
 
     where = executor_of(executor, processes)
-    loaded, trainer = load_task(task, settings), _trainer(command, result)
+    loaded, trainer = load_task(task, settings), trainer_of(command, result)
     folder = DirectoryStore(store)
 
     def begin(sweep: "Sweep", runs: list["Run"]) -> Callable[["Run"], Path] | None:
@@ -198,20 +192,6 @@ def train(
     typer.echo(to_json([run_values(run) for run in runs]) if as_json else to_text(runs_table(runs)))
     if any(run.status == "failed" for run in runs):
         raise typer.Exit(SOME_FAILED)
-
-
-def _trainer(command: str | None, result: str | None) -> "Command | None":
-    """The trainer of --command and --result. Raises DataError where one is missing."""
-    if command is None and result is None:
-        return None
-    from isoflop.training.command import Command
-
-    if command is None or result is None:
-        raise DataError(
-            "--command and --result belong together: the command of each run, and where it leaves "
-            "its loss."
-        )
-    return Command(command, result=result)
 
 
 def _live_page(

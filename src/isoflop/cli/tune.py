@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isoflop.cli.arguments import executor_of, load_task
-from isoflop.cli.options import Executor, Json, Processes, StoreOption, TaskArgument
+from isoflop.cli.families import trainer_of
+from isoflop.cli.options import (
+    Executor,
+    Json,
+    Processes,
+    Result,
+    Settings,
+    StoreOption,
+    TaskArgument,
+    Template,
+)
 
 if TYPE_CHECKING:
+    from isoflop.fitting.setting_rule import Fitted
     from isoflop.training.tuning import Tuning
-    from isoflop.training.tuning_rule import Fitted
 
 __all__ = ["tune"]
 
@@ -31,6 +41,9 @@ def tune(
     batch: Annotated[
         bool, typer.Option("--batch", help="Look for the tokens per step too.")
     ] = False,
+    settings: Settings = None,
+    command: Template = None,
+    result: Result = None,
     processes: Processes = None,
     executor: Executor = None,
     as_json: Json = False,
@@ -43,10 +56,16 @@ def tune(
     from isoflop.reporting.json_output import to_json
     from isoflop.training.tuning import tune as tune_rates
 
-    loaded = load_task(task)
+    loaded, trainer = load_task(task, settings), trainer_of(command, result)
     where = executor_of(executor, processes)
     tuning = tune_rates(
-        loaded, plan(loaded, budgets=budget), store=store, executor=where, share=share, batch=batch
+        loaded,
+        plan(loaded, budgets=budget),
+        trainer=trainer,
+        store=store,
+        executor=where,
+        share=share,
+        batch=batch,
     )
     typer.echo(to_json(tuning_values(tuning)) if as_json else f"{tuning}\n\n{recipe_line(tuning)}")
 

@@ -32,8 +32,7 @@ class _OfFamily(Sizes):
 
     @property
     def fingerprint(self) -> str:
-        """By name: a table may gain sizes, whose params, FLOPs and arguments specs hold."""
-        return _digest("family", self.family.name, self.family.unit, self.family.loss_unit)
+        return self.family.fingerprint
 
     def digest(self, *values: object) -> str:
         recipe = [dict(self.recipe.settings(*at)) for at in _PLACES]

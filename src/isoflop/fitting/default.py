@@ -12,9 +12,11 @@ from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.screening.screen import Keep, Screened, screen
+from isoflop.fitting.screening.selection import Needs
 from isoflop.fitting.screening.thinning import sifted
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import Law
+from isoflop.laws.other_laws import DataConstrainedLaw
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
@@ -70,7 +72,9 @@ def law_of(runs: Iterable[Run], approach: Approach | None = None, *, keep: Keep 
     return solve_points(screened(runs, approach, keep).points, approach).solved.law
 
 
-def screened(runs: Iterable[Run], approach: Approach | None, keep: Keep) -> Screened:
+def screened(runs: Iterable[Run], approach: Approach | None, keep: Keep = "sound") -> Screened:
     """The runs that an approach may use; of very large tables a few hundred that represent all."""
-    hull = isinstance(approach, Envelope)  # a hull needs every run
-    return screen(runs, keep) if hull else sifted(runs, keep)
+    if isinstance(approach, Envelope):  # a hull needs every run and the curves of training
+        return screen(runs, keep, Needs(curves=True))
+    repeats = isinstance(approach, Parametric) and isinstance(approach.law, DataConstrainedLaw)
+    return sifted(runs, keep, Needs(repeats=repeats))

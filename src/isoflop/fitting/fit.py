@@ -162,6 +162,7 @@ def fit(
     restored = find_restored(usable.set_aside, points, solved, chosen)
     refits = tuple(part.note(largest) for part in (influence, restored) if part is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
+    checked = _holdout(points, chosen)
     return Fit(
         approach=chosen,
         law=solved.law,
@@ -174,12 +175,13 @@ def fit(
             *fallback,
             *refits,
             *usable.notes,
+            *(() if checked is None else checked.notes),
             *reasons_to_doubt(points, solved, drawn, one_law),
         ),
         diagnostics=solved.diagnostics,
         influence=influence,
         restored=restored,
-        holdout=_holdout(points, chosen),
+        holdout=checked,
         region=solved.region if intervals == "profile" else None,
     )
 

@@ -24,7 +24,17 @@ from isoflop.laws.base import (
 from isoflop.laws.objective import Posed, Term
 from isoflop.laws.points import Points
 
-__all__ = ["DataConstrainedLaw", "KaplanLaw", "OvertrainingLaw", "effective_total"]
+__all__ = [
+    "PUBLISHED_RATES",
+    "DataConstrainedLaw",
+    "KaplanLaw",
+    "OvertrainingLaw",
+    "effective_total",
+    "losses_of",
+]
+
+PUBLISHED_RATES = (15.39, 5.31)
+"""R_D and R_N of Muennighoff et al. 2023 (2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,9 @@ class DataConstrainedLaw(Surface):
     beta: Number = math.nan
     unique: float = math.inf
     """Number of distinct tokens available."""
-    R_D: float = 15.39
+    R_D: Number = math.nan
     """Repetitions over which tokens lose their value."""
-    R_N: float = 5.31
+    R_N: Number = math.nan
     """The same for excess params."""
     tokens_per_param: float = TOKENS_PER_PARAM
     """Tokens per param of the size for which U tokens are optimal."""
@@ -121,9 +131,17 @@ class DataConstrainedLaw(Surface):
         """The law of effective params and tokens."""
         return ChinchillaLaw(self.E, self.A, self.B, self.alpha, self.beta)
 
+    @property
+    def rates(self) -> tuple[Number, Number]:
+        """R_D and R_N, the published ones where they are not given."""
+        return tuple(
+            published if np.ndim(given) == 0 and np.isnan(given) else given
+            for given, published in zip((self.R_D, self.R_N), PUBLISHED_RATES, strict=True)
+        )  # type: ignore[return-value]  # two of each
+
     def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens, of which `unique` are distinct."""
-        return self.chinchilla.loss(*self._effective(N, D, np.minimum(D, self.unique)))
+        return self.chinchilla.loss(*self.effective(N, D, np.minimum(D, self.unique)))
 
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
@@ -136,22 +154,26 @@ class DataConstrainedLaw(Surface):
 
     def pose(self, points: Points) -> Posed:
         """The problem of fitting the law to effective params and tokens."""
-        N, D = self._effective(points.N, points.D, points.unique)
+        N, D = self.effective(points.N, points.D, points.unique)
         posed = self.chinchilla.pose(replace(points, N=np.asarray(N), D=np.asarray(D)))
 
         def law(parameters: Array) -> DataConstrainedLaw:
             fitted = posed.law(parameters)
+            R_D, R_N = self.rates
             return replace(
-                self, **{name: getattr(fitted, name) for name in ("E", "A", "B", "alpha", "beta")}
+                self,
+                R_D=R_D,
+                R_N=R_N,
+                **{name: getattr(fitted, name) for name in ("E", "A", "B", "alpha", "beta")},
             )
 
         return replace(posed, law=law)
 
-    def _effective(self, N: Number, D: Number, unique: Number) -> tuple[Number, Number]:
+    def effective(self, N: Number, D: Number, unique: Number) -> tuple[Number, Number]:
         """Effective params and tokens; those trained where no token is repeated."""
+        R_D, R_N = self.rates
         fitting = np.where(np.less(unique, D), np.minimum(unique / self.tokens_per_param, N), N)
-        tokens = effective_total(D, np.minimum(unique, D), self.R_D)
-        return effective_total(N, fitting, self.R_N), tokens
+        return effective_total(N, fitting, R_N), effective_total(D, np.minimum(unique, D), R_D)
 
 
 @dataclass(frozen=True)
@@ -216,6 +238,14 @@ class KaplanLaw(Surface):
         )
 
 
-def effective_total(total: Number, first: Number, repetitions: float) -> Number:
+def effective_total(total: Number, first: Number, repetitions: Number) -> Number:
     """Effective part of a total: the first part in full, its repetitions with decaying value."""
     return first + first * repetitions * -np.expm1(-(total / first - 1) / repetitions)
+
+
+def losses_of(law: Surface, points: Points) -> Array:
+    """Loss of each run in a law; of runs that repeat their data, in their own distinct tokens."""
+    if isinstance(law, DataConstrainedLaw):
+        N, D = law.effective(points.N, points.D, points.unique)
+        return np.asarray(law.chinchilla.loss(N, D))
+    return np.asarray(law.loss(points.N, points.D))

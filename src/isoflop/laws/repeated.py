@@ -27,8 +27,8 @@ class RepeatedLaw(Surface):
     """U: number of distinct tokens available."""
     fitting: Number
     """U_N: number of params for which U tokens are optimal."""
-    R_D: float
-    R_N: float
+    R_D: Number
+    R_N: Number
 
     def loss(self, N: Number, D: Number) -> Number:
         """Loss of N params trained on D tokens, `unique` of them distinct."""
@@ -62,4 +62,4 @@ def repeated_law(
     fitting, _ = unlimited.optimum(paid, flops_per_token)
     # NaN: no compute trains on so many tokens, so no size is in excess.
     reached = np.where(np.isnan(fitting), np.inf, fitting)
-    return RepeatedLaw(unlimited, unique, reached[()], rates.R_D, rates.R_N)
+    return RepeatedLaw(unlimited, unique, reached[()], *rates.rates)

@@ -75,10 +75,10 @@ def band(
 ) -> tuple[float, float] | None:
     """(smallest, largest) N that reach the optimum's loss with (1 + extra) C FLOPs.
 
-    None where the law does not know the loss.
+    None where the law does not know the loss, or where compute does not lower it.
     """
     slope = _slope(law, C, flops_per_token)
-    if slope is None:
+    if slope is None or not slope > 0:
         return None
     best, _ = law.optimum(C, flops_per_token)
     if isinstance(law, FrontierLaw):

@@ -82,7 +82,7 @@ def batch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
     if own is None or not batches or batches == [own]:
         return []
     planned = f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
-    tokens = own * (specs[0].tokens_per_example or 1)
+    tokens = own * sizes.supply.tokens_per_example
     kept = f"batch_tokens={tokens:g}" + (
         f", min_batch={own}" if own < sizes.recipe.min_batch else ""
     )

@@ -9,14 +9,12 @@ from shlex import quote
 
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
+from isoflop.storage.measures import PERPLEXITY, plain_name, refuse_measure
 from isoflop.storage.numbers import holds_counts
 from isoflop.storage.sheet import Cells
 from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "Column", "find_columns", "find_metrics", "is_name_of"]
-
-# Prefixes of trackers: config.n_params of W&B, params.n_params and metrics.eval_loss of MLflow.
-_PREFIX = re.compile(r"(config|summary|params|metrics|hparams?)[./]", re.IGNORECASE)
+__all__ = ["FIELDS", "SETTINGS", "Column", "find_columns", "find_metrics"]
 
 # Names are compared in lower case, with every run of other signs as one underscore: "val/loss" is
 # "val_loss".
@@ -47,7 +45,27 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "loss_stderr": ("loss_stderr", "loss_se", "val_loss_stderr", "eval_loss_stderr"),
     "size": ("size",),
     "status": ("status", "state"),
+    "lr": (
+        "lr", "learning_rate", "peak_lr", "lr_peak", "max_lr", "peak_learning_rate",
+        "max_learning_rate", "base_lr",
+    ),
+    "batch": (
+        "batch", "batch_size", "bsz", "bs", "gbs", "global_batch_size", "global_batch",
+        "total_batch_size", "train_batch_size", "batch_tokens", "tokens_per_batch",
+        "tokens_per_step",
+    ),
+    "weight_decay": ("weight_decay", "wd"),
+    "seed": ("seed", "random_seed"),
+    "schedule": ("schedule", "lr_schedule", "lr_scheduler", "lr_scheduler_type"),
+    "epochs": ("epochs", "num_epochs", "n_epochs", "num_train_epochs"),
+    "unique_tokens": ("unique_tokens", "num_unique_tokens", "n_unique_tokens", "distinct_tokens"),
+    "vocabulary": ("vocabulary", "vocab", "vocab_size", "vocabulary_size", "n_vocab"),
 }  # fmt: skip
+
+SETTINGS = (
+    "lr", "batch", "weight_decay", "seed", "schedule", "epochs", "unique_tokens", "vocabulary",
+)  # fmt: skip
+"""Fields of how a run was trained, read where a table has them and ignored where it does not."""
 
 # Parts of names that suggest a column in a remedy, but do not select it.
 _PARTS = {
@@ -56,8 +74,9 @@ _PARTS = {
     "loss": ("loss", "nll", "entropy", "bpb", "bits_per", "bpc"),
 }
 
-_PERPLEXITY = re.compile(r"(^|_)(ppl|perplexity)($|_)")
-_LOG = re.compile(r"log\((.+)\)")
+_LOG, _REST = re.compile(r"log\((.+)\)"), re.compile(r"1\s*-\s*(.+)")
+
+_WITH_UNITS = (*COUNTS, "batch", "unique_tokens")
 
 # Letters of the papers, read only where no column has a usual name.
 _LETTERS = {"params": "n", "tokens": "d", "flops": "c", "loss": "l"}
@@ -83,6 +102,8 @@ class Column:
     """Whether the name only resembles a usual one."""
     is_log: bool = False
     """Whether the field is the logarithm of its numbers, as for a perplexity."""
+    is_rest: bool = False
+    """Whether the field is 1 minus its numbers, as for an accuracy."""
 
     def note(self, field: str) -> str:
         """How the column was read; empty for a usual name without a unit."""
@@ -95,9 +116,9 @@ class Column:
 def find_columns(table: Cells, columns: Mapping[str, str] | None, source: str) -> dict[str, Column]:
     """Column of each field that the table has.
 
-    columns: field -> column name, with a factor where numbers are in a unit ("N * 1e6"), or as the
-        logarithm of a perplexity ("log(ppl)"). It takes precedence over the usual names; names that
-        are no field are left to `find_metrics`.
+    columns: field -> column name, with a factor where numbers are in a unit ("N * 1e6"), as the
+        logarithm of a perplexity ("log(ppl)") or the rest of an accuracy ("1 - acc"). It takes
+        precedence over the usual names; names that are no field are left to `find_metrics`.
 
     Raises DataError where a field has two candidates, a named column is missing, or the columns are
     not enough for a run.
@@ -132,11 +153,13 @@ def find_metrics(
 def _field(name: str) -> str | None:
     """Field of a usual name, such as num_params; None for a metric. Raises DataError for a typo."""
     field = next(
-        (field for field, names in _NAMES.items() if name == field or _plain(name) in names), None
+        (field for field, names in _NAMES.items() if name == field or plain_name(name) in names),
+        None,
     )
-    if field is None and (guess := _guess(name, FIELDS)):
+    measured = [known for known in FIELDS if known not in SETTINGS]
+    if field is None and (guess := _guess(name, measured)):
         raise DataError(
-            f"columns= may name {_listed(FIELDS)} and metrics of your own, but got "
+            f"columns= may name {_listed(measured)} and metrics of your own, but got "
             f"{quoted(name, 30)}{guess}."
         )
     return field
@@ -144,8 +167,19 @@ def _field(name: str) -> str | None:
 
 def _stated(field: str, text: str, names: Sequence[str], source: str) -> Column:
     """The column that the user names for a field."""
-    if field == "loss" and text not in names and (inside := _LOG.fullmatch(text)):
-        return replace(_stated(field, inside[1].strip(), names, source), is_log=True)
+    if field == "loss" and text not in names:
+        if inside := _LOG.fullmatch(text):
+            return replace(_column(field, inside[1].strip(), names, source), is_log=True)
+        if inside := _REST.fullmatch(text):
+            return replace(_column(field, inside[1].strip(), names, source), is_rest=True)
+    column = _column(field, text, names, source)
+    if field == "loss":
+        refuse_measure(column.name)
+    return column
+
+
+def _column(field: str, text: str, names: Sequence[str], source: str) -> Column:
+    """The column of a text, with its factor."""
     name, unit = parted(text, names)
     if name not in names:
         raise DataError(
@@ -154,21 +188,21 @@ def _stated(field: str, text: str, names: Sequence[str], source: str) -> Column:
         )
     if unit is None:
         return Column(name, _unit(field, name))
-    if field not in COUNTS:
+    if field not in _WITH_UNITS:
         raise DataError(
-            f"columns= may give a factor for {_listed(COUNTS)}, but got {quoted(text, 40)} for "
-            f"{one_line(field, 30)}; leave it out."
+            f"columns= may give a factor for {_listed(_WITH_UNITS)}, but got {quoted(text, 40)} "
+            f"for {one_line(field, 30)}; leave it out."
         )
     return Column(name, unit, stated=True)
 
 
 def _unit(field: str, name: str) -> float:
-    return unit_of_name(name)[1] if field in COUNTS else 1.0
+    return unit_of_name(name)[1] if field in _WITH_UNITS else 1.0
 
 
 def _bare(field: str, name: str) -> str:
     """A column's name for comparison, without the unit of a count."""
-    return _plain(unit_of_name(name)[0] if field in COUNTS else name)
+    return plain_name(unit_of_name(name)[0] if field in _WITH_UNITS else name)
 
 
 def _usual_column(
@@ -177,9 +211,11 @@ def _usual_column(
     """The free column with a usual name of the field, or with its letter; None for none."""
     free = _free(names, chosen)
     usual = [
-        column for column in free if {_plain(column), _bare(field, column)} & set(_NAMES[field])
+        column for column in free if {plain_name(column), _bare(field, column)} & set(_NAMES[field])
     ]
     candidates = usual or [column for column in free if _bare(field, column) == _LETTERS.get(field)]
+    if field in SETTINGS:
+        return min(candidates, key=lambda column: _rank(field, column), default=None)
     if len(candidates) > 1:
         raise DataError(
             f"{one_line(source, 30)} has several columns that could be the {field}: "
@@ -187,6 +223,14 @@ def _usual_column(
             f"{_code(candidates[-1])!r}}} ({_option(field, candidates[-1])})."
         )
     return candidates[0] if candidates else None
+
+
+def _rank(field: str, column: str) -> int:
+    """Place of a column's name among the usual ones of its field."""
+    usual = _NAMES[field]
+    return min(
+        usual.index(name) for name in (plain_name(column), _bare(field, column)) if name in usual
+    )
 
 
 def _near_column(field: str, names: Sequence[str], chosen: Mapping[str, Column]) -> str | None:
@@ -236,25 +280,15 @@ def _code(column: str, most: int = 24) -> str:
     return column if len(column) <= most and column.isprintable() else "my_column"
 
 
-def is_name_of(column: str, name: str) -> bool:
-    """Whether two names differ only in a tracker's prefix, in case and in punctuation."""
-    return _plain(column) == _plain(name)
-
-
-def _plain(name: str) -> str:
-    bare = _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
-    return re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_")
-
-
 def _likely(field: str, table: Cells) -> str:
     """Column whose name is closest to a name of the field, among those with suitable cells."""
     plain = {
-        _plain(column): column
+        plain_name(column): column
         for column, cells in table.items()
         if field == "loss" or _may_hold(column, cells)
     }
     if field == "loss":
-        ratios = [column for name, column in plain.items() if _PERPLEXITY.search(name)]
+        ratios = [column for name, column in plain.items() if PERPLEXITY.search(name)]
         plain = {name: column for name, column in plain.items() if column not in ratios}
     for cutoff in (0.8, 0.6):
         for name in _NAMES[field]:
@@ -273,8 +307,8 @@ def _may_hold(column: str, cells: Sequence[object]) -> bool:
 
 
 def _guess(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(_plain(name), {_plain(other): other for other in known}, n=1)
-    meant = next((other for other in known if close and _plain(other) == close[0]), None)
+    close = get_close_matches(plain_name(name), {plain_name(other): other for other in known}, n=1)
+    meant = next((other for other in known if close and plain_name(other) == close[0]), None)
     return f" (did you mean {quoted(meant, 30)}?)" if meant else ""
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from isoflop.display.format import one_line
 from isoflop.runs import Run, RunSpec, SizeValue, Status
 from isoflop.storage.numbers import Read
+from isoflop.storage.settings import RowSettings, Setting
 
 __all__ = ["TableColumns", "first_errors", "runs_of_table"]
 
@@ -23,6 +24,7 @@ _COMPLETED = ("", "completed", "finished", "success", "done")
 _NOTHING: dict[str, int] = {}
 _NO_METRICS: dict[str, float] = {}
 _NO_VERSIONS: dict[str, str] = {}
+_NO_SETTINGS: dict[str, Setting] = {}
 """Shared by all runs of tables: a million empty ones would take 200 MB."""
 PART = 50_000
 """Rows converted to numbers of Python at a time, besides those of the runs themselves."""
@@ -39,6 +41,8 @@ class TableColumns:
     metrics: Mapping[str, Floats]
     errors: Mapping[int, str]
     """Row -> reason why it is no run, for rows with words in place of numbers."""
+    settings: RowSettings | None = None
+    """How each run was trained, where the table says it."""
 
 
 def runs_of_table(table: TableColumns) -> list[Run]:
@@ -81,6 +85,7 @@ def _part(table: TableColumns, start: int, stop: int) -> Iterator[Run]:
         ),
         _outcomes(table, start, stop),
         _metrics(table.metrics, start, stop),
+        table.settings.rows(start, stop) if table.settings else repeat(_NO_SETTINGS),
     )
 
 
@@ -127,6 +132,7 @@ def _run(
     num_params: float, num_tokens: float, flops: float, loss: float,
     budget: float | None, loss_stderr: float | None, group: object, size: object,
     outcome: tuple[Status, str | None], metrics: Mapping[str, float],
+    settings: Mapping[str, Setting],
 ) -> Run:  # fmt: skip
     spec = RunSpec(
         num_params=num_params,
@@ -135,6 +141,7 @@ def _run(
         budget=budget,
         size=_size(size),
         param_counts=_NOTHING,
+        **settings,  # type: ignore[arg-type]  # each has the type of its field
     )
     return Run(
         spec=spec,

@@ -7,42 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from isoflop import arguments
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
-from isoflop.storage.columns import Column, find_columns, find_metrics
-from isoflop.storage.counts import PER_6ND, completed, refuse_wrong_units
+from isoflop.storage.columns import find_columns
+from isoflop.storage.counts import PER_6ND
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.joining import joined_to
-from isoflop.storage.notation import Numbers, decimal_signs
-from isoflop.storage.numbers import Read, read_numbers
+from isoflop.storage.joining import joined
 from isoflop.storage.readers.excel import EXCEL, source_of_workbook
 from isoflop.storage.readers.logs import Log
 from isoflop.storage.readers.open_log import open_log, parted_path
-from isoflop.storage.rows import TableColumns, first_errors, runs_of_table
-from isoflop.storage.sheet import Sheet, Source, is_frame, open_sheet, source_of_frame
+from isoflop.storage.rows import runs_of_table
+from isoflop.storage.sheet import Source, is_frame, open_sheet, source_of_frame
 from isoflop.storage.store import RecordStore
-from isoflop.storage.units import COUNTS, refuse_mixed_flops, refuse_mixed_units, refuse_too_large
+from isoflop.storage.table_columns import Given, columns_of
 from isoflop.storage.unreadable import Unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Readings", "read_runs", "read_table", "table_notes"]
-
-_NUMBERS = ("params", "tokens", "flops", "loss", "compute_budget", "loss_stderr")
-_WORDS = ("run", "size", "status")
-
-_MOST_TEXT = 0.5
-"""Share of words among a column's cells from which it is no column of numbers."""
-_FEW_BUDGETS, _FEW_ROWS = 30, 3
-"""More budgets, with fewer rows each on average, are the runs' own FLOPs: they have no curves."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,6 +50,8 @@ def read_runs(
     columns: Mapping[str, str] | None = None,
     fingerprint: str | None = None,
     specs: Iterable[RunSpec] | None = None,
+    vocabulary: float | None = None,
+    schedule: str | None = None,
 ) -> list[Run]:
     """The runs of a store's folder, a table on disk, a tracker's log, or a pandas DataFrame.
 
@@ -75,7 +64,9 @@ def read_runs(
 
     Each row of a table is one run. Its columns are `params`, `tokens`, `flops`, `loss`, and
     optionally `compute_budget`, `run`, `loss_stderr`, `size` and `status`, or other usual names of
-    these (N, D, C, `num_params`, `val_loss`, `budget`, ...).
+    these (N, D, C, `num_params`, `val_loss`, `budget`, ...). How a run was trained is read where
+    the table has it: `lr`, `batch`, `weight_decay`, `seed`, `schedule`, `epochs`, `unique_tokens`
+    and `vocabulary`.
 
     Units in a cell (350M) or in a name (tokens_B) are applied; counts that only another unit
     explains are refused. FLOPs default to 6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`.
@@ -92,6 +83,11 @@ def read_runs(
         runs of several tasks.
     specs: the plan of a table's runs, a `Sweep` or its specs. Rows are joined to them by their
         column `id`, as `Sweep.to_csv` writes it.
+    vocabulary: number of distinct tokens of the models; a loss above its log is worse than
+        guessing, and its run has failed.
+    schedule: how the learning rate of all runs of a table went, where it has no such column:
+        "constant", or "decayed" where every row was measured at the end of a decay, so that rows of
+        one run before its last count too.
 
     Raises DataError where the table cannot be read without guessing, or has no run of that task;
     StoreError where the file does not exist.
@@ -101,10 +97,10 @@ def read_runs(
     >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
     ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    read = read_table(source, columns=columns)
+    read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
     runs = read.runs
     if specs is not None:
-        runs = joined_to(getattr(specs, "specs", specs), source, read.table, runs)
+        runs = joined(source, read.table, runs, getattr(specs, "specs", specs))
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -126,15 +122,24 @@ def read_table(
     source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
     *,
     columns: Mapping[str, str] | None = None,
+    vocabulary: float | None = None,
+    schedule: str | None = None,
 ) -> Readings:
     """`read_runs` with notes on how the table was read."""
     columns = None if columns is None else _checked(columns)
+    if vocabulary is not None:
+        vocabulary = arguments.number(
+            vocabulary, "read_runs: vocabulary", must="2 or more", holds=lambda one: one >= 2
+        )
+    if schedule is not None:
+        schedule = arguments.word(schedule, "read_runs: schedule").strip().lower()
+    given = Given(columns, vocabulary, schedule)
     if isinstance(source, str | os.PathLike):
-        return _of_path(arguments.a_path(source, "read_runs: source"), columns)
+        return _of_path(arguments.a_path(source, "read_runs: source"), given)
     if isinstance(source, RecordStore):
         return Readings(source.read_runs(), is_store=True)
     if is_frame(source):
-        return _table(source_of_frame(source), columns)
+        return _table(source_of_frame(source), given)
     if isinstance(source, Sequence) and all(isinstance(run, Run) for run in source):
         return Readings([*source])
     raise DataError(
@@ -143,23 +148,23 @@ def read_table(
     )
 
 
-def _of_path(source: str, columns: Mapping[str, str] | None) -> Readings:
-    log = open_log(source, columns or {})
+def _of_path(source: str, given: Given) -> Readings:
+    log = open_log(source, given.columns or {})
     if log is not None:
-        return _of_log(log, columns)
+        return _of_log(log, given)
     if os.path.isdir(source):
         return Readings(_runs_of_store(Path(source)), is_store=True)
     path, sheet = parted_path(source)
     if path.lower().endswith(EXCEL) and os.path.isfile(path):
-        return _table(source_of_workbook(Path(path), sheet), columns)
-    return _table(open_sheet(Path(source)), columns)
+        return _table(source_of_workbook(Path(path), sheet), given)
+    return _table(open_sheet(Path(source)), given)
 
 
-def _of_log(log: Log, columns: Mapping[str, str] | None) -> Readings:
+def _of_log(log: Log, given: Given) -> Readings:
     """Runs of a tracker's log, by way of a table with a row for each."""
-    named = log.columns(columns)
+    named = log.columns(given.columns)
     chosen = find_columns(log.cells, named, log.name)
-    table = _table(log.table(chosen), named)
+    table = _table(log.table(chosen), replace(given, columns=named))
     runs, notes = log.completed(table.runs, chosen, named)
     return replace(table, runs=runs, notes=(*table.notes, *notes))
 
@@ -209,134 +214,6 @@ def _runs_of_store(path: Path) -> list[Run]:
     return runs
 
 
-def _table(source: Source, columns: Mapping[str, str] | None) -> Readings:
-    table, notes = _columns(source, columns)
+def _table(source: Source, given: Given) -> Readings:
+    table, notes = columns_of(source, given)
     return Readings(runs_of_table(table), notes, table=source)
-
-
-@np.errstate(all="ignore")  # overflows are not finite, and are refused for it
-def _columns(
-    source: Source, columns: Mapping[str, str] | None
-) -> tuple[TableColumns, tuple[Note, ...]]:
-    """The needed columns of a table, and notes on how they were read."""
-    if not any(source.head.values()):
-        raise DataError(
-            f"A table must have at least one row of measurements, but {_short(source.name)} has "
-            "none."
-        )
-    chosen = find_columns(source.head, columns, source.name)
-    metrics = find_metrics(list(source.head), columns, source.name)
-    names = [*(column.name for column in chosen.values()), *metrics.values()]
-    sheet = source.sheet([*dict.fromkeys(names)])
-    fields = {field: column for field, column in chosen.items() if field in _NUMBERS}
-    signs, readings = decimal_signs(_number_columns(sheet, fields, metrics), sheet)
-    read = {
-        field: _numbers(sheet, column, field, signs[column.name])
-        for field, column in fields.items()
-    }
-    given = {field: column.values for field, column in read.items()}
-    plain = {
-        field: fields[field].name
-        for field in COUNTS
-        if field in read and _is_plain(read[field], fields[field])
-    }
-    refuse_wrong_units(given, plain, source.name)
-    numbers = completed(given)
-    refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
-    if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
-        del numbers["compute_budget"]
-    table = TableColumns(
-        numbers,
-        {field: sheet.columns[column.name] for field, column in chosen.items() if field in _WORDS},
-        {name: read_numbers(sheet.columns[own], decimal=signs[own], is_count=False).values
-         for name, own in metrics.items()},
-        first_errors({field: column for field, column in read.items() if field != "loss_stderr"}),
-    )  # fmt: skip
-    return table, (*source.notes, *_column_notes(chosen), *readings)
-
-
-def _number_columns(
-    sheet: Sheet, fields: Mapping[str, Column], metrics: Mapping[str, str]
-) -> list[Numbers]:
-    """The columns of numbers, before their notation is known."""
-    of_fields = [
-        Numbers(
-            column.name,
-            sheet.columns[column.name],
-            field in COUNTS,
-            column.stated or column.unit != 1,
-        )
-        for field, column in fields.items()
-    ]
-    return [
-        *of_fields,
-        *(Numbers(name, sheet.columns[name], False, False) for name in metrics.values()),
-    ]
-
-
-def _column_notes(chosen: Mapping[str, Column]) -> tuple[Note, ...]:
-    readings = [reading for field, column in chosen.items() if (reading := column.note(field))]
-    if not readings:
-        return ()
-    text = f"Columns of the table were read as follows: {', '.join(readings)}."
-    return (Note("table-columns", text),)
-
-
-def _is_own(budgets: Floats) -> bool:
-    """Whether the budgets are the runs' own FLOPs under another name."""
-    known = budgets[np.isfinite(budgets)]
-    number = len(np.unique(known))
-    return number > max(_FEW_BUDGETS, len(known) / _FEW_ROWS)
-
-
-def _is_plain(read: Read, column: Column) -> bool:
-    """Whether no unit is stated for a column of counts: by the user, its name, or a cell."""
-    return not column.stated and column.unit == 1 and not read.own.any()
-
-
-def _numbers(sheet: Sheet, column: Column, field: str, decimal: str) -> Read:
-    """A column as numbers. Raises DataError where any of its numbers cannot be the field."""
-    cells, name = sheet.columns[column.name], _short(column.name)
-    read = read_numbers(cells, column.unit, decimal, is_count=field in COUNTS)
-    values = read.values
-    _refuse_text(sheet, column.name, read.is_text)
-    if column.is_log:
-        values = np.log(np.where(values > 0, values, np.nan))
-    if field in ("loss", "loss_stderr"):
-        return replace(read, values=np.where(np.isfinite(values), values, np.nan))
-    for index in np.flatnonzero((values <= 0) | np.isinf(values)).tolist():
-        raise DataError(
-            f"{name} must be a finite number above 0, but {sheet.row(index)} has "
-            f"{_short(cells[index], 20)}; correct that row or take it out."
-        )
-    if field != "compute_budget" and np.isnan(values).all():
-        raise DataError(
-            f"{name} must hold numbers, but it is empty in every row of {_short(sheet.source)}."
-        )
-    if column.unit != 1:
-        refuse_too_large(values, field, column.name, column.unit, sheet, stated=column.stated)
-    if field in ("params", "tokens"):
-        refuse_mixed_units(values, column.name, sheet)
-    return read
-
-
-def _refuse_text(sheet: Sheet, name: str, is_text: npt.NDArray[np.bool_]) -> None:
-    if is_text.sum() < max(_MOST_TEXT * len(is_text), 1):
-        return
-    index = int(np.argmax(is_text))
-    cell = quoted(str(sheet.columns[name][index]), 30)
-    raise DataError(
-        f"{_short(name)} must hold numbers, but {sheet.row(index)} has {cell}"
-        f"{_as_others(int(is_text.sum()))}; write numbers as in 1.3e9 or 1.3B, or name another "
-        "column."
-    )
-
-
-def _as_others(number: int) -> str:
-    if number > 2:
-        return f" and {number - 1} more rows have text"
-    return " and another row has text" if number == 2 else ""
-
-
-def _short(words: object, most: int = 40) -> str:
-    return one_line(words, most)

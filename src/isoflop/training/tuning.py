@@ -22,6 +22,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import PlanError
 from isoflop.family import Family
+from isoflop.fitting.setting_rule import Fitted, fit_rule
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
@@ -31,7 +32,6 @@ from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
-from isoflop.training.tuning_rule import Fitted, fit_rule
 from isoflop.training.tuning_search import (
     Cell,
     LossesOf,

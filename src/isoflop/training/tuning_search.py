@@ -9,11 +9,11 @@ import numpy as np
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import format_flops, format_percent
 from isoflop.errors import PlanError
+from isoflop.fitting.setting_rule import Vertex, fit_vertex
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
-from isoflop.training.tuning_rule import Vertex, fit_vertex
 
 __all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
 

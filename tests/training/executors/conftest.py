@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 
@@ -15,9 +16,13 @@ def _ray():
     ray.shutdown()
 
 
+PYTHON = sys.executable
+
+
 @pytest.fixture
-def ray_cluster(_ray):
+def ray_cluster(_ray, monkeypatch):
     """A cluster of one machine with two CPUs: the same one for all tests, until one has shut it down."""
+    monkeypatch.setattr(sys, "executable", PYTHON)  # Ray knows its workers by their process ids
     if not _ray.is_initialized():
         _ray.init(
             "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"

@@ -38,22 +38,27 @@ def expected_losses():
 
 @dataclass(frozen=True)
 class Watched:
-    """One map of an executor over runs of which one raises, as its caller sees it."""
+    """One map of an executor over runs of which one raises and one meets an error that passes, as its caller sees it."""
 
     runs: list
     recorded: list
     """What the store had of each run when it was reported."""
     progress: list
+    passed: list
+    """Sizes at which an error was met and went away."""
 
 
 def watched(executor, folder):
     store, seen = isoflop.DirectoryStore(folder), []
-    failing = mlp_task(model=Failing, model_kwargs={"fails_at": specs()[1].size})
+    (folder / "passed").mkdir(parents=True)
+    unlucky, failing, _ = (spec.size for spec in specs())
+    kwargs = {"fails_at": failing, "unlucky_at": unlucky, "folder": str(folder / "passed")}
+    task = mlp_task(model=Eventful, model_kwargs=kwargs)
     runs, recorded = [], []
-    for run in executor.map(TaskWork(failing, store, seen.append), list(specs())):
+    for run in executor.map(TaskWork(task, store, seen.append), list(specs())):
         runs.append(run)
         recorded.append(store.read_run(run.id))
-    return Watched(runs, recorded, seen)
+    return Watched(runs, recorded, seen, sorted(map(int, os.listdir(folder / "passed"))))
 
 
 def each_spec_comes_back_once_with_the_loss_of_the_in_process_sweep(watched):
@@ -92,14 +97,27 @@ def a_run_that_raises_is_a_record_and_the_others_go_on(watched):
     assert "not this size" in runs[specs()[1].id].error
 
 
-class Failing(MLP):
-    def __init__(self, width, fails_at):
+def an_error_that_passes_is_tried_again_to_the_same_loss(watched):
+    (run,) = (run for run in watched.runs if run.id == specs()[0].id)
+    assert watched.passed == [run.size]
+    assert (run.status, run.loss) == ("completed", expected_losses()[run.id])
+
+
+class Eventful(MLP):
+    """Fails at one size; at another one the network fails once."""
+
+    def __init__(self, width, fails_at, unlucky_at, folder):
         super().__init__(width)
         self.fails = width == fails_at
+        self.mark = f"{folder}/{width}" if width == unlucky_at else None
 
     def forward(self, x):
         if self.fails:
             sys.exit("not this size")
+        trains = self.training and len(x) > 2 and x.device.type == "cpu"
+        if self.mark and trains and not os.path.exists(self.mark):
+            open(self.mark, "w").close()
+            raise ConnectionResetError("reset by peer")
         return super().forward(x)
 
 
@@ -188,39 +206,16 @@ class Deadly(Light):
         return self.work(spec)
 
 
-def an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run(executor, folder):
-    (folder / "marks").mkdir(parents=True)
-    task = mlp_task(model=Unlucky, model_kwargs={"folder": str(folder / "marks")})
-    store = Full(folder)
-    runs = {run.id: run.loss for run in executor.map(TaskWork(task, store), list(specs()[:2]))}
-    assert runs == {spec.id: expected_losses()[spec.id] for spec in specs()[:2]}
-    assert len(os.listdir(folder / "marks")) == 2
+def a_full_disk_fails_no_run(executor, folder):
+    folder.mkdir(parents=True)
     (folder / "full").touch()
+    store = Full(folder)
     try:
-        found = list(executor.map(TaskWork(task, store), list(specs()[2:])))
+        found = list(executor.map(TaskWork(mlp_task(), store), list(specs()[:1])))
     except StoreError as error:
         found = str(error)
     assert found == "Cannot write the record: no room."
-    assert store.read_run(specs()[2].id) is None
-
-
-class Unlucky(MLP):
-    """Meets an error of the network once at each size."""
-
-    def __init__(self, width, folder):
-        super().__init__(width)
-        self.mark = f"{folder}/{width}"
-
-    def forward(self, x):
-        if (
-            self.training
-            and len(x) > 2
-            and x.device.type == "cpu"
-            and not os.path.exists(self.mark)
-        ):
-            open(self.mark, "w").close()
-            raise ConnectionResetError("reset by peer")
-        return super().forward(x)
+    assert store.read_run(specs()[0].id) is None
 
 
 class Full(isoflop.DirectoryStore):
@@ -237,9 +232,10 @@ OF_A_MAP = (
     a_run_is_recorded_before_it_is_reported,
     progress_comes_in_one_form_to_the_caller,
     a_run_that_raises_is_a_record_and_the_others_go_on,
+    an_error_that_passes_is_tried_again_to_the_same_loss,
 )
 OF_AN_END = (
     a_stopped_sweep_goes_on_to_the_same_losses,
     a_run_whose_worker_dies_is_tried_again_and_then_failed,
-    an_error_that_passes_is_tried_again_and_a_full_disk_fails_no_run,
+    a_full_disk_fails_no_run,
 )

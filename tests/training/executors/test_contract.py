@@ -9,6 +9,9 @@ import pytest
 
 import isoflop
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.work import TaskWork
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 EXECUTORS = ("in process", "processes", "ray", "slurm")
 
@@ -73,12 +76,27 @@ class Fragile(InProcess):
                 return
 
 
+class Impatient(InProcess):
+    def map(self, work, specs):
+        return super().map(Once(**vars(work)), specs)
+
+
+class Once(TaskWork):
+    """Tries nothing again."""
+
+    def _trained(self, spec, stop_requested):
+        return self._attempt(spec, stop_requested)[0]
+
+
 class Unstoppable:
     """Trains in threads that nobody stops."""
 
+    def __init__(self):
+        self.threads = []
+
     def map(self, work, specs):
         runs = []
-        threads = [
+        threads = self.threads = [
             threading.Thread(target=lambda spec=spec: runs.append(work(spec)), daemon=True)
             for spec in specs
         ]
@@ -104,12 +122,13 @@ class Stubborn(isoflop.Processes):
         (Unrecorded(), promises.a_run_is_recorded_before_it_is_reported),
         (Mute(), promises.progress_comes_in_one_form_to_the_caller),
         (Fragile(), promises.a_run_that_raises_is_a_record_and_the_others_go_on),
+        (Impatient(), promises.an_error_that_passes_is_tried_again_to_the_same_loss),
         (Unstoppable(), promises.a_stopped_sweep_goes_on_to_the_same_losses),
         (Stubborn(), promises.a_run_whose_worker_dies_is_tried_again_and_then_failed),
     ],
     ids=lambda value: type(value).__name__ if not hasattr(value, "__name__") else value.__name__,
 )
-def test_an_executor_that_breaks_a_promise_is_caught(executor, broken, tmp_path):
+def test_an_executor_that_breaks_a_promise_is_caught(executor, broken, tmp_path, monkeypatch):
     with pytest.raises((AssertionError, KeyError)):
         broken(
             *(
@@ -118,3 +137,6 @@ def test_an_executor_that_breaks_a_promise_is_caught(executor, broken, tmp_path)
                 else [executor, tmp_path]
             )
         )
+    monkeypatch.setattr(promises.Slower, "seconds", 0)
+    for thread in getattr(executor, "threads", ()):
+        thread.join()

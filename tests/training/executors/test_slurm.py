@@ -79,7 +79,9 @@ def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, t
     assert len(store.read_runs()) == 2
 
 
-def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(local_slurm, tmp_path):
+def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(
+    warm_python, local_slurm, tmp_path
+):
     store, spec = isoflop.DirectoryStore(tmp_path / "store"), promises.long_spec()
     executor = Slurm(tmp_path / "jobs", cluster="local", look_seconds=0.05, retries=0)
     runs = []

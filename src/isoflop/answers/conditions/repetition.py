@@ -17,7 +17,7 @@ from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken, Surface
 from isoflop.laws.inverses import flops_for
-from isoflop.laws.other_laws import DataConstrainedLaw
+from isoflop.laws.other_laws import PUBLISHED_RATES, DataConstrainedLaw
 from isoflop.laws.repeated import RepeatedLaw, repeated_law
 from isoflop.notes.note import Note
 
@@ -130,5 +130,5 @@ def _is_own(law: RepeatedLaw, fit: Fit) -> bool:
     """Whether the worth of a repetition is the user's, or one fitted to runs with repeated data."""
     if not isinstance(fit.law, DataConstrainedLaw):
         return False
-    published = (law.R_D, law.R_N) == (DataConstrainedLaw.R_D, DataConstrainedLaw.R_N)
+    published = (law.R_D, law.R_N) == PUBLISHED_RATES
     return not published or any((run.spec.epochs or 0) > 1 for run in fit.runs)

@@ -15,6 +15,7 @@ from isoflop.display.format import join_words, one_line, quoted
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.profile import LawRegion, gaussian_draws
+from isoflop.fitting.approaches.repetition import with_worth
 from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.solve.solvers import Solution, solve, solve_resampled
 from isoflop.laws.additive import ChinchillaLaw
@@ -101,16 +102,20 @@ class Parametric:
 
     def solve(self, points: Points) -> Solved:
         """The law of the points; Raises DataError where they are too few or lie on a line."""
-        posed = self.law.pose(points)
-        _require_enough(points, posed)
-        notes = self._line_notes(points, posed)
-        problem, solution = self._best(points, posed)
+        _require_enough(points, self.law.pose(points))
+        worth = with_worth(self.law, points, self._law)
+        base = points if worth is None else worth.base
+        posed = (self.law if worth is None else worth.law).pose(base)
+        notes = self._line_notes(base, posed)
+        problem, solution = self._best(base, posed)
 
         def refit(weights: Array) -> Law:
-            return posed.law(solve_resampled(problem, weights, solution.parameters).parameters)
+            own = weights if worth is None else weights[:, worth.is_base]
+            law = posed.law(solve_resampled(problem, own, solution.parameters).parameters)
+            return law if worth is None else worth.refitted(law, weights)
 
         def gaussian(number: int, random: np.random.Generator) -> Law:
-            return posed.law(gaussian_draws(problem, solution, points, number, random))
+            return posed.law(gaussian_draws(problem, solution, base, number, random))
 
         return Solved(
             law=posed.law(solution.parameters),
@@ -122,6 +127,11 @@ class Parametric:
             diagnostics=_diagnostics(solution),
             notes=notes,
         )
+
+    def _law(self, law: FittableLaw, points: Points) -> Law:
+        """Another law of the same kind, fitted to some points."""
+        posed = law.pose(points)
+        return posed.law(self._best(points, posed)[1].parameters)
 
     def _line_notes(self, points: Points, posed: Posed) -> tuple[Note, ...]:
         """A note where only the given exponents separate size from data.

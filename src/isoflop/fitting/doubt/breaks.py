@@ -46,6 +46,8 @@ def breaks(points: Points, one_law: Solved | None) -> Iterator[Note]:
     region, cuts = None if one_law is None else one_law.region, points.budgets[2:-1]
     if not isinstance(region, LawRegion) or not len(cuts):
         return
+    if len(region.problem.target) < len(points):  # the law is of a part of the runs
+        return
     slopes, residual = _linearised(points, region)
     compute = np.where(np.isfinite(points.budget), points.budget, points.C)
     one, free = _miss(points, residual, slopes)

@@ -13,6 +13,7 @@ from isoflop.display.format import format_count, format_interval, format_percent
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.isoflop import Valley, valleys
 from isoflop.fitting.doubt.breaks import breaks
+from isoflop.fitting.doubt.plausible import implausible
 from isoflop.fitting.doubt.refits import disagreements
 from isoflop.fitting.doubt.waves import waves
 from isoflop.fitting.screening.seeds import USUAL, seed_noise
@@ -43,6 +44,7 @@ def reasons_to_doubt(
     """
     notes = chain(
         solved.notes,
+        implausible(points),
         _valleys(points),
         _sweep(points),
         _noise(points),

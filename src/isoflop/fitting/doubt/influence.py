@@ -11,6 +11,7 @@ from isoflop.fitting.approaches.base import Approach, Solved
 from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.screening.screen import describe
 from isoflop.laws.base import Array, Law, Surface, entry
+from isoflop.laws.other_laws import losses_of
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 from isoflop.runs import Run
@@ -128,7 +129,7 @@ def _outliers(points: Points, solved: Solved) -> tuple[NDArray[np.bool_], Array]
     distance = np.zeros(len(points))
     for _ in range(5):
         assert isinstance(law, Surface)
-        residual = np.log(law.loss(points.N, points.D)) - np.log(points.L)
+        residual = np.log(losses_of(law, points)) - np.log(points.L)
         spread = robust_deviation(residual[~is_outlier]) * _correction(points, solved)
         distance = np.abs(residual) / max(spread, LEAST_DEVIATION)
         is_far = distance > OUTLYING

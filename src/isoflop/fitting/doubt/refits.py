@@ -17,6 +17,7 @@ from isoflop.fitting.screening.screen import describe
 from isoflop.fitting.uncertainty import bootstrap_weights, leave_one_out_weights
 from isoflop.laws.base import Array, Law, Surface
 from isoflop.laws.cost import cost_for
+from isoflop.laws.other_laws import losses_of
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 
@@ -130,7 +131,7 @@ def _neighbours(points: Points, law: Surface) -> Iterator[Note]:
     """
     if len(points) < FEW_RUNS:
         return
-    residual = np.log(law.loss(points.N, points.D) / points.L)
+    residual = np.log(losses_of(law, points) / points.L)
     spread = robust_deviation(residual) + 1e-300
     z = np.clip(residual / spread, -3, 3)
     logs = np.stack([np.log(points.N), np.log(points.D)])

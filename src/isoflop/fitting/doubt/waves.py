@@ -13,6 +13,7 @@ from isoflop.display.format import format_percent
 from isoflop.fitting.approaches.base import Solved
 from isoflop.laws.base import Array, Surface
 from isoflop.laws.cost import cost_for
+from isoflop.laws.other_laws import losses_of
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
 
@@ -50,7 +51,7 @@ def waves(points: Points, solved: Solved) -> Iterator[Note]:
 
 def _residuals(points: Points, law: Surface) -> Iterator[Array]:
     """Mean log residual of each size near a budget's optimum, minus the budget's mean."""
-    away = np.log(points.L / law.loss(points.N, points.D))
+    away = np.log(points.L / losses_of(law, points))
     cost = cost_for(law, points.runs)
     for budget in points.budgets:
         rows = np.flatnonzero(points.budget == budget)

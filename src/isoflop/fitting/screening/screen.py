@@ -1,7 +1,7 @@
 """The runs that a fit may use, without those set aside and copies; impossible runs raise errors."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -12,7 +12,9 @@ from isoflop import arguments
 from isoflop.display.format import LONG, format_count, format_flops, join_words, one_line
 from isoflop.errors import DataError
 from isoflop.fitting.screening.contradictions import contradicting
+from isoflop.fitting.screening.diverged import far_off
 from isoflop.fitting.screening.seeds import are_seeds
+from isoflop.fitting.screening.selection import Needs, select
 from isoflop.fitting.screening.validity import invalid
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
@@ -23,6 +25,9 @@ __all__ = ["Keep", "Screened", "SetAside", "describe", "screen"]
 
 Keep = Literal["sound", "all"]
 
+PLAIN = Needs()
+SAME_LOSS = 1e-9
+"""Relative difference of losses below which they are one number."""
 SAME_BUDGET = 1.5
 """Factor of FLOPs within which runs do not show how the optimum moves with compute."""
 
@@ -62,10 +67,12 @@ class Screened:
         return (*self.selection, *_shared_notes(self.points))
 
 
-def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
+def screen(runs: Iterable[Run], keep: Keep = "sound", needs: Needs = PLAIN) -> Screened:
     """Sort runs into usable ones and those set aside.
 
-    keep: "sound" sets completed runs aside that look badly trained; "all" does not.
+    keep: "sound" sets completed runs aside that look badly trained, and takes the finished row of
+        each run and the best of each sweep of settings; "all" does not.
+    needs: what the approach can read besides that.
 
     Raises DataError if a value is impossible, losses rise with compute, the runs are of several
     tasks, or all of them have one budget.
@@ -77,28 +84,48 @@ def screen(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
     _refuse_several_tasks(given)
     doubted = invalid(given) if keep == "sound" else {}
     reasons = [_reason(run) or (doubted.get(run.id, "") if doubted else "") for run in given]
-    rows = [row for row, reason in enumerate(reasons) if not reason]
-    points = Points.of([given[row] for row in rows])
+    usable = [run for run, reason in zip(given, reasons, strict=True) if not reason]
+    points = Points.of(usable)
     for row in np.flatnonzero(_is_odd(points)).tolist():
         _refuse_impossible(points.runs[row])
         _refuse_parts(points.runs[row])
-    contrary = (
-        {rows[row]: reason for row, reason in contradicting(points).items()}
-        if keep == "sound"
-        else {}
-    )
-    if contrary:
-        points = Points.of([given[row] for row in rows if row not in contrary])
+    aside = [SetAside(run, reason) for run, reason in zip(given, reasons, strict=True) if reason]
+    selected: tuple[Note, ...] = ()
+    if keep == "sound":
+        points, contrary = _parted(points, contradicting(points), contradicts=True)
+        chosen = select(points.runs, needs)
+        points, selected = points if chosen.notes == () else Points.of(chosen.runs), chosen.notes
+        points, lost = _parted(points, _far_off(points))
+        aside += [*contrary, *lost]
     num_kept, points = len(points), _without_copies(points)
     _refuse_one_budget(points)
     _refuse_rising(points)
-    aside = tuple(
-        SetAside(run, reason or contrary[row], contradicts=row in contrary)
-        for row, (run, reason) in enumerate(zip(given, reasons, strict=True))
-        if reason or row in contrary
-    )
-    notes = (*_aside_notes(aside), *_copy_notes(num_kept - len(points)))
-    return Screened(points, aside, notes)
+    place = {id(run): number for number, run in enumerate(given)}
+    aside.sort(key=lambda item: place.get(id(item.run), len(given)))
+    notes = (*_aside_notes(aside), *selected, *_copy_notes(num_kept - len(points)))
+    return Screened(points, tuple(aside), notes)
+
+
+def _parted(
+    points: Points, reasons: Mapping[int, str], *, contradicts: bool = False
+) -> tuple[Points, list[SetAside]]:
+    """The points without the rows that have a reason, and those rows."""
+    if not reasons:
+        return points, []
+    rest = [run for row, run in enumerate(points.runs) if row not in reasons]
+    aside = [SetAside(points.runs[row], reason, contradicts) for row, reason in reasons.items()]
+    return Points.of(rest), aside
+
+
+def _far_off(points: Points) -> Mapping[int, str]:
+    side = far_off(points)
+    return {row: _FAR_OFF[int(side[row])] for row in np.flatnonzero(side).tolist()}
+
+
+_FAR_OFF = {
+    1: "its loss is far above that of runs like it, as after a divergence",
+    -1: "its loss is far below that of runs like it, as of another measure",
+}
 
 
 def describe(run: Run) -> str:
@@ -182,6 +209,11 @@ def _refuse_one_budget(points: Points) -> None:
 
 def _refuse_rising(points: Points) -> None:
     """Raise DataError for a measure that is higher for better models, such as an accuracy."""
+    if len(points) > 1 and np.ptp(points.L) < SAME_LOSS * float(points.L.max()):
+        raise DataError(
+            f"fit needs losses that differ, but those of all {len(points)} runs are "
+            f"{float(points.L[0]):.4g}; give the column of the loss."
+        )
     flops, losses = _ranks(points.C), _ranks(points.L)
     spread = float(np.sqrt((flops**2).sum() * (losses**2).sum()))
     rank = float((flops * losses).sum()) / spread if spread else 0.0
@@ -189,7 +221,7 @@ def _refuse_rising(points: Points) -> None:
         raise DataError(
             f"fit needs a loss, which falls with compute, but that of these {len(points)} runs "
             f"rises (rank correlation {rank:.2f}); give the column of the loss, or of an accuracy "
-            f"1 minus its value."
+            f"1 minus its value; losses in several units must be put in one."
         )
 
 

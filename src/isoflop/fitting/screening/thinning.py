@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from isoflop.display.format import format_number
 from isoflop.fitting.kriging.approach import MOST_RUNS
 from isoflop.fitting.kriging.discrepancy import NEAR, Plane, first_law
-from isoflop.fitting.screening.screen import Keep, Screened, screen
+from isoflop.fitting.screening.screen import PLAIN, Keep, Screened, screen
+from isoflop.fitting.screening.selection import Needs
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
@@ -38,12 +39,12 @@ cell of one run would look like an outlier.
 Rows = NDArray[np.intp]
 
 
-def sifted(runs: Iterable[Run], keep: Keep = "sound") -> Screened:
+def sifted(runs: Iterable[Run], keep: Keep = "sound", needs: Needs = PLAIN) -> Screened:
     """Screened runs, thinned where there are very many.
 
     Raises DataError as `screen` does.
     """
-    screened = screen(runs, keep)
+    screened = screen(runs, keep, needs)
     points, notes = thinned(screened.points)
     return replace(screened, points=points, selection=(*screened.selection, *notes))
 

@@ -65,7 +65,8 @@ def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
 
 def _has_details(run: Run) -> bool:
     """True if a record holds more about the training than a row of a table does."""
-    return bool(run.curve) or run.spec.lr is not None or run.num_tokens < run.spec.num_tokens
+    tuned = run.spec.lr is not None and bool(run.spec.fingerprint)
+    return bool(run.curve) or tuned or run.num_tokens < run.spec.num_tokens
 
 
 def _is_possible(run: Run) -> bool:
@@ -98,9 +99,14 @@ def _unfinished(run: Run) -> str:
 
 
 def _mistuned(runs: Sequence[Run]) -> Iterator[tuple[Run, str]]:
-    """Runs at a learning rate that was beaten at the same size, tokens and batch."""
+    """Runs at a learning rate that was beaten at the same size, tokens and batch.
+
+    Rows of a table with a sweep of rates are no faults: `selection` takes the best of each.
+    """
+    recorded = any(run.curve for run in runs)
     tuned = sorted(
-        (run for run in runs if run.spec.lr is not None), key=lambda run: repr(_cell(run))
+        (run for run in runs if run.spec.lr is not None and (run.spec.fingerprint or recorded)),
+        key=lambda run: repr(_cell(run)),
     )
     for _, members in groupby(tuned, key=_cell):
         cell = list(members)

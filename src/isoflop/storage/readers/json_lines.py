@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from isoflop.errors import DataError, StoreError, first_line
-from isoflop.storage.columns import is_name_of
+from isoflop.storage.measures import is_name_of
 from isoflop.storage.readers.settings import read_json, settings_beside
 from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat, number_in, short
 

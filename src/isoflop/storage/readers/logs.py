@@ -15,7 +15,8 @@ from isoflop.display.format import join_words, one_line
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
 from isoflop.runs import Run
-from isoflop.storage.columns import Column, is_name_of
+from isoflop.storage.columns import Column
+from isoflop.storage.measures import is_name_of
 from isoflop.storage.readers.curves import curve_of
 from isoflop.storage.readers.joining import joined, last_of
 from isoflop.storage.readers.reach import reach

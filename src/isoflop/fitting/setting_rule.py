@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoflop.laws.base import Array
 from isoflop.recipe import PowerRule
 
 __all__ = ["Fitted", "Vertex", "fit_rule", "fit_vertex"]
@@ -22,6 +23,8 @@ USUAL_NOISE = 0.004
 """Standard deviation of log loss between seeds, if the parabolas leave no degrees of freedom."""
 LEAST_DEVIATION = 0.05
 """Least standard deviation of a best log setting: no minimum is closer to a parabola than that."""
+ENOUGH_CELLS = 8
+"""Cells from which on their scatter about the law is estimated from their residuals."""
 PRIOR_DEVIATION = 0.3
 """Standard deviation of exponents about those of the recipe's rule; published ones lie within."""
 
@@ -91,12 +94,13 @@ def fit_rule(
     spread = np.array(
         [vertex.spread if math.isfinite(vertex.spread) else 1 / noise**2 for vertex in vertices]
     )
-    weights = 1 / (noise**2 * spread + LEAST_DEVIATION**2)
+    y = np.log([vertex.value for vertex in vertices])
+    variances = noise**2 * spread + LEAST_DEVIATION**2
+    weights = 1 / (variances + _scatter(N, D, y, variances))
     middle = np.array([np.average(N, weights=weights), np.average(D, weights=weights)])
     design = np.stack([np.ones(len(N)), N - middle[0], D - middle[1]], axis=1)
     precision = np.array([0.0, 1, 1]) / PRIOR_DEVIATION**2
     covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(precision))
-    y = np.log([vertex.value for vertex in vertices])
     level, b, c = covariance @ (design.T @ (weights * y) + precision * np.array([0.0, *prior]))
     rule = PowerRule(
         _rounded(math.exp(level - b * middle[0] - c * middle[1])),
@@ -111,6 +115,15 @@ def fit_rule(
     _, b_variance, c_variance = np.diag(covariance)
     typical = float(np.median(curvatures)) if curvatures else math.nan
     return Fitted(rule, noise, typical, (math.sqrt(b_variance), math.sqrt(c_variance)), deviation)
+
+
+def _scatter(N: Array, D: Array, y: Array, variances: Array) -> float:
+    """Variance of the best log settings about their law beyond their own; 0 for few cells."""
+    if len(y) < ENOUGH_CELLS:
+        return 0.0
+    design = np.stack([np.ones(len(N)), N, D], axis=1)
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return max(float(residual @ residual) / (len(y) - 3) - float(np.median(variances)), 0.0)
 
 
 def _noise(vertices: Sequence[Vertex]) -> float:
