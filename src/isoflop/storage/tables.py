@@ -163,8 +163,9 @@ def _of_path(source: str, given: Given) -> Readings:
 def _of_log(log: Log, given: Given) -> Readings:
     """Runs of a tracker's log, by way of a table with a row for each."""
     named = log.columns(given.columns)
-    chosen = find_columns(log.cells, named, log.name)
-    table = _table(log.table(chosen), replace(given, columns=named))
+    offered = log.offered(named)
+    chosen = find_columns(offered, named, log.name)
+    table = _table(log.table(chosen, offered), replace(given, columns=named))
     runs, notes = log.completed(table.runs, chosen, named)
     return replace(table, runs=runs, notes=(*table.notes, *notes))
 
