@@ -68,7 +68,7 @@ def _run(folder: Path, file: Path, root: Path) -> TrackedRun:
     return TrackedRun(
         id=str(folder),
         name=name_of_folder(folder, root),
-        config=settings_beside(file.parent) | settings_beside(folder) | _settings_of(state),
+        config=settings_beside(file.parent) | settings_beside(folder),
         last=recorder.last,
         history=recorder.history,
         span=recorder.span(),
@@ -89,9 +89,3 @@ def _ending(file: Path, step: float, most: float) -> str:
     """How a run ended: a checkpoint before the last step is no finished run."""
     is_checkpoint = _CHECKPOINT.fullmatch(file.parent.name) is not None
     return f"at step {step:g} of {most:g}" if is_checkpoint and step < most else FINISHED
-
-
-def _settings_of(state: Mapping[str, object]) -> dict[str, object]:
-    """Settings that a state records itself, such as train_batch_size."""
-    names = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps")
-    return {name: state[name] for name in names if is_cell(state.get(name))}
