@@ -26,8 +26,6 @@ from torch import nn
 
 import edited_helper
 
-pytestmark = pytest.mark.usefixtures("warm_python")
-
 GAIN = 1.0
 
 
