@@ -1,0 +1,1 @@
+"""Trainers of other frameworks as trainers of isoflop; each needs an extra of its own."""
