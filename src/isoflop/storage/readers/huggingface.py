@@ -69,11 +69,17 @@ def _run(folder: Path, file: Path, root: Path) -> TrackedRun:
         id=str(folder),
         name=name_of_folder(folder, root),
         config=settings_beside(file.parent) | settings_beside(folder),
-        last=recorder.last,
+        last=recorder.last | _params_of(state),
         history=recorder.history,
         span=recorder.span(),
         state=_ending(file, end, _number(state.get("max_steps"))),
     )
+
+
+def _params_of(state: Mapping[str, object]) -> dict[str, object]:
+    """Params without embeddings: the Trainer counts 6 FLOPs for each of them and each token."""
+    flops, tokens = (_number(state.get(name)) for name in ("total_flos", "num_input_tokens_seen"))
+    return {"non_embedding_params": flops / (6 * tokens)} if flops > 0 and tokens > 0 else {}
 
 
 def _record(recorder: Recorder, row: Mapping[str, object]) -> None:
