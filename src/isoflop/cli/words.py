@@ -8,6 +8,7 @@ _OPTIONS = (
     (r"columns=\{[^}]*\} \((--column [^)]*)\)", r"\1"),  # both are named: the option is enough
     (r"predict\(\.\.\., task=task\) \(--task\)", "--task"),
     (r"train\(store=\.\.\.\)", "`isoflop train --store`"),
+    (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
     (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
     (r"\ballow_far=True", "--allow-far"),
     (r"\bany_tokens=True", "--any-tokens"),
