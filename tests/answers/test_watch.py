@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import isoflop
+from fitting.sweeps import published
 from isoflop.answers.watch import watch
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.parametric import Parametric
@@ -210,3 +211,31 @@ def test_a_table_without_a_curve_is_one_sentence(tmp_path, text, sentence):
 def test_what_is_no_curve_is_refused(wrong):
     with pytest.raises(isoflop.IsoflopError):
         read_curve(wrong)
+
+
+@pytest.fixture(scope="module")
+def gemstones():
+    """Published runs of one trunk each at a constant rate, with fifty checkpoints, by size."""
+    rows = published("gemstones_curves_hot.csv")
+    runs = []
+    for name in dict.fromkeys(row.group for row in rows):
+        mine = sorted((row for row in rows if row.group == name), key=lambda row: row.num_tokens)
+        curve = tuple((row.num_tokens, row.loss) for row in mine)
+        runs.append(replace(mine[-1], curve=curve))
+    return sorted(runs, key=lambda run: run.num_params)
+
+
+@pytest.mark.parametrize("until", [0.2, 0.4, 0.6, 0.8, 0.95])
+def test_published_runs_of_up_to_2b_params_end_where_those_of_a_quarter_say(gemstones, until):
+    smaller, larger = gemstones[:-6], gemstones[-6:]
+    assert smaller[-1].num_params < 0.6e9 < 1e9 < larger[0].num_params
+    law = fit(a_sweep(), Parametric(), resamples=20)  # of the forecast alone, not the projection
+    found = replace(law, runs=tuple(smaller))
+    for run in larger:
+        curve = [point for point in run.curve if point[0] <= until * run.num_tokens]
+        projected = watch(
+            found, curve, num_params=run.num_params, num_tokens=run.num_tokens
+        ).projected
+        assert projected.low <= run.loss <= projected.high
+        assert projected.value == pytest.approx(run.loss, rel=0.01)
+        assert projected.high / projected.low < 1.05
