@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isoflop.answers.predict import predict
+from isoflop.answers.watch import watch
 from isoflop.cli import doctor
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.parametric import Parametric
@@ -390,3 +391,41 @@ def test_groups_that_cannot_be_fitted_are_one_sentence(run, architectures, tmp_p
     assert "isoflop: arch 'b': " in of_few[2]
     assert "has no column 'optimiser'" in of_none[2]
     assert "--by reads a column of a table" in of_store[2]
+
+
+def test_watch_shows_and_gives_what_the_function_does(run, table, tmp_path):
+    size, tokens = 5e3, 1e9 / 6 / 5e3
+    share = np.linspace(0.05, 0.5, 10)
+    losses = loss_of(size, share * tokens) * 1.1
+    curve = tmp_path / "curve.csv"
+    rows = zip((share * tokens).tolist(), losses.tolist(), strict=True)
+    curve.write_text("\n".join(["seen,nll", *(f"{at!r},{loss!r}" for at, loss in rows)]))
+    arguments = (
+        "watch", table, "--approach=parametric", f"--params={size}", f"--tokens={tokens}",
+        f"--curve={curve}", "--curve-column=tokens=seen", "--curve-column=loss=nll",
+    )  # fmt: skip
+    code, out, _ = run(*arguments)
+    told = json.loads(run(*arguments, "--json")[1])
+    expected = watch(
+        fit(read_runs(table), Parametric()),
+        curve,
+        num_params=size,
+        num_tokens=tokens,
+        columns={"tokens": "seen", "loss": "nll"},
+    )
+
+    assert code == 0
+    assert out.startswith(str(expected).split("  - ")[0].rstrip())
+    assert "none of the sweep's runs has a training curve" in out
+    assert told["course"] == expected.course == "unknown"
+    assert told["share"] == pytest.approx(0.5)
+    assert told["forecast"]["loss"]["high"] == expected.forecast.loss.high
+
+
+def test_watch_without_the_column_says_how_to_name_it(run, table, tmp_path):
+    curve = tmp_path / "curve.csv"
+    curve.write_text("step,loss\n1,2\n")
+    code, out, err = run("watch", table, "--params=5000", "--tokens=1e4", f"--curve={curve}")
+
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "--curve-column tokens=..." in err

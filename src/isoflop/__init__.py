@@ -18,6 +18,8 @@ _HOMES = {
     "fit": "fitting.fit",
     "predict": "answers.predict",
     "report": "reporting.page",
+    "watch": "answers.watch",
+    "Watched": "answers.watch",
     "parse_compute": "compute.phrases",
     "parse_hardware": "compute.phrases",
     "Compute": "compute.compute",
@@ -88,6 +90,8 @@ if TYPE_CHECKING:
     from isoflop.answers.predict import predict as predict
     from isoflop.answers.run_loss import RunLoss as RunLoss
     from isoflop.answers.run_loss import RunLosses as RunLosses
+    from isoflop.answers.watch import Watched as Watched
+    from isoflop.answers.watch import watch as watch
     from isoflop.compute.compute import Compute as Compute
     from isoflop.compute.compute import Hardware as Hardware
     from isoflop.compute.phrases import parse_compute as parse_compute

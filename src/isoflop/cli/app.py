@@ -24,6 +24,7 @@ from isoflop.cli.stores import rerun, status
 from isoflop.cli.sweeps import next_stage, plan, train
 from isoflop.cli.tell import tell
 from isoflop.cli.tune import tune
+from isoflop.cli.watch import watch
 from isoflop.cli.words import with_options
 from isoflop.errors import IsoflopError
 
@@ -67,6 +68,7 @@ for _command in (
     fit,
     predict,
     report,
+    watch,
     compare,
     holdout,
     tune,
