@@ -30,7 +30,7 @@ picture: demo
 
 # Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 
 # The tests that need no torch, in an environment without it: make test-light PYTHON=python3.13
 $(LIGHT)/done: pyproject.toml $(LOCK)

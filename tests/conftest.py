@@ -56,19 +56,28 @@ def pytest_addoption(parser):
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each group of tests to one worker (make test). Marks of groups reach no scheduler from pytest 9.2 on."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LoadGroups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _group(nodeid)
+
+    return LoadGroups(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Groups of tests that one worker runs (make test), the longest first: a file, or what uses the same resource."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_rank)
+    """The groups that take longest begin."""
+    items.sort(key=lambda item: _rank(_group(item.nodeid)))
 
 
 LONGEST = (
     "ray",
     "test_find_optimal",
-    "executor slurm",
-    "executor processes",
+    "slurm",
+    "processes",
     "test_without_torch",
     "examples/test_sweeps",
     "examples/test_programs",
@@ -82,23 +91,22 @@ LONGEST = (
     "planning/test_flops",
     "attack/test_edited_code",
 )
-"""Groups that take longest, to begin with: none of them is left to one worker in the end."""
+"""Groups that take longest: none of them is left to one worker in the end."""
 
 
-def _rank(item):
-    group = _group(item)
+def _rank(group):
     return LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
 
-def _group(item):
-    """Ray starves where two clusters share two cores; other executors are a group each; and Chromium is started once."""
-    names = {*item.fixturenames}
-    executor = item.callspec.params.get("name") if "make_executor" in names else None
-    if executor == "ray" or {"ray_cluster", "three_nodes"} & names:
+def _group(nodeid):
+    """A file; but Ray starves where two clusters share two cores, and other executors are a group each."""
+    file = nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
+    executor = (
+        re.search(r"\[(ray|slurm|processes)-", nodeid) if file.endswith("/test_contract") else None
+    )
+    if file.endswith(("executors/test_ray", "executors/test_devices")):
         return "ray"
-    if executor is not None:
-        return f"executor {executor}"
-    return str(item.path.relative_to(Path(__file__).parent).with_suffix(""))
+    return executor[1] if executor else file
 
 
 @pytest.fixture(scope="session")

@@ -292,3 +292,101 @@ def test_a_huge_table_with_units_in_names_and_a_stray_word_is_fitted_and_says_ho
     )
     assert "1 run set aside (failed: the table has text for its loss)" in notes
     assert "300 runs set aside (its loss is not finite)" in notes
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Runs of six sizes with five rows each, of which only the last is known to be finished."""
+    rows = ["run,params,tokens,loss"]
+    for size in np.geomspace(1e6, 1e8, 6).round().tolist():
+        for tokens in (20 * size * np.geomspace(0.1, 3, 5)).tolist():
+            rows.append(f"r{size:.0f},{size!r},{tokens!r},{loss_of(size, tokens)!r}")
+    path = tmp_path / "checkpoints.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_the_schedule_of_all_runs_lets_their_earlier_rows_count(run, checkpoints):
+    told = json.loads(run("fit", checkpoints, "--schedule=constant", "--json")[1])["fit"]
+    expected = fit(read_runs(checkpoints, schedule="constant"))
+    code, _, err = run("fit", checkpoints, "--schedule=cosine")
+
+    assert told["num_runs"] == len(expected.runs) == 30
+    assert code == 2
+    assert "--schedule constant" in err
+    assert "read_runs" not in err
+
+
+def test_a_loss_worse_than_guessing_among_the_vocabulary_has_failed(run, table):
+    bad = table.read_text() + f"\n{5e3!r},{1e8 / 6 / 5e3!r},9.5,{1e8!r}"
+    table.write_text(bad)
+    plain, told = (
+        json.loads(run("fit", table, *arguments, "--json")[1])["fit"]
+        for arguments in ([], ["--vocabulary=256"])
+    )
+
+    assert "worse than guessing among 256" in read_runs(table, vocabulary=256)[-1].error
+    assert all("guessing" not in one["reason"] for one in plain["set_aside"])
+    assert told["num_runs"] == 28
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "--flops=1e9"),
+        ("report", "--target=1e9"),
+        ("holdout",),
+        ("compare", "--target=1e9"),
+        ("fit",),
+    ],
+)
+def test_every_command_that_reads_runs_refuses_a_wrong_vocabulary(run, table, arguments):
+    command, *rest = arguments
+    sources = [table] * (2 if command == "compare" else 1)
+    code, out, err = run(command, *sources, *rest, "--vocabulary=1", "--schedule=constant")
+
+    assert (code, out) == (2, "")
+    assert err.strip() == "isoflop: --vocabulary must be 2 or more, but got '1'."
+
+
+@pytest.fixture
+def architectures(table):
+    """The table's runs for an architecture `a`, and with a higher floor for `b`."""
+    head, *rows = table.read_text().splitlines()
+    higher = [row.split(",") for row in rows]
+    for cells in higher:
+        cells[2] = repr(float(cells[2]) + 0.5)
+    lines = [f"{row},a" for row in rows] + [f"{','.join(cells)},b" for cells in higher]
+    table.write_text("\n".join([f"{head},arch", *lines]))
+    return table
+
+
+def test_each_group_of_a_column_has_its_own_fit(run, architectures):
+    arguments = ("fit", architectures, "--by=arch", "--approach=parametric", "--target=1e9")
+    code, out, _ = run(*arguments)
+    told = json.loads(run(*arguments, "--json")[1])
+
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("arch = ")] == [
+        "arch = a",
+        "arch = b",
+    ]
+    assert [told[label]["fit"]["num_runs"] for label in "ab"] == [28, 28]
+    losses = [told[label]["optimum"]["loss"]["value"] for label in "ab"]
+    assert losses[1] - losses[0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_groups_that_cannot_be_fitted_are_one_sentence(run, architectures, tmp_path):
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(architectures.read_text().splitlines()[:31]))
+    (tmp_path / "store").mkdir()
+    of_few, of_none, of_store = (
+        run("fit", source, f"--by={by}")
+        for source, by in ((few, "arch"), (few, "optimiser"), (tmp_path / "store", "arch"))
+    )
+
+    for code, out, err in (of_few, of_none, of_store):
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "isoflop: arch 'b': " in of_few[2]
+    assert "has no column 'optimiser'" in of_none[2]
+    assert "--by reads a column of a table" in of_store[2]

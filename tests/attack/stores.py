@@ -26,7 +26,7 @@ def run_of(budget, num_params, mark, **changes):
     spec = RunSpec(
         num_params=num_params, num_tokens=num_tokens, flops=budget, budget=budget, size=int(num_params // 1000),
         param_counts={"total": int(num_params)}, batch=8, tokens_per_example=16, lr=0.01, beta1=0.9, beta2=0.95,
-        weight_decay=0.1, warmup=0.02, schedule="cosine", clip=1.0, epochs=0.1, fingerprint=mark,
+        weight_decay=0.1, warmup=0.02, schedule="cosine", precision="auto", clip=1.0, epochs=0.1, fingerprint=mark,
     )  # fmt: skip
     loss = 1.7 + 406.4 / num_params**0.34 + 410.7 / num_tokens**0.28
     ended = {

@@ -20,13 +20,13 @@ from isoflop.training.executors.slurm import Slurm
 from isoflop.training.executors.work import TaskWork
 from tasks import examples, loss
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 MODEL = """
 import torch
 from torch import nn
 
 import edited_helper
-
-pytestmark = pytest.mark.usefixtures("warm_python")
 
 GAIN = 1.0
 

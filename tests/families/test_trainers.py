@@ -111,6 +111,17 @@ def test_runs_of_a_trainer_that_has_changed_since_are_said(family, sweep, tmp_pa
     assert "2 runs of the store were trained by law_trainer" in capsys.readouterr().err
 
 
+def test_the_version_of_a_trainer_is_that_of_its_code_in_any_process(
+    family, sweep, tmp_path, capsys
+):
+    specs = sweep.specs[:2]
+    for trainer in (partial(law_trainer), lambda spec, folder: 3.0):
+        store = tmp_path / str(id(trainer))
+        train(family, specs[:1], trainer, store, executor="processes:1")
+        train(family, specs, trainer, store)
+        assert "another name" not in capsys.readouterr().err
+
+
 def test_tokens_off_the_plan_are_recorded_as_trained_and_said(family, sweep, tmp_path, capsys):
     def trainer(spec, folder):
         return {"loss": 3.0, "num_tokens": spec.num_tokens / 2}
@@ -445,6 +456,13 @@ def test_slips_of_a_command_are_refused_before_the_first_run(name, family, sweep
         isoflop.train(family, sweep, trainer=make(), store=tmp_path, progress=False)
     assert words in str(caught.value)
     assert records(tmp_path) == []
+
+
+def test_programs_are_not_looked_for_where_runs_are_trained_elsewhere(sweep):
+    elsewhere = isoflop.Command("/opt/nowhere/train {size}", result="r.json:loss")
+    elsewhere.check(sweep.specs, is_here=False)
+    with pytest.raises(isoflop.ContractError, match="does not exist"):
+        elsewhere.check(sweep.specs, is_here=True)
 
 
 def test_arguments_of_a_command_are_quoted_for_the_shell(family, sweep, tmp_path):

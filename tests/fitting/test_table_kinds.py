@@ -16,6 +16,7 @@ from sweeps import LAW
 from isoflop.answers.predict import predict
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.envelope import Envelope
+from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
 from isoflop.laws.other_laws import DataConstrainedLaw
@@ -352,3 +353,10 @@ def test_flops_that_do_not_follow_from_params_are_named():
         fit(read_runs(both.drop(columns="compute_budget")), resamples=20), "flops-not-of-params"
     )
     assert "read_groups" in note
+
+
+def test_diverged_runs_shape_no_valley():
+    clean = read_runs(a_diverged_table().drop(index=[4, 22, 38]))
+    assert [each.num_params for each in valleys(read_runs(a_diverged_table()))] == [
+        each.num_params for each in valleys(clean)
+    ]

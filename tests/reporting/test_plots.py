@@ -98,7 +98,7 @@ def test_residuals_are_of_the_law_and_far_ones_are_counted(sweep, fitted):
 
     assert drawn == pytest.approx(sorted(expected))
     assert misses(fitted) == pytest.approx(expected)
-    odd = fit([*sweep, make_run(1e8, 1e9, 9.0, budget=6e17)], Parametric())
+    odd = fit([*sweep, make_run(1e8, 1e9, 9.0, budget=6e17)], Parametric(), keep="all")
     assert any("beyond" in text for text in texts(residuals(odd)))
 
 

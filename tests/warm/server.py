@@ -60,15 +60,22 @@ def serve(folder):
         for key, _ in selector.select(timeout=5):
             if key.fileobj is listener:
                 caller, _ = listener.accept()
-                request, files = receive(caller)
+                try:
+                    request, files = receive(caller)
+                except ConnectionResetError:
+                    continue
                 pid = os.fork()
                 if pid == 0:
+                    # what is left to be freed would close files of the program that have its numbers
+                    for left in (selector, listener, caller, *callers.values()):
+                        left.close()
                     return become(request, files)
                 for file in files:
                     os.close(file)
                 callers[pid] = caller
                 selector.register(caller, selectors.EVENT_READ, pid)
-                caller.sendall(pid.to_bytes(8, "big"))
+                with suppress(OSError):  # it was killed: selected below
+                    caller.sendall(pid.to_bytes(8, "big"))
             elif key.fileobj == woken:
                 os.read(woken, 1000)
                 for pid, code in ended():
@@ -108,8 +115,11 @@ def receive(caller):
     left = int.from_bytes(size, "big")
     parts = []
     while left:
-        parts.append(caller.recv(left))
-        left -= len(parts[-1])
+        part = caller.recv(left)
+        if not part:
+            raise ConnectionResetError("the caller was killed")
+        parts.append(part)
+        left -= len(part)
     return json.loads(b"".join(parts)), list(files)
 
 

@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from isoflop.cli.arguments import FORMS, load_task, writer_of
-from isoflop.cli.fit import answer_of, fit_runs_of
+from isoflop.cli.fit import answer_of, fit_groups_of, fit_runs_of, fitting_of, reading_of
 from isoflop.cli.options import (
     Approach,
+    By,
     ColumnOption,
     Json,
     Keep,
     Level,
     Prior,
+    Schedule,
     SourceArgument,
     TaskOption,
+    Vocabulary,
 )
 from isoflop.cli.words import with_options
+from isoflop.display.format import one_line
 from isoflop.errors import DataError
 
 if TYPE_CHECKING:
+    from isoflop.answers.optima import Optima
     from isoflop.answers.optimum import Optimum
     from isoflop.family import Family
+    from isoflop.fitting.fit import Fit
     from isoflop.task import Task
 
 __all__ = ["fit", "predict", "report"]
@@ -44,23 +50,49 @@ def fit(
     level: Level = "0.9",
     keep: Keep = "sound",
     column: ColumnOption = None,
+    schedule: Schedule = None,
+    vocabulary: Vocabulary = None,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
-    from isoflop.reporting.json_output import fit_values, to_json
+    from isoflop.reporting.json_output import to_json
 
     loaded = None if task is None else load_task(task)
-    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
-    answer = answer_of(fitted, loaded, flops=_one_or_all(target)) if target else None
+    reading = reading_of(column, schedule, vocabulary)
+    fitting = fitting_of(approach, prior, level, keep)
+    fits = (
+        {"": fit_runs_of(runs, loaded, reading, fitting)}
+        if by is None
+        else fit_groups_of(runs, by, reading, fitting)
+    )
+    answers = {
+        label: answer_of(fitted, loaded, flops=_one_or_all(target)) if target else None
+        for label, fitted in fits.items()
+    }
     if as_json:
-        typer.echo(
-            to_json({"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)})
-        )
-    elif answer is None:
-        typer.echo(with_options(str(fitted)))
-    else:  # the answer repeats the fit's doubts, for its own compute
-        shown = dataclasses.replace(fitted, notes=(), holdout=None)
-        typer.echo(with_options(f"{shown}\n\n{answer}"))
+        values = {label: _values(fitted, answers[label]) for label, fitted in fits.items()}
+        typer.echo(to_json(values[""] if by is None else values))
+        return
+    for number, (label, fitted) in enumerate(fits.items()):
+        if by is not None:
+            typer.echo(f"{'' if number == 0 else chr(10)}{one_line(f'{by} = {label}')}")
+        typer.echo(_shown(fitted, answers[label]))
+
+
+def _values(fitted: "Fit", answer: "Optimum | Optima | None") -> dict[str, object]:
+    """A fit and its answer for other programs."""
+    from isoflop.reporting.json_output import fit_values
+
+    return {"fit": fit_values(fitted), "optimum": getattr(answer, "optima", answer)}
+
+
+def _shown(fitted: "Fit", answer: "Optimum | Optima | None") -> str:
+    """A fit and its answer, which repeats the fit's doubts for its own compute."""
+    if answer is None:
+        return with_options(str(fitted))
+    shown = dataclasses.replace(fitted, notes=(), holdout=None)
+    return with_options(f"{shown}\n\n{answer}")
 
 
 def predict(
@@ -105,6 +137,8 @@ def predict(
     level: Level = "0.9",
     keep: Keep = "sound",
     column: ColumnOption = None,
+    schedule: Schedule = None,
+    vocabulary: Vocabulary = None,
     as_json: Json = False,
     form: Annotated[
         str, typer.Option("--format", help=f"Of a table over computes: {', '.join(FORMS)}.")
@@ -123,7 +157,12 @@ def predict(
 
     writes = writer_of(form)
     loaded = None if task is None else load_task(task)
-    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    fitted = fit_runs_of(
+        runs,
+        loaded,
+        reading_of(column, schedule, vocabulary),
+        fitting_of(approach, prior, level, keep),
+    )
     given = {"flops": flops, "num_params": params, "num_tokens": tokens, "loss": loss}
     bounds = {
         "served_tokens": served_tokens,
@@ -156,6 +195,8 @@ def report(
     level: Level = "0.9",
     keep: Keep = "sound",
     column: ColumnOption = None,
+    schedule: Schedule = None,
+    vocabulary: Vocabulary = None,
     as_json: Json = False,
 ) -> None:
     """Write the answer with figures, runs and reasons to doubt as one HTML page."""
@@ -163,7 +204,12 @@ def report(
     from isoflop.reporting.page import report as write_page
 
     loaded = None if task is None else load_task(task)
-    fitted = fit_runs_of(runs, loaded, approach, prior, level, keep, column)
+    fitted = fit_runs_of(
+        runs,
+        loaded,
+        reading_of(column, schedule, vocabulary),
+        fitting_of(approach, prior, level, keep),
+    )
     answer = cast("Optimum", answer_of(fitted, loaded, flops=target))  # of one value
     written = write_page(fitted, answer, path=path, task=loaded)
     typer.echo(to_json({"path": str(written)}) if as_json else written)

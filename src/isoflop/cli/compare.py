@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from isoflop.cli.arguments import approach_of, columns_of
-from isoflop.cli.options import Approach, ColumnOption, Json, Level, SourceArgument
+from isoflop.cli.arguments import approach_of
+from isoflop.cli.fit import reading_of
+from isoflop.cli.options import (
+    Approach,
+    ColumnOption,
+    Json,
+    Level,
+    Schedule,
+    SourceArgument,
+    Vocabulary,
+)
 
 if TYPE_CHECKING:
     from isoflop.fitting.holdout import Holdout
@@ -29,6 +38,8 @@ def compare(
     approach: Approach = None,
     level: Level = "0.9",
     column: ColumnOption = None,
+    schedule: Schedule = None,
+    vocabulary: Vocabulary = None,
     as_json: Json = False,
 ) -> None:
     """Compare two systems at one compute: best size, tokens, loss and compute-equivalent gain.
@@ -40,8 +51,8 @@ def compare(
     from isoflop.reporting.json_output import to_json
     from isoflop.storage.tables import read_runs
 
-    columns = columns_of(column or ())
-    runs = [read_runs(source, columns=columns) for source in (first, second)]
+    reading = reading_of(column, schedule, vocabulary)
+    runs = [read_runs(source, **reading) for source in (first, second)]
     # compare() reads the level, as a number or a text.
     comparison = compare_runs(
         *runs, flops=flops_of(target), approach=approach_of(approach), level=cast(float, level)
@@ -56,6 +67,8 @@ def holdout(
     ] = 1,
     approach: Approach = None,
     column: ColumnOption = None,
+    schedule: Schedule = None,
+    vocabulary: Vocabulary = None,
     as_json: Json = False,
 ) -> None:
     """Predict the largest budgets from the smaller ones, and show the errors."""
@@ -63,7 +76,7 @@ def holdout(
     from isoflop.reporting.json_output import to_json
     from isoflop.storage.tables import read_runs
 
-    given = read_runs(runs, columns=columns_of(column or ()))
+    given = read_runs(runs, **reading_of(column, schedule, vocabulary))
     result = hold_out(given, approach_of(approach), budgets=budgets)
     typer.echo(to_json(result) if as_json else holdout_table(result))
 

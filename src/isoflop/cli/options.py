@@ -11,6 +11,7 @@ __all__ = [
     "AllowFar",
     "Approach",
     "Budget",
+    "By",
     "ColumnOption",
     "Design",
     "Executor",
@@ -22,6 +23,7 @@ __all__ = [
     "Prior",
     "Processes",
     "Result",
+    "Schedule",
     "Settings",
     "SourceArgument",
     "Spend",
@@ -31,13 +33,14 @@ __all__ = [
     "TaskArgument",
     "TaskOption",
     "Template",
+    "Vocabulary",
 ]
 
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="Store folder, a table's file (CSV, Excel, ...), or a tracker's log: its folder or "
-        "file, or wandb:entity/project.",
+        help="Store folder, table (CSV, TSV, Excel, parquet), or a tracker's folder, file or "
+        "address, as wandb:entity/project.",
         metavar="RUNS",
     ),
 ]
@@ -60,8 +63,24 @@ ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
+        "--columns",
         help="A table's column, as params=my_col or 'params=my_col * 1e6'; may be repeated.",
     ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="How the learning rate of a table's runs went, where no column says so: constant, or "
+        "decayed at each row."
+    ),
+]
+Vocabulary = Annotated[
+    str | None,
+    typer.Option(help="Distinct tokens of the models; a run with a loss above its log has failed."),
+]
+By = Annotated[
+    str | None,
+    typer.Option(help="A table's column, as arch: one fit for each of its values."),
 ]
 Approach = Annotated[
     str | None, typer.Option(help=f"How runs become a law: {', '.join(APPROACHES)}.")

@@ -8,8 +8,14 @@ _OPTIONS = (
     (r"columns=\{[^}]*\} \((--column [^)]*)\)", r"\1"),  # both are named: the option is enough
     (r"predict\(\.\.\., task=task\) \(--task\)", "--task"),
     (r"train\(store=\.\.\.\)", "`isoflop train --store`"),
+    (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
     (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
     (r"\ballow_far=True", "--allow-far"),
+    (r"\bany_tokens=True", "--any-tokens"),
+    (r"\bagain=True", "--again"),
+    (r"correct num_tokens, or", "correct --tokens, or"),
+    (r"sweep\.save\(store\)", "`isoflop plan --store`"),
+    (r"sweep\.to_csv\(\)", "`isoflop plan --format csv`"),
     (r"\bbudgets=\[\.\.\.\]", "--budget"),
     (r"\bcolumns=(?=[\s,;.)])", "--column"),
     (

@@ -21,7 +21,7 @@ from isoflop.display.format import (
 from isoflop.display.table import Table
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach, Diagnostics, Region
-from isoflop.fitting.approaches.isoflop import valleys
+from isoflop.fitting.approaches.isoflop import valleys_of
 from isoflop.fitting.approaches.parametric import single_law
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.prior import Prior
@@ -247,7 +247,7 @@ def _valley_rows(runs: tuple[Run, ...]) -> list[tuple[str, ...]]:
             ),
             "interior" if valley.interior else "not bracketed",
         )
-        for valley in valleys(runs)
+        for valley in valleys_of(Points.of(runs))
     ]
     heading = ("budget", "runs", "params", "best params", "best tokens", "lowest loss", "minimum")
     return [heading, *rows] if rows else []

@@ -20,7 +20,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
-from isoflop.fitting.approaches.isoflop import Valley, valleys
+from isoflop.fitting.approaches.isoflop import Valley, valleys_of
 from isoflop.fitting.default import screened, solve_points
 from isoflop.fitting.estimates import Estimate, estimate
 from isoflop.fitting.from_name import approach_from
@@ -120,7 +120,7 @@ def held_out(points: Points, approach: Approach | None, budgets: int = 1) -> Hol
     solved = solve_points(seen, approach).solved
     cost = cost_for(solved.law, points.runs)
     drawn = resampled_law(solved, seen, DRAWS, seed=0)
-    measured = [valley for valley in valleys(points.runs) if valley.budget >= limit]
+    measured = [valley for valley in valleys_of(points) if valley.budget >= limit]
     checked = tuple(_checked(solved.law, drawn, cost, valley) for valley in measured)
     return Holdout(checked, float(seen.C.max()))
 

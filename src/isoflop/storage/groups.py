@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from isoflop import arguments
 from isoflop.display.format import join_words, one_line, quoted
 from isoflop.errors import DataError
+from isoflop.notes.note import Note
 from isoflop.runs import Run
 from isoflop.storage.sheet import Source, is_frame, open_sheet, source_of_frame
-from isoflop.storage.tables import read_runs
+from isoflop.storage.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_groups"]
+__all__ = ["read_grouped", "read_groups"]
 
 
 def read_groups(
@@ -30,10 +31,23 @@ def read_groups(
 
     Each group may be fitted alone, or all with shared exponents by `fit_systems`.
 
-    by: name of the column. The other arguments are those of `read_runs`.
+    by: name of the column.
+    source, columns, vocabulary, schedule: as for `read_runs`.
 
     Raises DataError where the table has no such column, or cannot be read.
     """
+    return read_grouped(source, by=by, columns=columns, vocabulary=vocabulary, schedule=schedule)[0]
+
+
+def read_grouped(
+    source: "str | os.PathLike[str] | pd.DataFrame",
+    *,
+    by: str,
+    columns: Mapping[str, str] | None = None,
+    vocabulary: float | None = None,
+    schedule: str | None = None,
+) -> tuple[dict[str, list[Run]], tuple[Note, ...]]:
+    """`read_groups` with notes on how the table was read."""
     by = arguments.word(by, "read_groups: by")
     opened = _opened(source)
     names = [*opened.head]
@@ -43,11 +57,11 @@ def read_groups(
             f"{join_words(names, most=12)}."
         )
     labels = [str(cell).strip() for cell in opened.sheet([by]).columns[by]]
-    runs = read_runs(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
+    read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
     groups: dict[str, list[Run]] = {}
-    for label, run in zip(labels, runs, strict=True):
+    for label, run in zip(labels, read.runs, strict=True):
         groups.setdefault(label, []).append(run)
-    return groups
+    return groups, read.notes
 
 
 def _opened(source: object) -> Source:

@@ -1,27 +1,24 @@
 """Results in a table, joined to the specs of their plan by the ids of the runs."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isoflop import arguments
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.runs import Run, RunSpec
-from isoflop.storage.sheet import Source, is_frame, open_sheet, source_of_frame
-
-if TYPE_CHECKING:
-    import pandas as pd
+from isoflop.storage.measures import is_name_of
+from isoflop.storage.sheet import Source
 
 __all__ = ["joined"]
 
 _NAMES = ("id", "run_id", "isoflop_id")
 
 
-def joined(source: object, runs: Sequence[Run], specs: object) -> list[Run]:
+def joined(source: object, table: Source | None, runs: Sequence[Run], specs: object) -> list[Run]:
     """The runs of a table with the specs of their plan, by the table's column `id`.
+
+    source: what the user named; table: what it holds, None where that is no table.
 
     Raises DataError where specs are none, or the source is no table with such a column.
     """
@@ -29,25 +26,21 @@ def joined(source: object, runs: Sequence[Run], specs: object) -> list[Run]:
     planned = [spec for spec in given if isinstance(spec, RunSpec)]
     if not planned:
         raise arguments.refused(specs, "read_runs: specs", "a Sweep or specs")
-    if is_frame(source):
-        return _by_id(_ids_of(source), runs, planned)
-    if isinstance(source, str | os.PathLike) and not os.path.isdir(source):
-        return _by_id(_ids_of(source), runs, planned)
-    raise DataError(
-        f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; a "
-        "store has the specs of its runs."
-    )
+    if table is None:
+        raise DataError(
+            f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; "
+            "a store has the specs of its runs."
+        )
+    return _by_id(_ids_of(table), runs, planned)
 
 
-def _ids_of(table: "str | os.PathLike[str] | pd.DataFrame") -> Sequence[object]:
+def _ids_of(source: Source) -> Sequence[object]:
     """The ids of a table's rows, as its column `id` has them.
 
     Raises DataError where there is no such column.
     """
-    source: Source = (
-        source_of_frame(table) if is_frame(table) else open_sheet(Path(table))  # type: ignore[arg-type]
-    )
-    name = next((name for name in source.head if name.strip().lower() in _NAMES), None)
+    found = (name for known in _NAMES for name in source.head if is_name_of(name, known))
+    name = next(found, None)
     if name is None:
         raise DataError(
             f"{one_line(source.name, 60)} must have a column id with the ids of the plan's runs, "

@@ -40,6 +40,8 @@ class Readings:
     notes: tuple[Note, ...] = ()
     is_store: bool = False
     """Whether isoflop trained the runs, so that their FLOPs are counted ones."""
+    table: Source | None = None
+    """The table that was read; None for a store, or runs as they are."""
 
 
 def read_runs(
@@ -95,9 +97,10 @@ def read_runs(
     >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
     ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    runs = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule).runs
+    read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
+    runs = read.runs
     if specs is not None:
-        runs = joined(source, runs, getattr(specs, "specs", specs))
+        runs = joined(source, read.table, runs, getattr(specs, "specs", specs))
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -160,10 +163,11 @@ def _of_path(source: str, given: Given) -> Readings:
 def _of_log(log: Log, given: Given) -> Readings:
     """Runs of a tracker's log, by way of a table with a row for each."""
     named = log.columns(given.columns)
-    chosen = find_columns(log.cells, named, log.name)
-    table = _table(log.table(chosen), replace(given, columns=named))
+    offered = log.offered(named)
+    chosen = find_columns(offered, named, log.name)
+    table = _table(log.table(chosen, offered), replace(given, columns=named))
     runs, notes = log.completed(table.runs, chosen, named)
-    return Readings(runs, (*table.notes, *notes))
+    return replace(table, runs=runs, notes=(*table.notes, *notes))
 
 
 def _checked(columns: object) -> Mapping[str, str]:
@@ -213,4 +217,4 @@ def _runs_of_store(path: Path) -> list[Run]:
 
 def _table(source: Source, given: Given) -> Readings:
     table, notes = columns_of(source, given)
-    return Readings(runs_of_table(table), notes)
+    return Readings(runs_of_table(table), notes, table=source)

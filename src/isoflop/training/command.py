@@ -94,22 +94,21 @@ class Command:
             object.__setattr__(self, "timeout", float(read))
         result_of(self.result)
 
-    def check(self, specs: Sequence[RunSpec]) -> None:
-        """Raise ContractError where a template does not fit a spec, or there is no such program."""
+    def check(self, specs: Sequence[RunSpec], *, is_here: bool = True) -> None:
+        """Raise ContractError where a template does not fit a spec, or there is no such program.
+
+        is_here: whether the command runs on this machine; on others its program is not looked for.
+        """
         results = result_of(self.result)
         for spec in specs:
             values = self._values(spec, Path("folder"))
             self._words(values)
             self._environment(values)
-            cwd = None if self.cwd is None else filled(os.fspath(self.cwd), values)
+            if self.cwd is not None:
+                filled(os.fspath(self.cwd), values)
             results.check(values, Path("folder"))
-        values = self._values(specs[0], Path("folder"))
-        cwd = None if self.cwd is None else filled(os.fspath(self.cwd), values)
-        if cwd is not None and "{" not in os.fspath(self.cwd or "") and not os.path.isdir(cwd):
-            raise ContractError(
-                f"Command: cwd must be a folder, but there is no {one_line(cwd, 100)}."
-            )
-        self._check_program(values, cwd)
+        if is_here:
+            self._check_here(self._values(specs[0], Path("folder")))
         if len(specs) > 1:
             results.check_apart(*(self._values(spec, Path(spec.id)) for spec in specs[:2]))
 
@@ -177,6 +176,16 @@ class Command:
             "spec": str(folder / "spec.json"),
             "python": sys.executable,
         }
+
+    def _check_here(self, values: Mapping[str, Value]) -> None:
+        """Raise ContractError where this machine has no such folder or program."""
+        template = None if self.cwd is None else os.fspath(self.cwd)
+        cwd = None if template is None else filled(template, values)
+        if template is not None and "{" not in template and not os.path.isdir(template):
+            raise ContractError(
+                f"Command: cwd must be a folder, but there is no {one_line(template, 100)}."
+            )
+        self._check_program(values, cwd)
 
     def _check_program(self, values: Mapping[str, Value], cwd: str | None) -> None:
         program = self._program(values)

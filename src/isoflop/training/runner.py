@@ -146,7 +146,7 @@ def train(
                 hang_seconds=hang_seconds,
             )
             if trainer is None
-            else _work_of(trainer, store, todo, sweep)
+            else _work_of(trainer, store, todo, sweep, executor)
         )
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
@@ -232,11 +232,11 @@ def _own_work(
 
 
 def _work_of(
-    trainer: Trainer, store: Store, todo: list[RunSpec], sweep: Sweep
+    trainer: Trainer, store: Store, todo: list[RunSpec], sweep: Sweep, executor: Executor
 ) -> tuple[Sequence[list[RunSpec]], StoredWork]:
     """All specs as one wave, and work that trains them by the user's trainer."""
     if isinstance(trainer, Checked):
-        trainer.check(todo)
+        trainer.check(todo, is_here=isinstance(executor, InProcess | Processes))
     demands = {spec.id: Demand(memory_bytes=sweep.memory_bytes.get(spec.id)) for spec in todo}
     return [todo], TrainerWork(trainer, store, demands=demands)
 

@@ -44,8 +44,11 @@ Trainer = Callable[[RunSpec, Path], object]
 class Checked(Protocol):
     """A trainer that can find its faults before the first run."""
 
-    def check(self, specs: Sequence[RunSpec]) -> None:
-        """Raise ContractError where a spec cannot be trained."""
+    def check(self, specs: Sequence[RunSpec], *, is_here: bool) -> None:
+        """Raise ContractError where a spec cannot be trained.
+
+        is_here: whether runs are trained on this machine, so that its programs matter.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ class TrainerWork(StoredWork):
     demands: Mapping[str, Demand] = field(default_factory=dict)
     expendable: bool = False
     session: str = field(default_factory=new_session)
+    version: str = ""
+    """What runs say of the trainer; a worker may not have its source."""
+
+    def __post_init__(self) -> None:
+        if not self.version:
+            object.__setattr__(self, "version", version_of(self.trainer))
 
     def stops(self) -> AbstractContextManager[StopRequested]:
         return raised_stops()
@@ -74,7 +83,7 @@ class TrainerWork(StoredWork):
         if stop is not None:
             leave(stop)
         seconds = time.monotonic() - began
-        own = {**versions(), "trainer": version_of(self.trainer)}
+        own = {**versions(), "trainer": self.version}
         run = run_of(spec, result, seconds=seconds, versions=own)
         if run.status == "completed" and (off := tokens_off(spec, run.num_tokens)):
             print_notice(f"run {spec.id}: {off}; it is recorded with what was trained.")
@@ -95,10 +104,15 @@ def name_of(trainer: Trainer) -> str:
 
 def version_of(trainer: Trainer) -> str:
     """The trainer's name with a digest of its own code, or of its values; not of what it calls."""
-    own = getattr(trainer, "__wrapped__", trainer)
-    code = function_tree(own) if isinstance(own, FunctionType) else _ADDRESS.sub("", repr(trainer))
-    digest = hashlib.sha256((code or "").encode()).hexdigest()[:8]
+    digest = hashlib.sha256(_code_of(trainer).encode()).hexdigest()[:8]
     return f"{name_of(trainer)} {digest}"
+
+
+def _code_of(trainer: Trainer) -> str:
+    own = getattr(trainer, "__wrapped__", trainer)
+    if isinstance(own, FunctionType):
+        return function_tree(own) or f"{own.__code__.co_code!r} {own.__code__.co_names}"
+    return _ADDRESS.sub("", repr(trainer))
 
 
 def report_others(trainer: Trainer, runs: Iterable[Run]) -> None:

@@ -9,6 +9,8 @@ from isoflop.storage.readers.wandb_log import records
 from isoflop.storage.tables import read_runs, read_table
 from storage.readers.recorded import COLUMNS, STEPS, check, check_answer, check_curve, sweep
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of wandb's own code, while it records
+
 
 @pytest.fixture(scope="module")
 def wandb():
@@ -16,10 +18,8 @@ def wandb():
 
 
 @pytest.fixture
-def record(wandb, tmp_path, monkeypatch):
+def record(wandb, tmp_path):
     """Record a run offline, with wandb itself."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
 
     def record(
         one, steps=range(1, STEPS + 1), *, exit_code=0, logged=None, given_steps=False, **options
@@ -27,9 +27,12 @@ def record(wandb, tmp_path, monkeypatch):
         run = wandb.init(
             project=options.pop("project", "sweep"),
             dir=str(tmp_path),
+            mode="offline",
             name=one.name,
             config=one.config,
-            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
+            settings=wandb.Settings(
+                silent=True, console="off", x_disable_stats=True, disable_git=True
+            ),
             **options,
         )
         for step in steps:

@@ -17,6 +17,7 @@ from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
+from isoflop.fitting.screening.diverged import far_off
 from isoflop.laws.base import Array, entry
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
@@ -24,7 +25,7 @@ from isoflop.notes.merging import BudgetNote
 from isoflop.notes.note import Note
 from isoflop.runs import Run, runs_of
 
-__all__ = ["IsoFLOP", "Valley", "valleys"]
+__all__ = ["IsoFLOP", "Valley", "valleys", "valleys_of"]
 
 LARGEST_WINDOW, LARGEST_LOG = 1e30, 700.0
 CurveName = Literal["parabola", "cubic", "akima"]
@@ -117,7 +118,7 @@ def valleys(
 ) -> tuple[Valley, ...]:
     """The curve of each budget in `runs`, by increasing budget.
 
-    Runs without a finite loss or a budget are left out.
+    Runs without a finite loss or a budget are left out, and so are those that diverged.
 
     window, curve: as for `IsoFLOP`.
 
@@ -126,9 +127,17 @@ def valleys(
     usable = [
         run
         for run in runs_of(runs, "valleys")
-        if run.status == "completed" and math.isfinite(run.loss)
+        if run.status == "completed" and 0 < run.loss < math.inf
     ]
-    return tuple(budget.valley() for budget in _budgets(Points.of(usable), IsoFLOP(window, curve)))
+    points = Points.of(usable)
+    return valleys_of(points.pick(far_off(points) == 0), window, curve)
+
+
+def valleys_of(
+    points: Points, window: float | None = 4, curve: CurveName = "parabola"
+) -> tuple[Valley, ...]:
+    """The curve of each budget of all these points."""
+    return tuple(budget.valley() for budget in _budgets(points, IsoFLOP(window, curve)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from isoflop.display.format import format_count, format_interval, format_percent
 from isoflop.fitting.approaches.base import Diagnostics, Solved
-from isoflop.fitting.approaches.isoflop import Valley, valleys
+from isoflop.fitting.approaches.isoflop import Valley, valleys_of
 from isoflop.fitting.doubt.breaks import breaks
 from isoflop.fitting.doubt.plausible import implausible
 from isoflop.fitting.doubt.refits import disagreements
@@ -121,7 +121,7 @@ def _frontier_exponent(quantity: str, exponent: float) -> Iterator[Note]:
 
 def _valleys(points: Points) -> Iterator[Note]:
     """Budgets whose minimum is not bracketed, or too shallow to be distinguished from noise."""
-    for valley in valleys(points.runs):
+    for valley in valleys_of(points):
         if isinstance(valley.reason, Note):
             yield valley.reason
         elif _is_flat(valley):

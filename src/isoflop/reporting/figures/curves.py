@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 
 from isoflop.answers.frontier import frontier
 from isoflop.errors import DataError
-from isoflop.fitting.approaches.isoflop import IsoFLOP, Valley, valleys
+from isoflop.fitting.approaches.isoflop import IsoFLOP, Valley
+from isoflop.fitting.approaches.isoflop import valleys_of as points_valleys
 from isoflop.fitting.fit import Fit
+from isoflop.laws.points import Points
 from isoflop.reporting.axes import TEXT_SIZE, counts, end_key, new_axes, scientific, tidy
 from isoflop.reporting.colours import GREY, INK, PAPER, ramp
 from isoflop.runs import Run
@@ -27,7 +29,7 @@ STEPS_OF_PATH = 15
 def valleys_of(fit: Fit) -> tuple[Valley, ...]:
     """The curve of each budget in the fit, by its IsoFLOP settings or Approach 2's defaults."""
     approach = fit.approach if isinstance(fit.approach, IsoFLOP) else IsoFLOP()
-    return valleys(fit.runs, window=approach.window, curve=approach.curve)
+    return points_valleys(Points.of(fit.runs), window=approach.window, curve=approach.curve)
 
 
 def isoflop_curves(fit: Fit, ax: Axes | None = None) -> Axes:

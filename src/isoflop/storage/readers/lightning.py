@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from isoflop.errors import DataError
+from isoflop.errors import DataError, StoreError, first_line
 from isoflop.storage.readers.settings import settings_beside
 from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, name_of_folder, short
 
@@ -46,8 +46,13 @@ def _run(file: Path, root: Path, place: int) -> TrackedRun:
 
 def _rows(file: Path) -> list[dict[str, float]]:
     """The rows of a file, without empty cells. Raises DataError where a cell is no number."""
-    with open(file, newline="", encoding="utf-8-sig", errors="replace") as lines:
-        rows = [*csv.DictReader(lines)]
+    try:
+        with open(file, newline="", encoding="utf-8-sig", errors="replace") as lines:
+            rows = [*csv.DictReader(lines)]
+    except csv.Error as error:
+        raise DataError(f"{short(file)} is no table: {first_line(error)}.") from error
+    except OSError as error:
+        raise StoreError(f"{short(file)} cannot be read: {first_line(error)}.") from error
     found: list[dict[str, float]] = []
     for number, row in enumerate(rows, start=2):
         try:

@@ -137,7 +137,12 @@ class Recorder:
         self._offset = 0.0
 
     def add(self, step: float, row: Mapping[str, object]) -> None:
-        """Record a row, whose nested values are named with dots."""
+        """Record a row, whose nested values are named with dots.
+
+        A step that is no finite number is the one before.
+        """
+        if not math.isfinite(step):
+            step = self.end - self._offset
         if self._all and step + self._offset < self._all[-1] and step <= self._all[0]:
             self._offset = self._all[-1] + 1 - step
         step += self._offset

@@ -1,5 +1,6 @@
 """Runs of a Weights & Biases project through `wandb.Api`: `wandb:entity/project`."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
@@ -16,6 +17,7 @@ from isoflop.storage.readers.tracked import (
     TrackedRun,
     failures_as_errors,
     flat,
+    number_in,
 )
 
 __all__ = ["read_wandb_project"]
@@ -89,8 +91,13 @@ def _history(run: ApiRun, logged: frozenset[str], name: str) -> Series | None:
     recorder = Recorder()
     with failures_as_errors(f"The history of run {run.id}"):
         for row in run.scan_history(keys=["_step", name]):
-            recorder.add(float(row["_step"]), {name: row.get(name)})
+            recorder.add(_step(row), {name: row.get(name)})
     return recorder.history(name)
+
+
+def _step(row: Mapping[str, Any]) -> float:
+    step = number_in(row.get("_step"))
+    return math.nan if step is None else step
 
 
 def _span(run: ApiRun, summary: Mapping[str, object], *, is_part: bool) -> Span | None:
@@ -102,7 +109,7 @@ def _span(run: ApiRun, summary: Mapping[str, object], *, is_part: bool) -> Span 
         return Span(0.0, float(last))
     recorder = Recorder()
     for row in islice(run.scan_history(keys=["_step"]), _FIRST_ROWS):
-        recorder.add(float(row["_step"]), {})
+        recorder.add(_step(row), {})
     first = recorder.span()
     return (
         Span(0.0, float(last)) if first is None else Span(first.first, float(last), first.spacing)

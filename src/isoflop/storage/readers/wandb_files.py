@@ -1,13 +1,14 @@
 """Runs of Weights & Biases on disk: `wandb/*run-*/run-<id>.wandb`."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from isoflop.extras import load_extra
 from isoflop.storage.readers.settings import read_json, read_yaml
-from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat, is_cell
+from isoflop.storage.readers.tracked import Columns, Recorder, TrackedRun, flat, is_cell, number_in
 from isoflop.storage.readers.wandb_log import records
 
 __all__ = ["read_wandb_files"]
@@ -73,8 +74,8 @@ class _Log:
             for item in history.item
             if (name := _name(item)) not in _OWN
         }
-        step = row.pop("_step", history.step.num)
-        self.recorder.add(float(cast(float, step)), flat(row))
+        step = number_in(row.pop("_step", history.step.num))
+        self.recorder.add(math.nan if step is None else step, flat(row))
 
     def _take_run(self, run: Any) -> None:
         _update(self.config, run.config)

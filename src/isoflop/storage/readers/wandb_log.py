@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from isoflop.errors import DataError
+from isoflop.errors import DataError, StoreError, first_line
 from isoflop.storage.readers.tracked import short
 
 __all__ = ["records"]
@@ -26,7 +26,10 @@ def records(path: Path) -> Iterator[bytes]:
 
     Raises DataError where the file is no log of W&B.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{short(path)} cannot be read: {first_line(error)}.") from error
     if data and data[: len(_START)] != _START:
         raise DataError(
             f"{short(path)} must be a run file of W&B, but it begins otherwise; check the path."
