@@ -33,6 +33,7 @@ def assert_trained(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of other libraries among themselves
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_sweep_by_another_trainer_is_fitted_and_answers(name, tmp_path, capsys):
     began = time.process_time()

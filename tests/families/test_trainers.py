@@ -14,6 +14,7 @@ import pytest
 
 import isoflop
 from isoflop.training import guard
+from isoflop.training.trainer import version_of
 from ladder import ARGUMENTS, BUDGETS, LAW, ladder, law_trainer, loss_of, program
 
 
@@ -287,6 +288,14 @@ def test_the_environment_and_the_folder_are_set(family, sweep, tmp_path):
     )
     (run,) = train(family, sweep.specs[:1], trainer, tmp_path)
     assert run.loss == run.spec.size
+
+
+def test_a_trainer_is_the_same_wherever_its_functions_lie_in_memory():
+    def trainer():
+        return isoflop.Command("true", result=lambda folder: 1.0)
+
+    assert repr(trainer()) != repr(trainer())
+    assert version_of(trainer()) == version_of(trainer())
 
 
 FAILING = {
