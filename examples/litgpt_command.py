@@ -7,6 +7,7 @@ continues from LitGPT's own checkpoint.
 """
 
 import argparse
+import csv
 import json
 import shlex
 import sysconfig
@@ -87,17 +88,12 @@ def family() -> isoflop.Family:
 
 
 def logged(folder: Path) -> dict[str, float]:
-    """The held-out loss and the tokens from the log of the last start of a run."""
-    import pandas as pd
-
-    logs = sorted(
-        folder.glob("logs/csv/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime
-    )
-    rows = pd.read_csv(logs[-1])
-    return {
-        "loss": float(rows["val_loss"].dropna().iloc[-1]),
-        "num_tokens": float(rows["total_tokens"].dropna().iloc[-1]),
-    }
+    """The last held-out loss and count of tokens in the log of a run's last start."""
+    logs = folder.glob("logs/csv/version_*/metrics.csv")
+    with open(max(logs, key=lambda path: path.stat().st_mtime), newline="") as file:
+        rows = [*csv.DictReader(file)]
+    names = {"loss": "val_loss", "num_tokens": "total_tokens"}
+    return {name: float([row[key] for row in rows if row[key]][-1]) for name, key in names.items()}
 
 
 def trainer(folder: Path) -> isoflop.Command:

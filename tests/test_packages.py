@@ -93,13 +93,13 @@ def test_metadata_are_valid_and_name_the_licence_and_the_readme(metadata):
 
 WITHOUT_TORCH = {
     "datasets",
-    "tables",
     "test",
     "wandb",
     "mlflow",
     "tensorboard",
     "lightning",
     "excel",
+    "tables",
 }
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import isoflop
 from isoflop.per_task import per_task
-from tasks import mlp_task
+from tasks import examples, mlp_task
 
 
 def test_a_result_is_computed_once_per_task_and_arguments():
@@ -26,7 +26,7 @@ def test_a_result_is_computed_once_per_task_and_arguments():
 
 
 def test_data_sets_are_freed_with_their_task():
-    task = mlp_task()
+    task = mlp_task(train_data=examples(4000))
     data = weakref.ref(task.train_data)
     isoflop.plan(task, budgets=[3e8])
     isoflop.fingerprint(task)

@@ -58,6 +58,8 @@ _HOMES = {
     "Rates": "fitting.rates",
     "fit_metric": "fitting.metrics",
     "MetricFit": "fitting.metrics",
+    "fit_log_metric": "fitting.log_metrics",
+    "LogMetricFit": "fitting.log_metrics",
     "ChinchillaLaw": "laws.additive",
     "DataConstrainedLaw": "laws.other_laws",
     "KaplanLaw": "laws.other_laws",
@@ -115,6 +117,8 @@ if TYPE_CHECKING:
     from isoflop.fitting.holdout import Holdout as Holdout
     from isoflop.fitting.holdout import holdout as holdout
     from isoflop.fitting.kriging.approach import Kriging as Kriging
+    from isoflop.fitting.log_metrics import LogMetricFit as LogMetricFit
+    from isoflop.fitting.log_metrics import fit_log_metric as fit_log_metric
     from isoflop.fitting.metrics import MetricFit as MetricFit
     from isoflop.fitting.metrics import fit_metric as fit_metric
     from isoflop.fitting.rates import Rates as Rates

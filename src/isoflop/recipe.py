@@ -135,10 +135,11 @@ class Recipe:
     """A number, or a function of the tokens per optimiser step."""
     weight_decay: float | Rule = 0.1
     """Decoupled decay of tensors with two or more dimensions; biases and gains are not decayed."""
-    decay_timescale: float | None = None
+    decay_timescale: float | Rule | None = None
     """Share of the run over which the weights average, tau = 1 / (lr weight_decay steps).
 
-    Sets `weight_decay` (Bergsma et al. 2025, 2505.13738); None keeps `weight_decay`.
+    Sets `weight_decay`; None keeps it. The best tau is a power law in tokens per param (Bergsma et
+    al. 2025, 2505.13738): a rule such as `PowerRule(c, num_params=m, num_tokens=-m)`.
     """
     warmup: float | Rule = 0.1
     """Share of the run's steps in which the learning rate rises from zero to its peak."""
@@ -272,7 +273,8 @@ class Recipe:
         lr = self.peak_lr(num_params, num_tokens)
         decay = value_of("weight_decay", self.weight_decay, num_params, num_tokens)
         if self.decay_timescale is not None:
-            decay = step_tokens / (lr * self.decay_timescale * num_tokens)
+            timescale = value_of("decay_timescale", self.decay_timescale, num_params, num_tokens)
+            decay = step_tokens / (lr * timescale * num_tokens)
             require(
                 math.isfinite(decay),
                 "decay_timescale and lr must give a finite weight decay",

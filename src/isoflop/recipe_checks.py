@@ -23,7 +23,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "beta1": ("from 0 to below 1", lambda value: 0 <= value < 1),
     "beta2": ("from 0 to below 1, or a rule", lambda value: 0 <= value < 1),
     "weight_decay": ("0 or more, or a rule", lambda value: value >= 0),
-    "decay_timescale": ("above 0 or None", lambda value: value > 0),
+    "decay_timescale": ("above 0 or None, or a rule", lambda value: value > 0),
     "warmup": ("a share from 0 to below 1, or a rule", lambda value: 0 <= value < 1),
     "cooldown": ("a share above 0 and up to 1", lambda value: 0 < value <= 1),
     "clip": ("above 0 or None", lambda value: value > 0),
@@ -36,7 +36,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "eval_passes": ("a whole number from 1 to 1e6", lambda value: _is_whole(value, 1e6)),
 }
 """By field: the rule for a number, in words and as a test. The values of rules pass it too."""
-_RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "warmup")
+_RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "decay_timescale", "warmup")
 _RULE_ARGUMENTS = {"beta2": "the tokens per optimiser step"}
 
 

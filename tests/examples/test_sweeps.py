@@ -62,7 +62,7 @@ def test_a_misspelt_override_is_refused(hydra_sweep):
         ),
     ],
 )
-def test_one_output_folder_alone_and_under_torchrun(hydra_sweep, launcher, tmp_path):
+def test_one_output_folder_alone_and_under_torchrun(warm_python, hydra_sweep, launcher, tmp_path):
     program = [sys.executable, *launcher, str(EXAMPLES / "hydra_sweep.py"), *TINY, "store=out"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

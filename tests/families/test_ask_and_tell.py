@@ -218,6 +218,19 @@ def test_tables_of_results_are_told_at_once(shell, tmp_path):
     assert "times the" in shell("tell s off.csv --column loss=val", code=2)
 
 
+def test_results_are_told_in_words_of_the_shell(shell):
+    shell(f"plan sizes.csv --budget 1e12 {SET} --store s --format csv")
+    first, second, third = (spec.id for spec in isoflop.plan(ladder(), budgets=[1e12]).specs[:3])
+    assert "diverged" in shell(f"tell s {first} --loss nan")
+    assert "loss 3.200" in shell(f"tell s {second} --loss 3.2 --metric acc=0.5")
+    assert "or give --any-tokens to" in shell(f"tell s {third} --loss 3.1 --tokens 9M", code=2)
+    assert "give --again to" in shell(f"tell s {second} --loss 3.1", code=2)
+    assert "`isoflop plan --store`" in shell(f"tell s {'0' * 16} --loss 3.1", code=2)
+    assert "failed" in shell(f"tell s {third} --status failed --error 'node lost'")
+    (run,) = (run for run in isoflop.DirectoryStore("s").read_runs() if run.id == second)
+    assert run.metrics == {"acc": 0.5}
+
+
 def test_commands_and_a_trainer_from_the_shell(shell):
     template = "echo loss 2.{seed}5 {size}"
     lines = shell(f"plan sizes.csv --budget 1e12 {SET} --format commands --command '{template}'")

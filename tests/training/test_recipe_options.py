@@ -196,7 +196,19 @@ BOUNDARIES = {
         ({"weight_decay": lambda params, tokens: 0}, lambda seen: seen["decays"] == [0, 0]),
     ],
     "decay_timescale": [
-        ({"decay_timescale": TINY, "lr": 1e-3}, lambda seen: seen["decays"][0] > 1e9)
+        ({"decay_timescale": TINY, "lr": 1e-3}, lambda seen: seen["decays"][0] > 1e9),
+        (
+            {"decay_timescale": isoflop.PowerRule(2.0, num_params=0.5, num_tokens=-0.5)},
+            lambda seen: (
+                seen["decays"][0]
+                == pytest.approx(
+                    1
+                    / seen["peak"]
+                    / seen["spec"].num_steps
+                    / (2 * (seen["spec"].num_params / seen["spec"].num_tokens) ** 0.5)
+                )
+            ),
+        ),
     ],
     "warmup": [
         ({"warmup": 0}, lambda seen: seen["lr"][0] == seen["peak"]),
@@ -267,7 +279,7 @@ def test_a_boundary_value_reaches_the_training(changes, arrived):
         ({"beta1": 1.0}, "beta1 must be from 0 to below 1, but got 1.0"),
         ({"beta2": 1}, "beta2 must be from 0 to below 1, or a rule, but got 1"),
         ({"weight_decay": -0.1}, "weight_decay must be 0 or more, or a rule, but got -0.1"),
-        ({"decay_timescale": 0}, "decay_timescale must be above 0 or None, but got 0"),
+        ({"decay_timescale": 0}, "decay_timescale must be above 0 or None, or a rule, but got 0"),
         ({"warmup": 1}, "warmup must be a share from 0 to below 1, or a rule, but got 1"),
         ({"warmup": "10%"}, "warmup must be a share from 0 to below 1, or a rule, but got '10%'"),
         ({"cooldown": 0}, "cooldown must be a share above 0 and up to 1, but got 0"),

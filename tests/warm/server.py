@@ -66,6 +66,9 @@ def serve(folder):
                     continue
                 pid = os.fork()
                 if pid == 0:
+                    # what is left to be freed would close files of the program that have its numbers
+                    for left in (selector, listener, caller, *callers.values()):
+                        left.close()
                     return become(request, files)
                 for file in files:
                     os.close(file)

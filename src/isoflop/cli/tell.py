@@ -111,4 +111,6 @@ def _number(text: str | None, name: str) -> float | None:
 
     if text is None:
         return None
+    if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):  # of a run that diverged
+        return float(text)
     return float(arguments.number(text, name, must="a number", holds=lambda one: True))

@@ -11,6 +11,11 @@ _OPTIONS = (
     (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
     (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
     (r"\ballow_far=True", "--allow-far"),
+    (r"\bany_tokens=True", "--any-tokens"),
+    (r"\bagain=True", "--again"),
+    (r"correct num_tokens, or", "correct --tokens, or"),
+    (r"sweep\.save\(store\)", "`isoflop plan --store`"),
+    (r"sweep\.to_csv\(\)", "`isoflop plan --format csv`"),
     (r"\bbudgets=\[\.\.\.\]", "--budget"),
     (r"\bcolumns=(?=[\s,;.)])", "--column"),
     (

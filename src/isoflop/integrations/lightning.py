@@ -94,7 +94,7 @@ class LightningTrainer:
                 )
         check_names(self.arguments, _DECIDED, "LightningTrainer: arguments")
 
-    def check(self, specs: Sequence[RunSpec]) -> None:
+    def check(self, specs: Sequence[RunSpec], *, is_here: bool = True) -> None:
         """Raise ContractError where a spec cannot be trained."""
         check_specs(specs, "LightningTrainer")
         for spec in specs:

@@ -104,7 +104,7 @@ class TransformersTrainer:
         check_names(self.arguments, _DECIDED, "TransformersTrainer: arguments")
         check_names(self.options, _OWN, "TransformersTrainer: options")
 
-    def check(self, specs: Sequence[RunSpec]) -> None:
+    def check(self, specs: Sequence[RunSpec], *, is_here: bool = True) -> None:
         """Raise ContractError where a spec cannot be trained."""
         check_specs(specs, "TransformersTrainer")
         for spec in specs:

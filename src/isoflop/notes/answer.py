@@ -113,6 +113,13 @@ KINDS = (
         "nothing, or train them again with `Task(metrics=…)`",
     ),
     Kind(
+        "metric-outside-limits",
+        "metric",
+        "info",
+        "*runs whose … is not between its limits were left out*",
+        "nothing, or give the limits as `worst=` and `best=`",
+    ),
+    Kind(
         "metric-unreached",
         "metric",
         "doubt",

@@ -14,7 +14,7 @@ from isoflop.storage.numbers import holds_counts
 from isoflop.storage.sheet import Cells
 from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "SETTINGS", "Column", "find_columns", "find_metrics"]
+__all__ = ["FIELDS", "SETTINGS", "Column", "find_columns", "find_metrics", "is_setting"]
 
 # Names are compared in lower case, with every run of other signs as one underscore: "val/loss" is
 # "val_loss".
@@ -223,6 +223,11 @@ def _usual_column(
             f"{_code(candidates[-1])!r}}} ({_option(field, candidates[-1])})."
         )
     return candidates[0] if candidates else None
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column has a usual name of a setting, such as the learning rate."""
+    return any(plain_name(column) in _NAMES[field] for field in SETTINGS)
 
 
 def _rank(field: str, column: str) -> int:

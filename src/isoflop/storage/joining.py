@@ -10,19 +10,17 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.measures import is_name_of
 from isoflop.storage.sheet import Source
 
-__all__ = ["ids_of", "joined", "joined_to"]
+__all__ = ["joined"]
 
 _NAMES = ("id", "run_id", "isoflop_id")
 
 
-def joined_to(
-    specs: object, source: object, table: Source | None, runs: Sequence[Run]
-) -> list[Run]:
-    """The runs of a table with the specs of their plan.
+def joined(source: object, table: Source | None, runs: Sequence[Run], specs: object) -> list[Run]:
+    """The runs of a table with the specs of their plan, by the table's column `id`.
 
-    source: what the user gave; table: None where that is a store or runs.
+    source: what the user named; table: what it holds, None where that is no table.
 
-    Raises DataError where there are no specs, or no table with the ids of runs.
+    Raises DataError where specs are none, or the source is no table with such a column.
     """
     given = specs if arguments.several(specs) else ()
     planned = [spec for spec in given if isinstance(spec, RunSpec)]
@@ -33,10 +31,10 @@ def joined_to(
             f"read_runs: specs are for a table with a column id, but got {type(source).__name__}; "
             "a store has the specs of its runs."
         )
-    return joined(ids_of(table), runs, planned)
+    return _by_id(_ids_of(table), runs, planned)
 
 
-def ids_of(source: Source) -> Sequence[object]:
+def _ids_of(source: Source) -> Sequence[object]:
     """The ids of a table's rows, as its column `id` has them.
 
     Raises DataError where there is no such column.
@@ -51,7 +49,7 @@ def ids_of(source: Source) -> Sequence[object]:
     return source.sheet([name]).columns[name]
 
 
-def joined(ids: Sequence[object], runs: Sequence[Run], specs: Iterable[RunSpec]) -> list[Run]:
+def _by_id(ids: Sequence[object], runs: Sequence[Run], specs: Iterable[RunSpec]) -> list[Run]:
     """The runs of a table's rows with the specs of their ids; rows without an id are left out.
 
     Raises DataError for an id that is in no spec, or is in two rows.

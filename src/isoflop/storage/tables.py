@@ -16,7 +16,7 @@ from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
 from isoflop.storage.columns import find_columns
 from isoflop.storage.counts import PER_6ND
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.joining import joined_to
+from isoflop.storage.joining import joined
 from isoflop.storage.readers.excel import EXCEL, source_of_workbook
 from isoflop.storage.readers.logs import Log
 from isoflop.storage.readers.open_log import open_log, parted_path
@@ -100,7 +100,7 @@ def read_runs(
     read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
     runs = read.runs
     if specs is not None:
-        runs = joined_to(getattr(specs, "specs", specs), source, read.table, runs)
+        runs = joined(source, read.table, runs, getattr(specs, "specs", specs))
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -163,8 +163,9 @@ def _of_path(source: str, given: Given) -> Readings:
 def _of_log(log: Log, given: Given) -> Readings:
     """Runs of a tracker's log, by way of a table with a row for each."""
     named = log.columns(given.columns)
-    chosen = find_columns(log.cells, named, log.name)
-    table = _table(log.table(chosen), replace(given, columns=named))
+    offered = log.offered(named)
+    chosen = find_columns(offered, named, log.name)
+    table = _table(log.table(chosen, offered), replace(given, columns=named))
     runs, notes = log.completed(table.runs, chosen, named)
     return replace(table, runs=runs, notes=(*table.notes, *notes))
 

@@ -139,3 +139,19 @@ def test_runs_of_a_plan_are_joined_to_it_by_the_id_among_their_settings(tmp_path
 
     assert sorted(run.size for run in runs) == list(range(len(specs)))
     assert all(run.curve and run.id in {spec.id for spec in specs} for run in runs)
+
+
+def test_a_scheduled_learning_rate_is_no_setting_and_one_among_the_settings_is(tmp_path):
+    def write(**settings):
+        rows = [
+            row | {"lr": 3e-4 * (1.1 - row["step"] / STEPS), "config": one.config | settings}
+            for one in sweep()
+            for row in rows_of(one)
+        ]
+        return write_lines(tmp_path / "log.jsonl", rows)
+
+    assert {run.spec.lr for run in read_runs(write(), columns=COLUMNS)} == {None}
+    runs = read_runs(write(learning_rate=3e-4, seed=5), columns=COLUMNS)
+    assert {(run.spec.lr, run.spec.seed) for run in runs} == {(3e-4, 5)}
+    runs = read_runs(write(), columns={**COLUMNS, "lr": "lr"})
+    assert [run.spec.lr for run in runs] == pytest.approx([3e-5] * len(runs))

@@ -86,6 +86,18 @@ def test_tokens_that_the_state_alone_counts_are_those_of_the_run_without_a_curve
     assert all(run.curve == () for run in runs)
 
 
+def test_params_without_embeddings_follow_from_the_counts_of_the_trainer(tmp_path):
+    recorded = sweep()
+    for one in recorded:
+        write_state(tmp_path / one.name, one)
+    with pytest.raises(DataError, match="columns={'params': 'non_embedding_params'}"):
+        read_runs(tmp_path)
+    runs = read_runs(tmp_path, columns={**COLUMNS, "params": "non_embedding_params"})
+
+    found = {run.group: (run.num_params, run.loss) for run in runs}
+    assert found == {one.name: (pytest.approx(one.params), one.loss) for one in recorded}
+
+
 def test_numbers_that_json_does_not_have_are_read(tmp_path):
     one = sweep()[0]
     state = write_state(tmp_path, one)

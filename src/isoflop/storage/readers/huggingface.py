@@ -68,12 +68,18 @@ def _run(folder: Path, file: Path, root: Path) -> TrackedRun:
     return TrackedRun(
         id=str(folder),
         name=name_of_folder(folder, root),
-        config=settings_beside(file.parent) | settings_beside(folder) | _settings_of(state),
-        last=recorder.last,
+        config=settings_beside(file.parent) | settings_beside(folder),
+        last=recorder.last | _params_of(state),
         history=recorder.history,
         span=recorder.span(),
         state=_ending(file, end, _number(state.get("max_steps"))),
     )
+
+
+def _params_of(state: Mapping[str, object]) -> dict[str, object]:
+    """Params without embeddings: the Trainer counts 6 FLOPs for each of them and each token."""
+    flops, tokens = (_number(state.get(name)) for name in ("total_flos", "num_input_tokens_seen"))
+    return {"non_embedding_params": flops / (6 * tokens)} if flops > 0 and tokens > 0 else {}
 
 
 def _record(recorder: Recorder, row: Mapping[str, object]) -> None:
@@ -89,9 +95,3 @@ def _ending(file: Path, step: float, most: float) -> str:
     """How a run ended: a checkpoint before the last step is no finished run."""
     is_checkpoint = _CHECKPOINT.fullmatch(file.parent.name) is not None
     return f"at step {step:g} of {most:g}" if is_checkpoint and step < most else FINISHED
-
-
-def _settings_of(state: Mapping[str, object]) -> dict[str, object]:
-    """Settings that a state records itself, such as train_batch_size."""
-    names = ("max_steps", "num_train_epochs", "train_batch_size", "logging_steps")
-    return {name: state[name] for name in names if is_cell(state.get(name))}

@@ -15,7 +15,7 @@ from isoflop.display.format import join_words, one_line
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
 from isoflop.runs import Run
-from isoflop.storage.columns import Column
+from isoflop.storage.columns import Column, is_setting
 from isoflop.storage.measures import is_name_of
 from isoflop.storage.readers.curves import curve_of
 from isoflop.storage.readers.joining import joined, last_of
@@ -73,18 +73,32 @@ class Log:
         given = columns or {}
         return own | {field: _resolved(text, self.cells) for field, text in given.items()}
 
-    def table(self, chosen: Mapping[str, Column]) -> Source:
+    def offered(self, columns: Columns) -> dict[str, list[object]]:
+        """The cells from which columns are chosen.
+
+        A logged value that has a setting's name and changes along the run, as a scheduled learning
+        rate does, is no setting, unless the user names it.
+        """
+        logged = dict.fromkeys(name for run in self.runs for name in run.last)
+        hidden = {
+            name
+            for name in logged
+            if is_setting(name)
+            and not any(name in text for text in columns.values())
+            and _varies(self.runs, name)
+        }
+        return {name: cells for name, cells in self.cells.items() if name not in hidden}
+
+    def table(self, chosen: Mapping[str, Column], offered: Mapping[str, list[object]]) -> Source:
         """The rows as a table, with the last logged values of the columns chosen."""
-        cells: dict[str, list[object]] = dict(self.cells)
+        cells = dict(offered)
         for name in {column.name for column in chosen.values()} - {_RUN, _STATE}:
-            cells[name] = [
-                _last(run, name, cell) for run, cell in zip(self.runs, cells[name], strict=False)
-            ]
+            pairs = zip(self.runs, cells[name], strict=True)
+            cells[name] = [_last(run, name, cell) for run, cell in pairs]
         if chosen["status"].name == _STATE:
             losses = cells[chosen["loss"].name]
-            cells[_STATE] = [
-                _state(run, loss) for run, loss in zip(self.runs, losses, strict=False)
-            ]
+            states = zip(self.runs, losses, strict=True)
+            cells[_STATE] = [_state(run, loss) for run, loss in states]
         return _source(self.name, cells, _names(self.runs))
 
     def completed(
@@ -147,6 +161,12 @@ def _last(run: TrackedRun, name: str, cell: object) -> object:
     """The last logged value, which a summary may hold in another form; else the cell."""
     last = last_of(run.history(name))
     return cell if last is None else last
+
+
+def _varies(runs: Sequence[TrackedRun], name: str) -> bool:
+    """Whether a quantity changes along the first run that logged it."""
+    series = next((run.history(name) for run in runs if name in run.last), None)
+    return series is not None and bool((series.values != series.values[0]).any())
 
 
 def _state(run: TrackedRun, loss: object) -> str:
