@@ -238,4 +238,4 @@ def test_published_runs_of_up_to_2b_params_end_where_those_of_a_quarter_say(gems
         ).projected
         assert projected.low <= run.loss <= projected.high
         assert projected.value == pytest.approx(run.loss, rel=0.01)
-        assert projected.high / projected.low < 1.06
+        assert projected.high / projected.low < 1.04

@@ -230,7 +230,8 @@ def _near(points: Sequence[CurvePoint], num_tokens: float, share: float) -> tupl
     known = (losses > 0) & np.isfinite(losses)
     at, logs = tokens[known] / num_tokens, np.log(losses[known])
     inside = (at > share - WINDOW) & (at <= share + 1e-9)
-    scatter = float(np.mean(np.diff(logs, 2) ** 2) / 6) if len(logs) > 2 else 0.0
+    recent = logs[at > share / 2]  # before, second differences are the bend of the curve
+    scatter = float(np.mean(np.diff(recent, 2) ** 2) / 6) if len(recent) > 2 else 0.0
     if not inside.any():
         return float(np.interp(share, at, logs)), scatter
     return float(logs[inside].mean()), scatter / int(inside.sum())

@@ -84,7 +84,7 @@ class Impatient(InProcess):
 class Once(TaskWork):
     """Tries nothing again."""
 
-    def _trained(self, spec, stop_requested):
+    def _recorded(self, spec, stop_requested):
         return self._attempt(spec, stop_requested)[0]
 
 
