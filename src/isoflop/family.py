@@ -79,8 +79,6 @@ class Family:
         counted = isinstance(self.sizes, Task)
         members = {} if counted else members_of(self.sizes, self.cost, self.size_param)
         object.__setattr__(self, "members", members)
-        if self.tokens_per_example is None and not counted:
-            object.__setattr__(self, "tokens_per_example", 1.0)
 
     def __repr__(self) -> str:
         if isinstance(self.sizes, Task):

@@ -128,6 +128,29 @@ def test_a_table_with_ids_is_joined_to_its_plan(sweep, tmp_path):
         isoflop.read_runs(frame, specs=sweep)
 
 
+def test_a_table_needs_no_more_than_ids_and_losses(sweep, tmp_path):
+    rows = [f"{spec.id},{loss_of(spec)!r}" for spec in sweep.specs]
+    (tmp_path / "done.csv").write_text("\n".join(["id,loss", *rows, ",9.9"]))
+    runs = isoflop.read_runs(tmp_path / "done.csv", specs=sweep)
+    assert [run.spec for run in runs] == list(sweep.specs)
+    for run in runs:
+        assert (run.num_tokens, run.flops) == (run.spec.num_tokens, run.spec.flops)
+        assert run.loss == loss_of(run.spec)
+
+
+def test_the_flops_of_a_table_follow_the_plan_where_it_has_none(sweep):
+    frame = pd.DataFrame(
+        {
+            "id": [spec.id for spec in sweep.specs],
+            "tokens": [1.01 * spec.num_tokens for spec in sweep.specs],
+            "loss": [loss_of(spec) for spec in sweep.specs],
+        }
+    )
+    for run in isoflop.read_runs(frame, specs=sweep.specs):
+        assert run.num_tokens == pytest.approx(1.01 * run.spec.num_tokens)
+        assert run.flops == pytest.approx(1.01 * run.spec.flops)
+
+
 # -- from a shell ----------------------------------------------------------------------------------
 
 

@@ -58,6 +58,16 @@ def test_other_columns_are_arguments_of_each_size(tmp_path):
     assert spec.flops == pytest.approx(6 * spec.num_params * spec.num_tokens)
 
 
+def test_examples_of_one_token_are_said_where_nobody_said_so():
+    sizes = {width: cost(width) for width in WIDTHS}
+    plans = [
+        isoflop.plan(isoflop.Family(sizes, **fields), budgets=[1e12])
+        for fields in ({}, {"tokens_per_example": 1}, {"unit": "image"})
+    ]
+    noted = [any(note.code == "one-token-examples" for note in plan.notes) for plan in plans]
+    assert noted == [True, False, False]
+
+
 def test_experts_cost_what_a_token_uses():
     family = isoflop.Family(
         pd.DataFrame(

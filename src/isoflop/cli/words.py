@@ -13,6 +13,7 @@ _OPTIONS = (
     (r"\ballow_far=True", "--allow-far"),
     (r"\bany_tokens=True", "--any-tokens"),
     (r"\bagain=True", "--again"),
+    (r"\btokens_per_example=(?=,)", "--set tokens_per_example=1024"),
     (r"correct num_tokens, or", "correct --tokens, or"),
     (r"sweep\.save\(store\)", "`isoflop plan --store`"),
     (r"sweep\.to_csv\(\)", "`isoflop plan --format csv`"),

@@ -89,13 +89,20 @@ class FamilySizes(_OfFamily):
 
     def notes(self, specs: Sequence[RunSpec]) -> list[Note]:
         assumed = {spec.size for spec in specs if self._member(spec.size).assumed}
-        if not assumed:
-            return []
-        text = (
-            f"FLOPs per {self.unit} of {format_items(len(assumed), 'size')} are taken as 6 x the "
-            "params that it uses, without attention; a column flops_per_token gives them."
-        )
-        return [Note("flops-assumed", text)]
+        notes = []
+        if assumed:
+            text = (
+                f"FLOPs per {self.unit} of {format_items(len(assumed), 'size')} are taken as 6 x "
+                "the params that it uses, without attention; a column flops_per_token gives them."
+            )
+            notes.append(Note("flops-assumed", text))
+        if specs and self.unit == "token" and self.family.tokens_per_example is None:
+            text = (
+                "An example is taken as one token, so that a batch has as many examples as tokens; "
+                "give tokens_per_example=, the length of a sequence."
+            )
+            notes.append(Note("one-token-examples", text))
+        return notes
 
     def _member(self, size: SizeValue | None) -> Member:
         known = None if size is None else self.family.members.get(size)

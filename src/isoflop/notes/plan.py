@@ -279,4 +279,11 @@ KINDS = (
         "*lies at the edge of the values tried*",
         "allow a larger share, or start from a better rule",
     ),
+    Kind(
+        "one-token-examples",
+        "plan",
+        "doubt",
+        "*An example is taken as one token, so that a batch has as many examples as tokens*",
+        "give `Family(tokens_per_example=)`, or `--set tokens_per_example=1024`",
+    ),
 )

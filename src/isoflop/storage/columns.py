@@ -1,7 +1,7 @@
 """Columns of a table by field: by the user's own names, the usual names, or one letter."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import accumulate
@@ -14,7 +14,15 @@ from isoflop.storage.numbers import holds_counts
 from isoflop.storage.sheet import Cells
 from isoflop.storage.units import COUNTS, parted, unit_of_name
 
-__all__ = ["FIELDS", "SETTINGS", "Column", "find_columns", "find_metrics", "is_setting"]
+__all__ = [
+    "FIELDS",
+    "SETTINGS",
+    "Column",
+    "find_columns",
+    "find_metrics",
+    "has_field",
+    "is_setting",
+]
 
 # Names are compared in lower case, with every run of other signs as one underscore: "val/loss" is
 # "val_loss".
@@ -148,6 +156,12 @@ def find_metrics(
     """Column of each metric, such as accuracy, that `columns` names besides the fields."""
     named = {metric: text for metric, text in (columns or {}).items() if _field(metric) is None}
     return {metric: _stated(metric, text, names, source).name for metric, text in named.items()}
+
+
+def has_field(field: str, names: Iterable[str]) -> bool:
+    """Whether one of the columns has a usual name of a field."""
+    usual = {plain_name(name) for name in _NAMES[field]}
+    return any(plain_name(name) in usual for name in names)
 
 
 def _field(name: str) -> str | None:

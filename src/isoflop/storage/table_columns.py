@@ -1,6 +1,6 @@
 """The columns of a table that runs need, read as numbers and words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
 from isoflop.notes.note import Note
+from isoflop.runs import RunSpec
 from isoflop.storage.columns import SETTINGS, Column, find_columns, find_metrics
 from isoflop.storage.counts import completed, refuse_wrong_units
 from isoflop.storage.notation import Numbers, decimal_signs
@@ -38,6 +39,8 @@ class Given:
     columns: Mapping[str, str] | None
     vocabulary: float | None
     schedule: str | None
+    planned: Sequence[RunSpec] | None = None
+    """The plan of a table's runs, which fills in their params and tokens."""
 
 
 @np.errstate(all="ignore")  # overflows are not finite, and are refused for it

@@ -16,7 +16,7 @@ from isoflop.runs import Run, RunSpec, tasks_of, tasks_text
 from isoflop.storage.columns import find_columns
 from isoflop.storage.counts import PER_6ND
 from isoflop.storage.directory import DirectoryStore
-from isoflop.storage.joining import joined
+from isoflop.storage.joining import joined, planned_of, with_planned
 from isoflop.storage.readers.excel import EXCEL, source_of_workbook
 from isoflop.storage.readers.logs import Log
 from isoflop.storage.readers.open_log import open_log, parted_path
@@ -97,10 +97,9 @@ def read_runs(
     >>> [f"{run.num_params:.3g} params, {run.flops:.3g} FLOPs" for run in read_runs(table)]
     ['3.5e+08 params, 1.47e+19 FLOPs', '1.3e+09 params, 2.03e+20 FLOPs']
     """
-    read = read_table(source, columns=columns, vocabulary=vocabulary, schedule=schedule)
-    runs = read.runs
-    if specs is not None:
-        runs = joined(source, read.table, runs, getattr(specs, "specs", specs))
+    planned = None if specs is None else planned_of(specs)
+    read = _read(source, columns, vocabulary, schedule, planned)
+    runs = read.runs if planned is None else joined(source, read.table, read.runs, planned)
     if fingerprint is None:
         return runs
     return _of_task(runs, arguments.word(fingerprint, "read_runs: fingerprint"))
@@ -126,6 +125,16 @@ def read_table(
     schedule: str | None = None,
 ) -> Readings:
     """`read_runs` with notes on how the table was read."""
+    return _read(source, columns, vocabulary, schedule, None)
+
+
+def _read(
+    source: "str | os.PathLike[str] | RecordStore | Sequence[Run] | pd.DataFrame",
+    columns: Mapping[str, str] | None,
+    vocabulary: float | None,
+    schedule: str | None,
+    planned: Sequence[RunSpec] | None,
+) -> Readings:
     columns = None if columns is None else _checked(columns)
     if vocabulary is not None:
         vocabulary = arguments.number(
@@ -133,7 +142,7 @@ def read_table(
         )
     if schedule is not None:
         schedule = arguments.word(schedule, "read_runs: schedule").strip().lower()
-    given = Given(columns, vocabulary, schedule)
+    given = Given(columns, vocabulary, schedule, planned)
     if isinstance(source, str | os.PathLike):
         return _of_path(arguments.a_path(source, "read_runs: source"), given)
     if isinstance(source, RecordStore):
@@ -216,5 +225,7 @@ def _runs_of_store(path: Path) -> list[Run]:
 
 
 def _table(source: Source, given: Given) -> Readings:
+    if given.planned is not None:
+        source = with_planned(source, given.planned, given.columns or ())
     table, notes = columns_of(source, given)
     return Readings(runs_of_table(table), notes, table=source)
