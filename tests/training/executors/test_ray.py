@@ -140,6 +140,7 @@ def three_nodes(monkeypatch):
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_on_three_nodes_a_killed_worker_and_a_killed_node_cost_their_runs_nothing_but_time(
     three_nodes, tmp_path
 ):

@@ -238,7 +238,8 @@ def failures_as_errors(source: object) -> Iterator[None]:
     except IsoflopError:
         raise
     except Exception as error:  # whatever the code of a tracker raises
+        shown = short(source) if isinstance(source, Path) else one_line(source, 80)
         raise StoreError(
-            f"{one_line(source, 80)} cannot be read ({type(error).__name__}: "
+            f"{shown} cannot be read ({type(error).__name__}: "
             f"{one_line(first_line(error), 120)}); check it with the tracker that wrote it."
         ) from error
