@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -239,6 +240,19 @@ def test_tables_of_results_are_told_at_once(shell, tmp_path):
     frame["val"] += 0.001
     frame.to_csv("off.csv", index=False)
     assert "times the" in shell("tell s off.csv --column loss=val", code=2)
+
+
+def test_rows_without_a_loss_are_not_told(shell):
+    shell(f"plan sizes.csv --budget 1e12 {SET} --store s --format csv")
+    specs = isoflop.plan(ladder(), budgets=[1e12]).specs
+    losses = [f"{loss_of(spec)!r}" if k < 2 else "" for k, spec in enumerate(specs)]
+    rows = [f"{spec.id},{loss}" for spec, loss in zip(specs, losses, strict=True)]
+    Path("done.csv").write_text("\n".join(["id,loss", *rows]))
+    shell("tell s done.csv")
+    assert {run.id for run in isoflop.read_runs("s")} == {spec.id for spec in specs[:2]}
+    Path("none.csv").write_text("\n".join(["id,loss", *(f"{spec.id}," for spec in specs)]))
+    assert "the loss of one run at least" in shell("tell s none.csv", code=2)
+    assert len(isoflop.read_runs("s")) == 2
 
 
 def test_results_are_told_in_words_of_the_shell(shell):

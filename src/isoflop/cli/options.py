@@ -20,6 +20,7 @@ __all__ = [
     "Json",
     "Keep",
     "Level",
+    "PlanStore",
     "Prior",
     "Processes",
     "Result",
@@ -153,6 +154,12 @@ Template = Annotated[
     str | None,
     typer.Option(
         "--command", help="Command of each run, as 'python train.py --width {size} --lr {lr:g}'."
+    ),
+]
+PlanStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Folder to keep the plan in, for `isoflop tell` by the ids of runs."
     ),
 ]
 Result = Annotated[

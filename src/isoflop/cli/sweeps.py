@@ -18,6 +18,7 @@ from isoflop.cli.options import (
     Form,
     Hardware,
     Json,
+    PlanStore,
     Processes,
     Result,
     Settings,
@@ -55,10 +56,7 @@ def plan(
     settings: Settings = None,
     form: Form = "text",
     command: Template = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder to keep the plan in, for `isoflop tell` by the ids of runs."),
-    ] = None,
+    store: PlanStore = None,
     as_json: Json = False,
 ) -> None:
     """Show the next runs and their cost; nothing is trained.
@@ -94,30 +92,27 @@ def next_stage(
     settings: Settings = None,
     form: Form = "text",
     command: Template = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder to keep the plan in, for `isoflop tell` by the ids of runs."),
-    ] = None,
+    store: PlanStore = None,
     as_json: Json = False,
 ) -> None:
     """Plan the next stage of a target's sweep from the runs so far; no runs mean it is finished.
 
     Nothing is kept between two calls but what the two tables, or the store, say.
     """
-    from isoflop.planning.plan import plan as plan_sweep
-    from isoflop.storage.tables import read_runs
-
-    sweep = plan_sweep(
-        load_task(sizes, settings),
+    plan(
+        sizes,
         target=target,
         spend=spend,
-        runs=read_runs(runs),
+        runs=runs,
         hardware=hardware,
-        design=cast("stage.Design", design),
+        design=design,
         allow_far=allow_far,
-        forecast=form == "text",
+        settings=settings,
+        form=form,
+        command=command,
+        store=store,
+        as_json=as_json,
     )
-    show(sweep, form, command, store, as_json=as_json)
 
 
 def show(

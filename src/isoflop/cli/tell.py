@@ -2,6 +2,7 @@
 
 # Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,12 +87,22 @@ def _told_table(
     any_tokens: bool,
     again: bool,
 ) -> "list[Run]":
-    """Tell every run of a table that has a loss; nothing is recorded if one is refused."""
+    """Tell every run of a table that has a loss; nothing is recorded if one is refused.
+
+    Raises DataError where no row has a loss.
+    """
     from isoflop.cli.arguments import columns_of
+    from isoflop.display.format import format_items
     from isoflop.storage.tables import read_runs
 
     planned = [spec for specs, _ in store.read_stages().values() for spec in specs]
-    runs = read_runs(table, columns=columns_of(column or ()), specs=planned)
+    rows = read_runs(table, columns=columns_of(column or ()), specs=planned)
+    runs = [run for run in rows if run.status != "completed" or math.isfinite(run.loss)]
+    if not runs:
+        raise DataError("tell: a table must have the loss of one run at least, but none is there.")
+    if len(runs) < len(rows):
+        without = format_items(len(rows) - len(runs), "row")
+        typer.echo(f"isoflop: {without} without a loss left out.", err=True)
     return store.tell_all(runs, any_tokens=any_tokens, again=again)
 
 

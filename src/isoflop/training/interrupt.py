@@ -49,17 +49,8 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    if not _is_main():
-        yield lambda: None
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    _noting.append(note)
-    try:
+    with _handled_by(note):
         yield lambda: received[0] if received else None
-    finally:
-        _noting.pop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -74,17 +65,24 @@ def raised_stops() -> Iterator[Callable[[], int | None]]:
         received.append(number)
         leave(number)
 
-    if not _is_main():
-        yield lambda: None
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    _noting.append(end)
-    try:
+    with _handled_by(end):
         yield lambda: received[0] if received else None
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """A block in which a handler receives SIGINT and SIGTERM, if this is the main thread."""
+    if not _is_main():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    _noting.append(handler)
+    try:
+        yield
     finally:
         _noting.pop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, own in before.items():
+            signal.signal(number, own)
 
 
 def is_stop(error: BaseException, stop: int | None) -> bool:
