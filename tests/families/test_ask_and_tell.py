@@ -152,6 +152,16 @@ def test_the_flops_of_a_table_follow_the_plan_where_it_has_none(sweep):
         assert run.flops == pytest.approx(1.01 * run.spec.flops)
 
 
+def test_rows_that_wait_for_their_loss_are_neither_trained_nor_spent():
+    planned = isoflop.plan(ladder(), target=1e15, spend=0.02)
+    frame = planned.to_frame()
+    frame["loss"] = [loss_of(spec) if k == 0 else None for k, spec in enumerate(planned.specs)]
+    again = isoflop.plan(ladder(), target=1e15, spend=0.02, runs=isoflop.read_runs(frame))
+    only = isoflop.plan(ladder(), target=1e15, spend=0.02, runs=isoflop.read_runs(frame[:1]))
+    assert again.specs == only.specs
+    assert any("2 runs without a loss count as not trained" in note for note in again.notes)
+
+
 # -- from a shell ----------------------------------------------------------------------------------
 
 

@@ -286,4 +286,11 @@ KINDS = (
         "*An example is taken as one token, so that a batch has as many examples as tokens*",
         "give `Family(tokens_per_example=)`, or `--set tokens_per_example=1024`",
     ),
+    Kind(
+        "runs-without-loss",
+        "plan",
+        "info",
+        "*runs without a loss count as not trained*",
+        "fill in their losses, or train them",
+    ),
 )

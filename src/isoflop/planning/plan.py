@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.counting.memory import run_bytes
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.counting.sizes_of import sizes_of
-from isoflop.display.format import format_count
+from isoflop.display.format import format_count, format_items
 from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.fitting.bayesian.prior import SMALL
@@ -110,7 +110,7 @@ def plan_question(
             "Epochs are swept at budgets=[...], but got a target alone; give budgets, or leave out "
             "epochs."
         )
-    runs = runs_of(runs, "plan", PlanError)
+    runs, unmeasured = _measured(runs_of(runs, "plan", PlanError))
     with sizes.checked():
         runs, apart = _of_task(runs, sizes.fingerprint)
         room = room_on(question.hardware, is_trained_here=sizes.is_trained_here)
@@ -126,6 +126,7 @@ def plan_question(
     notes = (
         *question.notes,
         *(() if named is None else named.notes),
+        *unmeasured,
         *apart,
         *sweep.notes,
         *_small_notes(sweep.specs),
@@ -145,6 +146,15 @@ def _small_notes(specs: Sequence[RunSpec]) -> tuple[Note, ...]:
         f"often do not follow a power law yet, so expect a wide interval of the loss."
     )
     return (Note("small-models", text),)
+
+
+def _measured(runs: list[Run]) -> tuple[list[Run], tuple[Note, ...]]:
+    """The runs that were trained, and a note on rows of a table that still wait for their loss."""
+    known = [run for run in runs if run.status != "completed" or math.isfinite(run.loss)]
+    without = len(runs) - len(known)
+    counts = "counts" if without == 1 else "count"
+    text = f"{format_items(without, 'run')} without a loss {counts} as not trained."
+    return known, (Note("runs-without-loss", text),) if without else ()
 
 
 def _of_task(runs: list[Run], fingerprint: str) -> tuple[list[Run], tuple[Note, ...]]:
