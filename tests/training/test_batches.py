@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import isoflop
-from isoflop.training.batches import epoch_and_index, held_out_batches, training_batches
+from isoflop.training.batches import held_out_batches, training_batches
+from isoflop.training.order import epoch_and_index
 from isoflop.user_code.data import open_data
 from isoflop.user_code.randomness import seeded
 from tasks import examples

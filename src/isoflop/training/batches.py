@@ -1,31 +1,28 @@
 """The batches of each step: a pure function of (seed, step), for any number of processes."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isoflop.errors import DataError
-from isoflop.training.reading import in_workers
+from isoflop.training.jobs import DrawnBatch, HeldOutBatch, StreamBatch, TrainingBatch
+from isoflop.training.order import Indices, epoch_and_index
+from isoflop.training.reading import is_read_here, read
 from isoflop.user_code.data import Source, num_examples_in, sliced
+from isoflop.user_code.loaders import Drawn
 from isoflop.user_code.randomness import draws_random_numbers, mix, reseed
 
-__all__ = ["epoch_and_index", "held_out_batches", "part_of", "training_batches"]
-
-NUM_ROUNDS = 6
-"""Rounds of the Feistel network: four give a pseudo-random permutation (Luby & Rackoff 1988).
-
-Two more are margin.
-"""
+__all__ = ["held_out_batches", "part_of", "training_batches"]
 
 PERMUTED_AT_ONCE = 4096
 """Positions per call: a call costs 0.5 ms for 4 (a tenth of a small step), 1 ms for 4,096."""
 
-Indices = NDArray[np.int64]
+Share = tuple[int, int]
+"""Rank and number of processes."""
 
 
 class Examples(Protocol):
@@ -34,55 +31,14 @@ class Examples(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-def epoch_and_index(seed: int, positions: Indices, num_examples: int) -> tuple[Indices, Indices]:
-    """The epoch and the example at each position of the endless training order.
-
-    Every epoch is a new permutation of the examples.
-    """
-    epochs, offsets = np.divmod(positions, num_examples)
-    indices = np.empty_like(offsets)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        indices[here] = _permuted(offsets[here], num_examples, mix(seed, int(epoch)))
-    return epochs, indices
-
-
-def _permuted(offsets: Indices, size: int, key: int) -> Indices:
-    """Values of a pseudo-random permutation of range(size) at some offsets.
-
-    A Feistel network with cycle walking; the permutation itself is never held in memory.
-    """
-    half = max(1, (max(1, size - 1).bit_length() + 1) // 2)
-    values = offsets.astype(np.uint64)
-    outside = np.ones(len(values), dtype=bool)
-    while outside.any():  # on average fewer than four rounds, since 4^half < 4 size
-        values[outside] = _feistel(values[outside], half, key)
-        outside = values >= size
-    return values.astype(np.int64)
-
-
-def _feistel(values: NDArray[np.uint64], half: int, key: int) -> NDArray[np.uint64]:
-    mask, shift = np.uint64(2**half - 1), np.uint64(half)
-    left, right = values >> shift, values & mask
-    for turn in range(NUM_ROUNDS):
-        left, right = right, left ^ (_hash(right ^ np.uint64(mix(key, turn))) & mask)
-    return (left << shift) | right
-
-
-def _hash(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def training_batches(
     source: Source,
     batch: int,
     seed: int,
     first_step: int,
     epochs: float | None,
-    share: tuple[int, int] = (0, 1),
-) -> Iterator[object]:
+    share: Share = (0, 1),
+) -> Generator[object, None, None]:
     """The batches of a run from a step on, without end.
 
     share: (rank, number of processes). Each process gets its part of every batch; the part is None
@@ -92,19 +48,40 @@ def training_batches(
     """
     if source.kind == "examples":
         return _from_examples(source, batch, seed, first_step, share)
-    items = _endless(source, seed, epochs)
-    if source.kind == "batches":
-        return (_part(whole, share) for whole in islice(items, first_step, None))
-    return _grouped(source, islice(items, first_step * batch, None), batch, share)
+    if isinstance(source.data, Drawn):
+        jobs = _drawn(source, source.data, seed, first_step * batch, epochs, batch, share)
+        return read(replace(source, data=source.data.dataset), jobs)
+    stream = _Stream(batch, seed, epochs, share)
+    if is_read_here(source):
+        return stream(source, first_step)
+    one = replace(source, workers=replace(source.workers, num_workers=1))  # it reads in order
+    return read(one, (StreamBatch(stream, step) for step in count(first_step)))
 
 
-def _bounds(batch: int, share: tuple[int, int]) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _Stream:
+    """The batches of a stream, or of a callable that makes its own."""
+
+    batch: int
+    seed: int
+    epochs: float | None
+    share: Share
+
+    def __call__(self, source: Source, first_step: int) -> Generator[object, None, None]:
+        items = _endless(source, self.seed, self.epochs)
+        if source.kind == "batches":
+            return (_part(whole, self.share) for whole in islice(items, first_step, None))
+        rest = islice(items, first_step * self.batch, None)
+        return _grouped(source, rest, self.batch, self.share)
+
+
+def _bounds(batch: int, share: Share) -> tuple[int, int]:
     """First and last (exclusive) index of a process's part; parts differ by at most one example."""
     rank, num_ranks = share
     return batch * rank // num_ranks, batch * (rank + 1) // num_ranks
 
 
-def _part(whole: object, share: tuple[int, int]) -> object:
+def _part(whole: object, share: Share) -> object:
     """A process's part of a whole batch."""
     if share[1] == 1:
         return whole
@@ -135,31 +112,49 @@ class _Part:
 
 
 def _from_examples(
-    source: Source, batch: int, seed: int, step: int, share: tuple[int, int]
-) -> Iterator[object]:
-    num_examples = source.num_examples or 0
-    random = draws_random_numbers(lambda: source.gather(range(min(8, num_examples))))
-    job = partial(_gathered, source, seed if random else None)
-    return in_workers(job, _order(seed, batch, num_examples, step, share), source.num_workers)
-
-
-def _gathered(source: Source, seed: int | None, order: tuple[Indices, Indices]) -> object:
-    """The batch of some epochs and indices; None if there are none.
-
-    seed: None if examples draw no random numbers.
-    """
-    epochs, indices = order
-    if len(indices) == 0:
-        return None
-    return (
-        source.gather(indices.tolist())
-        if seed is None
-        else _gather_seeded(source, seed, epochs, indices)
+    source: Source, batch: int, seed: int, step: int, share: Share
+) -> Generator[object, None, None]:
+    whole, chosen = _whole_of(source)
+    seed_of_draws = seed if _draws(whole) else None
+    jobs = (
+        TrainingBatch(
+            seed_of_draws,
+            epochs.tolist(),
+            (indices if chosen is None else chosen[indices]).tolist(),
+        )
+        for epochs, indices in _order(seed, batch, source.num_examples or 0, step, share)
     )
+    return read(whole, jobs)
+
+
+def _whole_of(source: Source) -> tuple[Source, Indices | None]:
+    """The source of all examples, and the indices of the part in it; None for all."""
+    if isinstance(source.data, _Part):
+        return replace(source, data=source.data.whole), source.data.chosen
+    return source, None
+
+
+def _draws(source: Source) -> bool:
+    """Whether the examples draw random numbers; read off the first ones, once per data set."""
+    try:
+        known = _drawing.get(source.data)
+    except TypeError:  # it cannot be referred to weakly, as a list
+        return _first_draw(source)
+    if known is None:
+        known = _drawing[source.data] = _first_draw(source)
+    return known
+
+
+_drawing: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
+
+
+def _first_draw(source: Source) -> bool:
+    first = range(min(8, len(source.data)))
+    return draws_random_numbers(lambda: TrainingBatch(None, first, first)(source))
 
 
 def _order(
-    seed: int, batch: int, num_examples: int, step: int, share: tuple[int, int]
+    seed: int, batch: int, num_examples: int, step: int, share: Share
 ) -> Iterator[tuple[Indices, Indices]]:
     """Epochs and indices of a process's part of each step's batch, from a step on.
 
@@ -176,18 +171,31 @@ def _order(
         step += num_steps
 
 
-def _gather_seeded(source: Source, seed: int, epochs: Indices, indices: Indices) -> object:
-    """A batch whose augmentation depends on (seed, example, epoch) alone, not on earlier draws."""
-    examples = []
-    for epoch, index in zip(epochs.tolist(), indices.tolist(), strict=True):
-        reseed(seed, index, epoch)
-        examples.append(source.data[index])
-    reseed(seed, *indices.tolist())  # a collate function may draw, too
-    return source.batch_of(examples)
+def _drawn(
+    source: Source,
+    drawn: Drawn,
+    seed: int,
+    first: int,
+    epochs: float | None,
+    batch: int,
+    share: Share,
+) -> Iterator[DrawnBatch]:
+    """Jobs for the examples in the order of the user's sampler, from a position on."""
+    order = replace(source, kind="stream", data=drawn.sampler)
+    places = islice(_numbered(order, seed, epochs), first, None)
+    low, high = _bounds(batch, share)
+    while True:
+        own = list(islice(places, batch))[low:high]
+        yield DrawnBatch(seed, [place[:2] for place in own], [place[2] for place in own])
 
 
 def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[object]:
     """Items of a stream or batches of a callable, started again for as many passes as allowed."""
+    return (item for _, _, item in _numbered(source, seed, epochs))
+
+
+def _numbered(source: Source, seed: int, epochs: float | None) -> Iterator[tuple[int, int, object]]:
+    """Number of the pass, number of the item within it, and the item."""
     num_passes = 0
     while True:
         num_items = 0
@@ -199,10 +207,15 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[object
                 item = next(items)
             except StopIteration:
                 break
+            yield num_passes, num_items, item
             num_items += 1
-            yield item
         num_passes += 1
-        if num_items == 0 or (epochs is not None and num_passes >= epochs):
+        if num_items == 0:
+            raise DataError(
+                f"{source.name} must yield examples in every pass, but pass {num_passes} yielded "
+                f"none; give data that can be iterated over again."
+            )
+        if epochs is not None and num_passes >= epochs:
             raise DataError(
                 f"{source.name} ended after {num_passes} pass{'es' if num_passes > 1 else ''} of "
                 f"{num_items} items, before the run's tokens were trained; bring more data, or "
@@ -211,8 +224,8 @@ def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[object
 
 
 def _grouped(
-    source: Source, items: Iterator[object], batch: int, share: tuple[int, int]
-) -> Iterator[object]:
+    source: Source, items: Iterator[object], batch: int, share: Share
+) -> Generator[object, None, None]:
     first, last = _bounds(batch, share)
     while True:
         own = list(islice(items, batch))[first:last]
@@ -239,15 +252,7 @@ def held_out_batches(
         np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     )
     groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
-    return in_workers(partial(_held_out_batch, source, key), groups, source.num_workers)
-
-
-def _held_out_batch(source: Source, key: int, indices: Sequence[int]) -> object:
-    examples = []
-    for index in indices:
-        reseed(key, index)
-        examples.append(source.data[index])
-    return source.batch_of(examples)
+    return read(source, (HeldOutBatch(key, indices) for indices in groups))
 
 
 def _reseeded(source: Source, key: int) -> Iterator[object]:

@@ -118,6 +118,7 @@ def train_model(
                 saved = now
             if stop:
                 leave(stop)
+        batches.close()  # data workers turn to the evaluation
         # evaluate
         held_out = NOT_EVALUATED
         if error is None:

@@ -11,7 +11,14 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 
 from isoflop.errors import ContractError, first_line
 from isoflop.user_code.isolation import isolated
-from isoflop.user_code.loaders import Drawn, data_of_loader, gathered
+from isoflop.user_code.loaders import (
+    Drawn,
+    Workers,
+    data_of_loader,
+    gathered,
+    unused_settings,
+    workers_of,
+)
 
 __all__ = [
     "Source",
@@ -23,6 +30,9 @@ __all__ = [
     "tensors_in",
     "to_device",
 ]
+
+HERE = Workers()
+"""No workers: the process that trains reads."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,11 @@ class Source:
     collate: Callable[[list[object]], object]
     num_examples: int | None
     name: str
-    num_workers: int = 0
-    """Processes in which the user's DataLoader reads examples; 0 means this one."""
+    workers: Workers = HERE
+    """Processes that read ahead, as those of the user's DataLoader."""
     batch_size: int | None = None
+    unused: tuple[str, ...] = ()
+    """Settings of the user's DataLoader that have no effect."""
 
     def gather(self, indices: Sequence[int]) -> object:
         """The batch of the examples at these indices; only for kind "examples"."""
@@ -90,9 +102,12 @@ def open_data(data: object, name: str) -> Source:
         return data
     if isinstance(data, DataLoader):
         source = _open(data_of_loader(data, name), data.collate_fn, name)
-        num_workers = data.num_workers if source.kind == "examples" else 0
-        batch_size = None if source.kind == "batches" else data.batch_size
-        return replace(source, num_workers=num_workers, batch_size=batch_size)
+        return replace(
+            source,
+            workers=workers_of(data),
+            batch_size=None if source.kind == "batches" else data.batch_size,
+            unused=unused_settings(data) if source.kind == "examples" else (),
+        )
     return _open(data, default_collate, name)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any, Protocol
 
 from torch.utils.data import (
@@ -17,13 +18,41 @@ from torch.utils.data import (
 
 from isoflop.errors import ContractError
 
-__all__ = ["Drawn", "data_of_loader", "gathered"]
+__all__ = [
+    "Drawn",
+    "Workers",
+    "data_of_loader",
+    "gathered",
+    "identity",
+    "unused_settings",
+    "workers_of",
+]
 
 
 class Indexable(Protocol):
     """Data with examples by index."""
 
     def __getitem__(self, index: int, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes that read a user's data ahead of training, as a DataLoader describes them.
+
+    num_workers: 0 to read in the process that trains.
+    prefetch_factor: batches that each of them reads ahead; None for PyTorch's default.
+    pin_memory: whether batches come in page-locked memory, from which copies to a GPU are faster.
+    timeout: seconds to wait for a batch; 0 for any time.
+    worker_init_fn: called in each of them at its start, with its number.
+    context: how they are started; None for the default of the platform.
+    """
+
+    num_workers: int = 0
+    prefetch_factor: int | None = None
+    pin_memory: bool = False
+    timeout: float = 0.0
+    worker_init_fn: Callable[[int], object] | None = None
+    context: BaseContext | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,36 @@ def data_of_loader(loader: DataLoader[object], name: str) -> object:
     if type(sampler) in (SequentialSampler, RandomSampler):
         return loader.dataset
     return Drawn(loader.dataset, sampler)  # type: ignore[arg-type]
+
+
+def workers_of(loader: DataLoader[object]) -> Workers:
+    """The workers of a user's loader. They stay from run to run, as if persistent."""
+    return Workers(
+        loader.num_workers,
+        loader.prefetch_factor,
+        loader.pin_memory,
+        loader.timeout,
+        loader.worker_init_fn,
+        loader.multiprocessing_context,
+    )
+
+
+def identity(data: object) -> tuple[int, ...]:
+    """Numbers that tell a data set from all others that live; a loader's are those of its parts."""
+    if isinstance(data, Batches):
+        parts = vars(data.items).values()
+        return tuple(id(part) for part in (*parts, data.convert))
+    return (id(data),)
+
+
+def unused_settings(loader: DataLoader[object]) -> tuple[str, ...]:
+    """Names of a loader's settings that have no effect where isoflop orders its examples."""
+    used = {
+        "drop_last": loader.drop_last,
+        "generator": loader.generator is not None,
+        "in_order=False": not getattr(loader, "in_order", True),
+    }
+    return tuple(name for name, is_set in used.items() if is_set)
 
 
 @dataclass(frozen=True)

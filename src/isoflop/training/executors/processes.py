@@ -4,7 +4,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -14,7 +14,7 @@ from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
 from isoflop.training.executors.devices import Devices, bytes_here, num_cores, visible_gpus
-from isoflop.training.executors.serialization import dump_work
+from isoflop.training.executors.serialization import dump_work, without_main
 from isoflop.training.executors.worker import Message, serve
 
 __all__ = ["Processes"]
@@ -157,7 +157,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         handed = (theirs, self.slots[slot], self.num_threads, list(sys.path))
-        with _without_main():
+        with without_main():
             process = context.Process(
                 target=serve, args=handed, daemon=True, name=f"isoflop-{slot}"
             )
@@ -220,17 +220,3 @@ class _Pool:
                 f"with {reason} (-9 is often a lack of memory); use fewer workers, or train with "
                 f"InProcess() to see why."
             )
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide `__main__` inside the block: spawned processes would run an unguarded script again."""
-    main: dict[str, object] = vars(sys.modules["__main__"])
-    names = [name for name in ("__spec__", "__file__") if name in main]
-    hidden: dict[str, object] = {name: main.pop(name) for name in names}
-    main["__spec__"] = None  # multiprocessing requires the attribute
-    try:
-        yield
-    finally:
-        main.pop("__spec__")
-        main.update(hidden)

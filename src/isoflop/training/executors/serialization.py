@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from isoflop.sources import imported_texts, take_texts
 if TYPE_CHECKING:
     from functools import _CacheParameters, _lru_cache_wrapper
 
-__all__ = ["dump_work"]
+__all__ = ["dump_work", "without_main"]
 
 R = TypeVar("R")
 
@@ -127,3 +128,17 @@ def _reduce_cached(
 
 def _cache_again(function: Callable[..., R], parameters: "_CacheParameters") -> Callable[..., R]:
     return lru_cache(maxsize=parameters["maxsize"], typed=parameters["typed"])(function)
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Hide `__main__` inside the block: spawned processes would run an unguarded script again."""
+    main: dict[str, object] = vars(sys.modules["__main__"])
+    names = [name for name in ("__spec__", "__file__") if name in main]
+    hidden: dict[str, object] = {name: main.pop(name) for name in names}
+    main["__spec__"] = None  # multiprocessing requires the attribute
+    try:
+        yield
+    finally:
+        main.pop("__spec__")
+        main.update(hidden)

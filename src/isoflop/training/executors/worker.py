@@ -3,6 +3,7 @@
 A worker imports this module first, so it imports neither torch nor the caller's `__main__`.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def serve(pipe: Connection, gpu: str | None, num_threads: int, path: list[str]) 
     """Serve a parent process. Its first message is the work, every later one a spec."""
     # Ctrl-C reaches the whole group, but the parent decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    multiprocessing.current_process().daemon = False  # a daemonic process has no data workers
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))
     if gpu is not None:
         os.environ[GPU_VARIABLE] = gpu
