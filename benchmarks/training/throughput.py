@@ -1,5 +1,7 @@
 """Cost of the training loop: train_model() against a bare PyTorch loop, two workers against one.
 
+Data in memory, and examples that take milliseconds to read, by a DataLoader with four workers.
+
     python benchmarks/training/throughput.py [--seconds 1] [--pairs 21] [--write]
 
 Runs of the same model, batch, steps, schedule and clipping alternate in one process, so that load
@@ -16,12 +18,13 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 import isoflop
 from isoflop.training.loop import train_model
@@ -42,7 +45,7 @@ def bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> float:
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.95), fused=True)
-    loader = DataLoader(task.train_data, batch_size=spec.batch, shuffle=True, drop_last=True)
+    loader = loader_of(task.train_data, spec.batch)
     num_steps = num_steps_of(spec)
     num_warm = spec.warmup * num_steps
     for step, (inputs, targets) in enumerate(loader):
@@ -60,6 +63,28 @@ def bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> float:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return value.item()
+
+
+class Slow(Dataset):
+    """A data set each of whose examples takes a while to read, without using a core."""
+
+    def __init__(self, data: Dataset, seconds: float) -> None:
+        self.data, self.seconds = data, seconds
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> object:
+        time.sleep(self.seconds)
+        return self.data[index]
+
+
+def loader_of(data: Dataset | DataLoader, batch: int) -> DataLoader:
+    """The bare loop's loader: that of the task, with the run's batch."""
+    num_workers = 0
+    if isinstance(data, DataLoader):
+        data, num_workers = data.dataset, data.num_workers
+    return DataLoader(data, batch_size=batch, shuffle=True, drop_last=True, num_workers=num_workers)
 
 
 def num_steps_of(spec: isoflop.RunSpec) -> int:
@@ -117,6 +142,32 @@ def quarter(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 4]
 
 
+def read_ahead(
+    task: isoflop.Task, milliseconds: float, seconds: float, num_pairs: int
+) -> list[str]:
+    """One row: the same for examples that take a while, read by four workers; wall time."""
+    width = 16
+    spec = replace(spec_of(task, width, 0.1), batch=16)
+    # four workers read this many examples in the time of a run
+    spec = with_steps(spec, max(20, round(seconds * 4e3 / milliseconds / spec.batch)))
+    data = DataLoader(Slow(task.train_data, milliseconds / 1e3), num_workers=4)
+    slow = replace(task, train_data=data)
+    calls = [lambda: bare_loop(slow, spec), lambda: train_model(slow, spec, isoflop.MemoryStore())]
+    train_model(slow, with_steps(spec, 20), isoflop.MemoryStore())  # starts the workers
+    times: list[list[float]] = [[], []]
+    for k in range(num_pairs):
+        for which in (0, 1) if k % 2 == 0 else (1, 0):
+            times[which].append(timed(calls[which])[1])
+    bare, ours = map(quarter, times)
+    return [
+        f"{milliseconds:g} ms",
+        str(num_steps_of(spec)),
+        f"{num_steps_of(spec) * spec.batch / bare:.0f}",
+        f"{num_steps_of(spec) * spec.batch / ours:.0f}",
+        f"**{bare / ours:.3f}**",
+    ]
+
+
 def workers(task: isoflop.Task, num_pairs: int) -> list[str]:
     """Wall seconds of the same runs on one one-thread worker and on two, their start included."""
     sized = replace(
@@ -152,6 +203,7 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=1.0, help="of each timed run")
     arguments.add_argument("--pairs", type=int, default=21)
     arguments.add_argument("--widths", type=int, nargs="*", default=list(BATCHES))
+    arguments.add_argument("--items", type=float, nargs="*", default=[2.0, 10.0], help="ms each")
     arguments.add_argument("--no-workers", action="store_true")
     arguments.add_argument("--write", action="store_true", help="the table into benchmarks/results")
     given = arguments.parse_args()
@@ -183,6 +235,17 @@ def main() -> None:
                 header, [compare(task, width, given.seconds, given.pairs) for width in given.widths]
             )
         )
+    if given.items:
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores
+        rows = [read_ahead(task, each, given.seconds, given.pairs) for each in given.items]
+        header = [
+            "an example takes",
+            "steps of 16",
+            "bare loop, examples/s",
+            "train_model, examples/s",
+            "share of the bare loop's speed (wall)",
+        ]
+        texts.append(table(header, rows))
     if not given.no_workers:
         texts.append(table(["sweep", "one worker", "two workers", "speed-up"], [workers(task, 1)]))
     loads = f"{load:.1f} and {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

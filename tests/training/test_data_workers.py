@@ -1,0 +1,291 @@
+"""Data workers: the same batches from any number of them, and what happens when they fail."""
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+
+import isoflop
+from isoflop.training.batches import held_out_batches, training_batches
+from isoflop.training.executors import stored_work
+from isoflop.training.executors.work import TaskWork
+from isoflop.training.loop import train_model
+from isoflop.training.reading import close_workers
+from isoflop.user_code.data import open_data
+from tasks import examples, mlp_task
+
+# of more workers than cores
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+@pytest.fixture(autouse=True)
+def no_worker_left():
+    yield
+    close_workers()
+    assert not multiprocessing.active_children()
+
+
+class Augmented(Dataset):
+    """Examples with noise, and who read them."""
+
+    def __init__(self, size=60):
+        self.size = size
+        self.number = -1
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return torch.randn(2), index, os.getpid(), self.number
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return ((torch.randn(2), k, os.getpid()) for k in range(50))
+
+
+def weighted():
+    sampler = WeightedRandomSampler(
+        [1.0 + k % 3 for k in range(60)], 60, generator=torch.Generator().manual_seed(3)
+    )
+    return {"dataset": Augmented(), "sampler": sampler}
+
+
+KINDS = {
+    "examples": lambda: {"dataset": Augmented()},
+    "sampler": weighted,
+    "stream": lambda: {"dataset": Stream()},
+    "batches": lambda: {"dataset": Stream(), "batch_size": None},
+}
+
+
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_workers_gives_the_same_batches_from_any_step(kind, share):
+    def batches(num_workers, first):
+        # a sampler's own generator would go on from read to read
+        loader = DataLoader(**{"batch_size": 4, **KINDS[kind]()}, num_workers=num_workers)
+        source = open_data(loader, "train_data")
+        return list(islice(training_batches(source, 5, 3, first, None, share), 16 - first))
+
+    if kind == "batches":  # each item is a batch of two numbers
+        share = (0, 1)
+    alone = batches(0, 0)
+    for num_workers, first in ((1, 0), (3, 0), (3, 7)):
+        others = batches(num_workers, first)
+        assert all(
+            torch.equal(torch.as_tensor(one[k]), torch.as_tensor(other[k]))
+            for one, other in zip(alone[first:], others, strict=True)
+            for k in (0, 1)
+        )
+        readers = {
+            process
+            for other in others
+            for process in torch.as_tensor(other[2]).reshape(-1).tolist()
+        }
+        assert os.getpid() not in readers
+        assert kind == "batches" or len(readers) == (
+            num_workers if kind in ("examples", "sampler") else 1
+        )
+
+
+def test_workers_stay_between_runs_and_the_evaluation_of_the_same_data_set():
+    loader = DataLoader(Augmented(), num_workers=2)
+
+    def readers(batches):
+        return {process for batch in batches for process in batch[2].tolist()}
+
+    first = readers(islice(training_batches(open_data(loader, "train_data"), 5, 0, 0, None), 6))
+    second = readers(islice(training_batches(open_data(loader, "train_data"), 4, 1, 9, None), 6))
+    third = readers(held_out_batches(open_data(loader, "val_data"), 60, 6, 0))
+    assert first == second == third
+    assert len(first) == 2
+
+
+def test_two_readings_at_once_do_not_disturb_each_other():
+    loader = DataLoader(Augmented(), num_workers=1)
+    source = open_data(loader, "train_data")
+    pairs = zip(
+        training_batches(source, 5, 0, 0, None),
+        training_batches(source, 5, 0, 0, None),
+        strict=True,
+    )
+    assert all(torch.equal(one[0], other[0]) for one, other in islice(pairs, 8))
+
+
+def numbered(worker_id):
+    torch.utils.data.get_worker_info().dataset.number = worker_id
+
+
+def test_the_loaders_own_settings_are_honoured():
+    loader = DataLoader(
+        Augmented(),
+        num_workers=2,
+        prefetch_factor=3,
+        worker_init_fn=numbered,
+        multiprocessing_context="spawn",
+        collate_fn=lambda items: torch.tensor([item[3] for item in items]),
+    )
+    batches = training_batches(open_data(loader, "train_data"), 5, 0, 0, None)
+    assert {number for batch in islice(batches, 4) for number in batch.tolist()} == {0, 1}
+
+
+class Faulty(Dataset):
+    """Fails in one way at one example, once a file is there or at once."""
+
+    def __init__(self, fault, at=37):
+        self.fault, self.at, self.data = fault, at, examples(4000)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        if index == self.at and torch.utils.data.get_worker_info() is not None:
+            self.fault()
+        return self.data[index]
+
+
+def leave():
+    os._exit(3)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep():
+    time.sleep(1000)
+
+
+def fail():
+    raise ValueError("a broken image")
+
+
+def refuse(worker_id):
+    raise OSError("no such share")
+
+
+FAULTS = {
+    "leaves": (leave, {}, "data workers of train_data must live .* exited unexpectedly"),
+    "is killed": (kill, {}, "data workers of train_data must live .*(Killed|exited unexpectedly)"),
+    "hangs": (sleep, {"timeout": 1.0}, "must give a batch within its DataLoader's timeout of 1 s"),
+    "raises": (fail, {}, r"example 37 raised ValueError \(a broken image\); repair it"),
+    "does not start": (
+        fail,
+        {"worker_init_fn": refuse},
+        "got OSError: no such share; check the worker",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_worker_that_fails_fails_its_run_in_one_sentence_and_the_sweep_goes_on(name, monkeypatch):
+    monkeypatch.setattr(stored_work, "RETRY_SECONDS", ())
+    fault, settings, message = FAULTS[name]
+    faulty = DataLoader(Faulty(fault), num_workers=2, **settings)
+    sweep = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6])
+    spec = sweep.specs[0]
+    run = TaskWork(mlp_task(train_data=faulty), isoflop.MemoryStore())(spec)
+    assert run.status == "failed"
+    assert "\n" not in run.error
+    assert len(run.error) < 500
+    assert re.search(message, run.error), run.error
+    # the next run has new workers
+    sound = DataLoader(examples(4000), num_workers=1)
+    assert TaskWork(mlp_task(train_data=sound), isoflop.MemoryStore())(spec).status == "completed"
+
+
+def test_a_hanging_worker_is_ended_by_hang_seconds():
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
+    task = mlp_task(train_data=DataLoader(Faulty(sleep), num_workers=1))
+    run = TaskWork(task, isoflop.MemoryStore(), hang_seconds=1.0)(spec)
+    assert run.status == "failed"
+    assert "no step for" in run.error
+
+
+def test_a_killed_worker_costs_no_run_if_it_passes(monkeypatch, tmp_path):
+    monkeypatch.setattr(stored_work, "RETRY_SECONDS", (0.0,))
+
+    def once():
+        if not (tmp_path / "dead").exists():
+            (tmp_path / "dead").touch()
+            kill()
+
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
+    task = mlp_task(train_data=DataLoader(Faulty(once), num_workers=2))
+    run = TaskWork(task, isoflop.MemoryStore())(spec)
+    assert run.loss == train_model(mlp_task(), spec, isoflop.MemoryStore()).loss
+
+
+class Empty(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+def test_a_stream_that_yields_nothing_is_refused_in_one_sentence():
+    for num_workers in (0, 1):
+        source = open_data(DataLoader(Empty(), num_workers=num_workers), "train_data")
+        with pytest.raises(isoflop.DataError, match="pass 1 yielded none; give data"):
+            next(training_batches(source, 4, 0, 0, None))
+
+
+PROGRAM = """
+import os, sys, time
+import torch
+from torch.utils.data import DataLoader, Dataset
+import isoflop
+sys.path.insert(0, sys.argv[2])
+from isoflop.storage.directory import DirectoryStore
+from isoflop.training.executors.work import TaskWork
+from tasks import examples, mlp_task
+
+class Noted(Dataset):
+    def __len__(self):
+        return 4000
+    def __getitem__(self, index):
+        open(f"{sys.argv[1]}/reader-{os.getpid()}", "w").close()
+        time.sleep(0.0005)
+        x, y = DATA[index]
+        return x + torch.randn(8) / 10, y
+
+DATA = examples(4000)
+task = mlp_task(train_data=DataLoader(Noted(), num_workers=2))
+spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
+store = DirectoryStore(sys.argv[1] + "/store")
+print(TaskWork(task, store, checkpoint_seconds=0.0)(spec).loss)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_killed_within_an_epoch_resumes_bit_for_bit_and_leaves_no_worker(tmp_path):
+    here = str(Path(__file__).parents[1])
+
+    def started(folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / folder), here]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    undisturbed, killed = started("whole"), started("killed")
+    store = tmp_path / "killed" / "store"
+    while not list(store.rglob("checkpoint*")):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    readers = [int(path.name.split("-")[1]) for path in (tmp_path / "killed").glob("reader-*")]
+    resumed = started("killed")
+    assert float(resumed.communicate()[0]) == float(undisturbed.communicate()[0])
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{reader}").exists() for reader in readers):
+        assert time.monotonic() < end, "a data worker outlives its program"
+        time.sleep(0.1)
+    assert readers
