@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from isoflop.answers.predict import Optimum, predict
 from isoflop.compute.budget import flops_of
@@ -57,6 +57,7 @@ def find_optimal(
     budgets: Sequence[float | str] | None = None,
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
+    data_workers: int | Literal["auto"] = "auto",
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -91,7 +92,7 @@ def find_optimal(
     target, spend, budgets: FLOPs or phrases, as for `plan`. `budgets` trains an IsoFLOP grid and
         adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
         the runs before, until it is used up or the next stage is not worth its cost.
-    store, executor: as for `train`.
+    store, executor, data_workers: as for `train`.
     hardware, design, allow_far: as for `plan`.
     page: HTML file with the answer, drawn again after each run while the sweep trains.
     model, model_kwargs and the arguments after them: fields of `Task`, in place of a `Task`.
@@ -137,6 +138,7 @@ def find_optimal(
         trainer=trainer,
         store=open_store(store),
         executor=executor,
+        data_workers=data_workers,
         on_stage=on_stage,
     )
     law = fit(trained.runs)
@@ -203,6 +205,7 @@ def train_stages(
     trainer: Trainer | None = None,
     store: Store,
     executor: Executor | str | None = None,
+    data_workers: int | Literal["auto"] = "auto",
     on_stage: OnStage | None = None,
 ) -> StagedRuns:
     """Plan and train stage after stage, until the question needs no further one.
@@ -226,7 +229,13 @@ def train_stages(
         if on_stage is not None and current_ranks().is_first:
             redraw = on_stage(sweep, [*runs.values(), *_stored(sweep, store)])
         trained = train(
-            task, sweep, trainer=trainer, store=store, executor=executor, on_record=redraw
+            task,
+            sweep,
+            trainer=trainer,
+            store=store,
+            executor=executor,
+            data_workers=data_workers,
+            on_record=redraw,
         )
         runs |= {run.id: run for run in trained}
         stage += 1

@@ -15,7 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 import isoflop
+from isoflop.training import data_workers, measured_reading
 from isoflop.training.batches import held_out_batches, training_batches
+from isoflop.training.data_workers import DataWorkers, data_workers_of
 from isoflop.training.executors import stored_work
 from isoflop.training.executors.work import TaskWork
 from isoflop.training.loop import train_model
@@ -176,7 +178,7 @@ def refuse(worker_id):
 
 FAULTS = {
     "leaves": (leave, {}, "data workers of train_data must live .* exited unexpectedly"),
-    "is killed": (kill, {}, "data workers of train_data must live .*(Killed|exited unexpectedly)"),
+    "is killed": (kill, {}, "data workers of train_data must live .*(Killed|exited|reset by peer)"),
     "hangs": (sleep, {"timeout": 1.0}, "must give a batch within its DataLoader's timeout of 1 s"),
     "raises": (fail, {}, r"example 37 raised ValueError \(a broken image\); repair it"),
     "does not start": (
@@ -289,3 +291,117 @@ def test_a_program_killed_within_an_epoch_resumes_bit_for_bit_and_leaves_no_work
         assert time.monotonic() < end, "a data worker outlives its program"
         time.sleep(0.1)
     assert readers
+
+
+class Plain(Dataset):
+    """A data set without a loader whose examples take a while."""
+
+    def __init__(self):
+        self.data = examples(4000)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        time.sleep(0.001)
+        x, y = self.data[index]
+        return x + torch.randn(8) / 10, y
+
+
+class Holding(Plain):
+    """Holds an open file, which several processes must not share."""
+
+    def __init__(self):
+        super().__init__()
+        self.file = open(os.devnull, "rb")  # noqa: SIM115
+
+    def __del__(self):
+        self.file.close()
+
+
+@pytest.mark.parametrize("data", [Plain, Holding])
+def test_slow_data_get_workers_on_spare_cores_and_the_same_losses(data, monkeypatch, capsys):
+    monkeypatch.setattr(measured_reading, "START_SECONDS", 0.02)
+    task = mlp_task(train_data=data())
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[2e5]).specs[0]
+    read_here = train_model(task, spec, isoflop.MemoryStore())
+    assert not multiprocessing.active_children()
+    read_ahead = train_model(
+        task, spec, isoflop.MemoryStore(), data_workers=DataWorkers("auto", spare_cores=1)
+    )
+    assert read_ahead.loss == read_here.loss
+    said = capsys.readouterr().err
+    if data is Holding:
+        assert "cannot be copied to other processes; give a DataLoader" in said
+    else:
+        assert len(multiprocessing.active_children()) == 1
+        assert "from here on 1 further process read it ahead" in said
+
+
+def test_data_in_memory_and_fast_data_get_no_workers():
+    auto = DataWorkers("auto", spare_cores=8)
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
+    for data in (examples(4000), list(examples(4000))):
+        train_model(mlp_task(train_data=data), spec, isoflop.MemoryStore(), data_workers=auto)
+        assert not multiprocessing.active_children()
+
+
+class Watched(Dataset):
+    """Leaves a file for each process that reads it in training."""
+
+    def __init__(self, folder):
+        self.folder, self.data = folder, examples(4000)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        if self.folder.exists():
+            (self.folder / str(os.getpid())).touch()
+        x, y = self.data[index]
+        return x + torch.randn(8) / 10, y
+
+
+@pytest.mark.parametrize(
+    ("executor", "given", "num_readers"),
+    [
+        (isoflop.InProcess(), 0, 1),
+        (isoflop.InProcess(), 2, 2),
+        (isoflop.Processes(1), 2, 2),
+    ],
+)
+def test_train_reads_in_as_many_processes_as_requested(executor, given, num_readers, tmp_path):
+    folder = tmp_path / "readers"
+    task = mlp_task(train_data=Watched(folder), sizes=[4, 8, 12])
+    sweep = isoflop.plan(task, budgets=[2e5])
+    undisturbed = [train_model(task, spec, isoflop.MemoryStore()).loss for spec in sweep.specs]
+    folder.mkdir()
+    runs = isoflop.train(
+        task, sweep, store=tmp_path / "store", executor=executor, data_workers=given, progress=False
+    )
+    assert [run.loss for run in runs] == undisturbed
+    readers = {int(path.name) for path in folder.iterdir()} - {os.getpid()}
+    # the process that trains looks at the first examples, whoever reads the batches
+    assert len(readers) >= num_readers if given else not readers
+    assert not multiprocessing.active_children()
+
+
+def test_a_number_of_data_workers_that_is_none_is_refused():
+    task = mlp_task(sizes=[4, 8, 12])
+    sweep = isoflop.plan(task, budgets=[2e5])
+    with pytest.raises(isoflop.PlanError, match="data_workers must be a whole number .*'many'"):
+        isoflop.train(task, sweep, store=isoflop.MemoryStore(), data_workers="many")
+
+
+def test_workers_of_a_run_leave_the_other_cores_to_reading(monkeypatch):
+    monkeypatch.setattr(data_workers, "num_cores", lambda: 16)
+    given = [
+        data_workers_of("auto", executor, 100, num_ranks).spare_cores
+        for executor, num_ranks in (
+            (isoflop.InProcess(), 1),
+            (isoflop.Processes(4), 1),
+            (isoflop.Processes(16), 1),
+            (isoflop.InProcess(), 2),
+        )
+    ]
+    assert given == [15, 3, 0, 7]

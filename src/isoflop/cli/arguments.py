@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from isoflop import arguments
 from isoflop.cli.families import family_of, is_table
@@ -28,6 +28,7 @@ __all__ = [
     "FORMS",
     "approach_of",
     "columns_of",
+    "data_workers_of",
     "executor_of",
     "load_task",
     "prior_of",
@@ -97,6 +98,11 @@ def executor_of(name: str | None, processes: str | None) -> "Executor":
             f"them."
         )
     return executor_from(name or (f"processes:{processes}" if processes else "in-process"))
+
+
+def data_workers_of(words: str) -> int | Literal["auto"]:
+    """The number of --data-workers, or "auto"."""
+    return "auto" if words == "auto" else arguments.whole(words, "--data-workers", most=1_000)
 
 
 def load_task(address: str, settings: Sequence[str] | None = None) -> "Task | Family":

@@ -13,6 +13,7 @@ __all__ = [
     "Budget",
     "By",
     "ColumnOption",
+    "DataWorkers",
     "Design",
     "Executor",
     "Form",
@@ -170,6 +171,9 @@ Result = Annotated[
     ),
 ]
 Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]
+DataWorkers = Annotated[
+    str, typer.Option(help="Processes that read the data of each run: a number, or auto.")
+]
 Executor = Annotated[
     str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")
 ]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from isoflop.cli.arguments import executor_of, load_task
+from isoflop.cli.arguments import data_workers_of, executor_of, load_task
 from isoflop.cli.families import handed_out, trainer_of
 from isoflop.cli.options import (
     AllowFar,
     Budget,
+    DataWorkers,
     Design,
     Executor,
     Form,
@@ -142,6 +143,7 @@ def train(
     spend: Spend = None,
     processes: Processes = None,
     executor: Executor = None,
+    data_workers: DataWorkers = "auto",
     page: Annotated[
         Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")
     ] = None,
@@ -179,7 +181,13 @@ def train(
         forecast=not as_json,
     )
     trained = train_stages(
-        loaded, question, trainer=trainer, store=folder, executor=where, on_stage=begin
+        loaded,
+        question,
+        trainer=trainer,
+        store=folder,
+        executor=where,
+        data_workers=data_workers_of(data_workers),
+        on_stage=begin,
     )
     runs = trained.runs
     if not as_json:

@@ -10,6 +10,7 @@ import numpy as np
 
 from isoflop.errors import DataError
 from isoflop.training.jobs import DrawnBatch, HeldOutBatch, StreamBatch, TrainingBatch
+from isoflop.training.measured_reading import read_as_needed
 from isoflop.training.order import Indices, epoch_and_index
 from isoflop.training.reading import is_read_here, read
 from isoflop.user_code.data import Source, num_examples_in, sliced
@@ -124,7 +125,7 @@ def _from_examples(
         )
         for epochs, indices in _order(seed, batch, source.num_examples or 0, step, share)
     )
-    return read(whole, jobs)
+    return read_as_needed(whole, jobs)
 
 
 def _whole_of(source: Source) -> tuple[Source, Indices | None]:
@@ -252,7 +253,7 @@ def held_out_batches(
         np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     )
     groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
-    return read(source, (HeldOutBatch(key, indices) for indices in groups))
+    return read_as_needed(source, (HeldOutBatch(key, indices) for indices in groups))
 
 
 def _reseeded(source: Source, key: int) -> Iterator[object]:

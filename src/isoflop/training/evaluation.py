@@ -13,9 +13,11 @@ from torch import nn
 from isoflop.counting.tokens import token_supply
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
+from isoflop.training.data_workers import AS_LOADED, DataWorkers
+from isoflop.training.measured_reading import with_workers
 from isoflop.training.ranks import Ranks
 from isoflop.training.watchdog import beat
-from isoflop.user_code.data import open_data, to_device
+from isoflop.user_code.data import Source, open_data, to_device
 from isoflop.user_code.loss import batch_measures, count_tokens
 from isoflop.user_code.randomness import reseed
 
@@ -39,7 +41,11 @@ class Evaluation:
 
 
 def evaluate(
-    task: Task, model: nn.Module, ranks: Ranks, precision: AbstractContextManager[object]
+    task: Task,
+    model: nn.Module,
+    ranks: Ranks,
+    precision: AbstractContextManager[object],
+    data_workers: DataWorkers = AS_LOADED,
 ) -> Evaluation:
     """Mean loss and metrics per held-out target over the task's fixed evaluation set.
 
@@ -47,9 +53,12 @@ def evaluate(
     are the same for every run, and do not add to the difference between two runs.
     """
     model.eval()
+    source = with_workers(open_data(task.val_data, "val_data"), data_workers)
     passes = range(int(task.recipe.eval_passes))
     measured = [
-        each for number in passes for each in _one_pass(task, model, ranks, precision, number)
+        each
+        for number in passes
+        for each in _one_pass(task, source, model, ranks, precision, number)
     ]
     model.train()
     gathered = np.array(sorted(ranks.gathered(measured)))
@@ -69,13 +78,13 @@ def evaluate(
 
 def _one_pass(
     task: Task,
+    source: Source,
     model: nn.Module,
     ranks: Ranks,
     precision: AbstractContextManager[object],
     number: int,
 ) -> Iterator[tuple[float, ...]]:
     """Per batch of this process: numbers of batch and pass, count of targets, loss and metrics."""
-    source = open_data(task.val_data, "val_data")
     needed = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
     batches = held_out_batches(
         source, min(needed, source.num_examples or needed), NUM_BATCHES, number

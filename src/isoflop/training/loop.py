@@ -18,9 +18,11 @@ from isoflop.task import Task
 from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
+from isoflop.training.data_workers import AS_LOADED, DataWorkers
 from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
+from isoflop.training.measured_reading import with_workers
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
 from isoflop.training.saving import Saver
@@ -54,6 +56,7 @@ def train_model(
     on_progress: Callable[[Progress], object] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
+    data_workers: DataWorkers = AS_LOADED,
     stop_requested: Callable[[], int | None] = lambda: None,
     branches: Sequence[RunSpec] = (),
 ) -> Run:
@@ -71,7 +74,7 @@ def train_model(
     checkpoint; and errors of the user's code.
     """
     ranks = current_ranks()
-    source, settings = _data(task, spec), spec.settings
+    source, settings = _data(task, spec, data_workers), spec.settings
     share = (ranks.rank, ranks.num_ranks)
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
@@ -122,7 +125,7 @@ def train_model(
         # evaluate
         held_out = NOT_EVALUATED
         if error is None:
-            held_out = evaluate(task, _evaluated(state), ranks, context.precision)
+            held_out = evaluate(task, _evaluated(state), ranks, context.precision, data_workers)
             log({"loss": held_out.loss, **held_out.metrics}, state.step)
         if error is None and not math.isfinite(held_out.loss):
             error = f"the held-out loss was {held_out.loss}"
@@ -145,9 +148,10 @@ def train_model(
     )
 
 
-def _data(task: Task, spec: RunSpec) -> Source:
+def _data(task: Task, spec: RunSpec, data_workers: DataWorkers) -> Source:
     """The training data, or the part of them that the run repeats."""
-    source, settings = open_data(task.train_data, "train_data"), spec.settings
+    source = with_workers(open_data(task.train_data, "train_data"), data_workers)
+    settings = spec.settings
     if settings.unique_tokens is None:
         return source
     num_examples = round(settings.unique_tokens / settings.tokens_per_example)

@@ -313,7 +313,7 @@ def _lost(source: Source, error: Exception) -> DataError:
             f"{name} must give a batch within its DataLoader's timeout of "
             f"{source.workers.timeout:g} s, but none came; raise timeout or use more num_workers."
         )
-    if "exited unexpectedly" in text or "is killed by signal" in text:
+    if _is_death(error):
         return DataError(
             f"The data workers of {name} must live as long as the run, but one of them died "
             f"({first_line(error)}); look for a lack of memory, or read with num_workers=0."
@@ -322,6 +322,18 @@ def _lost(source: Source, error: Exception) -> DataError:
     return DataError(
         f"The data workers of {name} must be able to start and read, but got {last[:120]}; "
         f"check the worker_init_fn, or read with num_workers=0 to see why."
+    )
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether a worker died: while it read, or while it handed a batch over."""
+    text = str(error)
+    in_transit = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
+    is_sent = text.startswith("Caught ")  # raised in a worker that still lives
+    return (
+        "exited unexpectedly" in text
+        or "is killed by signal" in text
+        or (in_transit and not is_sent)
     )
 
 

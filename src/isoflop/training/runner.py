@@ -15,6 +15,7 @@ from isoflop.runs import Run, RunSpec
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task
+from isoflop.training.data_workers import DataWorkers, data_workers_of
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Demand, Executor
 from isoflop.training.executors.devices import check_devices, devices_of, num_devices
 from isoflop.training.executors.from_string import executor_from
@@ -48,6 +49,7 @@ def train(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     trackers: Sequence[str] = (),
     hang_seconds: float | None = None,
+    data_workers: int | Literal["auto"] = "auto",
 ) -> list[Run]:
     """Train the runs of a sweep and return them in its order.
 
@@ -70,6 +72,9 @@ def train(
     hang_seconds: time without a step after which a run is ended as failed; give several times the
         duration of a step, a batch of the evaluation and the compilation. None to only name the
         run and its position on stderr, from ten minutes on.
+    data_workers: number of processes that read the data of each run ahead, 0 for the one that
+        trains; "auto" for the `num_workers` of a DataLoader, and for data without any as many as
+        slow reading needs, on cores that no run trains on. Losses do not depend on it.
 
     A run that diverges or raises comes back with that status and its reason, and a summary on
     stderr counts them; failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C
@@ -125,7 +130,8 @@ def train(
             )
     else:
         check_trainer(trainer)
-        check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run)
+        check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run, data_workers)
+    reading = data_workers_of(data_workers, executor, len(sweep.specs), ranks.num_ranks)
     recorded = ranks.broadcast(lambda: _recorded(task, trainer, sweep, store))
     if trainer is not None:
         report_others(trainer, recorded.values())
@@ -144,6 +150,7 @@ def train(
                 checkpoint_seconds=checkpoint_seconds,
                 trackers=trackers,
                 hang_seconds=hang_seconds,
+                data_workers=reading,
             )
             if trainer is None
             else _work_of(trainer, store, todo, sweep, executor)
@@ -152,6 +159,7 @@ def train(
         with (
             reporting_stop(sweep, store, enabled=ranks.is_first),
             shown as display,
+            closing(work),
             terminated_as_exit(),
         ):
             reported = work.reporting_to(display.update)
@@ -211,6 +219,7 @@ def _own_work(
     checkpoint_seconds: float,
     trackers: tuple[str, ...],
     hang_seconds: float | None,
+    data_workers: DataWorkers,
 ) -> tuple[Sequence[list[RunSpec]], StoredWork]:
     """Waves of specs, and work that trains them by isoflop's own loop."""
     from isoflop.training.branches import branches_of, waves  # these need torch
@@ -227,6 +236,7 @@ def _own_work(
         demands=demands,
         branches=branches_of(*waiting),
         hang_seconds=hang_seconds,
+        data_workers=data_workers,
     )
     return waiting, work
 

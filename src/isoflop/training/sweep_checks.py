@@ -64,6 +64,7 @@ def check_elsewhere(
     trackers: tuple[str, ...],
     hang_seconds: float | None,
     devices_per_run: object,
+    data_workers: object,
 ) -> None:
     """Raise PlanError for what only isoflop's own loop can do."""
     if ranks.num_ranks > 1:
@@ -78,7 +79,12 @@ def check_elsewhere(
             "task per run, with all its devices (Slurm(ntasks_per_node=1, gres='gpu:8')), and let "
             "the trainer use torchrun or srun."
         )
-    for given, name in ((trackers, "trackers"), (hang_seconds, "hang_seconds")):
+    own = {
+        "trackers": trackers,
+        "hang_seconds": hang_seconds,
+        "data_workers": data_workers != "auto",
+    }
+    for name, given in own.items():
         if given:
             raise PlanError(
                 f"{name} are of isoflop's own loop: leave them out where a trainer of yours "

@@ -52,6 +52,8 @@ class Source:
     name: str
     workers: Workers = HERE
     """Processes that read ahead, as those of the user's DataLoader."""
+    spare_cores: int = 0
+    """Cores for processes that read ahead if there are no workers and reading proves slow."""
     batch_size: int | None = None
     unused: tuple[str, ...] = ()
     """Settings of the user's DataLoader that have no effect."""

@@ -67,17 +67,20 @@ class Processes:
     def run_devices(self) -> Devices:
         return Devices(num_bytes=bytes_here())
 
+    def at_once(self) -> int:
+        """Number of runs that it trains at the same time, if there are as many."""
+        return (
+            self.num_workers
+            or len(visible_gpus()) * self.runs_per_device
+            or max(1, num_cores() // self.num_threads)
+        )
+
     def map(self, work: Work, specs: list[RunSpec]) -> Iterator[Run]:
         if not specs:
             return
         gpus = visible_gpus()
-        num_workers = (
-            self.num_workers
-            or len(gpus) * self.runs_per_device
-            or max(1, num_cores() // self.num_threads)
-        )
         slots: list[str | None] = [
-            gpus[k % len(gpus)] if gpus else None for k in range(min(num_workers, len(specs)))
+            gpus[k % len(gpus)] if gpus else None for k in range(min(self.at_once(), len(specs)))
         ]
         payload = dump_work(work.reporting_to(None))
         pool = _Pool(payload, slots, self.num_threads, Deaths(self.retries), work.on_progress)

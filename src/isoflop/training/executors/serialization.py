@@ -17,7 +17,7 @@ from isoflop.sources import imported_texts, take_texts
 if TYPE_CHECKING:
     from functools import _CacheParameters, _lru_cache_wrapper
 
-__all__ = ["dump_work", "without_main"]
+__all__ = ["dump_work", "is_portable", "without_main"]
 
 R = TypeVar("R")
 
@@ -43,6 +43,29 @@ def dump_work(work: object) -> bytes:
                 f"({type(error).__name__}: {error}); keep open files, locks and generators out of "
                 f"the dataset, or train with InProcess()."
             ) from error
+
+
+def is_portable(work: object, most_bytes: int) -> bool:
+    """Whether `dump_work` can send the work, in about so many bytes at most."""
+    try:
+        with _inside(user_modules()) as pickler:
+            pickler(_Bounded(most_bytes)).dump(work)  # type: ignore[arg-type]  # it only writes
+    except Exception:  # of any kind: the user's classes decide
+        return False
+    return True
+
+
+@dataclass
+class _Bounded:
+    """A file that counts, and refuses more than some bytes."""
+
+    left: int
+
+    def write(self, data: bytes) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise OverflowError("too large")
+        return len(data)
 
 
 def _packed(dumped: bytes, fingerprint: str | None = None) -> bytes:

@@ -84,6 +84,9 @@ class StoredWork(ABC):
         """The same work for a worker process, which may be ended when a run hangs."""
         return replace(self, on_progress=on_progress, expendable=True)  # type: ignore[type-var]
 
+    def close(self) -> None:  # noqa: B027
+        """End what was kept in this process from run to run."""
+
     def device_failed(self, failed: Run, error: BaseException) -> None:  # noqa: B027
         """Called with each failure; raises BrokenDevice where this process can train no more."""
 

@@ -10,6 +10,7 @@ from isoflop.errors import first_line
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import Store
 from isoflop.task import Task
+from isoflop.training.data_workers import AS_LOADED, DataWorkers
 from isoflop.training.executors.contract import (
     CHECKPOINT_SECONDS,
     BrokenDevice,
@@ -25,6 +26,7 @@ from isoflop.training.executors.stored_work import (
 from isoflop.training.interrupt import stop_requests
 from isoflop.training.loop import train_model
 from isoflop.training.ranks import current_ranks
+from isoflop.training.reading import close_workers
 from isoflop.training.retries import is_of_device
 from isoflop.training.watchdog import watched
 from isoflop.user_code.isolation import kept, numerics, use_numerics
@@ -44,6 +46,7 @@ class TaskWork(StoredWork):
     demands: Mapping[str, Demand] = field(default_factory=dict)
     branches: Mapping[str, tuple[RunSpec, ...]] = field(default_factory=dict)
     """By run id: the runs that branch off its constant-rate trunk."""
+    data_workers: DataWorkers = AS_LOADED
     hang_seconds: float | None = None
     """Time without a step after which a run is ended as failed; None for never."""
     numerics: Mapping[str, object] = field(default_factory=numerics)
@@ -64,9 +67,13 @@ class TaskWork(StoredWork):
                 on_progress=self.on_progress,
                 checkpoint_seconds=self.checkpoint_seconds,
                 trackers=self.trackers,
+                data_workers=self.data_workers,
                 stop_requested=stop_requested,
                 branches=self.branches.get(spec.id, ()),
             )
+
+    def close(self) -> None:
+        close_workers()
 
     def device_failed(self, failed: Run, error: BaseException) -> None:
         """Raise BrokenDevice where the device is at fault, which ends this process's part.
