@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -57,7 +57,7 @@ class TaskWork(StoredWork):
     def trained(self, spec: RunSpec, stop_requested: StopRequested) -> Run:
         with kept(), torch.enable_grad(), self._watched(spec):
             use_numerics(self.numerics)
-            return train_model(
+            run = train_model(
                 self.task,
                 spec,
                 self.store,
@@ -67,6 +67,12 @@ class TaskWork(StoredWork):
                 stop_requested=stop_requested,
                 branches=self.branches.get(spec.id, ()),
             )
+        return replace(run, predicted_seconds=self._predicted_seconds(spec))
+
+    def _predicted_seconds(self, spec: RunSpec) -> float | None:
+        """The plan's prediction, which is for one device."""
+        demand = self.demands.get(spec.id, Demand())
+        return demand.seconds if demand.num_devices == 1 else None
 
     def device_failed(self, failed: Run, error: BaseException) -> None:
         """Raise BrokenDevice where the device is at fault, which ends this process's part.
