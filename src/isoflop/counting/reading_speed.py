@@ -65,7 +65,7 @@ class ReadingSpeed:
             return reading
         own = step_seconds + TRANSFER_SECONDS
         cores = min(self.num_cores, self.num_workers + 1)
-        shared = (own + self.busy * reading) / cores
+        shared = (own + TRANSFER_SECONDS + self.busy * reading) / cores
         return max(own, reading / self.num_workers, shared) - step_seconds
 
     @property
@@ -197,18 +197,19 @@ def _draw_test(source: Source, items: _Items) -> float:
 def _timed_batch(source: Source, items: _Items, number: int, seeded: bool) -> tuple[object, _Taken]:
     """A batch of some examples, read again as a whole where that is quick and how a run reads."""
     if source.kind == "examples" and items.is_quick and not seeded:
-        indices = np.random.default_rng(2).integers(source.num_examples or 1, size=number).tolist()
-        return _repeated(lambda: source.gather(indices))
+        random, length = np.random.default_rng(2), source.num_examples or 1
+        return _repeated(lambda: source.gather(random.integers(length, size=number).tolist()))
     chosen = list(islice(cycle(items.items), number))
     batch, collating = _repeated(lambda: source.batch_of(chosen))
     return batch, items.each.times(number) + collating
 
 
 def _repeated(call: Callable[[], object]) -> tuple[object, _Taken]:
-    """The result of a call and its time, of the fastest of a few where it is quick."""
+    """The result of a call and its time, the middle one of a few where it is quick."""
     result, taken = _timed(call)
     if taken.wall < PROBE_SECONDS / 2:
-        taken = min((_timed(call)[1] for _ in range(NUM_TIMED)), key=lambda one: one.wall)
+        times = sorted((_timed(call)[1] for _ in range(NUM_TIMED)), key=lambda one: one.wall)
+        taken = times[NUM_TIMED // 2]
     return result, taken
 
 

@@ -1,5 +1,6 @@
 """Times of a few real steps of one size: training, evaluation, and the start of a run."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from isoflop.user_code.randomness import reseed
 
 __all__ = ["MAX_TIMED_FLOPS", "TimedSize", "step_flops", "time_size"]
 
-NUM_TIMED_STEPS = 3
-MOST_SECONDS = 1.0
-"""Time after which no more steps of a size are timed."""
+NUM_TIMED_STEPS, NUM_QUICK_STEPS = 3, 5
+MOST_SECONDS, QUICK_SECONDS = 1.0, 0.002
+"""Time after which no more steps of a size are timed; steps up to the second are quick ones."""
+LOOP_SECONDS = 1e-4
+"""Of a training step beside the model, the optimiser and the data: order, rates and counters."""
 MAX_TIMED_FLOPS = 2e10
 """Largest FLOPs of a timed step: about 0.3 s on one CPU core."""
 
@@ -54,11 +57,11 @@ def time_size(task: Task, spec: RunSpec, held_out: object, device: str) -> Timed
     built = time.perf_counter() - started
     batch = batch_of(task, spec.settings.batch)
     step = _synchronised(_step_of(task, spec, model, optimizer, batch, device), device)
-    first, seconds = _first_and_fastest(step)
+    first, seconds = _first_and_usual(step)
     cost = count_size(task, spec.size).cost
     flops = step_flops(spec) if cost is None else cost.of_batch(batch)
     return TimedSize(
-        (flops, seconds),
+        (flops, seconds + LOOP_SECONDS),
         _timed_evaluation(task, spec, model, held_out, device),
         (spec.num_params, built + max(0.0, first - seconds)),
     )
@@ -132,7 +135,7 @@ def _timed_evaluation(
             batch_measures(task, model, to_device(held_out, device))
 
     model.eval()
-    return max(1.0, flops), _first_and_fastest(_synchronised(evaluate, device))[1]
+    return max(1.0, flops), _first_and_usual(_synchronised(evaluate, device))[1]
 
 
 def _synchronised(call: Callable[[], object], device: str) -> Callable[[], object]:
@@ -147,14 +150,13 @@ def _synchronised(call: Callable[[], object], device: str) -> Callable[[], objec
     return synchronised
 
 
-def _first_and_fastest(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the first call, and of the fastest of a few warm ones."""
-    first = spent = _timed(call)
-    times: list[float] = []
-    while len(times) < NUM_TIMED_STEPS and (not times or spent < MOST_SECONDS):
+def _first_and_usual(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the first call, and the median of a few warm ones."""
+    first, times = _timed(call), [_timed(call)]
+    number = NUM_QUICK_STEPS if times[0] < QUICK_SECONDS else NUM_TIMED_STEPS
+    while len(times) < number and first + sum(times) < MOST_SECONDS:
         times.append(_timed(call))
-        spent += times[-1]
-    return first, min(times)
+    return first, statistics.median(times)
 
 
 def _timed(call: Callable[[], object]) -> float:
