@@ -31,6 +31,7 @@ CurvePoint = tuple[float, float]
 """(tokens trained so far, training loss there)."""
 
 
+_AMOUNTS = ("loss_stderr", "seconds", "wall_seconds", "predicted_seconds")
 _RARE = ("unique_tokens", "trunk", "arguments")
 
 
@@ -137,6 +138,11 @@ class Run:
     flops: float
     """FLOPs spent, those of the batches trained."""
     seconds: float | None = None
+    """Time of the training steps, reading of data included."""
+    wall_seconds: float | None = None
+    """Time from the start of the run to its record: start-up, training, checkpoints, evaluation."""
+    predicted_seconds: float | None = None
+    """What the plan predicted of `wall_seconds`."""
     peak_flops_per_second: float | None = None
     """Peak of its devices, measured on a matrix product in the run's precision."""
     device: str | None = None
@@ -155,7 +161,7 @@ class Run:
             )
         if self.loss is None:  # as tables of other programs say that there is none
             object.__setattr__(self, "loss", math.nan)
-        _require_numbers(self, ("loss", "num_tokens", "flops"), ("loss_stderr", "seconds"))
+        _require_numbers(self, ("loss", "num_tokens", "flops"), _AMOUNTS)
         arguments.mapping(self.metrics, "Run: metrics", "a dict, name -> value")
         if not isinstance(self.curve, tuple):
             raise arguments.refused(self.curve, "Run: curve", "a tuple of pairs (tokens, loss)")
@@ -181,6 +187,13 @@ class Run:
     def tokens_per_second(self) -> float | None:
         """Speed of training, without evaluation; None where the time is unknown."""
         return self.num_tokens / self.seconds if self.seconds else None
+
+    @property
+    def slowdown(self) -> float | None:
+        """Time of the run as a multiple of its prediction; None where either is unknown."""
+        if not self.wall_seconds or not self.predicted_seconds:
+            return None
+        return self.wall_seconds / self.predicted_seconds
 
     @property
     def mfu(self) -> float | None:

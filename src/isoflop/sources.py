@@ -23,6 +23,7 @@ __all__ = [
     "class_tree",
     "function_tree",
     "imported_texts",
+    "own_members",
     "remember",
     "report_edits",
     "take_texts",
@@ -67,11 +68,24 @@ def function_tree(function: FunctionType) -> str | None:
 
 def class_tree(cls: type) -> str | None:
     """Tree of a class's body without its functions; None without a text that matches them all."""
-    own = [member.__code__ for member in vars(cls).values() if isinstance(member, FunctionType)]
+    own = [member.__code__ for _, member in own_members(cls) if isinstance(member, FunctionType)]
     known = _class_trees.get(id(cls))
     if known is None or known[1] != own:
         known = _class_trees[id(cls)] = (cls, own, _body_of(cls, own))
     return known[2]
+
+
+def own_members(cls: type) -> Iterator[tuple[str, object]]:
+    """A class's own members, without the wrapper that torch puts on an optimiser's step at use."""
+    for name, member in vars(cls).items():
+        own = _unhooked(member)
+        inherited = any(_unhooked(vars(base).get(name)) is own for base in cls.__mro__[1:])
+        if own is member or not inherited:
+            yield name, own
+
+
+def _unhooked(member: object) -> object:
+    return getattr(member, "__wrapped__", member) if hasattr(member, "hooked") else member
 
 
 def report_edits() -> None:

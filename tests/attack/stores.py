@@ -73,6 +73,7 @@ def make_store(path, mark="f" * 16):
         "seconds": {},
         "memory_bytes": {},
         "mfu": {},
+        "binds": None,
         "unit": "token",
         "hardware": None,
     }

@@ -274,3 +274,18 @@ def test_a_library_is_known_as_one_in_an_environment_reached_by_a_link(tmp_path,
     assert libraries.lies_among_libraries(str(tmp_path / "link" / "package.py"))
     assert libraries.is_library("torch.nn.functional")
     assert not libraries.is_library("tasks")
+
+
+def test_an_optimiser_that_was_used_is_the_same_optimiser():
+    class Inherits(torch.optim.SGD):
+        pass
+
+    class Steps(torch.optim.SGD):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    for cls in (Inherits, Steps):
+        recipe = isoflop.Recipe(epochs=None, optimizer=lambda g, lr, betas, cls=cls: cls(g, lr=lr))
+        before = fingerprint(mlp_task(recipe=recipe))
+        cls([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch wraps the step of its class
+        assert fingerprint(mlp_task(recipe=recipe)) == before

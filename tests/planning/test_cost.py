@@ -9,35 +9,35 @@ from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.counting.counting import count_size
 from isoflop.counting.memory import run_bytes
 from isoflop.counting.peak import is_bf16, peak_flops
-from isoflop.counting.speed import MAX_TIMED_BYTES, Speed, _fit_speed, measure_speed
+from isoflop.counting.speed import MAX_TIMED_BYTES, Rate, Speed, _fit_rate, measure_speed
 from tasks import MLP, mlp_task
 
 
 def test_overhead_and_rate_are_found_from_steps():
     points = [(flops, 0.001 + flops / 2e9) for flops in (1e4, 1e6, 1e8)]
-    speed = _fit_speed(points, 1e10)
+    speed = _fit_rate(points)
     assert speed.overhead_seconds == pytest.approx(0.001)
-    assert speed.flops_per_second == pytest.approx(2e9)
+    assert speed.per_second == pytest.approx(2e9)
 
 
 def test_steps_that_differ_by_chance_alone_are_all_overhead():
-    speed = _fit_speed([(1e3, 0.0011), (1e4, 0.0010), (1e5, 0.0009)], 1e10)
-    assert speed.flops_per_second == math.inf
+    speed = _fit_rate([(1e3, 0.0011), (1e4, 0.0010), (1e5, 0.0009)])
+    assert speed.per_second == math.inf
     assert speed.overhead_seconds == pytest.approx(0.001, rel=0.05)
 
 
 def test_steps_without_overhead_are_all_rate():
-    speed = _fit_speed([(1e6, 0.0009), (1e8, 0.1)], 1e10)
+    speed = _fit_rate([(1e6, 0.0009), (1e8, 0.1)])
     assert speed.overhead_seconds == 0
-    assert speed.flops_per_second == pytest.approx(1e9, rel=0.1)
+    assert speed.per_second == pytest.approx(1e9, rel=0.1)
 
 
 def test_a_single_step_gives_a_rate():
-    assert _fit_speed([(1e6, 0.01)], 1e10) == Speed(0.0, 1e8, 1e10)
+    assert _fit_rate([(1e6, 0.01)]) == Rate(0.0, 1e8)
 
 
 def test_small_models_make_less_of_the_peak():
-    speed = Speed(overhead_seconds=0.001, flops_per_second=5e9, peak_flops_per_second=1e10)
+    speed = Speed(steps=Rate(0.001, 5e9), peak_flops_per_second=1e10)
     small, large = (isoflop.plan(mlp_task(), budgets=[1e7]).specs[i] for i in (0, -1))
     assert speed.mfu(small) < speed.mfu(large) < 0.5
 

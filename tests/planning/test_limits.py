@@ -7,7 +7,7 @@ from isoflop.counting.counting import count_size
 from isoflop.counting.memory import run_bytes
 from isoflop.counting.sizes import SizeCount
 from isoflop.counting.sizes_of import sizes_of
-from isoflop.counting.speed import Speed
+from isoflop.counting.speed import Rate, Speed
 from isoflop.planning import limits
 from isoflop.planning.limits import Room, least_bytes, room_on, within
 from tasks import MLP, mlp_task
@@ -152,7 +152,7 @@ def test_where_every_named_size_raises_the_first_error_is_shown():
 
 
 def test_mfu_is_the_share_of_the_measured_peak(monkeypatch):
-    speed = Speed(overhead_seconds=0.01, flops_per_second=5e9, peak_flops_per_second=1e10)
+    speed = Speed(steps=Rate(0.01, 5e9), peak_flops_per_second=1e10)
     monkeypatch.setattr("isoflop.counting.task_sizes.measure_speed", lambda task, specs: speed)
     sweep = isoflop.plan(mlp_task(), budgets=[1e7])
     for spec in sweep.specs:

@@ -18,6 +18,8 @@ RUN = Run(
     num_tokens=2000,
     flops=1.2e6,
     seconds=1.5,
+    wall_seconds=2.5,
+    predicted_seconds=2.0,
     device="cpu",
     versions={"torch": "2"},
 )

@@ -293,4 +293,28 @@ KINDS = (
         "*runs without a loss count as not trained*",
         "fill in their losses, or train them",
     ),
+    Kind(
+        "data-bound",
+        "plan",
+        "doubt",
+        "*… of … goes to reading data*",
+        (
+            "read in several processes: give `train_data` as a `DataLoader(num_workers=…)`; or "
+            "prepare the examples once and store them"
+        ),
+    ),
+    Kind(
+        "overhead-bound",
+        "plan",
+        "info",
+        "*… of … goes to what a step takes at any size*",
+        "larger sizes or batches, fewer runs; or train several runs at a time: `Processes(…)`",
+    ),
+    Kind(
+        "evaluation-bound",
+        "plan",
+        "info",
+        "*… of … goes to the held-out loss*",
+        "fewer held-out tokens: `Recipe(eval_tokens=…)`, or a wider interval of each loss results",
+    ),
 )

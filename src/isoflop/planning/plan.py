@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from isoflop.counting.memory import run_bytes
+from isoflop.counting.run_seconds import what_binds
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_items
@@ -27,6 +28,7 @@ from isoflop.planning.repeats import with_repeats, without_failed
 from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep import Sweep
+from isoflop.planning.times import time_notes
 from isoflop.runs import Run, RunSpec, runs_of
 from isoflop.task import Task
 
@@ -247,6 +249,7 @@ def _staged(sizes: Sizes, question: SweepQuestion, runs: Sequence[Run], room: Ro
 
 def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room: Room) -> Sweep:
     speed = sizes.speed(specs)
+    times = {} if speed is None else {spec.id: speed.seconds(spec) for spec in specs}
     memory = {spec.id: run_bytes(spec, sizes.count(spec.size)) for spec in specs}
     known = {run_id: size for run_id, size in memory.items() if size is not None}
     return Sweep(
@@ -257,8 +260,10 @@ def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room:
             *room.notes(known),
             *epoch_notes(sizes, specs),
             *batch_notes(sizes, specs),
+            *time_notes(times.values()),
         ),
-        seconds={} if speed is None else {spec.id: speed.seconds(spec) for spec in specs},
+        seconds={run_id: taken.total for run_id, taken in times.items()},
+        binds=what_binds(times.values()) if times else None,
         memory_bytes=known,
         mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
         unit=sizes.unit,

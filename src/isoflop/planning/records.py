@@ -9,6 +9,7 @@ import numpy as np
 
 from isoflop.compute.accelerators import find_accelerator
 from isoflop.compute.compute import Hardware
+from isoflop.counting.run_seconds import Bind
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.forecast import NOT_SIMULATED, Forecast, NoForecast, Simulation
@@ -37,6 +38,7 @@ class PlanRecord(TypedDict):
     seconds: dict[str, float]
     memory_bytes: dict[str, float]
     mfu: dict[str, float]
+    binds: Bind | None
     unit: str
     hardware: dict[str, object] | None
     forecast: dict[str, object] | None
@@ -50,6 +52,7 @@ def plan_of(sweep: Sweep) -> PlanRecord:
         "seconds": dict(sweep.seconds),
         "memory_bytes": dict(sweep.memory_bytes),
         "mfu": dict(sweep.mfu),
+        "binds": sweep.binds,
         "unit": sweep.unit,
         "hardware": None if sweep.hardware is None else _of_hardware(sweep.hardware),
         "forecast": _of_forecast(sweep.forecast),
@@ -69,6 +72,7 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, object], runs: Seque
         seconds=record["seconds"],
         memory_bytes=record["memory_bytes"],
         mfu=record["mfu"],
+        binds=record["binds"],
         unit=record["unit"],
         hardware=None if record["hardware"] is None else _hardware(record["hardware"]),
         forecast=_forecast(record["forecast"]),

@@ -13,6 +13,7 @@ import numpy as np
 
 from isoflop import arguments
 from isoflop.compute.compute import Compute, Hardware
+from isoflop.counting.run_seconds import Bind
 from isoflop.display.format import (
     format_bullets,
     format_duration,
@@ -41,6 +42,7 @@ from isoflop.planning.forecast import (
 )
 from isoflop.planning.makespan import makespan
 from isoflop.planning.sweep_table import specs_table
+from isoflop.planning.times import goes_to
 from isoflop.runs import RunSpec
 from isoflop.storage.atomic import write_text
 from isoflop.storage.store import StageStore
@@ -56,8 +58,11 @@ __all__ = ["Sweep"]
 class Sweep(Tabular):
     """Planned runs, with their cost on this machine.
 
-    seconds, mfu, memory_bytes: predictions per run id, on one worker; empty if unavailable. MFU is
-        the share of the peak of a matrix product, both measured here.
+    seconds, mfu, memory_bytes: predictions per run id, on one worker; empty if unavailable. Seconds
+        are those of the whole run, reading of data and evaluation included. MFU is the share of
+        the peak of a matrix product that training reaches, both measured here.
+    binds: what most of the time goes to: "compute", "overhead", "data" or "evaluation"; None if
+        the times are unknown.
     hardware: accelerators that the plan is for; None for this machine.
     forecast: expected precision of the answer, or the reason why it is unknown.
     simulation: input of the forecast; None if nothing is left to train.
@@ -68,6 +73,7 @@ class Sweep(Tabular):
     seconds: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     mfu: Mapping[str, float] = field(default_factory=dict)
+    binds: Bind | None = None
     hardware: Hardware | None = None
     unit: str = "token"
     forecast: Forecast | NoForecast = NOT_SIMULATED
@@ -224,7 +230,9 @@ def _headline(sweep: Sweep) -> str:
     budgets = len({spec.budget for spec in sweep.specs} - {None})
     total = sweep.total_seconds
     when = (
-        "" if total is None else f", about {format_duration(total)} on one worker of this machine"
+        ""
+        if total is None
+        else f", about {format_duration(total)} on one worker of this machine{goes_to(sweep.binds)}"
     )
     where = f" at {format_items(budgets, 'budget')}" if budgets else ""
     here = (

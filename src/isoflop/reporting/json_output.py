@@ -86,6 +86,8 @@ def run_values(run: "Run") -> dict[str, object]:
         "num_tokens": run.num_tokens,
         "flops": run.flops,
         "seconds": run.seconds,
+        "wall_seconds": run.wall_seconds,
+        "predicted_seconds": run.predicted_seconds,
     }
 
 

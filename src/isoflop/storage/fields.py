@@ -90,11 +90,12 @@ _SPEC: Mapping[str, Check] = {
     "seed": _is_whole,
     "fingerprint": _is_text,
 }
+_TIMES = ("seconds", "wall_seconds", "predicted_seconds", "peak_flops_per_second")
 _RUN: Mapping[str, Check] = {
     "status": lambda value: value in get_args(Status),
     **dict.fromkeys(("loss", "loss_stderr"), _or_none(_is_number)),
     **dict.fromkeys(("num_tokens", "flops"), _is_amount),
-    **dict.fromkeys(("seconds", "peak_flops_per_second"), _or_none(_is_amount)),
+    **dict.fromkeys(_TIMES, _or_none(_is_amount)),
     **dict.fromkeys(("device", "error", "group"), _or_none(_is_text)),
     "metrics": _each(_or_none(_is_number)),
     "versions": _each(_is_text),

@@ -1,6 +1,5 @@
 """Held-out loss and metrics: means over a fixed set of targets, on any number of processes."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from isoflop.counting.tokens import token_supply
+from isoflop.counting.held_out import NUM_BATCHES, held_out_examples
 from isoflop.task import Task
 from isoflop.training.batches import held_out_batches
 from isoflop.training.data_workers import AS_LOADED, DataWorkers
@@ -25,9 +24,6 @@ __all__ = ["Evaluation", "evaluate"]
 
 EVALUATION = 5
 """First part of the random key of an evaluation; training has other keys."""
-
-NUM_BATCHES = 64
-"""Enough for a standard error of the mean over batches."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +81,8 @@ def _one_pass(
     number: int,
 ) -> Iterator[tuple[float, ...]]:
     """Per batch of this process: numbers of batch and pass, count of targets, loss and metrics."""
-    needed = math.ceil(task.recipe.eval_tokens / token_supply(task).tokens_per_example)
-    batches = held_out_batches(
-        source, min(needed, source.num_examples or needed), NUM_BATCHES, number
-    )
+    num_examples, _ = held_out_examples(task, source)
+    batches = held_out_batches(source, num_examples, NUM_BATCHES, number)
     for k, batch in enumerate(batches):
         beat()
         if k % ranks.num_ranks == ranks.rank and (num_tokens := count_tokens(task, batch)):

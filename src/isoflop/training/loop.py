@@ -73,7 +73,7 @@ def train_model(
     Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after a requested stop has saved a
     checkpoint; and errors of the user's code.
     """
-    ranks = current_ranks()
+    ranks, began = current_ranks(), time.perf_counter()
     source, settings = _data(task, spec, data_workers), spec.settings
     share = (ranks.rank, ranks.num_ranks)
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
@@ -90,6 +90,7 @@ def train_model(
         context = StepContext(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
+        began -= state.seconds
         order = mix(DATA, spec.seed)
         batches = training_batches(
             source, settings.batch, order, state.step, task.recipe.epochs, share
@@ -139,6 +140,7 @@ def train_model(
         num_tokens=state.num_tokens,
         flops=state.flops,
         seconds=state.seconds,
+        wall_seconds=time.perf_counter() - began,
         peak_flops_per_second=ranks.num_ranks
         * peak_flops(ranks.device.type, is_bf16(settings.precision, ranks.device.type)),
         device=_device_name(ranks.device, ranks.num_ranks),

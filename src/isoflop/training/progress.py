@@ -28,14 +28,19 @@ __all__ = ["Display", "show_progress"]
 
 
 class Display:
-    """Follows a sweep: FLOPs done, speed, time left, and the best loss of each budget so far."""
+    """Follows a sweep: FLOPs done, speed, time left, and the best loss of each budget so far.
+
+    The time left is the plan's prediction of what is left, times what that of the work done was
+    short by; without a prediction, FLOPs stand for seconds.
+    """
 
     def __init__(self, sweep: Sweep, recorded: Iterable[Run]) -> None:
         self.sweep = sweep
         self.finished = {run.id: run for run in recorded}
         self.running: dict[str, Progress] = {}
         self.started = time.perf_counter()
-        self._flops_before = self.flops_done()
+        self._work = _work_of(sweep)
+        self._done_before = self._done()
         self._tokens_before = self._tokens_done()
 
     def update(self, progress: Progress) -> None:
@@ -60,12 +65,12 @@ class Display:
 
     def seconds_left(self) -> float | None:
         """Time to the end at the speed so far; None before any progress."""
-        done = self.flops_done() - self._flops_before
-        if done <= 0:
+        done = self._done()
+        if done <= self._done_before:
             return None
-        # branches count whole here, as they do in flops_done()
-        total = sum(spec.flops for spec in self.sweep.specs)
-        return (total - self.flops_done()) * (time.perf_counter() - self.started) / done
+        # branches count whole here, as they do in _done()
+        left = max(0.0, sum(self._work.values()) - done)
+        return left * (time.perf_counter() - self.started) / (done - self._done_before)
 
     def best(self) -> dict[float | None, Run]:
         """The run with the lowest loss of each budget."""
@@ -85,10 +90,24 @@ class Display:
         speed = f"{format_count(self.tokens_per_second())} {self.sweep.unit}s/s"
         return f"{len(self.finished)} of {num_runs} runs, {speed}{eta}"
 
+    def _done(self) -> float:
+        """Work of ended runs, and that so far of running ones."""
+        ended = sum(self._work.get(run_id, 0.0) for run_id in self.finished)
+        return ended + sum(
+            self._work.get(p.spec.id, 0.0) * min(1.0, p.num_tokens / p.spec.num_tokens)
+            for p in self.running.values()
+        )
+
     def _tokens_done(self) -> float:
         return sum(r.num_tokens for r in self.finished.values()) + sum(
             p.num_tokens for p in self.running.values()
         )
+
+
+def _work_of(sweep: Sweep) -> dict[str, float]:
+    """By run id: the predicted seconds, or the FLOPs where those of any run are unknown."""
+    known = all(sweep.seconds.get(spec.id) for spec in sweep.specs)
+    return {spec.id: sweep.seconds[spec.id] if known else spec.flops for spec in sweep.specs}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import torch
 from isoflop.errors import ContractError
 from isoflop.libraries import is_library, lies_among_libraries
 from isoflop.per_task import per_task
-from isoflop.sources import class_tree, function_tree, remember, report_edits
+from isoflop.sources import class_tree, function_tree, own_members, remember, report_edits
 from isoflop.task import Task, require_task
 from isoflop.user_code.data import Source, open_data
 from isoflop.user_code.isolation import isolated
@@ -271,7 +271,7 @@ class _Digest:
         self._text("class", class_tree(cls) or cls.__qualname__)
         self._all("bases", cls.__bases__)
         members = [
-            (name, _plain_function(member), member) for name, member in sorted(vars(cls).items())
+            (name, _plain_function(member), member) for name, member in sorted(own_members(cls))
         ]
         written = {
             name

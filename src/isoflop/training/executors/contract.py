@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from isoflop.counting.run_seconds import CHECKPOINT_SECONDS
 from isoflop.errors import IsoflopError
 from isoflop.runs import Run, RunSpec
 
@@ -24,10 +25,6 @@ __all__ = [
     "demand_of",
     "longest_first",
 ]
-
-
-CHECKPOINT_SECONDS = 30.0
-"""Interval between two checkpoints of a run, unless another is given."""
 
 
 class BrokenDevice(IsoflopError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -60,7 +60,7 @@ class TaskWork(StoredWork):
     def trained(self, spec: RunSpec, stop_requested: StopRequested) -> Run:
         with kept(), torch.enable_grad(), self._watched(spec):
             use_numerics(self.numerics)
-            return train_model(
+            run = train_model(
                 self.task,
                 spec,
                 self.store,
@@ -71,6 +71,12 @@ class TaskWork(StoredWork):
                 stop_requested=stop_requested,
                 branches=self.branches.get(spec.id, ()),
             )
+        return replace(run, predicted_seconds=self._predicted_seconds(spec))
+
+    def _predicted_seconds(self, spec: RunSpec) -> float | None:
+        """The plan's prediction, which is for one device."""
+        demand = self.demands.get(spec.id, Demand())
+        return demand.seconds if demand.num_devices == 1 else None
 
     def close(self) -> None:
         close_workers()
