@@ -23,6 +23,7 @@ from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
+from isoflop.training.reduction import GradientSum
 from isoflop.training.saving import Saver
 from isoflop.training.state import State, resume
 from isoflop.training.step import StepContext, train_step
@@ -84,7 +85,8 @@ def train_model(
         forward = torch.compile(model) if task.recipe.compile else model
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         precision = _autocast(settings, ranks.device)
-        context = StepContext(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
+        sums = GradientSum(state.parameters) if ranks.num_ranks > 1 else None  # type: ignore[arg-type]
+        context = StepContext(task, spec, ranks, forward, precision, counter, sums)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
         order = mix(DATA, spec.seed)
