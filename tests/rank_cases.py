@@ -1,6 +1,8 @@
 """Runs that test_rank_cases.py trains on one process and, as a program, on two."""
 
+import json
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -10,32 +12,40 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import isoflop
+from isoflop.storage.directory import DirectoryStore
+from isoflop.training import loop
+from isoflop.training.executors.contract import Demand
 from isoflop.training.executors.work import TaskWork
+from isoflop.training.loop import train_model
 from tasks import MLP, mlp_task
 
 RANK = int(os.environ.get("RANK", "0"))
-MODELS = []
 
 
-class Kept(MLP):
-    """An MLP that remains available after training, with a layer that nothing uses."""
+class Spare(MLP):
+    """An MLP with a layer that nothing uses."""
 
     def __init__(self, width):
         super().__init__(width)
         self.unused = nn.Linear(width, 2)
-        MODELS.append(self)
+        nn.init.constant_(self.unused.weight, 1.0)
 
 
 class Branching(MLP):
-    """Each example goes through one of two layers, so that few processes use both."""
+    """Each example goes through one of two layers, and the first one is seldom used."""
 
     def __init__(self, width):
         super().__init__(width)
         self.other = nn.Linear(8, width)
 
     def forward(self, x):
-        chosen = self.hidden if x[0, 0] > 0 else self.other
-        return self.out(torch.relu(chosen(x)))
+        if x.device.type == "meta":
+            return super().forward(x)
+        hidden = x.new_zeros(len(x), self.out.in_features)
+        for layer, chosen in ((self.hidden, x[:, 0] > 1.5), (self.other, x[:, 0] <= 1.5)):
+            if chosen.any():
+                hidden = hidden.index_copy(0, chosen.nonzero()[:, 0], layer(x[chosen]))
+        return self.out(torch.relu(hidden))
 
 
 class Failing(torch.autograd.Function):
@@ -53,9 +63,13 @@ class Failing(torch.autograd.Function):
         return gradient, None
 
 
+def _fails(x):
+    return RANK == 1 and x.device.type == "cpu"
+
+
 class Hungry(MLP):
     def forward(self, x):
-        error = torch.OutOfMemoryError("out of memory") if RANK == 1 and len(x) > 2 else None
+        error = torch.OutOfMemoryError("out of memory") if _fails(x) and len(x) > 2 else None
         return self.out(Failing.apply(torch.relu(self.hidden(x)), error))
 
 
@@ -63,8 +77,8 @@ class Broken(MLP):
     calls = 0
 
     def forward(self, x):
-        Broken.calls += self.training
-        error = ValueError("my layer") if RANK == 1 and Broken.calls > 4 else None
+        Broken.calls += x.device.type == "cpu"
+        error = ValueError("my layer") if _fails(x) and Broken.calls > 4 else None
         return self.out(Failing.apply(torch.relu(self.hidden(x)), error))
 
 
@@ -78,7 +92,23 @@ class Checkpointed(MLP):
     def forward(self, x):
         x = self.hidden(x)
         for _ in range(2):
-            x = checkpoint(self.shared, torch.relu(x), use_reentrant=True)
+            x = torch.relu(x)
+            needs_gradient = torch.is_grad_enabled() and x.requires_grad
+            x = checkpoint(self.shared, x, use_reentrant=True) if needs_gradient else self.shared(x)
+        return self.out(x)
+
+
+class Blocks(MLP):
+    """An MLP with repeated blocks, which are sharded one by one."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x):
+        x = self.hidden(x)
+        for block in self.blocks:
+            x = x + block(torch.relu(x))
         return self.out(x)
 
 
@@ -100,28 +130,53 @@ def token_loss(outputs, targets):
     return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
 
+AVERAGED = isoflop.Recipe(epochs=None, eval_tokens=64, ema=0.2)
+
 CASES = {
     "plain": ({}, 8),
     "uneven": ({"train_data": ragged(), "val_data": ragged()[:64], "loss": token_loss}, 7),
     "empty": ({}, 1),
-    "unused": ({"model": Kept}, 5),
+    "unused": ({"model": Spare}, 5),
     "branching": ({"model": Branching}, 3),
     "hungry": ({"model": Hungry}, 12),
     "broken": ({"model": Broken}, 6),
     "checkpointed": ({"model": Checkpointed}, 6),
+    "blocks": ({"model": Blocks, "recipe": AVERAGED}, 6),
     "step": ({"step": by_parts, "loss": None}, 6),
 }
 
 
-def trained(name, num_steps=12, store=None, **more):
+def prepared(name, num_steps=12):
     changes, batch = CASES[name]
     recipe = isoflop.Recipe(epochs=None, eval_tokens=64)
     task = mlp_task(**{"recipe": recipe, "sizes": [4, 8, 16], **changes})
     spec = isoflop.plan(task, budgets=[1e6]).specs[2]
-    settings = replace(spec.settings, batch=batch)
-    num_tokens = num_steps * batch * settings.tokens_per_example
-    spec = replace(spec, settings=settings, num_tokens=num_tokens)
-    return TaskWork(task, store or isoflop.MemoryStore(), **more)(spec)
+    num_tokens = num_steps * batch * spec.tokens_per_example
+    return task, replace(spec, batch=batch, num_tokens=num_tokens, warmup=0.1)
+
+
+def trained(name, store=None, *, sharded=False):
+    task, spec = prepared(name)
+    demands = {spec.id: Demand(sharded=sharded)}
+    return TaskWork(task, store or isoflop.MemoryStore(), demands=demands)(spec)
+
+
+def begin(name, folder, *, sharded=False):
+    """Train half of a run and leave its checkpoint in the folder."""
+    task, spec = prepared(name)
+    calls = iter(range(100))
+
+    def stop():
+        return signal.SIGINT if RANK == 0 and next(calls) == 5 else None
+
+    store = DirectoryStore(folder)
+    if RANK == 0:
+        store.write_spec(spec)
+    try:
+        train_model(task, spec, store, stop_requested=stop, sharded=sharded)
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("the run was not stopped")
 
 
 def summary(run):
@@ -134,21 +189,42 @@ def summary(run):
     }
 
 
-def main():
-    import json
-
+def main(folder):
     results = {name: summary(trained(name)) for name in CASES}
-    results["untouched"] = untouched()
+    results["sharded"] = summary(trained("blocks", sharded=True))
+    for name, sharded in (("plain", False), ("sharded", True)):
+        begin("blocks", f"{folder}/from-{name}", sharded=sharded)
+        run = trained("blocks", DirectoryStore(f"{folder}/to-{name}"), sharded=sharded)
+        results[f"to-{name}"] = summary(run)
+    whole, parted = (observed("blocks", sharded=sharded) for sharded in (False, True))
+    results["bytes"] = [state_bytes(*whole), state_bytes(*parted)]
+    model, _ = observed("unused")
+    results["untouched"] = bool((model.unused.weight == 1).all())
     print(f"RESULT {RANK} {json.dumps(results)}\n", end="", flush=True)
 
 
-def untouched():
-    """Whether the layer without a gradient has the weights that it began with."""
-    model, begun = MODELS[-1], MODELS[-1].unused.weight.detach().clone()
-    del model
-    return begun.tolist()
+def observed(name, *, sharded=False):
+    """The model and the optimiser of a run, after its end."""
+    seen, make_optimizer = [], loop.make_optimizer
+
+    def kept(task, settings, model):
+        seen.append((model, make_optimizer(task, settings, model)))
+        return seen[-1][1]
+
+    loop.make_optimizer = kept
+    try:
+        assert trained(name, sharded=sharded).status == "completed"
+    finally:
+        loop.make_optimizer = make_optimizer
+    return seen[0]
+
+
+def state_bytes(model, optimizer):
+    """Bytes of weights and optimiser states that this process stores."""
+    states = [value for values in optimizer.state.values() for value in values.values()]
+    local = [getattr(each, "_local_tensor", each) for each in [*model.parameters(), *states]]
+    return sum(each.numel() * each.element_size() for each in local if each.ndim > 0)
 
 
 if __name__ == "__main__":
-    main()
-    sys.stdout.flush()
+    main(sys.argv[1])

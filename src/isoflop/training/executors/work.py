@@ -25,7 +25,7 @@ from isoflop.training.executors.stored_work import (
 from isoflop.training.interrupt import stop_requests
 from isoflop.training.loop import train_model
 from isoflop.training.ranks import current_ranks
-from isoflop.training.retries import is_of_device
+from isoflop.training.retries import LeftAlone, is_of_device
 from isoflop.training.watchdog import watched
 from isoflop.user_code.isolation import kept, numerics, use_numerics
 
@@ -66,6 +66,7 @@ class TaskWork(StoredWork):
                 trackers=self.trackers,
                 stop_requested=stop_requested,
                 branches=self.branches.get(spec.id, ()),
+                sharded=self.demands.get(spec.id, Demand()).sharded,
             )
 
     def device_failed(self, failed: Run, error: BaseException) -> None:
@@ -73,6 +74,8 @@ class TaskWork(StoredWork):
 
         The failure is recorded if the user's code caused it.
         """
+        if isinstance(error, LeftAlone):
+            raise BrokenDevice(str(error)) from error
         if not is_of_device(error):
             return
         if "assert" in str(error) and current_ranks().is_first:
