@@ -197,7 +197,7 @@ def main(folder):
         run = trained("blocks", DirectoryStore(f"{folder}/to-{name}"), sharded=sharded)
         results[f"to-{name}"] = summary(run)
     whole, parted = (observed("blocks", sharded=sharded) for sharded in (False, True))
-    results["bytes"] = [state_bytes(*whole), state_bytes(*parted)]
+    results["bytes"] = [state_bytes(whole[1]), state_bytes(parted[1])]
     model, _ = observed("unused")
     results["untouched"] = bool((model.unused.weight == 1).all())
     print(f"RESULT {RANK} {json.dumps(results)}\n", end="", flush=True)
@@ -219,10 +219,11 @@ def observed(name, *, sharded=False):
     return seen[0]
 
 
-def state_bytes(model, optimizer):
+def state_bytes(optimizer):
     """Bytes of weights and optimiser states that this process stores."""
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states = [value for values in optimizer.state.values() for value in values.values()]
-    local = [getattr(each, "_local_tensor", each) for each in [*model.parameters(), *states]]
+    local = [getattr(each, "_local_tensor", each) for each in [*weights, *states]]
     return sum(each.numel() * each.element_size() for each in local if each.ndim > 0)
 
 
