@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoflop.training.sharding import is_sharded
+
 __all__ = ["Average", "averaged_model"]
 
 
@@ -44,8 +46,8 @@ class Average:
 
 @torch.no_grad()
 def averaged_model(model: nn.Module, average: Average) -> nn.Module:
-    """A copy of the model with the means as its weights."""
-    averaged = copy.deepcopy(model)
+    """A copy of the model with the means as its weights; a sharded model itself gets them."""
+    averaged = model if is_sharded(model) else copy.deepcopy(model)
     for tensor, mean in zip(_averaged(averaged), average.means, strict=True):
         tensor.copy_(mean)
     return averaged

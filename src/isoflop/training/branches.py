@@ -49,16 +49,21 @@ def leaves_at(spec: RunSpec) -> float:
     return spec.num_tokens * (1 - spec.settings.cooldown)
 
 
-def branch_off(waiting: list[RunSpec], state: State, store: Store, is_first: bool) -> bool:
+def branch_off(
+    waiting: list[RunSpec], state: State, store: Store, *, is_first: bool, is_sharded: bool
+) -> bool:
     """Write the checkpoints of branches that leave before the next step ends; True if any does."""
     step_tokens = state.num_tokens / max(1, state.step)
     any_left = False
     while waiting and leaves_at(waiting[0]) < state.num_tokens + step_tokens * (1 - 1e-9):
         spec = waiting.pop(0)
         any_left = True
-        if is_first and state.num_tokens <= leaves_at(spec) * (1 + 1e-12):
+        if state.num_tokens > leaves_at(spec) * (1 + 1e-12):
+            continue
+        if is_first:
             store.write_spec(spec)
-            save(state, spec, store)
+        if is_first or is_sharded:
+            save(state, spec, store, is_first=is_first)
     return any_left
 
 

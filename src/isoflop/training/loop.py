@@ -25,7 +25,9 @@ from isoflop.training.interrupt import leave
 from isoflop.training.measured_reading import with_workers
 from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
+from isoflop.training.reduction import GradientSum
 from isoflop.training.saving import Saver
+from isoflop.training.sharding import shard
 from isoflop.training.state import State, resume
 from isoflop.training.step import StepContext, train_step
 from isoflop.training.trackers import open_trackers
@@ -59,6 +61,7 @@ def train_model(
     data_workers: DataWorkers = AS_LOADED,
     stop_requested: Callable[[], int | None] = lambda: None,
     branches: Sequence[RunSpec] = (),
+    sharded: bool = False,
 ) -> Run:
     """Train one spec and return its run, held-out loss included.
 
@@ -69,6 +72,7 @@ def train_model(
     stop_requested: called between steps; returns a signal's number to stop the run, else None.
     branches: runs that share this run's constant-rate trunk; their checkpoints are written where
         they leave it.
+    sharded: store a part of the weights, gradients and optimiser states on each process.
 
     Raises KeyboardInterrupt, or SystemExit(75) for SIGTERM, after a requested stop has saved a
     checkpoint; and errors of the user's code.
@@ -81,13 +85,17 @@ def train_model(
         reseed(INIT, spec.seed)
         model = new_model(task, settings.size).to(ranks.device).train()
         check_count(task, model, spec.size, spec.num_params)
+        sharded = sharded and ranks.num_ranks > 1
+        if sharded:
+            shard(model)
         state = State(model, make_optimizer(task, settings, model))
         if settings.ema is not None:
             state.average = Average.of(model)
         forward = torch.compile(model) if task.recipe.compile else model
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         precision = _autocast(settings, ranks.device)
-        context = StepContext(task, spec, ranks, forward, precision, counter)  # type: ignore[arg-type]
+        sums = None if sharded or ranks.num_ranks == 1 else GradientSum(state.parameters)  # type: ignore[arg-type]
+        context = StepContext(task, spec, ranks, forward, precision, counter, sums)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
         began -= state.seconds
@@ -113,12 +121,19 @@ def train_model(
             now = time.perf_counter()
             state.seconds = now - started
             # where branches leave the trunk: save for them
-            if waiting and error is None and branch_off(waiting, state, store, ranks.is_first):
+            if (
+                waiting
+                and error is None
+                and branch_off(waiting, state, store, is_first=ranks.is_first, is_sharded=sharded)
+            ):
                 saved = time.perf_counter()
             # once in a while, and for a requested stop: save
-            if (stop or now - saved > checkpoint_seconds) and error is None:
-                if ranks.is_first:
-                    saver.save(state, waiting)
+            is_due = now - saved > checkpoint_seconds
+            if sharded:  # all processes save together
+                is_due = ranks.summed([ranks.is_first and is_due]) == [1]
+            if (stop or is_due) and error is None:
+                if ranks.is_first or sharded:
+                    saver.save(state, waiting, is_first=ranks.is_first)
                 saved = now
             if stop:
                 leave(stop)

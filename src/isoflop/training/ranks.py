@@ -18,9 +18,6 @@ T = TypeVar("T")
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Variables in which launchers give the number of processes, as Accelerate reads them."""
 
-BUCKET_ITEMS = 2**23
-"""Gradients are summed in buckets of this many numbers: 32 MB in fp32."""
-
 
 @dataclass(frozen=True)
 class Ranks:
@@ -78,22 +75,6 @@ class Ranks:
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def sum_gradients(self, parameters: "Iterable[torch.nn.Parameter]") -> None:
-        """Sum every gradient over ranks; a parameter that no rank used keeps no gradient."""
-        if self.num_ranks == 1:
-            return
-        import torch
-
-        for bucket in _buckets([p for p in parameters if p.requires_grad]):
-            used = torch.tensor([float(p.grad is not None) for p in bucket], device=self.device)
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-            torch.distributed.all_reduce(flat)
-            torch.distributed.all_reduce(used)
-            pieces = torch.split(flat, [p.numel() for p in bucket])
-            for parameter, piece, users in zip(bucket, pieces, used.tolist(), strict=True):
-                parameter.grad = piece.view_as(parameter) if users else None
-
 
 @dataclass(frozen=True)
 class _Returned(Generic[T]):
@@ -134,17 +115,3 @@ def _leave() -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _buckets(parameters: "list[torch.nn.Parameter]") -> "Iterable[list[torch.nn.Parameter]]":
-    bucket: list[torch.nn.Parameter] = []
-    for parameter in parameters:
-        same = not bucket or parameter.dtype == bucket[0].dtype
-        if bucket and (
-            not same or sum(p.numel() for p in bucket) + parameter.numel() > BUCKET_ITEMS
-        ):
-            yield bucket
-            bucket = []
-        bucket.append(parameter)
-    if bucket:
-        yield bucket

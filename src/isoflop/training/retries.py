@@ -8,6 +8,7 @@ from isoflop.training.interrupt import leave
 
 __all__ = [
     "RETRY_SECONDS",
+    "LeftAlone",
     "PassingElsewhere",
     "is_of_device",
     "is_out_of_memory",
@@ -40,6 +41,17 @@ _SIGNS = (
 
 class PassingElsewhere(IsoflopError):
     """The processes that train a run together met transient errors only."""
+
+
+class LeftAlone(IsoflopError):
+    """A process failed within a step of a sharded run, and the others wait for its weights."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"{type(error).__name__}: {error}. The weights are sharded, so the other processes "
+            f"cannot go on without this one; the program ends, and the same call goes on from the "
+            f"last checkpoint."
+        )
 
 
 def is_passing(error: BaseException) -> bool:

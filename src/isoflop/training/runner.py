@@ -17,7 +17,13 @@ from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task
 from isoflop.training.data_workers import DataWorkers, data_workers_of
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Demand, Executor
-from isoflop.training.executors.devices import check_devices, devices_of, num_devices
+from isoflop.training.executors.devices import (
+    Sharding,
+    check_devices,
+    devices_of,
+    is_sharded,
+    num_devices,
+)
 from isoflop.training.executors.from_string import executor_from
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
@@ -44,6 +50,7 @@ def train(
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     devices_per_run: int | Literal["auto"] = "auto",
+    sharding: bool | Literal["auto"] = "auto",
     on_record: Callable[[Run], None] | None = None,
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -64,6 +71,9 @@ def train(
     devices_per_run: number of devices to spread each run over, if the executor can; "auto" for
         one, or the fewest of 1, 2, 4, 8 that hold its states and its part of the batch. Under
         `torchrun` it is the number of ranks.
+    sharding: whether the devices of a run store a part each of its weights, gradients and optimiser
+        states (PyTorch's FSDP2), instead of all of them; "auto" for the runs that do not fit
+        otherwise.
     on_record: called with each new record, for example to redraw a page.
     progress: show runs done, tokens per second, time left and the best loss of each budget.
     trackers: experiment trackers to log each run to: "tensorboard", "wandb", "mlflow", "trackio".
@@ -111,6 +121,10 @@ def train(
             error=PlanError,
         )
     )
+    if not isinstance(sharding, bool) and sharding != "auto":
+        raise arguments.refused(
+            sharding, "train: sharding", '"auto", True or False', error=PlanError
+        )
     if on_record is not None and not callable(on_record):
         raise arguments.refused(
             on_record, "train: on_record", "a function of a Run", error=PlanError
@@ -146,7 +160,7 @@ def train(
                 cast(Task, task),
                 store,
                 todo,
-                _demands(sweep, todo, devices_per_run, executor, ranks),
+                _demands(sweep, todo, devices_per_run, sharding, executor, ranks),
                 checkpoint_seconds=checkpoint_seconds,
                 trackers=trackers,
                 hang_seconds=hang_seconds,
@@ -270,18 +284,17 @@ def _demands(
     sweep: Sweep,
     todo: Sequence[RunSpec],
     requested: int | Literal["auto"],
+    sharding: Sharding,
     executor: Executor,
     ranks: Ranks,
 ) -> dict[str, Demand]:
     """By run id: the plan's predictions, and the run's number of devices."""
     devices = devices_of(executor, ranks.num_ranks)
-    check_devices(executor, devices, requested, todo)
-    known = {spec.id: sweep.memory_bytes.get(spec.id) for spec in todo}
-    return {
-        spec.id: Demand(
-            sweep.seconds.get(spec.id),
-            known[spec.id],
-            num_devices(spec, known[spec.id], devices, requested),
-        )
-        for spec in todo
-    }
+    check_devices(executor, devices, requested, todo, sharding)
+    demands = {}
+    for spec in todo:
+        known = sweep.memory_bytes.get(spec.id)
+        number = num_devices(spec, known, devices, requested, sharding)
+        parted = is_sharded(spec, known, devices, number, sharding)
+        demands[spec.id] = Demand(sweep.seconds.get(spec.id), known, number, parted)
+    return demands

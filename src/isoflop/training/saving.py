@@ -24,9 +24,10 @@ class Saver:
     store: Workspace
     has_warned: bool = field(default=False, init=False)
 
-    def save(self, state: State, waiting: Sequence[RunSpec]) -> None:
+    def save(self, state: State, waiting: Sequence[RunSpec], *, is_first: bool) -> None:
+        """Save the state; all ranks of a sharded run call it, and the first one writes."""
         try:
-            save(state, self.spec, self.store)
+            save(state, self.spec, self.store, is_first=is_first)
         except StoreError as error:
             if waiting:
                 raise

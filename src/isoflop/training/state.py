@@ -12,6 +12,13 @@ from isoflop.storage.store import Workspace
 from isoflop.training.averaging import Average
 from isoflop.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from isoflop.training.ranks import Ranks
+from isoflop.training.sharding import (
+    gathered,
+    is_sharded,
+    scattered,
+    scattered_optimizer,
+    scattered_weights,
+)
 
 __all__ = ["State", "resume", "save"]
 
@@ -62,18 +69,29 @@ class State:
         return torch.stack(self.recent).tolist() if self.recent else []
 
 
-def save(state: State, spec: RunSpec, store: Workspace) -> None:
-    """Write a checkpoint, and the curve up to it. Raises StoreError if they cannot be written."""
+def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True) -> None:
+    """Write a checkpoint, and the curve up to it. Raises StoreError if they cannot be written.
+
+    is_first: whether this rank writes. A sharded state is collected from all ranks, so all of them
+        call this function then.
+    """
     path = store.checkpoint(spec.id)
     if path is None:
+        return
+    tensors = {
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "average": None if state.average is None else state.average.means,
+    }
+    if is_sharded(state.model):
+        tensors = gathered(tensors, is_first)
+    if not is_first:
         return
     kept = store.cut_curve(spec.id, state.num_tokens)
     store.append_curve(spec.id, state.curve[len(kept) :])
     held = {
         "run": spec.id,
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "average": None if state.average is None else state.average.means,
+        **tensors,
         "recent": state.recent_losses(),
         "curve": [list(point) for point in state.curve],
         **{name: getattr(state, name) for name in _COUNTERS},
@@ -90,10 +108,16 @@ def resume(state: State, spec: RunSpec, store: Workspace, ranks: Ranks) -> None:
     if newest is None:
         return
     held = load_checkpoint(newest)
+    if is_sharded(state.model):
+        held["model"] = scattered_weights(held["model"], state.model)
+        held["optimizer"] = scattered_optimizer(held["optimizer"], state.optimizer)
     state.model.load_state_dict(held["model"])
     state.optimizer.load_state_dict(held["optimizer"])
     if state.average is not None:
-        state.average.means = [mean.to(ranks.device) for mean in held["average"]]
+        state.average.means = [
+            scattered(mean.to(ranks.device), source)
+            for mean, source in zip(held["average"], state.average.sources, strict=True)
+        ]
     state.recent = [torch.tensor(loss, device=ranks.device) for loss in held["recent"]]
     state.curve = [(num_tokens, loss) for num_tokens, loss in held["curve"]]
     for name in _COUNTERS:

@@ -13,7 +13,8 @@ from isoflop.errors import IsoflopError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.ranks import Ranks
-from isoflop.training.retries import PassingElsewhere, is_out_of_memory, is_passing
+from isoflop.training.reduction import GradientSum
+from isoflop.training.retries import LeftAlone, PassingElsewhere, is_out_of_memory, is_passing
 from isoflop.training.schedule import lr_factor
 from isoflop.training.state import State
 from isoflop.user_code.data import num_examples_in, sliced, to_device
@@ -33,6 +34,8 @@ class StepContext:
     forward: the model to call, compiled if the recipe says so.
     precision: autocast context around each forward pass.
     counter: counter of the FLOPs of batches.
+    gradient_sum: sum of gradients over ranks; None for one process, and for sharded weights, whose
+        modules sum them.
     """
 
     task: Task
@@ -41,6 +44,12 @@ class StepContext:
     forward: nn.Module
     precision: AbstractContextManager[object]
     counter: BatchCounter
+    gradient_sum: GradientSum | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank stores a part of every weight."""
+        return self.ranks.num_ranks > 1 and self.gradient_sum is None
 
 
 def train_step(
@@ -87,18 +96,19 @@ def _all_gradients(
     Returns the attempt that succeeded, and the stop signal.
     """
     batch, error = _fetched(batches)
+    if context.is_sharded:
+        return _sharded_gradients(context, state, batch, error, stop)
     while True:
-        attempt = (
-            _Attempt(error=error) if error is not None else _try_gradients(context, state, batch)
-        )
+        attempt = _try_gradients(context, state, batch, error)
         may_shrink = is_out_of_memory(attempt.error) and _piece_size(state, batch) > 1
-        if context.ranks.num_ranks > 1:
-            attempt, stop, may_shrink = _agreed(context, state, attempt, stop, may_shrink)
+        if context.gradient_sum is not None:
+            attempt, stop, may_shrink = _agreed(context, attempt, stop, may_shrink)
         if attempt.error is None:
             return attempt, stop
-        if not may_shrink:
+        if not may_shrink and not attempt.is_late:
             raise attempt.error
-        state.micro_batch = math.ceil(_piece_size(state, batch) / 2)
+        if may_shrink:
+            state.micro_batch = math.ceil(_piece_size(state, batch) / 2)
         state.drop_gradients()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -112,41 +122,108 @@ class _Attempt:
     flops: float = 0.0
     loss: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
     error: Exception | None = None
+    is_late: bool = False
+    """Whether gradients must be computed again, and summed after the backward pass."""
 
 
-def _try_gradients(context: StepContext, state: State, batch: object) -> _Attempt:
+def _try_gradients(
+    context: StepContext, state: State, batch: object, error: Exception | None
+) -> _Attempt:
+    """The gradients of this process; with several, their sums over processes are under way."""
     reseed(MODEL, context.spec.seed, state.step, context.ranks.rank)
+    sums = context.gradient_sum
+    if sums is not None:
+        sums.start()
     try:
+        if error is not None:
+            return _Attempt(error=error)
         return _own_gradients(context, state, batch)
-    except Exception as error:  # shared with the other processes, then raised or retried in halves
-        return _Attempt(error=error)
+    except Exception as raised:  # shared with the other processes, then raised or retried in halves
+        return _Attempt(error=raised)
+    finally:
+        if sums is not None:
+            sums.launch_all()
 
 
 def _agreed(
-    context: StepContext, state: State, own: _Attempt, stop: int | None, may_shrink: bool
+    context: StepContext, own: _Attempt, stop: int | None, may_shrink: bool
 ) -> tuple[_Attempt, int | None, bool]:
     """Attempt, stop signal and whether to try smaller pieces, equal on all processes.
 
     Gradients are summed over processes.
     """
+    sums = context.gradient_sum
+    assert sums is not None
     ranks, failed = context.ranks, own.error is not None
-    weight = own.num_tokens * own.loss.item()
     passes = own.error is not None and is_passing(own.error)
-    sums = ranks.summed(
-        [failed, failed and may_shrink, passes, own.num_tokens, own.flops, weight, stop or 0]
-    )
-    num_failed, num_shrinkable, num_passing, tokens, flops, weighted, signal = sums
+    counts = [failed, failed and may_shrink, passes, sums.is_late, own.num_tokens, own.flops]
+    total = ranks.summed([*counts, own.loss.item(), stop or 0, *sums.used()])
+    num_failed, num_shrinkable, num_passing, num_late, tokens, flops, loss, signal = total[:8]
     if num_failed:
-        error: Exception = own.error or IsoflopError(
-            "Another process failed at this step; its output says why."
-        )
-        if num_failed == num_passing:  # all processes must take the same decision
-            error = PassingElsewhere(f"{type(error).__name__}: {error}")
+        # all processes must take the same decision
+        error = _shared_error(own.error, all_pass=num_failed == num_passing)
         return _Attempt(error=error), stop, num_failed == num_shrinkable
-    _weigh(state.model, own.num_tokens / max(1.0, tokens))
-    ranks.sum_gradients(state.model.parameters())
-    loss = torch.tensor(weighted / max(1.0, tokens), device=ranks.device)
-    return _Attempt(int(tokens), flops, loss), int(signal) or None, False
+    if num_late:
+        sums.overlaps = False
+        late = IsoflopError("A gradient changed after it was sent.")
+        return _Attempt(error=late, is_late=True), stop, False
+    factor = _usual_tokens(context) / max(1.0, tokens)
+    sums.finish(total[8:], factor)
+    mean = torch.tensor(loss * factor, device=ranks.device)
+    return _Attempt(int(tokens), flops, mean), int(signal) or None, False
+
+
+def _sharded_gradients(
+    context: StepContext, state: State, batch: object, error: Exception | None, stop: int | None
+) -> tuple[_Attempt, int | None]:
+    """The same for sharded weights, whose forward pass no process can leave alone."""
+    ranks = context.ranks
+    count, error = _counted(context, batch, error)
+    passes = error is not None and is_passing(error)
+    num_failed, num_passing, num_empty, tokens, signal = ranks.summed(
+        [error is not None, passes, count == 0, count, stop or 0]
+    )
+    if num_failed:
+        raise _shared_error(error, all_pass=num_failed == num_passing)
+    if num_empty:
+        raise IsoflopError(
+            f"With sharding every process needs targets at each step, but {num_empty:.0f} of "
+            f"{ranks.num_ranks} had none at step {state.step + 1}; take fewer processes or a "
+            f"larger batch, or train with sharding=False."
+        )
+    reseed(MODEL, context.spec.seed, state.step, ranks.rank)
+    try:
+        # FSDP takes the mean over processes
+        weighted = _backward(context, batch, count * ranks.num_ranks / tokens)
+    except Exception as raised:
+        raise LeftAlone(raised) from raised
+    flops = context.counter.flops(batch, count)
+    loss, flops = ranks.summed([weighted.item() / ranks.num_ranks, flops])
+    mean = torch.tensor(loss, device=ranks.device)
+    return _Attempt(int(tokens), flops, mean), int(signal) or None
+
+
+def _counted(
+    context: StepContext, batch: object, error: Exception | None
+) -> tuple[int, Exception | None]:
+    """The targets of this process's part, or the error of fetching or counting it."""
+    if error is not None or batch is None:
+        return 0, error
+    try:
+        return count_tokens(context.task, batch), None
+    except Exception as raised:
+        return 0, raised
+
+
+def _shared_error(own: Exception | None, *, all_pass: bool) -> Exception:
+    """The error that a process raises when any failed; all_pass: whether all are transient."""
+    error = own or IsoflopError("Another process failed at this step; its output says why.")
+    return PassingElsewhere(f"{type(error).__name__}: {error}") if all_pass else error
+
+
+def _usual_tokens(context: StepContext) -> float:
+    """Targets of a full batch: parts are weighted by it before their true number is known."""
+    return context.spec.settings.batch * context.spec.settings.tokens_per_example
 
 
 def _fetched(batches: Iterator[object]) -> tuple[object, Exception | None]:
@@ -157,21 +234,29 @@ def _fetched(batches: Iterator[object]) -> tuple[object, Exception | None]:
 
 
 def _own_gradients(context: StepContext, state: State, batch: object) -> _Attempt:
-    """Add the gradient of the mean over this process's targets."""
+    """Add the gradient of the mean over this process's targets.
+
+    With several processes it is the sum over targets, divided by the targets of a full batch.
+    """
     num_tokens = 0 if batch is None else count_tokens(context.task, batch)
     if num_tokens == 0:
         return _Attempt(loss=torch.zeros((), device=context.ranks.device))
+    norm = num_tokens if context.ranks.num_ranks == 1 else _usual_tokens(context)
     pieces = split(batch, state.micro_batch)
-    if len(pieces) == 1:
-        return _Attempt(
-            num_tokens, context.counter.flops(batch, num_tokens), _backward(context, pieces[0], 1.0)
-        )
-    counts = [count_tokens(context.task, piece) for piece in pieces]
+    counts = (
+        [num_tokens]
+        if len(pieces) == 1
+        else [count_tokens(context.task, piece) for piece in pieces]
+    )
     # the mean over no targets is NaN
     taken = [(piece, count) for piece, count in zip(pieces, counts, strict=True) if count > 0]
-    losses = [_backward(context, piece, count / num_tokens) for piece, count in taken]
+    losses = []
+    for k, (piece, count) in enumerate(taken, start=1):
+        if k == len(taken) and context.gradient_sum is not None:
+            context.gradient_sum.last()
+        losses.append(_backward(context, piece, count / norm))
     flops = sum(context.counter.flops(piece, count) for piece, count in taken)
-    return _Attempt(num_tokens, flops, torch.stack(losses).sum())
+    return _Attempt(num_tokens, flops, losses[0] if len(losses) == 1 else torch.stack(losses).sum())
 
 
 def _backward(context: StepContext, piece: object, share: float) -> torch.Tensor:
@@ -186,12 +271,6 @@ def _backward(context: StepContext, piece: object, share: float) -> torch.Tensor
 def _piece_size(state: State, batch: object) -> int:
     """Examples per forward pass."""
     return state.micro_batch or (1 if batch is None else num_examples_in(batch))
-
-
-def _weigh(model: nn.Module, weight: float) -> None:
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    if gradients:
-        torch._foreach_mul_(gradients, weight)
 
 
 def split(batch: object, size: int | None) -> list[object]:

@@ -8,7 +8,13 @@ import pytest
 import isoflop
 from isoflop.counting import memory
 from isoflop.training.executors.contract import demand_of
-from isoflop.training.executors.devices import Devices, check_devices, devices_of, num_devices
+from isoflop.training.executors.devices import (
+    Devices,
+    check_devices,
+    devices_of,
+    is_sharded,
+    num_devices,
+)
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -25,13 +31,14 @@ class Noting:
     """An executor of 8 devices of some memory, which notes how many each run gets."""
 
     def __init__(self, num_bytes):
-        self.num_bytes, self.given = num_bytes, []
+        self.num_bytes, self.given, self.sharded = num_bytes, [], []
 
     def run_devices(self):
         return Devices(most=8, num_bytes=self.num_bytes)
 
     def map(self, work, specs):
         self.given += [demand_of(work, spec).num_devices for spec in specs]
+        self.sharded += [demand_of(work, spec).sharded for spec in specs]
         return Simulated(lambda N, D: 2.0).map(work, specs)
 
 
@@ -98,16 +105,24 @@ def test_states_that_exceed_a_device_are_one_sentence_with_size_memory_and_remed
         )
     assert str(told.value) == (
         "Size 32 (1.00B params) needs 16.0 GB for weights, gradients and optimiser states, which each device of a run "
-        "holds whole, but a device has 10.0 GB; plan with hardware= to leave such sizes out, or train on devices with "
-        "more memory."
+        "holds whole, but a device has 10.0 GB; plan with hardware= to leave such sizes out, or train on more devices "
+        "or larger ones."
     )
 
 
 def test_a_sweep_with_such_a_run_is_refused_before_anything_is_trained(sweep, monkeypatch):
     monkeypatch.setattr(memory, "device_bytes", lambda: 1e3)
     store, noting = isoflop.MemoryStore(), Noting(1e3)
-    for executor in (isoflop.InProcess(), isoflop.Processes(1), noting):
-        with pytest.raises(isoflop.PlanError, match="which each device of a run holds whole"):
+    whole, parts = (
+        "which each device of a run holds whole",
+        "of which each of 8 devices holds a part",
+    )
+    for executor, held in (
+        (isoflop.InProcess(), whole),
+        (isoflop.Processes(1), whole),
+        (noting, parts),
+    ):
+        with pytest.raises(isoflop.PlanError, match=held):
             isoflop.train(mlp_task(), sweep, store=store, executor=executor, progress=False)
     assert (noting.given, store.read_runs()) == ([], [])
 
@@ -166,3 +181,50 @@ def test_a_number_that_ray_was_given_stands(ray_cluster, sweep):
     assert isoflop.Ray(devices_per_run=0.25).run_devices() == Devices(per_run=1)
     with pytest.raises(isoflop.PlanError, match="Ray here gives each run 2"):
         trained(sweep, isoflop.Ray(devices_per_run=2), devices_per_run=4)
+
+
+@pytest.mark.parametrize(
+    ("device", "activations", "number", "sharded"),
+    [
+        (80 * GB, 60 * GB, 1, False),
+        (80 * GB, 65 * GB, 2, False),  # the batch is divided first
+        (10 * GB, 4 * GB, 2, True),  # 20 GB on devices of 10
+        (10 * GB, 24 * GB, 4, True),
+        (10 * GB, 900 * GB, 8, True),  # never enough: the states at least have to fit
+        (20 * GB, 900 * GB, 8, False),  # never enough, but pieces of the batch are
+        (None, 24 * GB, 1, False),
+    ],
+)
+def test_a_run_is_sharded_where_no_number_of_devices_holds_it_otherwise(
+    device, activations, number, sharded
+):
+    devices = Devices(most=8, num_bytes=device)
+    needs = 16 * GB + activations
+    assert num_devices(SPEC, needs, devices, "auto") == number
+    assert is_sharded(SPEC, needs, devices, number, "auto") is sharded
+
+
+def test_under_torchrun_a_run_is_sharded_if_its_states_do_not_fit_or_on_request():
+    devices = Devices(per_run=4, num_bytes=10 * GB)
+    check_devices(isoflop.InProcess(), devices, "auto", [SPEC])
+    assert is_sharded(SPEC, None, devices, 4, "auto")
+    assert not is_sharded(SPEC, None, devices, 4, False)
+    assert not is_sharded(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, "auto")
+    assert is_sharded(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, True)
+    assert not is_sharded(SPEC, None, devices, 1, True)
+    with pytest.raises(isoflop.PlanError, match=r"holds whole.*or train on larger devices\.$"):
+        check_devices(isoflop.InProcess(), devices, "auto", [SPEC], False)
+
+
+def test_an_executor_is_told_which_runs_are_sharded(sweep):
+    states = {spec.id: 16 * spec.num_params for spec in sweep.specs}
+    executor = Noting(0.5 * max(states.values()))
+    trained(replace(sweep, memory_bytes=states), executor)
+    num_large = sum(num_bytes > executor.num_bytes for num_bytes in states.values())
+    assert sum(executor.sharded) == num_large
+    assert 0 < num_large < len(states)
+
+
+def test_sharding_is_yes_no_or_auto(sweep):
+    with pytest.raises(isoflop.PlanError, match='sharding must be "auto", True or False'):
+        trained(sweep, Noting(1e12), sharding="full")

@@ -103,11 +103,16 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Demand:
-    """Predicted needs of a run on one device (None: unknown), and its number of devices."""
+    """Predicted needs of a run on one device (None: unknown), and how it is spread.
+
+    num_devices: number of devices that train it together.
+    sharded: whether each of them stores a part of the weights and states, instead of all.
+    """
 
     seconds: float | None = None
     memory_bytes: float | None = None
     num_devices: int = 1
+    sharded: bool = False
 
 
 def demand_of(work: Work, spec: RunSpec) -> Demand:

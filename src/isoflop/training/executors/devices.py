@@ -19,6 +19,7 @@ __all__ = [
     "bytes_here",
     "check_devices",
     "devices_of",
+    "is_sharded",
     "num_cores",
     "num_devices",
     "visible_gpus",
@@ -26,6 +27,9 @@ __all__ = [
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Also read by PyTorch for ROCm."""
+
+Sharding = bool | Literal["auto"]
+"""Whether the devices of a run store a part each of its weights and states; "auto" if need be."""
 
 SPREADS = (1, 2, 4, 8)
 """Numbers of devices that "auto" chooses from: at most one machine's, whose links are fast."""
@@ -64,6 +68,7 @@ def check_devices(
     devices: Devices,
     requested: int | Literal["auto"],
     specs: Iterable[RunSpec],
+    sharding: Sharding = "auto",
 ) -> None:
     """Check that the executor can give the requested devices, and that "auto" can hold every run.
 
@@ -71,7 +76,7 @@ def check_devices(
     Raises PlanError.
     """
     if isinstance(requested, str) and requested == "auto":
-        _check_states(devices, specs)
+        _check_states(devices, specs, sharding)
     elif (
         not isinstance(requested, int)
         or isinstance(requested, bool)
@@ -90,26 +95,62 @@ def check_devices(
 
 
 def num_devices(
-    spec: RunSpec, run_bytes: float | None, devices: Devices, requested: int | Literal["auto"]
+    spec: RunSpec,
+    run_bytes: float | None,
+    devices: Devices,
+    requested: int | Literal["auto"],
+    sharding: Sharding = "auto",
 ) -> int:
     """Number of devices that a run gets.
 
     run_bytes: predicted memory of the run on one device; None if unknown.
 
-    "auto" is the fewest devices that hold the run. Each holds all weights, gradients and optimiser
-    states and its part of the batch, so only activations are divided. If no number is enough,
-    "auto" is the largest: parts of the batch that do not fit are taken in pieces.
+    "auto" is the fewest devices that hold the run: its part of the batch beside all weights,
+    gradients and optimiser states, or, where no number is enough for that, beside a part of them.
+    If no number is enough at all, "auto" is the largest: parts of the batch that do not fit are
+    taken in pieces.
     """
     if requested != "auto":
         return requested
     if devices.most is None or devices.num_bytes is None or run_bytes is None:
         return devices.per_run
-    states = _state_bytes(spec)
-    # a device without an example would only wait
-    most = devices.most if spec.batch is None else min(devices.most, spec.batch)
-    available = [k for k in SPREADS if k <= most]
-    fits = [k for k in available if states + (run_bytes - states) / k <= devices.num_bytes]
+    available = _available(devices, spec.batch)
+    whole = [k for k in available if _part_bytes(spec, run_bytes, k) <= devices.num_bytes]
+    sharded = [k for k in available if run_bytes / k <= devices.num_bytes]
+    fits = {True: sharded, False: whole, "auto": whole or sharded}[sharding]
     return fits[0] if fits else available[-1]
+
+
+def is_sharded(
+    spec: RunSpec, run_bytes: float | None, devices: Devices, number: int, sharding: Sharding
+) -> bool:
+    """Whether a run on a number of devices is sharded; "auto" shards what does not fit otherwise.
+
+    A run that fits in neither way is sharded if its states alone exceed a device.
+    """
+    if number == 1 or sharding != "auto":
+        return number > 1 and bool(sharding)
+    if devices.num_bytes is None:
+        return False
+    states = _state_bytes(spec)
+    run_bytes = states if run_bytes is None else run_bytes
+    fits_whole = _part_bytes(spec, run_bytes, number) <= devices.num_bytes
+    fits_sharded = run_bytes / number <= devices.num_bytes
+    return not fits_whole and (fits_sharded or states > devices.num_bytes)
+
+
+def _available(devices: Devices, batch: int | None) -> list[int]:
+    """Numbers of devices to choose from; a device without an example would only wait."""
+    if devices.most is None:
+        return [devices.per_run]
+    most = devices.most if batch is None else min(devices.most, batch)
+    return [k for k in SPREADS if k <= most]
+
+
+def _part_bytes(spec: RunSpec, run_bytes: float, number: int) -> float:
+    """Memory of each device that stores all states and a part of the activations."""
+    states = _state_bytes(spec)
+    return states + (run_bytes - states) / number
 
 
 def bytes_here() -> float:
@@ -155,16 +196,23 @@ def _state_bytes(spec: RunSpec) -> float:
     return float(STATE_BYTES_PER_PARAM * spec.num_params)
 
 
-def _check_states(devices: Devices, specs: Iterable[RunSpec]) -> None:
+def _check_states(devices: Devices, specs: Iterable[RunSpec], sharding: Sharding) -> None:
+    """Refuse a sweep whose largest states exceed the devices of a run."""
     largest = max(specs, key=_state_bytes)
+    number = 1 if sharding is False else _available(devices, largest.batch)[-1]
     needs = _state_bytes(largest)
-    if devices.num_bytes is not None and needs > devices.num_bytes:
+    if devices.num_bytes is not None and needs / number > devices.num_bytes:
+        held = (
+            "which each device of a run holds whole"
+            if number == 1
+            else f"of which each of {number} devices holds a part"
+        )
+        remedies = "plan with hardware= to leave such sizes out, or train on "
+        remedies += "more devices or larger ones." if sharding else "larger devices."
         raise PlanError(
             f"Size {largest.size} ({format_count(largest.num_params)} params) needs "
-            f"{format_number(needs / 1e9)} GB for weights, gradients and optimiser states, which "
-            f"each device of a run holds whole, but a device has "
-            f"{format_number(devices.num_bytes / 1e9)} GB; plan with hardware= to leave such sizes "
-            f"out, or train on devices with more memory."
+            f"{format_number(needs / 1e9)} GB for weights, gradients and optimiser states, "
+            f"{held}, but a device has {format_number(devices.num_bytes / 1e9)} GB; {remedies}"
         )
 
 

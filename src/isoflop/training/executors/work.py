@@ -27,7 +27,7 @@ from isoflop.training.interrupt import stop_requests
 from isoflop.training.loop import train_model
 from isoflop.training.ranks import current_ranks
 from isoflop.training.reading import close_workers
-from isoflop.training.retries import is_of_device
+from isoflop.training.retries import LeftAlone, is_of_device
 from isoflop.training.watchdog import watched
 from isoflop.user_code.isolation import kept, numerics, use_numerics
 
@@ -70,6 +70,7 @@ class TaskWork(StoredWork):
                 data_workers=self.data_workers,
                 stop_requested=stop_requested,
                 branches=self.branches.get(spec.id, ()),
+                sharded=self.demands.get(spec.id, Demand()).sharded,
             )
         return replace(run, predicted_seconds=self._predicted_seconds(spec))
 
@@ -86,6 +87,8 @@ class TaskWork(StoredWork):
 
         The failure is recorded if the user's code caused it.
         """
+        if isinstance(error, LeftAlone):
+            raise BrokenDevice(str(error)) from error
         if not is_of_device(error):
             return
         if "assert" in str(error) and current_ranks().is_first:
