@@ -28,6 +28,9 @@ demo: .venv/core
 picture: demo
 	$(BIN)/python docs/demo_picture.py
 
+# Programs that tests start load what an earlier one has compiled, wherever this is off by default.
+test test-light test-trackers campaigns: export PYTHONDONTWRITEBYTECODE :=
+
 # Two workers: each file is of one of them, and what shares a resource is of the same one (tests/conftest.py).
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10

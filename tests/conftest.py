@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import multiprocessing.spawn
 import os
@@ -71,6 +72,8 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(items):
     """The groups that take longest begin."""
     items.sort(key=lambda item: _rank(_group(item.nodeid)))
+    gc.collect()
+    gc.freeze()  # so that no later collection goes through all that is imported by now
 
 
 LONGEST = (
@@ -101,9 +104,8 @@ def _rank(group):
 def _group(nodeid):
     """A file; but Ray starves where two clusters share two cores, and other executors are a group each."""
     file = nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
-    executor = (
-        re.search(r"\[(ray|slurm|processes)-", nodeid) if file.endswith("/test_contract") else None
-    )
+    by_executor = file.endswith(("executors/test_contract", "executors/test_trainers_of_users"))
+    executor = re.search(r"\[(ray|slurm|processes)-", nodeid) if by_executor else None
     if file.endswith(("executors/test_ray", "executors/test_devices")):
         return "ray"
     return executor[1] if executor else file

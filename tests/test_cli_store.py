@@ -8,6 +8,8 @@ import pytest
 
 import isoflop
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 TASK = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

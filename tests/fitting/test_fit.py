@@ -28,18 +28,27 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("approach", [Parametric(), Parametric(delta=math.inf), IsoFLOP()])
+APPROACHES = [Parametric(), Parametric(delta=math.inf), IsoFLOP()]
+
+
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_intervals_are_as_wide_as_what_is_found_scatters_around_the_truth(approach):
+    ends = np.log([interval(approach, seed) for seed in range(12)]) - math.log(LAW.optimum(1e21)[0])
+    errors = 1.645 * ends.sum(axis=1) / (ends[:, 1] - ends[:, 0])
+    assert 0.6 < np.sqrt(np.mean(errors**2)) < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("approach", APPROACHES)
 def test_intervals_of_a_clean_law_cover_the_truth_about_as_often_as_they_say(approach):
-    hits = 0
-    for seed in range(50):
-        found = fit(
-            a_sweep(budgets=np.geomspace(1e18, 1e21, 5), noise=0.005, seed=seed),
-            approach,
-            resamples=200,
-        )
-        low, high = np.quantile(found.resamples.optimum(1e21)[0], [0.05, 0.95])
-        hits += low < LAW.optimum(1e21)[0] < high
-    assert 39 <= hits <= 49
+    ends = [interval(approach, seed) for seed in range(50)]
+    assert 39 <= sum(low < LAW.optimum(1e21)[0] < high for low, high in ends) <= 49
+
+
+def interval(approach, seed):
+    runs = a_sweep(budgets=np.geomspace(1e18, 1e21, 5), noise=0.005, seed=seed)
+    found = fit(runs, approach, resamples=200)
+    return np.quantile(found.resamples.optimum(1e21)[0], [0.05, 0.95])
 
 
 def test_fields_of_a_law_that_are_given_are_held_and_the_others_fitted():

@@ -32,6 +32,11 @@ def sweep():
     return isoflop.plan(mlp_task(), target=1e11, spend=1e9)
 
 
+@pytest.fixture(scope="module")
+def foretold(sweep):
+    return sweep.with_forecast()
+
+
 def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spend():
     small, large = expected(1e19), expected(1e20)
     for one in (small, large):
@@ -100,13 +105,12 @@ def test_the_interval_foretold_holds_what_such_sweeps_find():
     assert max(np.abs(np.log(np.array(found) / true))) < 1.5 * math.log(told.factor)
 
 
-def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(sweep):
-    sweep = sweep.with_forecast()
-    sentence = str(sweep.forecast)
+def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(foretold):
+    sentence = str(foretold.forecast)
     assert "Expected precision at 1e+11 FLOPs: best N to within a factor of " in sentence
     assert "(90 % interval); expected waste" in sentence
-    assert sentence in " ".join(str(sweep).split())
-    assert sentence in unescape(sweep._repr_html_())
+    assert sentence in " ".join(str(foretold).split())
+    assert sentence in unescape(foretold._repr_html_())
 
 
 def test_the_first_budget_of_a_lean_sweep_tells_what_all_four_will():
@@ -124,10 +128,9 @@ def test_a_sweep_without_runs_expects_nothing(sweep):
     assert replace(sweep, specs=()).with_forecast().forecast is NOTHING_TO_TRAIN
 
 
-def test_printing_a_sweep_never_simulates(sweep, monkeypatch):
-    forecast = sweep.with_forecast()
+def test_printing_a_sweep_never_simulates(sweep, foretold, monkeypatch):
     monkeypatch.setattr(Simulation, "forecast", None)
     assert "sweep.with_forecast()" in str(sweep)
-    for text in (str(forecast), forecast._repr_html_()):
+    for text in (str(foretold), foretold._repr_html_()):
         assert "Expected precision at 1e+11 FLOPs" in text
-    assert forecast.with_forecast() is forecast
+    assert foretold.with_forecast() is foretold

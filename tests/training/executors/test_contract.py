@@ -16,6 +16,12 @@ pytestmark = pytest.mark.usefixtures("warm_python")
 EXECUTORS = ("in process", "processes", "ray", "slurm")
 
 
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    """Before the next try, in this process; workers pause as they always do."""
+    monkeypatch.setattr("isoflop.training.executors.stored_work.RETRY_SECONDS", (0.01,))
+
+
 @pytest.fixture(scope="module")
 def maps():
     """One map of each executor, by name."""

@@ -15,6 +15,7 @@ from isoflop.training.executors.devices import (
     is_sharded,
     num_devices,
 )
+from isoflop.training.executors.ray import _Attempt, _Jobs
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -165,15 +166,25 @@ def test_under_torchrun_a_run_has_the_ranks_there_are():
         check_devices(isoflop.InProcess(), devices, 2, [SPEC])
 
 
-def test_ray_tells_its_devices_and_spreads_the_runs_that_one_does_not_hold(ray_cluster, sweep):
+def test_ray_tells_its_devices_and_spreads_the_runs_that_one_does_not_hold(
+    ray_cluster, sweep, monkeypatch
+):
+    """Only the number of processes is looked at: test_ray.py trains a run in two."""
+    given = []
+
+    def placed(jobs, spec, num_ranks=1):
+        given.append(num_ranks)
+        return _Attempt(spec, [jobs.ray.put(Simulated(lambda N, D: 2.0).run(spec))])
+
+    monkeypatch.setattr(_Jobs, "_together", placed)
+    monkeypatch.setattr(_Jobs, "_alone", placed)
     spec = promises.specs()[0]
     states, predicted = 16 * spec.num_params, sweep.memory_bytes[spec.id]
     ray = isoflop.Ray(gpu_memory=(states + predicted) / 2)
     assert ray.run_devices() == Devices(most=2, num_bytes=(states + predicted) / 2)
-    (run,) = trained(replace(sweep, specs=(spec,)), ray)
-    assert run.device.startswith("2 x cpu")
-    (alone,) = trained(replace(sweep, specs=(spec,)), isoflop.Ray(gpu_memory=predicted))
-    assert not alone.device.startswith("2 x")
+    for executor in (ray, isoflop.Ray(gpu_memory=predicted)):
+        assert len(trained(replace(sweep, specs=(spec,)), executor)) == 1
+    assert given == [2, 1]
 
 
 def test_a_number_that_ray_was_given_stands(ray_cluster, sweep):

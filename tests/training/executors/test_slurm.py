@@ -51,7 +51,9 @@ def fake_slurm(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_stage_is_one_job_array_with_the_options_that_were_given(fake_slurm, tmp_path):
+def test_a_stage_is_one_job_array_with_the_options_that_were_given(
+    warm_python, fake_slurm, tmp_path
+):
     executor = Slurm(
         partition="gpu", gres="gpu:1", time="04:00:00", cpus_per_task=8, mem="64G", account="lab",
         array_parallelism=2, setup=["export READY=1"], look_seconds=0.1,
@@ -90,7 +92,7 @@ def test_a_preempted_job_saves_is_requeued_and_goes_on_to_the_same_loss(
     sweep.start()
     lease = tmp_path / "store" / spec.id / "lease-0"
     wait_for(lease.exists)
-    time.sleep(1)
+    time.sleep(0.3)
     os.kill(json.loads(lease.read_text())["pid"], signal.SIGUSR2)
     wait_for((tmp_path / "store" / spec.id / "checkpoint").exists)
     sweep.join()
