@@ -231,7 +231,7 @@ def _line(
         batch_seconds=high.wall - most * per_example,
         example_seconds=per_example,
         busy=_share(high),
-        num_workers=source.num_workers,
+        num_workers=source.workers.num_workers,
         num_cores=_num_cores(),
         start=start_seconds,
     )

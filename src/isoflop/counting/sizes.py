@@ -100,6 +100,11 @@ class Sizes(ABC):
         return None
 
     @property
+    def unused_settings(self) -> Sequence[str]:
+        """Settings of the user's own loader that have no effect."""
+        return ()
+
+    @property
     def has_parts(self) -> bool:
         """Whether runs can be trained on a part of the data, over and over."""
         return True

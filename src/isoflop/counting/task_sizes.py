@@ -50,6 +50,10 @@ class TaskSizes(Sizes):
         return open_data(self.task.train_data, "train_data").batch_size
 
     @property
+    def unused_settings(self) -> Sequence[str]:
+        return open_data(self.task.train_data, "train_data").unused
+
+    @property
     def has_parts(self) -> bool:
         return open_data(self.task.train_data, "train_data").kind == "examples"
 

@@ -238,6 +238,13 @@ KINDS = (
         "nothing, or keep it as the note says",
     ),
     Kind(
+        "loader-settings-unused",
+        "plan",
+        "info",
+        "*of train_data's DataLoader … no effect*",
+        "nothing, or give a sampler of your own, whose order is kept",
+    ),
+    Kind(
         "one-learning-rate",
         "plan",
         "info",

@@ -5,12 +5,18 @@ from collections.abc import Sequence
 
 from isoflop import arguments
 from isoflop.counting.sizes import Sizes, TokenSupply
-from isoflop.display.format import format_count, format_flops, format_items, format_number
+from isoflop.display.format import (
+    format_count,
+    format_flops,
+    format_items,
+    format_number,
+    join_words,
+)
 from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 
-__all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep"]
+__all__ = ["batch_notes", "check_data", "epoch_notes", "epochs_to_sweep", "loader_notes"]
 
 
 def epochs_to_sweep(sizes: Sizes, epochs: Sequence[float] | float | None) -> Sequence[float | None]:
@@ -91,6 +97,19 @@ def batch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
         f"step; Recipe({kept}) keeps it."
     )
     return [Note("loader-batch-replaced", text)]
+
+
+def loader_notes(sizes: Sizes) -> list[Note]:
+    """A note if the user's own loader has settings that isoflop's order of examples replaces."""
+    names = list(sizes.unused_settings)
+    if not names:
+        return []
+    has = "have" if len(names) > 1 else "has"
+    text = (
+        f"The {join_words(names)} of train_data's DataLoader {has} no effect: isoflop orders and "
+        f"batches its examples itself."
+    )
+    return [Note("loader-settings-unused", text)]
 
 
 def epoch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:

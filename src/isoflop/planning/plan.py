@@ -22,7 +22,13 @@ from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
 from isoflop.planning.limits import Room, named_hardware, room_on
-from isoflop.planning.passes import batch_notes, check_data, epoch_notes, epochs_to_sweep
+from isoflop.planning.passes import (
+    batch_notes,
+    check_data,
+    epoch_notes,
+    epochs_to_sweep,
+    loader_notes,
+)
 from isoflop.planning.question import SweepQuestion, sweep_question
 from isoflop.planning.repeats import with_repeats, without_failed
 from isoflop.planning.shapes import shape_notes
@@ -261,6 +267,7 @@ def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room:
             *epoch_notes(sizes, specs),
             *batch_notes(sizes, specs),
             *time_notes(times.values()),
+            *loader_notes(sizes),
         ),
         seconds={run_id: taken.total for run_id, taken in times.items()},
         binds=what_binds(times.values()) if times else None,

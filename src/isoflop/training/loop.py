@@ -19,6 +19,7 @@ from isoflop.training.averaging import Average, averaged_model
 from isoflop.training.batches import part_of, training_batches
 from isoflop.training.branches import branch_off, waiting_branches
 from isoflop.training.data_workers import AS_LOADED, DataWorkers
+from isoflop.training.device_copies import DeviceCopies
 from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
@@ -95,13 +96,14 @@ def train_model(
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         precision = _autocast(settings, ranks.device)
         sums = None if sharded or ranks.num_ranks == 1 else GradientSum(state.parameters)  # type: ignore[arg-type]
-        context = StepContext(task, spec, ranks, forward, precision, counter, sums)  # type: ignore[arg-type]
+        copies = DeviceCopies(ranks.device)
+        context = StepContext(task, spec, ranks, forward, precision, counter, copies, sums)  # type: ignore[arg-type]
         # resume
         resume(state, spec, store, ranks)
         began -= state.seconds
         order = mix(DATA, spec.seed)
-        batches = training_batches(
-            source, settings.batch, order, state.step, task.recipe.epochs, share
+        batches = copies.ahead(
+            training_batches(source, settings.batch, order, state.step, task.recipe.epochs, share)
         )
         waiting = waiting_branches(branches, state, store)
         saver, saved = Saver(spec, store), time.perf_counter()

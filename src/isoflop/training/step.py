@@ -12,12 +12,13 @@ from isoflop.counting.counting import BatchCounter
 from isoflop.errors import IsoflopError
 from isoflop.runs import RunSpec
 from isoflop.task import Task
+from isoflop.training.device_copies import DeviceCopies
 from isoflop.training.ranks import Ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.retries import LeftAlone, PassingElsewhere, is_out_of_memory, is_passing
 from isoflop.training.schedule import lr_factor
 from isoflop.training.state import State
-from isoflop.user_code.data import num_examples_in, sliced, to_device
+from isoflop.user_code.data import num_examples_in, sliced
 from isoflop.user_code.loss import batch_loss, count_tokens
 from isoflop.user_code.randomness import reseed
 
@@ -34,6 +35,7 @@ class StepContext:
     forward: the model to call, compiled if the recipe says so.
     precision: autocast context around each forward pass.
     counter: counter of the FLOPs of batches.
+    copies: the batches on the device.
     gradient_sum: sum of gradients over ranks; None for one process, and for sharded weights, whose
         modules sum them.
     """
@@ -44,6 +46,7 @@ class StepContext:
     forward: nn.Module
     precision: AbstractContextManager[object]
     counter: BatchCounter
+    copies: DeviceCopies
     gradient_sum: GradientSum | None = None
 
     @property
@@ -262,7 +265,7 @@ def _own_gradients(context: StepContext, state: State, batch: object) -> _Attemp
 def _backward(context: StepContext, piece: object, share: float) -> torch.Tensor:
     """Add the gradient of a piece's mean loss times its share; return that product."""
     with context.precision:
-        loss = batch_loss(context.task, context.forward, to_device(piece, context.ranks.device))
+        loss = batch_loss(context.task, context.forward, context.copies.of(piece))
     weighted = loss if share == 1 else loss * share
     weighted.backward()  # type: ignore[no-untyped-call]
     return weighted.detach().to(torch.float32, copy=True)

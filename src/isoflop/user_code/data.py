@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "dimensions",
     "first_batch",
+    "mapped",
     "num_examples_in",
     "open_data",
     "sliced",
@@ -194,14 +195,19 @@ def dimensions(batch: object) -> tuple[int, ...]:
 
 def to_device(batch: Any, device: torch.device | str) -> Any:
     """The batch with its tensors on a device; "meta" keeps only shapes and types."""
+    return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def mapped(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The batch with a function's value in place of each tensor."""
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
+        return function(batch)
     if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
+        return {key: mapped(value, function) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
+        return type(batch)(*(mapped(value, function) for value in batch))
     if isinstance(batch, list | tuple):
-        return type(batch)(to_device(value, device) for value in batch)
+        return type(batch)(mapped(value, function) for value in batch)
     return batch
 
 
