@@ -192,6 +192,7 @@ def summary(run):
 def main(folder):
     results = {name: summary(trained(name)) for name in CASES}
     results["sharded"] = summary(trained("blocks", sharded=True))
+    results["sharded-empty"] = summary(trained("empty", sharded=True))
     for name, sharded in (("plain", False), ("sharded", True)):
         begin("blocks", f"{folder}/from-{name}", sharded=sharded)
         run = trained("blocks", DirectoryStore(f"{folder}/to-{name}"), sharded=sharded)

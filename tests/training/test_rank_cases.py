@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import isoflop
 import rank_cases
 from isoflop.storage.directory import DirectoryStore
+from isoflop.training.executors.contract import BrokenDevice
+from isoflop.training.executors.stored_work import failed_run
+from isoflop.training.executors.work import TaskWork
+from isoflop.training.retries import LeftAlone
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -93,3 +98,19 @@ def test_a_run_begun_on_two_processes_goes_on_on_one(two, one, folder, name, tol
     spec = rank_cases.prepared("blocks")[1]
     assert store.checkpoint(spec.id).exists()
     assert rank_cases.trained("blocks", store).loss == pytest.approx(one, rel=tolerance)
+
+
+def test_a_sharded_run_with_too_few_examples_fails_on_both_with_the_remedy(two):
+    for results in two.values():
+        assert results["sharded-empty"]["status"] == "failed"
+        assert (
+            "1 of 2 had none at step 1; take fewer processes" in results["sharded-empty"]["error"]
+        )
+
+
+def test_a_process_that_leaves_a_sharded_step_ends_the_program():
+    task, spec = rank_cases.prepared("blocks")
+    work = TaskWork(task, isoflop.MemoryStore())
+    error = LeftAlone(ValueError("my layer"))
+    with pytest.raises(BrokenDevice, match="my layer. The weights are sharded.*last checkpoint"):
+        work.device_failed(failed_run(spec, error), error)
