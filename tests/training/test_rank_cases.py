@@ -45,7 +45,7 @@ def two(folder):
     return {int(rank): json.loads(text) for _, rank, text in lines}
 
 
-@pytest.mark.parametrize("name", rank_cases.CASES.keys() - {"broken"})
+@pytest.mark.parametrize("name", sorted(rank_cases.CASES.keys() - {"broken"}))
 def test_losses_are_those_of_one_process(two, name):
     one = rank_cases.summary(rank_cases.trained(name))
     assert one["status"] == "completed", one
