@@ -66,7 +66,7 @@ class _Reader:
 
     def __init__(self, source: Source) -> None:
         self.source = source  # kept, so that no other data set gets its id
-        self.is_busy = False
+        self.is_busy = self.is_closed = False
         self.batches: Iterator[object] = iter(())
         self._keys = _Keys()
         self._number = 0
@@ -107,10 +107,14 @@ class _Reader:
 
         kill: at once, for workers that may hang.
         """
-        with _without_worker_signals():
-            for process in self._processes if kill else ():
-                process.kill()
-                process.join()
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if kill:
+            with _without_worker_signals():
+                for process in self._processes:
+                    process.kill()
+                    process.join()
         self._loader, self.batches = (), iter(())  # the loader's iterator ends its workers
         _forget(self)
 
@@ -347,7 +351,8 @@ def _without_worker_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        if before is not None:  # None for a handler that is not of Python
+            signal.signal(signal.SIGCHLD, before)
 
 
 def _starting(workers: Workers) -> Any:
