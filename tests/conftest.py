@@ -78,21 +78,23 @@ def pytest_collection_modifyitems(items):
 
 LONGEST = (
     "ray",
+    "examples/test_programs",
     "test_find_optimal",
     "slurm",
     "processes",
-    "test_without_torch",
+    "test_cli_answers",
     "examples/test_sweeps",
-    "examples/test_programs",
+    "test_without_torch",
+    "planning/test_forecast",
+    "attack/test_edited_code",
     "training/test_disks",
+    "training/test_executors",
+    "training/test_hanging",
+    "training/executors/test_slurm",
     "training/test_recipe_options",
     "reporting/test_page",
-    "test_cli_answers",
     "answers/test_questions",
-    "fitting/test_uncertainty",
-    "planning/test_forecast",
     "planning/test_flops",
-    "attack/test_edited_code",
 )
 """Groups that take longest: none of them is left to one worker in the end."""
 

@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,27 +138,38 @@ def test_ctrl_c_stops_and_the_same_call_goes_on(undisturbed, tmp_path):
 SMALL = [3e5, 1e6]
 
 
-def test_a_plan_that_was_begun_is_the_plan_that_is_finished(tmp_path):
-    find(store=tmp_path, budgets=SMALL)
-    stages = list((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=SMALL)
-    assert list((tmp_path / "stages").iterdir()) == stages
+@pytest.fixture(scope="module")
+def _small(tmp_path_factory):
+    store = tmp_path_factory.mktemp("small")
+    find(store=store, budgets=SMALL)
+    return store
 
 
-def test_another_recipe_is_another_plan(tmp_path):
-    find(store=tmp_path, budgets=SMALL)
-    stages = set((tmp_path / "stages").iterdir())
-    find(store=tmp_path, budgets=SMALL, recipe=isoflop.Recipe(epochs=None, lr=0.01))
-    assert stages < set((tmp_path / "stages").iterdir())
-    assert len({run.spec.lr for run in isoflop.read_runs(tmp_path)}) > 1
+@pytest.fixture
+def small(_small, tmp_path):
+    """A store of its own, with the runs of two budgets."""
+    return shutil.copytree(_small, tmp_path / "small")
 
 
-def test_more_budgets_train_only_what_is_new(tmp_path):
-    find(store=tmp_path, budgets=SMALL)
-    before = set(records(tmp_path))
-    find(store=tmp_path, budgets=[*SMALL, 3e6])
-    assert before < set(records(tmp_path))
-    assert len(records(tmp_path)) == 23
+def test_a_plan_that_was_begun_is_the_plan_that_is_finished(small):
+    stages = set((small / "stages").iterdir())
+    find(store=small, budgets=SMALL)
+    assert set((small / "stages").iterdir()) == stages
+
+
+def test_another_recipe_is_another_plan(small):
+    stages = set((small / "stages").iterdir())
+    find(store=small, budgets=SMALL, recipe=isoflop.Recipe(epochs=None, lr=0.01))
+    assert stages < set((small / "stages").iterdir())
+    assert len({run.spec.lr for run in isoflop.read_runs(small)}) > 1
+
+
+def test_more_budgets_train_only_what_is_new(small):
+    before = records(small)
+    find(store=small, budgets=[*SMALL, 3e6])
+    after = records(small)
+    assert {run_id: after[run_id] for run_id in before} == before
+    assert len(before) < len(after) == 23
 
 
 def test_a_question_in_words_resumes_the_plan_of_the_same_question_in_numbers(undisturbed):

@@ -203,7 +203,7 @@ def test_a_file_that_is_hardly_a_table_is_refused_in_a_sentence(content, name, t
 
 
 @pytest.mark.parametrize(
-    "path", ["x" * 5000 + ".csv", "\0.csv", "", ".", "/", "runs.csv/inside.csv", "\x1b[2J.csv"]
+    "path", ["x" * 5000 + ".csv", "\0.csv", "", ".", "/dev", "runs.csv/inside.csv", "\x1b[2J.csv"]
 )
 def test_a_path_that_is_none_is_refused_in_a_sentence(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
