@@ -10,9 +10,11 @@ accelerate, no network and nothing else.
 import argparse
 import datetime
 import platform
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +27,16 @@ from scale import FULL, TINY, Scale  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "gpu-check.md"
 
-SECTIONS: dict[str, Callable[[Scale], str]] = {
-    "gpt": sections.utilisation_of_a_gpt,
-    "images": sections.images_against_a_bare_loop,
-    "together": sections.tiny_runs_together,
-    "resume": sections.a_resumed_run,
-    "memory": sections.a_batch_that_does_not_fit,
-    "sweep": sections.a_small_sweep,
+SECTIONS: dict[str, tuple[Callable[[Scale], str], int]] = {
+    "gpt": (sections.utilisation_of_a_gpt, 110),
+    "images": (sections.images_against_a_bare_loop, 60),
+    "stacked": (sections.tiny_runs_stacked, 30),
+    "together": (sections.tiny_runs_together, 60),
+    "resume": (sections.a_resumed_run, 30),
+    "memory": (sections.a_batch_that_does_not_fit, 30),
+    "sweep": (sections.a_small_sweep, 150),
 }
+"""By name: the section, and the seconds after which it is ended."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,30 @@ class Row:
 def row_of(name: str, scale: Scale) -> Row:
     began = time.perf_counter()
     try:
-        result, has_failed = SECTIONS[name](scale), False
+        section, limit = SECTIONS[name]
+        with limited(limit):
+            result, has_failed = section(scale), False
     except Exception as error:
         result, has_failed = f"FAILED: {type(error).__name__}: {error}".splitlines()[0], True
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return Row(name, result, time.perf_counter() - began, has_failed)
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds."""
+
+    def end(number: int, frame: object) -> None:
+        raise TimeoutError(f"it took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def table(rows: Sequence[Row]) -> str:

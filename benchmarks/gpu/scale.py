@@ -13,6 +13,7 @@ class Scale:
     image: pixels of a side; workers: of the images' loader.
     gpt_flops_per_token, image_flops: about those of the GPT and of a run on images, for planning.
     tiny_runs: number of tiny runs; tiny_flops: compute of each.
+    stacked_width, stacked_steps: of tiny models that are trained in one program.
     largest_budget: of the sweep; sweep_seconds: predicted seconds that the sweep may take.
     num_windows: most windows of text; large_batch: a batch that is too large for the memory.
     """
@@ -34,6 +35,8 @@ class Scale:
     tiny_runs: int
     tiny_width: int
     tiny_flops: float
+    stacked_width: int
+    stacked_steps: int
     largest_budget: float
     sweep_widths: tuple[int, ...]
     sweep_seconds: float
@@ -61,6 +64,8 @@ FULL = Scale(
     tiny_runs=8,
     tiny_width=64,
     tiny_flops=1e13,
+    stacked_width=16,
+    stacked_steps=200,
     largest_budget=1e16,
     sweep_widths=(64, 96, 128, 192, 256, 384, 512),
     sweep_seconds=120,
@@ -89,8 +94,10 @@ TINY = Scale(
     tiny_runs=2,
     tiny_width=8,
     tiny_flops=2e8,
-    largest_budget=3e9,
-    sweep_widths=(4, 6, 8, 12, 16),
+    stacked_width=8,
+    stacked_steps=5,
+    largest_budget=1e9,
+    sweep_widths=(4, 6, 8, 12),
     sweep_seconds=1000,
     num_windows=3000,
     large_batch=24,

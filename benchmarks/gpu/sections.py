@@ -9,8 +9,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from gpu_tasks import Stopwatch, byte_task, gpt_task, image_task, spec_of, with_steps
+from gpu_tasks import (
+    Stopwatch,
+    byte_task,
+    gpt_task,
+    image_task,
+    spec_of,
+    token_loss,
+    with_steps,
+)
 from scale import Scale
+from stacking import train_apart, train_stacked
 
 import isoflop
 from isoflop.training.loop import train_model
@@ -21,6 +30,7 @@ __all__ = [
     "a_resumed_run",
     "a_small_sweep",
     "images_against_a_bare_loop",
+    "tiny_runs_stacked",
     "tiny_runs_together",
     "utilisation_of_a_gpt",
 ]
@@ -89,6 +99,26 @@ def _bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> None:
                 return
 
 
+def tiny_runs_stacked(scale: Scale) -> str:
+    """Bare loops over tiny models, stacked in one program, against one after the other."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 256, (scale.tiny_runs, 4, 64), generator=generator).to(DEVICE)
+    seconds = {}
+    for name, train in (("apart", train_apart), ("stacked", train_stacked)):
+        torch.manual_seed(0)
+        models = [GPT(scale.stacked_width).to(DEVICE) for _ in range(scale.tiny_runs)]
+        train(models, tokens, token_loss, 3)  # warm
+        watch = Stopwatch()
+        with watch.running():
+            train(models, tokens, token_loss, scale.stacked_steps)
+        seconds[name] = watch.seconds
+    return (
+        f"{scale.tiny_runs} models of width {scale.stacked_width}: "
+        f"{seconds['apart']:.2f} s one after the other, {seconds['stacked']:.2f} s stacked, "
+        f"**{seconds['apart'] / seconds['stacked']:.1f}x**"
+    )
+
+
 def tiny_runs_together(scale: Scale) -> str:
     """Tiny runs that share the device, one process each, against one after the other."""
     task = byte_task(
@@ -129,9 +159,7 @@ def a_resumed_run(scale: Scale) -> str:
                 task,
                 spec,
                 store,
-                stop_requested=lambda: (
-                    signal.SIGINT if next(steps) == half else None
-                ),
+                stop_requested=lambda: signal.SIGINT if next(steps) == half else None,
             )
         except KeyboardInterrupt:
             pass

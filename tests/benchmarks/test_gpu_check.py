@@ -1,0 +1,46 @@
+"""The check for a machine with one GPU runs every section on toy sizes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+CHECK = Path(__file__).parents[2] / "benchmarks" / "gpu" / "check.py"
+FIGURES = {
+    "gpt": r"MFU \*\*\d+%\*\*.*tokens/s.*loss \d",
+    "images": r"images/s with 1 workers.*of the bare loop's speed",
+    "stacked": r"2 models of width 8: .* stacked, \*\*\d",
+    "together": r"2 runs of width 8: .* at once, \*\*\d",
+    "resume": r"stopped at step \d+: .*equal bit for bit",
+    "memory": r"a batch of 24 was taken in pieces of at most 6: ",
+    "sweep": r"\d+ runs to 1e\+09 FLOPs .*; at ten times that N ",
+}
+
+
+def test_every_section_runs_on_toy_sizes(tmp_path):
+    out = tmp_path / "check.md"
+    command = [sys.executable, str(CHECK), "--tiny", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    text = out.read_text()
+    assert done.returncode == 0, text + done.stderr[-2000:]
+    rows = re.findall(r"^\| (\w+) \| (.*) \| \d+ s \|$", text, re.MULTILINE)
+    assert {name for name, _ in rows} == set(FIGURES)
+    for name, result in rows:
+        assert re.search(FIGURES[name], result), (name, result)
+        assert "NOT equal" not in result
+
+
+def test_a_section_that_fails_says_why_in_its_row(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(CHECK.parent))
+    import check
+
+    def failing(scale):
+        raise ValueError("no such thing")
+
+    monkeypatch.setitem(check.SECTIONS, "gpt", (failing, 5))
+    out = tmp_path / "check.md"
+    assert check.main(["--tiny", "--only", "gpt", "--out", str(out)]) == 1
+    assert "| gpt | FAILED: ValueError: no such thing |" in out.read_text()
