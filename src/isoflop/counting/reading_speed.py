@@ -114,7 +114,7 @@ def measure_reading(
     if source.kind == "batches":
         items = _timed_items(read, NUM_TIMED)
         return MeasuredReading(
-            _of_batches(items), items.items[-1], num_examples_in(items.items[-1])
+            _of_batches(items, source), items.items[-1], num_examples_in(items.items[-1])
         )
     numbers = sorted({min(one, MOST_PROBED) for one in batches})
     items = _timed_items(read, numbers[-1])
@@ -213,9 +213,13 @@ def _repeated(call: Callable[[], object]) -> tuple[object, _Taken]:
     return result, taken
 
 
-def _of_batches(items: _Items) -> ReadingSpeed:
+def _of_batches(items: _Items, source: Source) -> ReadingSpeed:
     return ReadingSpeed(
-        batch_seconds=items.each.wall, busy=_share(items.each), start=items.start.wall
+        batch_seconds=items.each.wall,
+        busy=_share(items.each),
+        num_workers=source.num_workers,
+        num_cores=_num_cores(),
+        start=items.start.wall,
     )
 
 

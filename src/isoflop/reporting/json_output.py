@@ -60,6 +60,7 @@ def sweep_values(sweep: "Sweep") -> dict[str, object]:
     return {
         "flops": sweep.flops,
         "seconds": sweep.total_seconds,
+        "binds": sweep.binds,
         "hardware": sweep.hardware,
         "device_hours": spent.device_hours,
         "money": spent.money,
