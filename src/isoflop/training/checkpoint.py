@@ -50,13 +50,19 @@ def newest_checkpoint(path: Path, fits: Callable[[Mapping[str, Any]], bool]) -> 
     return None
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a file, on the CPU. Raises ValueError for a damaged file, or errors of torch."""
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """The state in a file, on the CPU. Raises ValueError for a damaged file, or errors of torch.
+
+    mapped: read each tensor from the file when it is used, instead of all into memory.
+    """
     with open(path, "rb") as file:
         if not _is_whole(file):
             raise ValueError("it is damaged")
         file.seek(0)
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        source = path if mapped else file
+        state: dict[str, Any] = torch.load(
+            source, map_location="cpu", weights_only=True, mmap=mapped
+        )
     return state
 
 

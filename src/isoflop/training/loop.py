@@ -84,11 +84,13 @@ def train_model(
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
         reseed(INIT, spec.seed)
-        model = new_model(task, settings.size).to(ranks.device).train()
+        model = new_model(task, settings.size).train()
         check_count(task, model, spec.size, spec.num_params)
         sharded = sharded and ranks.num_ranks > 1
         if sharded:
             shard(model)
+        else:
+            model.to(ranks.device)
         state = State(model, make_optimizer(task, settings, model))
         if settings.ema is not None:
             state.average = Average.of(model)

@@ -69,7 +69,7 @@ def train(
     executor: where runs are trained, such as Processes(8) or "processes:8"; None for one after the
         other in this process.
     devices_per_run: number of devices to spread each run over, if the executor can; "auto" for
-        one, or the fewest of 1, 2, 4, 8 that hold its states and its part of the batch. Under
+        one, or the fewest of 1, 2, 4, 8 that hold the run, sharded if need be. Under
         `torchrun` it is the number of ranks.
     sharding: whether the devices of a run store a part each of its weights, gradients and optimiser
         states (PyTorch's FSDP2), instead of all of them; "auto" for the runs that do not fit
@@ -99,7 +99,7 @@ def train(
     PlanError
         For an empty sweep, one planned for another task, a pool of workers under `torchrun`, a
         number of devices that the executor cannot give, or a run whose states alone exceed the
-        memory of a device.
+        memory of its devices.
     ContractError
         For a tracker that is not installed, an optimiser that the recipe's factories cannot build,
         or a state that cannot be saved.

@@ -24,7 +24,10 @@ __all__ = [
 
 
 def shard(model: nn.Module) -> None:
-    """Shard a model's weights over all ranks, in place, before its optimiser is made.
+    """Move a model to the devices of all ranks, a part of each weight on each.
+
+    Call it in place of `model.to(device)`, which would need memory for the whole model, and before
+    the optimiser is made.
 
     The repeated blocks of the model, which are the members of its lists of modules, are collected
     one by one, and the rest of the model as a whole.
@@ -37,8 +40,8 @@ def shard(model: nn.Module) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's weights are sharded."""
-    return _is_part(next(model.parameters(), None))
+    """Whether a model is sharded, also while it holds whole weights between two forward passes."""
+    return any(base.__name__ == "FSDPModule" for base in type(model).__mro__)
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

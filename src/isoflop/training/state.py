@@ -107,7 +107,7 @@ def resume(state: State, spec: RunSpec, store: Workspace, ranks: Ranks) -> None:
     newest = ranks.broadcast(lambda: newest_checkpoint(path, lambda held: _fits(held, spec, state)))
     if newest is None:
         return
-    held = load_checkpoint(newest)
+    held = load_checkpoint(newest, mapped=is_sharded(state.model))
     if is_sharded(state.model):
         held["model"] = scattered_weights(held["model"], state.model)
         held["optimizer"] = scattered_optimizer(held["optimizer"], state.optimizer)
