@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, current_process
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, cast  # torch's loader is generic in it
 
 import torch
@@ -27,6 +28,8 @@ __all__ = ["close_workers", "is_read_here", "read"]
 
 MOST_IDLE = 2
 """Data sets whose workers wait for the next run: those of training and of evaluation."""
+GRACE_SECONDS = 10.0
+"""Time that a worker goes on after SIGTERM, unless the process that trains ends it before."""
 NOTHING = -1
 """In place of a reading's number while nothing is read."""
 
@@ -116,6 +119,9 @@ class _Reader:
                     process.kill()
                     process.join()
         self._loader, self.batches = (), iter(())  # the loader's iterator ends its workers
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
         _forget(self)
 
     def _begin(self) -> None:
@@ -262,8 +268,9 @@ class _Begin:
     function: Callable[[int], object] | None
 
     def __call__(self, worker_id: int) -> None:
-        # Ctrl-C reaches the whole group, but the process that trains decides when to stop
+        # signals reach the whole group, but the process that trains first saves its state
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _end_soon)
         info = get_worker_info()
         assert info is not None
         jobs = cast(_Jobs, info.dataset)
@@ -273,6 +280,12 @@ class _Begin:
 
     def __reduce__(self) -> tuple[Callable[[bytes], "_Begin"], tuple[bytes]]:
         return _begin_of, (dump_work(self.function),)
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    timer = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
+    timer.daemon = True
+    timer.start()
 
 
 def _begin_of(payload: bytes) -> _Begin:
