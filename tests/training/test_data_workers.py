@@ -417,3 +417,29 @@ def test_settings_without_effect_are_noted_in_the_plan():
     (note,) = notes(drop_last=True, generator=torch.Generator())
     assert note.code == "loader-settings-unused"
     assert "The drop_last and generator of train_data's DataLoader have no effect" in note
+
+
+STOPPED = PROGRAM.replace("0.0005", "0.005").replace(
+    "checkpoint_seconds=0.0", "checkpoint_seconds=1e9"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_saves_the_run_and_leaves_no_worker(number, tmp_path):
+    command = [sys.executable, "-c", STOPPED, str(tmp_path), str(Path(__file__).parents[1])]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as program:
+        # the plan has read some examples in the program itself; then come the workers
+        while len(list(tmp_path.glob("reader-*"))) < 3:
+            assert program.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.killpg(program.pid, number)
+        said = program.communicate(timeout=30)[1].decode()
+    assert "data workers" not in said
+    assert list((tmp_path / "store").rglob("checkpoint*"))
+    readers = [int(path.name.split("-")[1]) for path in tmp_path.glob("reader-*")]
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{reader}").exists() for reader in readers):
+        assert time.monotonic() < end, "a data worker outlives its program"
+        time.sleep(0.1)

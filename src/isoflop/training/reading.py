@@ -2,23 +2,22 @@
 
 import atexit
 import os
-import pickle
 import signal
 import threading
-import traceback
 import warnings
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, current_process
 from multiprocessing.process import BaseProcess
-from typing import Any, cast  # torch's loader is generic in it
+from typing import Any  # torch's loader is generic in it
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from isoflop.errors import DataError, first_line
-from isoflop.training.executors.serialization import dump_work, without_main
+from isoflop.training.data_worker import Begin, Jobs, Raised, unchanged
+from isoflop.training.executors.serialization import without_main
 from isoflop.training.jobs import Job
 from isoflop.user_code.data import Source
 from isoflop.user_code.loaders import Workers, identity
@@ -90,7 +89,7 @@ class _Reader:
                 result = self._next()
             except StopIteration:
                 return
-            if isinstance(result, _Raised):
+            if isinstance(result, Raised):
                 raise result.error()
             yield result
 
@@ -116,6 +115,9 @@ class _Reader:
                     process.kill()
                     process.join()
         self._loader, self.batches = (), iter(())  # the loader's iterator ends its workers
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
         _forget(self)
 
     def _begin(self) -> None:
@@ -215,98 +217,19 @@ def _loader(source: Source, keys: _Keys, current: torch.Tensor) -> DataLoader[An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of more workers than cores: the user's loader has warned
         return DataLoader(
-            _Jobs(replace(source, workers=Workers()), current),
+            Jobs(replace(source, workers=Workers()), current),
             batch_size=None,
             sampler=keys,
             num_workers=workers.num_workers,
             prefetch_factor=workers.prefetch_factor,
             pin_memory=workers.pin_memory and torch.cuda.is_available(),
             timeout=workers.timeout,
-            worker_init_fn=_Begin(workers.worker_init_fn),
+            worker_init_fn=Begin(workers.worker_init_fn),
             multiprocessing_context=workers.context,
             persistent_workers=True,
-            collate_fn=_unchanged,
+            collate_fn=unchanged,
             generator=torch.Generator(),  # a loader draws a seed, here not from the global one
         )
-
-
-@dataclass(frozen=True)
-class _Jobs(Dataset[Any]):
-    """In a worker: what a job gives; None if its reading is over."""
-
-    source: Source
-    current: torch.Tensor
-
-    def __getitem__(self, key: tuple[int, Job]) -> object:
-        number, job = key
-        if int(self.current) != number:
-            return None
-        try:
-            return job(self.source)
-        except Exception as error:
-            return _Raised.of(error)
-
-    def __reduce__(self) -> tuple[Callable[..., "_Jobs"], tuple[bytes, torch.Tensor]]:
-        """Spawned processes get the user's code as imported here, not as in its files by now."""
-        return _jobs_of, (dump_work(self.source), self.current)
-
-
-def _jobs_of(payload: bytes, current: torch.Tensor) -> _Jobs:
-    return _Jobs(pickle.loads(payload), current)
-
-
-@dataclass(frozen=True)
-class _Begin:
-    """The start of a worker: the user's function, with the user's data set in the worker's info."""
-
-    function: Callable[[int], object] | None
-
-    def __call__(self, worker_id: int) -> None:
-        # Ctrl-C reaches the whole group, but the process that trains decides when to stop
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        info = get_worker_info()
-        assert info is not None
-        jobs = cast(_Jobs, info.dataset)
-        object.__setattr__(info, "dataset", jobs.source.data)
-        if self.function is not None:
-            self.function(worker_id)
-
-    def __reduce__(self) -> tuple[Callable[[bytes], "_Begin"], tuple[bytes]]:
-        return _begin_of, (dump_work(self.function),)
-
-
-def _begin_of(payload: bytes) -> _Begin:
-    return _Begin(pickle.loads(payload))
-
-
-def _unchanged(batch: object) -> object:
-    return batch
-
-
-@dataclass(frozen=True)
-class _Raised:
-    """An error of a job and the error that caused it, on their way from a worker."""
-
-    raised: BaseException
-    cause: BaseException | None
-
-    @classmethod
-    def of(cls, error: Exception) -> "_Raised":
-        error.add_note("In a data worker:\n" + "".join(traceback.format_exception(error)))
-        return cls(_portable(error), error.__cause__ and _portable(error.__cause__))
-
-    def error(self) -> BaseException:
-        self.raised.__cause__ = self.cause
-        return self.raised
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The error if it can be pickled, else its text."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:  # of any kind: the user's class decides
-        return RuntimeError(f"{type(error).__name__}: {first_line(error)}")
 
 
 def _lost(source: Source, error: Exception) -> DataError:
