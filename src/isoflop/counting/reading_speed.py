@@ -217,7 +217,7 @@ def _of_batches(items: _Items, source: Source) -> ReadingSpeed:
     return ReadingSpeed(
         batch_seconds=items.each.wall,
         busy=_share(items.each),
-        num_workers=source.num_workers,
+        num_workers=source.workers.num_workers,
         num_cores=_num_cores(),
         start=items.start.wall,
     )
