@@ -27,9 +27,9 @@ NUM_TIMED = 3
 DRAW_TEST = 8
 """Examples that a run reads at its start, to see whether they draw random numbers."""
 TRANSFER_SECONDS = 3e-4
-"""From a loader's worker to the training process, per batch (measured on a small batch)."""
+"""From a loader's worker to the training process, per small batch: an assumption."""
 WORKER_START_SECONDS = 0.03
-"""Start of a worker process of a loader, by forking (measured)."""
+"""Start of a worker process of a loader, by forking: an assumption."""
 
 
 @dataclass(frozen=True, kw_only=True)
