@@ -29,7 +29,10 @@ __all__ = ["EvaluationSpeed", "Rate", "Speed", "measure_speed"]
 MAX_TIMED_BYTES = 2e9
 """Largest memory of a timed run: a plan leaves the machine to its other programs."""
 SAVE_SECONDS, SAVE_SECONDS_PER_PARAM = 0.01, 5e-8
-"""Of a checkpoint: weights and two moments in fp32, to a local disk (24 ms at 0.24M params, 1 s at 25M)."""
+"""Of a checkpoint: weights and two moments in fp32, to a local disk.
+
+24 ms at 0.24M params, 1 s at 25M.
+"""
 
 
 @dataclass(frozen=True)
