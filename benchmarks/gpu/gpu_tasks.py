@@ -79,7 +79,7 @@ def byte_task(
         loss=token_loss,
         unit="byte",
         sizes=list(widths),
-        recipe=isoflop.Recipe(epochs=None, eval_tokens=2**14, seeds=seeds),
+        recipe=isoflop.Recipe(epochs=None, eval_tokens=scale.eval_tokens, seeds=seeds),
     )
 
 

@@ -14,8 +14,10 @@ class Scale:
     gpt_flops_per_token, image_flops: about those of the GPT and of a run on images, for planning.
     tiny_runs: number of tiny runs; tiny_flops: compute of each.
     stacked_width, stacked_steps: of tiny models that are trained in one program.
-    largest_budget: of the sweep; sweep_seconds: predicted seconds that the sweep may take.
-    num_windows: most windows of text; large_batch: a batch that is too large for the memory.
+    largest_budget: of the sweep; budget_step: ratio of its budgets.
+    sweep_seconds: predicted seconds that the sweep may take.
+    num_windows: most windows of text; eval_tokens: of their held-out loss.
+    large_batch: a batch that is too large for the memory.
     """
 
     width: int
@@ -38,9 +40,11 @@ class Scale:
     stacked_width: int
     stacked_steps: int
     largest_budget: float
+    budget_step: float
     sweep_widths: tuple[int, ...]
     sweep_seconds: float
     num_windows: int
+    eval_tokens: int
     large_batch: int
     gpt_flops_per_token: float
     image_flops: float
@@ -67,9 +71,11 @@ FULL = Scale(
     stacked_width=16,
     stacked_steps=200,
     largest_budget=1e16,
+    budget_step=3.0,
     sweep_widths=(64, 96, 128, 192, 256, 384, 512),
     sweep_seconds=120,
     num_windows=10**9,
+    eval_tokens=2**18,
     large_batch=8192,
     gpt_flops_per_token=7e8,
     image_flops=1e14,
@@ -96,10 +102,12 @@ TINY = Scale(
     tiny_flops=2e8,
     stacked_width=8,
     stacked_steps=5,
-    largest_budget=1e9,
+    largest_budget=4e8,
+    budget_step=2.0,
     sweep_widths=(4, 6, 8, 12),
     sweep_seconds=1000,
     num_windows=3000,
+    eval_tokens=2**11,
     large_batch=24,
     gpt_flops_per_token=3e4,
     image_flops=1e8,

@@ -131,7 +131,7 @@ def tiny_runs_together(scale: Scale) -> str:
     sweep = replace(sweep, specs=chosen)
     seconds = {}
     for name, executor in (
-        ("one", isoflop.Processes(1)),
+        ("one", isoflop.InProcess()),
         ("all", isoflop.Processes(scale.tiny_runs, runs_per_device=scale.tiny_runs)),
     ):
         watch = Stopwatch()
@@ -142,7 +142,7 @@ def tiny_runs_together(scale: Scale) -> str:
     return (
         f"{scale.tiny_runs} runs of width {scale.tiny_width}: {seconds['one']:.0f} s one after the "
         f"other, {seconds['all']:.0f} s at once, **{seconds['one'] / seconds['all']:.1f}x**, "
-        "start included"
+        "their start included"
     )
 
 
@@ -218,10 +218,11 @@ def a_small_sweep(scale: Scale) -> str:
     """The table of a sweep of three budgets, as large as its time allows, and its answer."""
     task = byte_task(scale, scale.sweep_widths)
     largest = scale.largest_budget
-    sweep = isoflop.plan(task, budgets=[largest / 9, largest / 3, largest])
+    steps = [scale.budget_step**k for k in (-2, -1, 0)]
+    sweep = isoflop.plan(task, budgets=[largest * step for step in steps])
     while (sweep.total_seconds or 0) > scale.sweep_seconds:
         largest /= 2
-        sweep = isoflop.plan(task, budgets=[largest / 9, largest / 3, largest])
+        sweep = isoflop.plan(task, budgets=[largest * step for step in steps])
     watch = Stopwatch()
     with watch.running():
         runs = isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)

@@ -40,4 +40,4 @@ def train_stacked(models: list[nn.Module], inputs: torch.Tensor, loss, num_steps
         for name, weights in params.items():
             weights.grad = by_name[name]
         optimizer.step()
-    return float(losses.mean())
+    return float(losses.detach().mean())

@@ -368,7 +368,7 @@ class Watched(Dataset):
     [
         (isoflop.InProcess(), 0, 1),
         (isoflop.InProcess(), 2, 2),
-        (isoflop.Processes(1), 2, 2),
+        pytest.param(isoflop.Processes(1), 2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_train_reads_in_as_many_processes_as_requested(executor, given, num_readers, tmp_path):

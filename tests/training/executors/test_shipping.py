@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import isoflop
+from isoflop.training.data_worker import Jobs
 from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.work import TaskWork
-from isoflop.training.reading import _Jobs
+from isoflop.user_code.data import Source
 from tasks import mlp_task
 
 MODULE = """
@@ -101,6 +102,7 @@ def test_a_task_that_cannot_travel_at_all_is_refused():
 def test_readers_that_are_not_forked_have_the_callers_code(shipped):
     module = shipped()
     module.GAIN = 2.0
-    payload = pickle.dumps(_Jobs(module.gain))
+    source = Source("examples", [1.0], module.gain, 1, "train_data")
+    payload = pickle.dumps(Jobs(source, torch.zeros(())))
     edit(shipped.path)
-    assert pickle.loads(payload)[3] == 6.0
+    assert pickle.loads(payload).source.collate(3) == 6.0
