@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, Dataset
 
 import isoflop
 from isoflop.storage.directory import DirectoryStore
@@ -130,6 +131,17 @@ def token_loss(outputs, targets):
     return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
 
+class Noisy(Dataset):
+    """Examples whose noise is drawn when they are read."""
+
+    def __len__(self):
+        return 300
+
+    def __getitem__(self, index):
+        inputs = torch.randn(8, generator=torch.Generator().manual_seed(index))
+        return inputs + torch.randn(8) / 10, inputs.argmax() % 4
+
+
 AVERAGED = isoflop.Recipe(epochs=None, eval_tokens=63, eval_passes=2, ema=0.2)
 
 CASES = {
@@ -142,6 +154,7 @@ CASES = {
     "broken": ({"model": Broken}, 6),
     "checkpointed": ({"model": Checkpointed}, 6),
     "blocks": ({"model": Blocks, "recipe": AVERAGED}, 6),
+    "workers": ({"train_data": DataLoader(Noisy(), num_workers=2)}, 6),
     "step": ({"step": by_parts, "loss": None}, 6),
 }
 
@@ -158,7 +171,11 @@ def prepared(name, num_steps=12):
 def trained(name, store=None, *, sharded=False):
     task, spec = prepared(name)
     demands = {spec.id: Demand(sharded=sharded)}
-    return TaskWork(task, store or isoflop.MemoryStore(), demands=demands)(spec)
+    work = TaskWork(task, store or isoflop.MemoryStore(), demands=demands)
+    try:
+        return work(spec)
+    finally:
+        work.close()
 
 
 def begin(name, folder, *, sharded=False):
