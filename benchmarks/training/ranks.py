@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 import isoflop
 from isoflop.counting.counting import BatchCounter
 from isoflop.training.batches import training_batches
-from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.sharding import shard

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,13 @@ def test_a_section_that_fails_says_why_in_its_row(monkeypatch, tmp_path):
     out = tmp_path / "check.md"
     assert check.main(["--tiny", "--only", "gpt", "--out", str(out)]) == 1
     assert "| gpt | FAILED: ValueError: no such thing |" in out.read_text()
+
+
+def test_a_section_that_takes_too_long_is_ended(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(CHECK.parent))
+    import check
+
+    monkeypatch.setitem(check.SECTIONS, "gpt", (lambda scale: time.sleep(30), 1))
+    out = tmp_path / "check.md"
+    assert check.main(["--tiny", "--only", "gpt", "--out", str(out)]) == 1
+    assert "| gpt | FAILED: TimeoutError: it took longer than 1 s |" in out.read_text()

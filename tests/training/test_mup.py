@@ -10,8 +10,8 @@ from torch.utils.data import TensorDataset
 
 import isoflop
 from isoflop.training.loop import train_model
-from isoflop.training.mup import scaled_parameters
-from isoflop.training.optimiser import make_optimizer, new_model
+from isoflop.user_code.mup import scaled_parameters
+from isoflop.user_code.optimiser import make_optimizer, new_model
 from tasks import mlp_task
 
 WIDTHS = [32, 64, 128, 256]

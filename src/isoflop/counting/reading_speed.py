@@ -1,6 +1,5 @@
 """ReadingSpeed: the time that a batch of a task's data takes to fetch and collate, measured."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from isoflop.counting.cores import num_cores
 from isoflop.user_code.data import Source, num_examples_in
 from isoflop.user_code.loaders import gathered
 from isoflop.user_code.randomness import draws_random_numbers, reseed
@@ -218,7 +218,7 @@ def _of_batches(items: _Items, source: Source) -> ReadingSpeed:
         batch_seconds=items.each.wall,
         busy=_share(items.each),
         num_workers=source.workers.num_workers,
-        num_cores=_num_cores(),
+        num_cores=num_cores(),
         start=items.start.wall,
     )
 
@@ -236,19 +236,13 @@ def _line(
         example_seconds=per_example,
         busy=_share(high),
         num_workers=source.workers.num_workers,
-        num_cores=_num_cores(),
+        num_cores=num_cores(),
         start=start_seconds,
     )
 
 
 def _share(taken: _Taken) -> float:
     return min(1.0, taken.busy / taken.wall) if taken.wall > 0 else 1.0
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _timed(call: Callable[[], Result]) -> tuple[Result, _Taken]:

@@ -12,11 +12,10 @@ from isoflop.counting.counting import count_size
 from isoflop.counting.peak import is_bf16
 from isoflop.counting.sample import batch_of
 from isoflop.runs import RunSpec
-from isoflop.settings import Settings
 from isoflop.task import Task
 from isoflop.user_code.data import num_examples_in, sliced, to_device
 from isoflop.user_code.loss import batch_loss, batch_measures, count_tokens
-from isoflop.user_code.model import build
+from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.user_code.randomness import reseed
 
 __all__ = ["MAX_TIMED_FLOPS", "TimedSize", "step_flops", "time_size"]
@@ -25,7 +24,7 @@ NUM_TIMED_STEPS, NUM_QUICK_STEPS = 3, 5
 MOST_SECONDS, QUICK_SECONDS = 1.0, 0.002
 """Time after which no more steps of a size are timed; steps up to the second are quick ones."""
 LOOP_SECONDS = 1e-4
-"""Of a training step beside the model, the optimiser and the data: order, rates and counters."""
+"""Of a training step beside the model, the optimiser and the data: an assumption."""
 MAX_TIMED_FLOPS = 2e10
 """Largest FLOPs of a timed step: about 0.3 s on one CPU core."""
 
@@ -52,8 +51,8 @@ def time_size(task: Task, spec: RunSpec, held_out: object, device: str) -> Timed
     held_out: a batch of the evaluation, of which a part is taken where the size is large.
     """
     started = time.perf_counter()
-    model = build(task, spec.size, "cpu").to(device)
-    optimizer = _optimizer(task, spec.settings, model)
+    model = new_model(task, spec.settings.size).to(device).train()
+    optimizer = make_optimizer(task, spec.settings, model)
     built = time.perf_counter() - started
     batch = batch_of(task, spec.settings.batch)
     step = _synchronised(_step_of(task, spec, model, optimizer, batch, device), device)
@@ -65,23 +64,6 @@ def time_size(task: Task, spec: RunSpec, held_out: object, device: str) -> Timed
         _timed_evaluation(task, spec, model, held_out, device),
         (spec.num_params, built + max(0.0, first - seconds)),
     )
-
-
-def _optimizer(task: Task, settings: Settings, model: nn.Module) -> torch.optim.Optimizer:
-    """An optimiser that works as long as the run's; its rates are of no matter."""
-    recipe, betas = task.recipe, (settings.beta1, settings.beta2)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
-    others = [parameter for parameter in trained if parameter.ndim < 2]
-    groups: object = (
-        [{"params": params} for params in (matrices, others) if params]
-        if recipe.groups is None
-        else recipe.groups(model, settings.lr, settings.weight_decay)
-    )
-    if recipe.optimizer is not None:
-        made: torch.optim.Optimizer = recipe.optimizer(groups, lr=settings.lr, betas=betas)
-        return made
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, fused=True)  # type: ignore[arg-type]
 
 
 def _step_of(

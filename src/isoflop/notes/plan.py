@@ -322,6 +322,6 @@ KINDS = (
         "plan",
         "info",
         "*… of … goes to the held-out loss*",
-        "fewer held-out tokens: `Recipe(eval_tokens=…)`, or a wider interval of each loss results",
+        "fewer held-out tokens, which widens each loss's interval: `Recipe(eval_tokens=…)`",
     ),
 )

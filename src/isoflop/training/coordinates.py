@@ -20,11 +20,11 @@ from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 from isoflop.settings import Settings
 from isoflop.task import Task, require_task
-from isoflop.training.mup import scaled_parameters
-from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
 from isoflop.user_code.model import build, count_params
+from isoflop.user_code.mup import scaled_parameters
+from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.user_code.randomness import reseed
 
 __all__ = ["CoordinateCheck", "coordinate_check"]

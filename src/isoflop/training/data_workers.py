@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from isoflop import arguments
+from isoflop.counting.cores import num_cores
 from isoflop.errors import PlanError
 from isoflop.training.executors.contract import Executor
-from isoflop.training.executors.devices import num_cores
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.executors.processes import Processes
 

@@ -24,7 +24,6 @@ from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
 from isoflop.training.measured_reading import with_workers
-from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import current_ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.saving import Saver
@@ -36,6 +35,7 @@ from isoflop.training.versions import versions
 from isoflop.training.watchdog import beat
 from isoflop.user_code.data import Source, open_data
 from isoflop.user_code.model import check_count
+from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.user_code.randomness import mix, reseed, seeded
 
 __all__ = ["train_model"]
@@ -94,12 +94,14 @@ def train_model(
         state = State(model, make_optimizer(task, settings, model))
         if settings.ema is not None:
             state.average = Average.of(model)
-        forward = torch.compile(model) if task.recipe.compile else model
+        forward = model
+        if task.recipe.compile:
+            forward = torch.compile(model)  # type: ignore[assignment]
         counter = BatchCounter(task, spec.size, spec.flops_per_token)
         precision = _autocast(settings, ranks.device)
-        sums = None if sharded or ranks.num_ranks == 1 else GradientSum(state.parameters)  # type: ignore[arg-type]
+        sums = None if sharded or ranks.num_ranks == 1 else GradientSum(state.parameters)
         copies = DeviceCopies(ranks.device)
-        context = StepContext(task, spec, ranks, forward, precision, counter, copies, sums)  # type: ignore[arg-type]
+        context = StepContext(task, spec, ranks, forward, precision, counter, copies, sums)
         # resume
         resume(state, spec, store, ranks)
         began -= state.seconds

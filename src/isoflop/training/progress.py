@@ -30,8 +30,8 @@ __all__ = ["Display", "show_progress"]
 class Display:
     """Follows a sweep: FLOPs done, speed, time left, and the best loss of each budget so far.
 
-    The time left is the plan's prediction of what is left, times what that of the work done was
-    short by; without a prediction, FLOPs stand for seconds.
+    The time left is the predicted time of the remaining work, scaled by the actual over the
+    predicted time of the work done; without a prediction, FLOPs stand for seconds.
     """
 
     def __init__(self, sweep: Sweep, recorded: Iterable[Run]) -> None:

@@ -62,7 +62,8 @@ class GradientSum:
             for index, parameter in enumerate(bucket.parameters)
         }
         for parameter in self.parameters:
-            parameter.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
+            hooked = parameter.register_post_accumulate_grad_hook
+            hooked(self._accumulated)  # type: ignore[no-untyped-call]
 
     def start(self) -> None:
         """Begin a batch, whose gradients are all None. Waits for sums that were given up."""

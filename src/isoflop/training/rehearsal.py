@@ -10,11 +10,11 @@ from isoflop.errors import ContractError, first_line
 from isoflop.runs import RunSpec
 from isoflop.task import Task
 from isoflop.training.interrupt import is_stop, leave, stop_requests
-from isoflop.training.optimiser import make_optimizer, new_model
 from isoflop.training.watchdog import watched
 from isoflop.user_code.data import first_batch, open_data
 from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loss import batch_loss
+from isoflop.user_code.optimiser import make_optimizer, new_model
 
 __all__ = ["rehearse"]
 

@@ -21,7 +21,7 @@ from isoflop.training.executors.devices import (
     Sharding,
     check_devices,
     devices_of,
-    is_sharded,
+    needs_sharding,
     num_devices,
 )
 from isoflop.training.executors.from_string import executor_from
@@ -295,6 +295,6 @@ def _demands(
     for spec in todo:
         known = sweep.memory_bytes.get(spec.id)
         number = num_devices(spec, known, devices, requested, sharding)
-        parted = is_sharded(spec, known, devices, number, sharding)
+        parted = needs_sharding(spec, known, devices, number, sharding)
         demands[spec.id] = Demand(sweep.seconds.get(spec.id), known, number, parted)
     return demands

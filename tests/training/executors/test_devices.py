@@ -12,7 +12,7 @@ from isoflop.training.executors.devices import (
     Devices,
     check_devices,
     devices_of,
-    is_sharded,
+    needs_sharding,
     num_devices,
 )
 from isoflop.training.executors.ray import _Attempt, _Jobs
@@ -212,17 +212,17 @@ def test_a_run_is_sharded_where_no_number_of_devices_holds_it_otherwise(
     devices = Devices(most=8, num_bytes=device)
     needs = 16 * GB + activations
     assert num_devices(SPEC, needs, devices, "auto") == number
-    assert is_sharded(SPEC, needs, devices, number, "auto") is sharded
+    assert needs_sharding(SPEC, needs, devices, number, "auto") is sharded
 
 
 def test_under_torchrun_a_run_is_sharded_if_its_states_do_not_fit_or_on_request():
     devices = Devices(per_run=4, num_bytes=10 * GB)
     check_devices(isoflop.InProcess(), devices, "auto", [SPEC])
-    assert is_sharded(SPEC, None, devices, 4, "auto")
-    assert not is_sharded(SPEC, None, devices, 4, False)
-    assert not is_sharded(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, "auto")
-    assert is_sharded(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, True)
-    assert not is_sharded(SPEC, None, devices, 1, True)
+    assert needs_sharding(SPEC, None, devices, 4, "auto")
+    assert not needs_sharding(SPEC, None, devices, 4, False)
+    assert not needs_sharding(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, "auto")
+    assert needs_sharding(SPEC, None, Devices(per_run=4, num_bytes=80 * GB), 4, True)
+    assert not needs_sharding(SPEC, None, devices, 1, True)
     with pytest.raises(isoflop.PlanError, match=r"holds whole.*or train on larger devices\.$"):
         check_devices(isoflop.InProcess(), devices, "auto", [SPEC], False)
 

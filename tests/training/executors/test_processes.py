@@ -11,9 +11,10 @@ import torch
 from light_work import Alone, Light, Named
 
 import isoflop
-from isoflop.training.executors import devices
+from isoflop.counting import cores
+from isoflop.counting.cores import num_cores
 from isoflop.training.executors.contract import Demand, longest_first
-from isoflop.training.executors.devices import GPU_VARIABLE, num_cores, visible_gpus
+from isoflop.training.executors.devices import GPU_VARIABLE, visible_gpus
 
 
 @pytest.fixture
@@ -61,10 +62,10 @@ def test_the_environment_of_the_caller_is_left_alone(monkeypatch):
 
 def test_cores_are_those_of_the_container(tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert devices._quota(tmp_path / "cpu.max") == 1
+    assert cores._quota(tmp_path / "cpu.max") == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert devices._quota(tmp_path / "cpu.max") is None
-    assert devices._quota(tmp_path / "nowhere") is None
+    assert cores._quota(tmp_path / "cpu.max") is None
+    assert cores._quota(tmp_path / "nowhere") is None
     assert 1 <= num_cores() <= os.cpu_count()
 
 

@@ -19,8 +19,7 @@ __all__ = [
     "bytes_here",
     "check_devices",
     "devices_of",
-    "is_sharded",
-    "num_cores",
+    "needs_sharding",
     "num_devices",
     "visible_gpus",
 ]
@@ -121,7 +120,7 @@ def num_devices(
     return fits[0] if fits else available[-1]
 
 
-def is_sharded(
+def needs_sharding(
     spec: RunSpec, run_bytes: float | None, devices: Devices, number: int, sharding: Sharding
 ) -> bool:
     """Whether a run on a number of devices is sharded; "auto" shards what does not fit otherwise.
@@ -178,14 +177,6 @@ def visible_gpus() -> list[str]:
     )
 
 
-def num_cores() -> int:
-    """CPU cores available to this process, by its affinity and the quota of its container."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(cores, _quota(Path("/sys/fs/cgroup/cpu.max")) or cores))
-
-
 def _num_gpus_of_driver() -> int:
     """GPUs that NVIDIA's driver lists on Linux."""
     folder = Path("/proc/driver/nvidia/gpus")
@@ -214,12 +205,3 @@ def _check_states(devices: Devices, specs: Iterable[RunSpec], sharding: Sharding
             f"{format_number(needs / 1e9)} GB for weights, gradients and optimiser states, "
             f"{held}, but a device has {format_number(devices.num_bytes / 1e9)} GB; {remedies}"
         )
-
-
-def _quota(path: Path) -> int | None:
-    """Cores that a cgroup grants, rounded down; None for no limit."""
-    try:
-        quota, period = path.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else int(quota) // int(period)

@@ -10,10 +10,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from isoflop import arguments
+from isoflop.counting.cores import num_cores
 from isoflop.errors import PlanError
 from isoflop.runs import Run, RunSpec
 from isoflop.training.executors.contract import Deaths, OnProgress, Work, longest_first
-from isoflop.training.executors.devices import Devices, bytes_here, num_cores, visible_gpus
+from isoflop.training.executors.devices import Devices, bytes_here, visible_gpus
 from isoflop.training.executors.serialization import dump_work, without_main
 from isoflop.training.executors.worker import Message, serve
 

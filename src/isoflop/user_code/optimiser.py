@@ -6,8 +6,8 @@ from torch import nn
 from isoflop.runs import SizeValue
 from isoflop.settings import Settings
 from isoflop.task import Task
-from isoflop.training.mup import mup_groups, scale_init
 from isoflop.user_code.model import build
+from isoflop.user_code.mup import mup_groups, scale_init
 
 __all__ = ["make_optimizer", "new_model"]
 
