@@ -28,7 +28,6 @@ from torch.nn.parallel import DistributedDataParallel
 import isoflop
 from isoflop.counting.counting import BatchCounter
 from isoflop.training.batches import training_batches
-from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.sharding import shard
@@ -36,6 +35,7 @@ from isoflop.training.state import State
 from isoflop.training.step import StepContext, train_step
 from isoflop.user_code.data import open_data, to_device
 from isoflop.user_code.loss import batch_loss
+from isoflop.user_code.optimiser import make_optimizer, new_model
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
