@@ -32,11 +32,11 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     carries position and limits of the axes for the page's script.
     """
     drawn, figure = StringIO(), ax.get_figure(root=True)
-    nothing = dict.fromkeys(
-        ("Creator", "Date", "Format", "Type")
-    )  # with all of them gone, the links go too
+    assert figure is not None
+    # with all of them gone, the links go too
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)  # type: ignore[union-attr]
+        figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
     body = drawn.getvalue()
     for pattern, better in (
         (
