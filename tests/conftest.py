@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None  # `make test-light` goes without it
 NEEDS_TORCH = re.compile(
-    r"(?m)^((import|from) (torch|tasks|golden_task)\b|from attack import hostile\b|pytestmark = pytest.mark.train$)"
+    r"(?m)^((import|from) (torch|tasks|golden_task|rank_cases)\b|from attack import hostile\b|pytestmark = pytest.mark.train$)"
 )
 if HAS_TORCH:
     import torch

@@ -28,13 +28,11 @@ def test_sizes_are_the_same_from_a_dict_a_table_and_a_function(tmp_path):
     rows = [(width, *cost(width)) for width in WIDTHS]
     frame = pd.DataFrame(rows, columns=["size", "params", "flops_per_token"])
     frame.to_csv(tmp_path / "sizes.csv", index=False)
-    frame.to_parquet(tmp_path / "sizes.parquet")
     given = {width: cost(width) for width in WIDTHS}
     families = [
         isoflop.Family(given),
         isoflop.Family(frame),
         isoflop.Family(tmp_path / "sizes.csv"),
-        isoflop.Family(str(tmp_path / "sizes.parquet")),
         isoflop.Family(WIDTHS, cost=cost),
         isoflop.Family(np.array(WIDTHS), cost=lambda width: cost(int(width))),
         isoflop.Family(
@@ -44,6 +42,16 @@ def test_sizes_are_the_same_from_a_dict_a_table_and_a_function(tmp_path):
     ids = [[spec.id for spec in isoflop.plan(family, budgets=BUDGETS).specs] for family in families]
     assert all(one == ids[0] for one in ids)
     assert repr(families[0]) == "Family(11 sizes from 12.3k to 12.6M params)"
+
+
+def test_sizes_of_a_parquet_file_are_those_of_its_frame(tmp_path):
+    pytest.importorskip("pyarrow", reason="needs isoflop[tables]")
+    rows = [(width, *cost(width)) for width in WIDTHS]
+    frame = pd.DataFrame(rows, columns=["size", "params", "flops_per_token"])
+    frame.to_parquet(tmp_path / "sizes.parquet")
+    families = [isoflop.Family(frame), isoflop.Family(str(tmp_path / "sizes.parquet"))]
+    ids = [[spec.id for spec in isoflop.plan(family, budgets=BUDGETS).specs] for family in families]
+    assert ids[0] == ids[1]
 
 
 def test_other_columns_are_arguments_of_each_size(tmp_path):
