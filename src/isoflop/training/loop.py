@@ -92,6 +92,7 @@ def train_model(
         else:
             model.to(ranks.device)
         state = State(model, make_optimizer(task, settings, model))
+        state.places.num_ranks = ranks.num_ranks
         if settings.ema is not None:
             state.average = Average.of(model)
         forward = model
@@ -106,9 +107,10 @@ def train_model(
         resume(state, spec, store, ranks)
         began -= state.seconds
         order = mix(DATA, spec.seed)
-        batches = copies.ahead(
-            training_batches(source, settings.batch, order, state.step, task.recipe.epochs, share)
+        read = training_batches(
+            source, settings.batch, order, state.step, task.recipe.epochs, share, state.places
         )
+        batches = copies.ahead(read)
         waiting = waiting_branches(branches, state, store)
         saver, saved = Saver(spec, store), time.perf_counter()
         started = saved - state.seconds

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 from isoflop.errors import ContractError, first_line
 from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loaders import (
+    Batches,
     Drawn,
     Workers,
     data_of_loader,
@@ -19,6 +20,7 @@ from isoflop.user_code.loaders import (
     unused_settings,
     workers_of,
 )
+from isoflop.user_code.stream_state import OpenStream
 
 __all__ = [
     "Source",
@@ -90,6 +92,16 @@ class Source:
         if self.kind == "examples":
             return (self.data[index] for index in range(self.num_examples or 0))
         return iter(self.data)
+
+    def opened(self, seed: int, state: Mapping[str, Any] | None = None) -> OpenStream:
+        """The same items, from the start or from a state of an earlier pass of this seed."""
+        if self.kind == "stream":
+            return OpenStream(self.data, state=state)
+        if self.kind == "batches":
+            if isinstance(self.data, Batches):
+                return OpenStream(self.data.items, self.data.convert, state)
+            return OpenStream(self.data(seed), state=state)
+        return OpenStream(self.iterate(seed))
 
 
 def open_data(data: object, name: str) -> Source:
