@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import isoflop
 from isoflop.storage.directory import DirectoryStore
@@ -142,6 +142,24 @@ class Noisy(Dataset):
         return inputs + torch.randn(8) / 10, inputs.argmax() % 4
 
 
+class Stream(IterableDataset):
+    """A stream that keeps its place."""
+
+    first = number = 0
+
+    def __iter__(self):
+        self.number = self.first
+        for number in range(self.first, 300):
+            self.number = number + 1
+            yield Noisy()[number]
+
+    def state_dict(self):
+        return {"number": self.number}
+
+    def load_state_dict(self, state):
+        self.first = state["number"]
+
+
 AVERAGED = isoflop.Recipe(epochs=None, eval_tokens=63, eval_passes=2, ema=0.2)
 
 CASES = {
@@ -153,7 +171,7 @@ CASES = {
     "hungry": ({"model": Hungry}, 12),
     "broken": ({"model": Broken}, 6),
     "checkpointed": ({"model": Checkpointed}, 6),
-    "blocks": ({"model": Blocks, "recipe": AVERAGED}, 6),
+    "blocks": ({"model": Blocks, "recipe": AVERAGED, "train_data": Stream()}, 6),
     "workers": ({"train_data": DataLoader(Noisy(), num_workers=2)}, 6),
     "step": ({"step": by_parts, "loss": None}, 6),
 }

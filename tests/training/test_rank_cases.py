@@ -41,6 +41,7 @@ def two(folder):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    assert "so the resumed run reads from its start" not in done.stderr
     lines = [line.split(" ", 2) for line in done.stdout.splitlines() if line.startswith("RESULT")]
     return {int(rank): json.loads(text) for _, rank, text in lines}
 

@@ -1,5 +1,6 @@
 """Streams: resumed through their own state, or read again where that does not lead back."""
 
+import importlib
 import random
 import re
 import signal
@@ -301,3 +302,12 @@ def test_streams_of_hugging_face_resume(shuffles, num_workers, capfd):
         assert rows(batches(data, num_trained, 9, places)) == whole[num_trained:][:9]
     said = capfd.readouterr().err
     assert ("led to other examples" in said) == shuffles
+
+
+def test_a_stream_that_is_split_among_processes_is_refused():
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    stream = datasets.Dataset.from_dict({"x": range(8)}).to_iterable_dataset(num_shards=2)
+    split = importlib.import_module("datasets.distributed").split_dataset_by_node(stream, 0, 2)
+    for data in (split, DataLoader(split)):
+        with pytest.raises(isoflop.ContractError, match="split by split_dataset_by_node; leave"):
+            open_data(data, "train_data")

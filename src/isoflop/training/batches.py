@@ -1,9 +1,10 @@
 """The batches of each step: a pure function of (seed, step), for any number of processes."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +19,10 @@ from isoflop.user_code.data import Source, num_examples_in
 from isoflop.user_code.loaders import Drawn
 from isoflop.user_code.randomness import draws_random_numbers, reseed
 
-__all__ = ["held_out_batches", "part_of", "training_batches"]
+__all__ = ["HeldOut", "held_out_batches", "part_of", "training_batches"]
+
+T = TypeVar("T")
+Group = TypeVar("Group")
 
 PERMUTED_AT_ONCE = 4096
 """Positions per call: a call costs 0.5 ms for 4 (a tenth of a small step), 1 ms for 4,096."""
@@ -165,27 +169,69 @@ def _drawn(
         yield DrawnBatch(seed, [place[:2] for place in own], [place[2] for place in own])
 
 
+class HeldOut(NamedTuple):
+    """A batch of the held-out set.
+
+    is_own: whether this process counts it; False for one that it takes beside another process.
+    """
+
+    number: int
+    batch: object
+    is_own: bool
+
+
 def held_out_batches(
-    source: Source, num_examples: int, num_batches: int, key: int
-) -> Iterator[object]:
-    """A fixed held-out set in about `num_batches` batches.
+    source: Source,
+    num_examples: int,
+    num_batches: int,
+    key: int,
+    share: Share = (0, 1),
+    *,
+    together: bool = False,
+) -> Iterator[HeldOut]:
+    """The batches of one process of a fixed held-out set, which has about `num_batches` of them.
 
     Its examples are spread evenly over the data, or the first of a stream. Every run sees the same
-    ones; none is repeated or padded.
+    ones; none is repeated or padded. Examples of other processes are not read, those of a stream
+    not collated.
 
     key: random key of draws in the data themselves.
+    share: (rank, number of processes); they take turns.
+    together: all processes get equally many. One without a batch of its own in the last turn gets
+        the first process's.
     """
     if source.kind == "batches":
-        return _batches_of(source, num_examples, key)
+        whole = _up_to(_reseeded(source, key), num_examples)
+        return _in_turns(whole, lambda batch: batch, share, together)
     batch = max(1, -(-num_examples // num_batches))
     if source.kind == "stream":
-        return _collated(source, islice(_reseeded(source, key), num_examples), batch)
+        groups = _grouped(islice(_reseeded(source, key), num_examples), batch)
+        return _in_turns(groups, source.batch_of, share, together)
     total = source.num_examples or 0
     chosen: list[int] = (
         np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     )
-    groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
-    return read_as_needed(source, (HeldOutBatch(key, indices) for indices in groups))
+    jobs = list(
+        _in_turns(_grouped(iter(chosen), batch), partial(HeldOutBatch, key), share, together)
+    )
+    read_ones = read_as_needed(source, (job for _, job, _ in jobs))  # type: ignore[misc]
+    return (each._replace(batch=found) for each, found in zip(jobs, read_ones, strict=True))
+
+
+def _in_turns(
+    groups: Iterable[Group], make: Callable[[Group], object], share: Share, together: bool
+) -> Iterator[HeldOut]:
+    """What is made of each group of this process."""
+    rank, num_ranks = share
+    left_out: tuple[int, Group] | None = None
+    for number, group in enumerate(groups):
+        if number % num_ranks == 0:
+            left_out = number, group
+        if number % num_ranks == rank:
+            left_out = None
+            yield HeldOut(number, make(group), is_own=True)
+    if together and left_out is not None:
+        yield HeldOut(left_out[0], make(left_out[1]), is_own=False)
 
 
 def _reseeded(source: Source, key: int) -> Iterator[object]:
@@ -201,14 +247,15 @@ def _reseeded(source: Source, key: int) -> Iterator[object]:
         yield item
 
 
-def _collated(source: Source, examples: Iterator[object], batch: int) -> Iterator[object]:
-    while group := list(islice(examples, batch)):
-        yield source.batch_of(group)
+def _grouped(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while group := list(islice(items, size)):
+        yield group
 
 
-def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[object]:
+def _up_to(batches: Iterator[object], num_examples: int) -> Iterator[object]:
+    """The batches until they have so many examples."""
     seen = 0
-    for batch in _reseeded(source, key):
+    for batch in batches:
         yield batch
         seen += num_examples_in(batch)
         if seen >= num_examples:

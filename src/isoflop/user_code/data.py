@@ -61,6 +61,12 @@ class Source:
     unused: tuple[str, ...] = ()
     """Settings of the user's DataLoader that have no effect."""
 
+    @property
+    def idle_workers(self) -> int:
+        """Workers of the user's DataLoader that read nothing: one alone keeps a stream's order."""
+        in_order = self.kind != "examples" and not isinstance(self.data, Drawn)
+        return max(0, self.workers.num_workers - 1) if in_order else 0
+
     def gather(self, indices: Sequence[int]) -> object:
         """The batch of the examples at these indices; only for kind "examples"."""
         if type(self.data) is TensorDataset and self.collate is default_collate:
@@ -133,6 +139,11 @@ def _open(data: object, collate: Callable[[list[object]], object], name: str) ->
         raise ContractError(
             f"{name} must be a dataset of (input, target) examples, but got a tuple of arrays; "
             f"wrap it as torch.utils.data.TensorDataset(inputs, targets)."
+        )
+    if getattr(data, "_distributed", None) is not None:  # a stream of Hugging Face
+        raise ContractError(
+            f"{name}: isoflop splits each batch among the processes itself, but this stream was "
+            f"split by split_dataset_by_node; leave that out."
         )
     length = _length(data)
     if length == 0:
