@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import isoflop
 from isoflop.storage.directory import DirectoryStore
@@ -113,6 +113,44 @@ class Blocks(MLP):
         return self.out(x)
 
 
+class Tied(Blocks):
+    """Two layers with one weight, and random buffers, which no checkpoint needs to hold."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.register_buffer("offset", torch.randn(width), persistent=False)
+        self.register_buffer("mask", torch.rand(()) < 2)
+
+    def forward(self, x):
+        x = self.hidden(x) + self.offset * self.mask
+        return self.out(self.second(torch.relu(self.first(x))))
+
+
+class Reading(Blocks):
+    """Its constructor needs the value of a weight."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.scale = 1 + abs(float(self.out.weight[0, 0]))
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+
+class Loose(Blocks):
+    """Has random numbers that are no buffer."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.offsets = [torch.randn(4)]
+
+    def forward(self, x):
+        return super().forward(x) + self.offsets[0].to(x.device)
+
+
 def by_parts(model, batch):
     """A step that never calls the model itself."""
     inputs, targets = batch
@@ -142,6 +180,24 @@ class Noisy(Dataset):
         return inputs + torch.randn(8) / 10, inputs.argmax() % 4
 
 
+class Stream(IterableDataset):
+    """A stream that keeps its place."""
+
+    first = number = 0
+
+    def __iter__(self):
+        self.number = self.first
+        for number in range(self.first, 300):
+            self.number = number + 1
+            yield Noisy()[number]
+
+    def state_dict(self):
+        return {"number": self.number}
+
+    def load_state_dict(self, state):
+        self.first = state["number"]
+
+
 AVERAGED = isoflop.Recipe(epochs=None, eval_tokens=63, eval_passes=2, ema=0.2)
 
 CASES = {
@@ -153,7 +209,10 @@ CASES = {
     "hungry": ({"model": Hungry}, 12),
     "broken": ({"model": Broken}, 6),
     "checkpointed": ({"model": Checkpointed}, 6),
-    "blocks": ({"model": Blocks, "recipe": AVERAGED}, 6),
+    "blocks": ({"model": Blocks, "recipe": AVERAGED, "train_data": Stream()}, 6),
+    "tied": ({"model": Tied}, 6),
+    "reading": ({"model": Reading}, 6),
+    "loose": ({"model": Loose}, 6),
     "workers": ({"train_data": DataLoader(Noisy(), num_workers=2)}, 6),
     "step": ({"step": by_parts, "loss": None}, 6),
 }
@@ -206,9 +265,30 @@ def summary(run):
     }
 
 
+def num_built():
+    """Models that this process has built with values since the last call."""
+    number = len(built)
+    built.clear()
+    return number
+
+
+built, new_model = [], loop.new_model
+
+
+def noted(task, size):
+    built.append(size)
+    return new_model(task, size)
+
+
 def main(folder):
+    loop.new_model = noted
     results = {name: summary(trained(name)) for name in CASES}
+    num_built()
     results["sharded"] = summary(trained("blocks", sharded=True))
+    results["sharded"]["num_built"] = num_built()
+    for name in ("tied", "reading", "loose"):
+        results[f"sharded-{name}"] = summary(trained(name, sharded=True))
+        results[f"sharded-{name}"]["num_built"] = num_built()
     results["sharded-empty"] = summary(trained("empty", sharded=True))
     for name, sharded in (("plain", False), ("sharded", True)):
         begin("blocks", f"{folder}/from-{name}", sharded=sharded)

@@ -126,9 +126,9 @@ def test_a_loaders_own_order_is_a_function_of_seed_and_step(name):
 def test_the_held_out_set_of_a_loader_with_an_order_of_its_own_is_the_same_for_every_run(name):
     source = open_data(LOADERS[name][0], "val_data")
     with seeded(0):
-        first = [batch[0] for batch in held_out_batches(source, 40, 4, 0)]
+        first = [each.batch[0] for each in held_out_batches(source, 40, 4, 0)]
         torch.rand(3)  # what a run has drawn before
-        second = [batch[0] for batch in held_out_batches(source, 40, 4, 0)]
+        second = [each.batch[0] for each in held_out_batches(source, 40, 4, 0)]
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 

@@ -1,5 +1,6 @@
 import os
 from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -109,15 +110,66 @@ def test_a_stream_that_ends_early_is_refused_with_the_remedy():
 
 def test_the_held_out_set_is_fixed_spread_and_never_padded():
     source = open_data(list(zip(range(1000), range(1000), strict=True)), "val_data")
-    batches = list(held_out_batches(source, 100, 9, 0))
+    batches = [each.batch for each in held_out_batches(source, 100, 9, 0)]
     seen = torch.cat([inputs for inputs, _ in batches]).tolist()
     assert len(seen) == len(set(seen)) == 100
     assert (min(seen), max(seen)) == (0, 999)
 
 
+HELD_OUT = {
+    "examples": (lambda: Seen(60), 20),
+    "stream": (lambda: Streamed(Seen(60)), 60),
+    "batches": (lambda: lambda seed: DataLoader(Seen(60), batch_size=3), 60),
+}
+
+
+class Seen(Dataset):
+    """Examples that draw random numbers, and those that were read."""
+
+    read: ClassVar[list[int]] = []
+
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return torch.randn(2), index
+
+
+class Streamed:
+    """The same examples as a stream."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        return (self.data[k] for k in range(len(self.data)))
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("kind", HELD_OUT)
+def test_processes_share_the_held_out_batches_and_read_their_own(kind, together):
+    make, num_read = HELD_OUT[kind]
+    source = open_data(make(), "val_data")
+    whole = list(held_out_batches(source, 60, 20, 7))
+    assert [(each.number, each.is_own) for each in whole] == [(k, True) for k in range(20)]
+    own = {}
+    for rank in range(3):
+        Seen.read.clear()
+        for each in held_out_batches(source, 60, 20, 7, (rank, 3), together=together):
+            assert all(map(torch.equal, each.batch, whole[each.number].batch))
+            own.setdefault(each.is_own, []).append(each.number)
+        assert len(Seen.read) <= num_read + 3
+    assert sorted(own[True]) == list(range(20))
+    assert own.get(False, []) == ([18] if together else [])
+
+
 def test_a_small_held_out_set_is_used_whole():
     source = open_data(list(zip(range(7), range(7), strict=True)), "val_data")
-    assert sum(len(inputs) for inputs, _ in held_out_batches(source, 100, 64, 0)) == 7
+    assert sum(len(each.batch[0]) for each in held_out_batches(source, 100, 64, 0)) == 7
 
 
 @pytest.mark.parametrize("share", [(0, 1), (1, 2), (5, 7)])
@@ -150,7 +202,7 @@ def test_a_loaders_workers_read_the_batches_that_one_process_would():
     def batches(loader):
         source = open_data(loader, "train_data")
         trained = list(islice(training_batches(source, 5, 3, 2, None), 20))
-        return [*trained, *held_out_batches(source, 30, 4, 0)]
+        return [*trained, *(each.batch for each in held_out_batches(source, 30, 4, 0))]
 
     with seeded(0):
         alone, in_workers = batches(own), batches(read)

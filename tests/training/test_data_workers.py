@@ -108,7 +108,9 @@ def test_workers_stay_between_runs_and_the_evaluation_of_the_same_data_set():
 
     first = readers(islice(training_batches(open_data(loader, "train_data"), 5, 0, 0, None), 6))
     second = readers(islice(training_batches(open_data(loader, "train_data"), 4, 1, 9, None), 6))
-    third = readers(held_out_batches(open_data(loader, "val_data"), 60, 6, 0))
+    third = readers(
+        each.batch for each in held_out_batches(open_data(loader, "val_data"), 60, 6, 0)
+    )
     assert first == second == third
     assert len(first) == 2
 
@@ -417,6 +419,19 @@ def test_settings_without_effect_are_noted_in_the_plan():
     (note,) = notes(drop_last=True, generator=torch.Generator())
     assert note.code == "loader-settings-unused"
     assert "The drop_last and generator of train_data's DataLoader have no effect" in note
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_workers_that_a_stream_leaves_idle_are_noted_in_the_plan(num_workers):
+    class Endless(IterableDataset):
+        def __iter__(self):
+            return iter(examples(4000))
+
+    loader = DataLoader(Endless(), num_workers=num_workers)
+    sweep = isoflop.plan(mlp_task(train_data=loader, sizes=[4, 8, 12]), budgets=[1e6])
+    notes = [str(note) for note in sweep.notes if note.code == "stream-one-worker"]
+    assert len(notes) == (num_workers == 3)
+    assert all("2 of its DataLoader's 3 read nothing" in note for note in notes)
 
 
 STOPPED = PROGRAM.replace("0.0005", "0.005").replace(

@@ -41,6 +41,10 @@ def two(folder):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+    assert "so the resumed run reads from its start" not in done.stderr
+    assert done.stderr.count("Each process builds the whole model in main memory") == 2
+    assert "as its constructor needs the values of parameters (" in done.stderr
+    assert "as it has other parts without the values" in done.stderr
     lines = [line.split(" ", 2) for line in done.stdout.splitlines() if line.startswith("RESULT")]
     return {int(rank): json.loads(text) for _, rank, text in lines}
 
@@ -78,6 +82,20 @@ def test_a_sharded_run_has_the_loss_of_one_process(two, one):
     assert two[0]["sharded"]["status"] == "completed", two[0]["sharded"]
     assert two[0]["sharded"]["loss"] == pytest.approx(one, rel=1e-4)
     assert two[1]["sharded"]["loss"] == two[0]["sharded"]["loss"]
+
+
+@pytest.mark.parametrize("name", ["tied", "reading", "loose"])
+def test_a_sharded_run_has_the_parameters_and_buffers_of_one_process(two, name):
+    alone = rank_cases.trained(name).loss
+    for results in two.values():
+        assert results[f"sharded-{name}"]["status"] == "completed", results[f"sharded-{name}"]
+        assert results[f"sharded-{name}"]["loss"] == pytest.approx(alone, rel=1e-4)
+
+
+def test_only_the_first_process_builds_a_sharded_model_unless_its_constructor_needs_values(two):
+    names = ("sharded", "sharded-tied", "sharded-reading", "sharded-loose")
+    built = [[two[rank][name]["num_built"] for name in names] for rank in (0, 1)]
+    assert built == [[1, 1, 1, 1], [0, 0, 1, 1]]
 
 
 def test_sharding_halves_weights_and_optimiser_states(two):

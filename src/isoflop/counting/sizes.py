@@ -105,6 +105,11 @@ class Sizes(ABC):
         return ()
 
     @property
+    def idle_workers(self) -> int:
+        """Workers of the user's own loader that read nothing."""
+        return 0
+
+    @property
     def has_parts(self) -> bool:
         """Whether runs can be trained on a part of the data, over and over."""
         return True

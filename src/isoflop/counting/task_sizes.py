@@ -54,6 +54,10 @@ class TaskSizes(Sizes):
         return open_data(self.task.train_data, "train_data").unused
 
     @property
+    def idle_workers(self) -> int:
+        return open_data(self.task.train_data, "train_data").idle_workers
+
+    @property
     def has_parts(self) -> bool:
         return open_data(self.task.train_data, "train_data").kind == "examples"
 

@@ -245,6 +245,16 @@ KINDS = (
         "nothing, or give a sampler of your own, whose order is kept",
     ),
     Kind(
+        "stream-one-worker",
+        "plan",
+        "info",
+        "*One worker reads …, a stream, and … of its DataLoader's … read nothing*",
+        (
+            "nothing where reading is fast enough; else a data set with indices, such as a Hugging "
+            "Face data set without `streaming=True`, which all workers read"
+        ),
+    ),
+    Kind(
         "one-learning-rate",
         "plan",
         "info",

@@ -100,7 +100,21 @@ def batch_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
 
 
 def loader_notes(sizes: Sizes) -> list[Note]:
-    """A note if the user's own loader has settings that isoflop's order of examples replaces."""
+    """Notes if the user's own loader has settings that isoflop's order of examples replaces."""
+    return [*_unused_settings(sizes), *_idle_workers(sizes)]
+
+
+def _idle_workers(sizes: Sizes) -> list[Note]:
+    if not sizes.idle_workers:
+        return []
+    text = (
+        f"One worker reads train_data, a stream, and {sizes.idle_workers} of its DataLoader's "
+        f"{sizes.idle_workers + 1} read nothing: the order of a stream is that of one reader."
+    )
+    return [Note("stream-one-worker", text)]
+
+
+def _unused_settings(sizes: Sizes) -> list[Note]:
     names = list(sizes.unused_settings)
     if not names:
         return []

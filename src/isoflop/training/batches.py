@@ -1,29 +1,31 @@
 """The batches of each step: a pure function of (seed, step), for any number of processes."""
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import count, islice
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from isoflop.errors import DataError
 from isoflop.training.jobs import DrawnBatch, HeldOutBatch, StreamBatch, TrainingBatch
 from isoflop.training.measured_reading import read_as_needed
 from isoflop.training.order import Indices, epoch_and_index
+from isoflop.training.places import Places
 from isoflop.training.reading import is_read_here, read
-from isoflop.user_code.data import Source, num_examples_in, sliced
+from isoflop.training.streams import Passes, Share, Stream, bounds
+from isoflop.user_code.data import Source, num_examples_in
 from isoflop.user_code.loaders import Drawn
-from isoflop.user_code.randomness import draws_random_numbers, mix, reseed
+from isoflop.user_code.randomness import draws_random_numbers, reseed
 
-__all__ = ["held_out_batches", "part_of", "training_batches"]
+__all__ = ["HeldOut", "held_out_batches", "part_of", "training_batches"]
+
+T = TypeVar("T")
+Group = TypeVar("Group")
 
 PERMUTED_AT_ONCE = 4096
 """Positions per call: a call costs 0.5 ms for 4 (a tenth of a small step), 1 ms for 4,096."""
-
-Share = tuple[int, int]
-"""Rank and number of processes."""
 
 
 class Examples(Protocol):
@@ -39,11 +41,13 @@ def training_batches(
     first_step: int,
     epochs: float | None,
     share: Share = (0, 1),
+    places: Places | None = None,
 ) -> Generator[object, None, None]:
     """The batches of a run from a step on, without end.
 
     share: (rank, number of processes). Each process gets its part of every batch; the part is None
         if the batch has fewer examples than processes.
+    places: notes the places in a stream, and knows that from which a resumed run reads on.
 
     Raises DataError if a stream ends before the run does and another pass is not allowed.
     """
@@ -52,43 +56,16 @@ def training_batches(
     if isinstance(source.data, Drawn):
         jobs = _drawn(source, source.data, seed, first_step * batch, epochs, batch, share)
         return read(replace(source, data=source.data.dataset), jobs)
-    stream = _Stream(batch, seed, epochs, share)
+    places = places or Places()
+    stream = Stream(batch, seed, epochs, share, places.resumed)
     if is_read_here(source):
-        return stream(source, first_step)
+        return places.noted(stream(source, first_step), first_step)
     one = replace(source, workers=replace(source.workers, num_workers=1))  # it reads in order
-    return read(one, (StreamBatch(stream, step) for step in count(first_step)))
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """The batches of a stream, or of a callable that makes its own."""
-
-    batch: int
-    seed: int
-    epochs: float | None
-    share: Share
-
-    def __call__(self, source: Source, first_step: int) -> Generator[object, None, None]:
-        items = _endless(source, self.seed, self.epochs)
-        if source.kind == "batches":
-            return (_part(whole, self.share) for whole in islice(items, first_step, None))
-        rest = islice(items, first_step * self.batch, None)
-        return _grouped(source, rest, self.batch, self.share)
-
-
-def _bounds(batch: int, share: Share) -> tuple[int, int]:
-    """First and last (exclusive) index of a process's part; parts differ by at most one example."""
-    rank, num_ranks = share
-    return batch * rank // num_ranks, batch * (rank + 1) // num_ranks
-
-
-def _part(whole: object, share: Share) -> object:
-    """A process's part of a whole batch."""
-    if share[1] == 1:
-        return whole
-    num_examples = num_examples_in(whole)
-    first, last = _bounds(num_examples, share)
-    return sliced(whole, slice(first, last), num_examples) if last > first else None
+    rest = replace(stream, kept=None)  # only the first job needs to carry it
+    jobs_in_turn = (
+        StreamBatch(stream if step == first_step else rest, step) for step in count(first_step)
+    )
+    return places.noted(read(one, jobs_in_turn), first_step)  # type: ignore[arg-type]
 
 
 def part_of(source: Source, num_examples: int, seed: int) -> Source:
@@ -161,7 +138,7 @@ def _order(
 
     Many steps are permuted in one call.
     """
-    first, last = _bounds(batch, share)
+    first, last = bounds(batch, share)
     num_steps = max(1, PERMUTED_AT_ONCE // max(1, last - first))
     while True:
         positions = np.arange(step, step + num_steps)[:, None] * batch + np.arange(first, last)
@@ -183,77 +160,78 @@ def _drawn(
 ) -> Iterator[DrawnBatch]:
     """Jobs for the examples in the order of the user's sampler, from a position on."""
     order = replace(source, kind="stream", data=drawn.sampler)
-    places = islice(_numbered(order, seed, epochs), first, None)
-    low, high = _bounds(batch, share)
+    passes = Passes(order, seed, epochs)
+    passes.skip(first)
+    low, high = bounds(batch, share)
+    places = ((passes.number, passes.num_items - 1, index) for index in passes)
     while True:
         own = list(islice(places, batch))[low:high]
         yield DrawnBatch(seed, [place[:2] for place in own], [place[2] for place in own])
 
 
-def _endless(source: Source, seed: int, epochs: float | None) -> Iterator[object]:
-    """Items of a stream or batches of a callable, started again for as many passes as allowed."""
-    return (item for _, _, item in _numbered(source, seed, epochs))
+class HeldOut(NamedTuple):
+    """A batch of the held-out set.
 
+    is_own: whether this process counts it; False for one that it takes beside another process.
+    """
 
-def _numbered(source: Source, seed: int, epochs: float | None) -> Iterator[tuple[int, int, object]]:
-    """Number of the pass, number of the item within it, and the item."""
-    num_passes = 0
-    while True:
-        num_items = 0
-        reseed(seed, num_passes)  # some streams draw their order at the start
-        items = source.iterate(int(mix(seed, num_passes) % 2**31))
-        while True:
-            reseed(seed, num_passes, num_items)
-            try:
-                item = next(items)
-            except StopIteration:
-                break
-            yield num_passes, num_items, item
-            num_items += 1
-        num_passes += 1
-        if num_items == 0:
-            raise DataError(
-                f"{source.name} must yield examples in every pass, but pass {num_passes} yielded "
-                f"none; give data that can be iterated over again."
-            )
-        if epochs is not None and num_passes >= epochs:
-            raise DataError(
-                f"{source.name} ended after {num_passes} pass{'es' if num_passes > 1 else ''} of "
-                f"{num_items} items, before the run's tokens were trained; bring more data, or "
-                f"allow more passes with Recipe(epochs=None)."
-            )
-
-
-def _grouped(
-    source: Source, items: Iterator[object], batch: int, share: Share
-) -> Generator[object, None, None]:
-    first, last = _bounds(batch, share)
-    while True:
-        own = list(islice(items, batch))[first:last]
-        yield source.batch_of(own) if own else None
+    number: int
+    batch: object
+    is_own: bool
 
 
 def held_out_batches(
-    source: Source, num_examples: int, num_batches: int, key: int
-) -> Iterator[object]:
-    """A fixed held-out set in about `num_batches` batches.
+    source: Source,
+    num_examples: int,
+    num_batches: int,
+    key: int,
+    share: Share = (0, 1),
+    *,
+    together: bool = False,
+) -> Iterator[HeldOut]:
+    """The batches of one process of a fixed held-out set, which has about `num_batches` of them.
 
     Its examples are spread evenly over the data, or the first of a stream. Every run sees the same
-    ones; none is repeated or padded.
+    ones; none is repeated or padded. Examples of other processes are not read, those of a stream
+    not collated.
 
     key: random key of draws in the data themselves.
+    share: (rank, number of processes); they take turns.
+    together: all processes get equally many. One without a batch of its own in the last turn gets
+        the first process's.
     """
     if source.kind == "batches":
-        return _batches_of(source, num_examples, key)
+        whole = _up_to(_reseeded(source, key), num_examples)
+        return _in_turns(whole, lambda batch: batch, share, together)
     batch = max(1, -(-num_examples // num_batches))
     if source.kind == "stream":
-        return _collated(source, islice(_reseeded(source, key), num_examples), batch)
+        groups = _grouped(islice(_reseeded(source, key), num_examples), batch)
+        return _in_turns(groups, source.batch_of, share, together)
     total = source.num_examples or 0
     chosen: list[int] = (
         np.unique(np.linspace(0, total - 1, min(num_examples, total)).round()).astype(int).tolist()
     )
-    groups = (chosen[first : first + batch] for first in range(0, len(chosen), batch))
-    return read_as_needed(source, (HeldOutBatch(key, indices) for indices in groups))
+    jobs = list(
+        _in_turns(_grouped(iter(chosen), batch), partial(HeldOutBatch, key), share, together)
+    )
+    read_ones = read_as_needed(source, (job for _, job, _ in jobs))  # type: ignore[misc]
+    return (each._replace(batch=found) for each, found in zip(jobs, read_ones, strict=True))
+
+
+def _in_turns(
+    groups: Iterable[Group], make: Callable[[Group], object], share: Share, together: bool
+) -> Iterator[HeldOut]:
+    """What is made of each group of this process."""
+    rank, num_ranks = share
+    left_out: tuple[int, Group] | None = None
+    for number, group in enumerate(groups):
+        if number % num_ranks == 0:
+            left_out = number, group
+        if number % num_ranks == rank:
+            left_out = None
+            yield HeldOut(number, make(group), is_own=True)
+    if together and left_out is not None:
+        yield HeldOut(left_out[0], make(left_out[1]), is_own=False)
 
 
 def _reseeded(source: Source, key: int) -> Iterator[object]:
@@ -269,14 +247,15 @@ def _reseeded(source: Source, key: int) -> Iterator[object]:
         yield item
 
 
-def _collated(source: Source, examples: Iterator[object], batch: int) -> Iterator[object]:
-    while group := list(islice(examples, batch)):
-        yield source.batch_of(group)
+def _grouped(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while group := list(islice(items, size)):
+        yield group
 
 
-def _batches_of(source: Source, num_examples: int, key: int) -> Iterator[object]:
+def _up_to(batches: Iterator[object], num_examples: int) -> Iterator[object]:
+    """The batches until they have so many examples."""
     seen = 0
-    for batch in _reseeded(source, key):
+    for batch in batches:
         yield batch
         seen += num_examples_in(batch)
         if seen >= num_examples:

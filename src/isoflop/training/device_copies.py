@@ -10,7 +10,7 @@ import torch
 
 from isoflop.user_code.data import mapped, tensors_in, to_device
 
-__all__ = ["DeviceCopies"]
+__all__ = ["NUM_AHEAD", "DeviceCopies"]
 
 NUM_AHEAD = 2
 """Batches on their way to a GPU: one that waits for its step, one that is copied."""

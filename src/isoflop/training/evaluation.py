@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import count, islice
 
 import numpy as np
 import torch
@@ -84,35 +83,18 @@ def _one_pass(
 ) -> Iterator[tuple[float, ...]]:
     """Per batch of this process: numbers of batch and pass, count of targets, loss and metrics."""
     num_examples, _ = held_out_examples(task, source)
-    batches = held_out_batches(source, num_examples, NUM_BATCHES, number)
-    for k, batch, is_own in _shared_out(batches, ranks, together=is_sharded(model)):
+    share, together = (ranks.rank, ranks.num_ranks), is_sharded(model)
+    batches = held_out_batches(source, num_examples, NUM_BATCHES, number, share, together=together)
+    for k, batch, is_own in batches:
         beat()
         num_tokens = count_tokens(task, batch)
-        if num_tokens or is_sharded(model):
+        if num_tokens or together:
             reseed(EVALUATION, number, k)
             # the user's step may need gradients of its own, such as those of an energy
             with precision, torch.set_grad_enabled(task.step is not None):
                 measures = batch_measures(task, model, to_device(batch, ranks.device))
             if is_own and num_tokens:
                 yield (float(k), float(number), float(num_tokens), *measures)
-
-
-def _shared_out(
-    batches: Iterator[object], ranks: Ranks, *, together: bool
-) -> Iterator[tuple[int, object, bool]]:
-    """Number, batch and True for each batch of this rank.
-
-    together: all ranks get equally many. One without a batch of its own at the end gets the first
-        rank's, and False.
-    """
-    for turn in count():
-        group = list(islice(batches, ranks.num_ranks))
-        if not group:
-            return
-        own = ranks.rank if ranks.rank < len(group) else 0
-        is_own = own == ranks.rank
-        if is_own or together:
-            yield turn * ranks.num_ranks + own, group[own], is_own
 
 
 def _weighted_mean(

@@ -24,17 +24,17 @@ from isoflop.training.evaluation import Evaluation, evaluate
 from isoflop.training.executors.contract import CHECKPOINT_SECONDS, Progress
 from isoflop.training.interrupt import leave
 from isoflop.training.measured_reading import with_workers
-from isoflop.training.ranks import current_ranks
+from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.saving import Saver
-from isoflop.training.sharding import shard
+from isoflop.training.sharded_model import new_sharded_model
 from isoflop.training.state import State, resume
 from isoflop.training.step import StepContext, train_step
 from isoflop.training.trackers import open_trackers
 from isoflop.training.versions import versions
 from isoflop.training.watchdog import beat
 from isoflop.user_code.data import Source, open_data
-from isoflop.user_code.model import check_count
+from isoflop.user_code.model import build_without_values, check_count
 from isoflop.user_code.optimiser import make_optimizer, new_model
 from isoflop.user_code.randomness import mix, reseed, seeded
 
@@ -83,15 +83,10 @@ def train_model(
     share = (ranks.rank, ranks.num_ranks)
     with seeded(0), open_trackers(trackers, spec, store, ranks) as log:
         # build
-        reseed(INIT, spec.seed)
-        model = new_model(task, settings.size).train()
-        check_count(task, model, spec.size, spec.num_params)
         sharded = sharded and ranks.num_ranks > 1
-        if sharded:
-            shard(model)
-        else:
-            model.to(ranks.device)
+        model = _new_model(task, spec, ranks, sharded=sharded).train()
         state = State(model, make_optimizer(task, settings, model))
+        state.places.num_ranks = ranks.num_ranks
         if settings.ema is not None:
             state.average = Average.of(model)
         forward = model
@@ -106,9 +101,10 @@ def train_model(
         resume(state, spec, store, ranks)
         began -= state.seconds
         order = mix(DATA, spec.seed)
-        batches = copies.ahead(
-            training_batches(source, settings.batch, order, state.step, task.recipe.epochs, share)
+        read = training_batches(
+            source, settings.batch, order, state.step, task.recipe.epochs, share, state.places
         )
+        batches = copies.ahead(read)
         waiting = waiting_branches(branches, state, store)
         saver, saved = Saver(spec, store), time.perf_counter()
         started = saved - state.seconds
@@ -169,6 +165,21 @@ def train_model(
         error=error,
         group=spec.trunk,
     )
+
+
+def _new_model(task: Task, spec: RunSpec, ranks: Ranks, *, sharded: bool) -> nn.Module:
+    """The untrained model of a spec on its device, or on those of all ranks."""
+
+    def whole() -> nn.Module:
+        reseed(INIT, spec.seed)
+        model = new_model(task, spec.settings.size)
+        check_count(task, model, spec.size, spec.num_params)
+        return model
+
+    if sharded:
+        size = spec.settings.size
+        return new_sharded_model(whole, lambda: build_without_values(task, size), ranks)
+    return whole().to(ranks.device)
 
 
 def _data(task: Task, spec: RunSpec, data_workers: DataWorkers) -> Source:

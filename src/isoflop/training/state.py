@@ -11,6 +11,7 @@ from isoflop.runs import CurvePoint, RunSpec
 from isoflop.storage.store import Workspace
 from isoflop.training.averaging import Average
 from isoflop.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from isoflop.training.places import Kept, Places
 from isoflop.training.ranks import Ranks
 from isoflop.training.sharding import (
     gathered,
@@ -33,6 +34,7 @@ class State:
 
     average: averaged weights, if the recipe has them.
     recent: training losses since the last point of the curve; they stay on the device until then.
+    places: the latest places in a stream of data.
     micro_batch: examples per forward pass, once a batch did not fit. It is part of the state since
         gradients summed over pieces differ from those of the whole in the last bits.
     """
@@ -47,6 +49,7 @@ class State:
     curve: list[CurvePoint] = field(default_factory=list)
     recent: list[torch.Tensor] = field(default_factory=list)
     micro_batch: int | None = None
+    places: Places = field(default_factory=Places)
     parameters: list[nn.Parameter] = field(init=False)
     """The model's parameters: walking its modules at each step costs a small model 3 % of time."""
     trained: list[torch.Tensor] = field(init=False)
@@ -87,6 +90,7 @@ def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True
         tensors = gathered(tensors, is_first)
     if not is_first:
         return
+    place = state.places.kept(state.step)
     kept = store.cut_curve(spec.id, state.num_tokens)
     store.append_curve(spec.id, state.curve[len(kept) :])
     held = {
@@ -94,6 +98,7 @@ def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True
         **tensors,
         "recent": state.recent_losses(),
         "curve": [list(point) for point in state.curve],
+        "place": None if place is None else vars(place),
         **{name: getattr(state, name) for name in _COUNTERS},
     }
     save_checkpoint(path, held)
@@ -120,13 +125,15 @@ def resume(state: State, spec: RunSpec, store: Workspace, ranks: Ranks) -> None:
         ]
     state.recent = [torch.tensor(loss, device=ranks.device) for loss in held["recent"]]
     state.curve = [(num_tokens, loss) for num_tokens, loss in held["curve"]]
+    if held["place"] is not None:
+        state.places.resumed = Kept(**held["place"])
     for name in _COUNTERS:
         setattr(state, name, held[name])
 
 
 def _fits(held: Mapping[str, Any], spec: RunSpec, state: State) -> bool:
     """Whether a checkpoint belongs to this run and is complete."""
-    required = {"run", "model", "optimizer", "average", "recent", "curve", *_COUNTERS}
+    required = {"run", "model", "optimizer", "average", "recent", "curve", "place", *_COUNTERS}
     if not required <= held.keys() or held["run"] != spec.id:
         return False
     shapes = {

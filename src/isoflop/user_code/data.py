@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 from isoflop.errors import ContractError, first_line
 from isoflop.user_code.isolation import isolated
 from isoflop.user_code.loaders import (
+    Batches,
     Drawn,
     Workers,
     data_of_loader,
@@ -19,6 +20,7 @@ from isoflop.user_code.loaders import (
     unused_settings,
     workers_of,
 )
+from isoflop.user_code.stream_state import OpenStream
 
 __all__ = [
     "Source",
@@ -59,6 +61,12 @@ class Source:
     unused: tuple[str, ...] = ()
     """Settings of the user's DataLoader that have no effect."""
 
+    @property
+    def idle_workers(self) -> int:
+        """Workers of the user's DataLoader that read nothing: one alone keeps a stream's order."""
+        in_order = self.kind != "examples" and not isinstance(self.data, Drawn)
+        return max(0, self.workers.num_workers - 1) if in_order else 0
+
     def gather(self, indices: Sequence[int]) -> object:
         """The batch of the examples at these indices; only for kind "examples"."""
         if type(self.data) is TensorDataset and self.collate is default_collate:
@@ -91,6 +99,16 @@ class Source:
             return (self.data[index] for index in range(self.num_examples or 0))
         return iter(self.data)
 
+    def opened(self, seed: int, state: Mapping[str, Any] | None = None) -> OpenStream:
+        """The same items, from the start or from a state of an earlier pass of this seed."""
+        if self.kind == "stream":
+            return OpenStream(self.data, state=state)
+        if self.kind == "batches":
+            if isinstance(self.data, Batches):
+                return OpenStream(self.data.items, self.data.convert, state)
+            return OpenStream(self.data(seed), state=state)
+        return OpenStream(self.iterate(seed))
+
 
 def open_data(data: object, name: str) -> Source:
     """The source of the user's data; `name` is "train_data" or "val_data".
@@ -121,6 +139,11 @@ def _open(data: object, collate: Callable[[list[object]], object], name: str) ->
         raise ContractError(
             f"{name} must be a dataset of (input, target) examples, but got a tuple of arrays; "
             f"wrap it as torch.utils.data.TensorDataset(inputs, targets)."
+        )
+    if getattr(data, "_distributed", None) is not None:  # a stream of Hugging Face
+        raise ContractError(
+            f"{name}: isoflop splits each batch among the processes itself, but this stream was "
+            f"split by split_dataset_by_node; leave that out."
         )
     length = _length(data)
     if length == 0:

@@ -19,6 +19,7 @@ from torch.utils.data import (
 from isoflop.errors import ContractError
 
 __all__ = [
+    "Batches",
     "Drawn",
     "Workers",
     "data_of_loader",
@@ -73,11 +74,11 @@ class Drawn:
 class Batches:
     """The batches of a loader that makes its own; the caller sets the seed before drawing each."""
 
-    items: Callable[[], Iterator[object]]
+    items: Iterable[object]
     convert: Callable[[Any], object]
 
     def __call__(self, seed: int) -> Iterator[object]:
-        return map(self.convert, self.items())
+        return map(self.convert, self.items)
 
 
 def data_of_loader(loader: DataLoader[object], name: str) -> object:
@@ -99,7 +100,7 @@ def data_of_loader(loader: DataLoader[object], name: str) -> object:
     if batches is None:  # batch_size=None: each item is a batch
         drawn = Drawn(loader.dataset, sampler)  # type: ignore[arg-type]
         stream = loader.dataset if isinstance(loader.dataset, IterableDataset) else drawn
-        return Batches(_Items(stream), loader.collate_fn)
+        return Batches(stream, loader.collate_fn)
     if is_stream:
         return loader.dataset
     if loader.batch_size is None and type(batches) is not BatchSampler:
@@ -124,7 +125,8 @@ def workers_of(loader: DataLoader[object]) -> Workers:
 def identity(data: object) -> tuple[int, ...]:
     """Numbers that tell a data set from all others that live; a loader's are those of its parts."""
     if isinstance(data, Batches):
-        parts = vars(data.items).values()
+        made_here = isinstance(data.items, Drawn | _Grouped)
+        parts = vars(data.items).values() if made_here else (data.items,)
         return tuple(id(part) for part in (*parts, data.convert))
     return (id(data),)
 
@@ -140,23 +142,13 @@ def unused_settings(loader: DataLoader[object]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _Items:
-    """Starts an iterable; a class instead of a lambda, so that workers can unpickle it."""
-
-    data: Iterable[object]
-
-    def __call__(self) -> Iterator[object]:
-        return iter(self.data)
-
-
-@dataclass(frozen=True)
 class _Grouped:
-    """Starts the lists of examples that a batch sampler requests."""
+    """The lists of examples that a batch sampler requests."""
 
     dataset: Indexable
     sampler: Iterable[Sequence[int]]
 
-    def __call__(self) -> Iterator[object]:
+    def __iter__(self) -> Iterator[object]:
         return (gathered(self.dataset, indices) for indices in self.sampler)
 
 

@@ -11,7 +11,14 @@ from isoflop.errors import ContractError
 from isoflop.runs import SizeValue
 from isoflop.task import Task
 
-__all__ = ["build", "check_count", "check_size_param", "count_params", "param_counts"]
+__all__ = [
+    "build",
+    "build_without_values",
+    "check_count",
+    "check_size_param",
+    "count_params",
+    "param_counts",
+]
 
 
 def build(task: Task, size: SizeValue | None, device: torch.device | str = "cpu") -> nn.Module:
@@ -36,6 +43,16 @@ def build(task: Task, size: SizeValue | None, device: torch.device | str = "cpu"
             f"model must build a torch.nn.Module, but {_name(task.model)} gave "
             f"{type(model).__name__}; pass the class or factory of the network itself."
         )
+    return model
+
+
+def build_without_values(task: Task, size: SizeValue | None) -> nn.Module:
+    """The task's model at a size with parameters that take no memory; other tensors have values.
+
+    Raises what the class raises, as where its constructor reads a parameter.
+    """
+    with _params_on_meta():
+        model: nn.Module = task.model(**task.kwargs_for(size))
     return model
 
 
