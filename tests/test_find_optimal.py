@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import isoflop
+from isoflop.reporting import live
+from isoflop.reporting import page as page_module
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, loss, mlp_task
 
@@ -83,7 +85,13 @@ def test_the_same_call_again_answers_the_same_and_trains_nothing(undisturbed):
     assert {path: path.stat().st_mtime_ns for path in store.rglob("record.json")} == times
 
 
-def test_the_page_is_the_report_of_the_answer(undisturbed, tmp_path):
+def test_the_page_is_the_report_of_the_answer(undisturbed, tmp_path, monkeypatch):
+    drawn = []
+    for module in (page_module, live):
+        render = module.render
+        monkeypatch.setattr(
+            module, "render", lambda *a, _render=render, **k: drawn.append(a) or _render(*a, **k)
+        )
     answer = find(store=undisturbed[2], page=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert (
@@ -91,6 +99,7 @@ def test_the_page_is_the_report_of_the_answer(undisturbed, tmp_path):
         in page
     )
     assert "http-equiv" not in page  # nothing more to wait for
+    assert len(drawn) == 1  # nor was there
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):

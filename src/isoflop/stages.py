@@ -182,8 +182,11 @@ def _task_of(task: object, fields: Mapping[str, Any]) -> Task | Family:
 
 def _drawn(
     page: str | os.PathLike[str], target: float, task: Task | Family, sweep: Sweep, runs: list[Run]
-) -> OnRecord:
-    """The function that draws the page again after each run of a stage."""
+) -> OnRecord | None:
+    """The function that draws the page again after each run of a stage that has runs to train."""
+    known = {run.id for run in runs}
+    if all(spec.id in known for spec in sweep.specs):  # the report follows
+        return None
     return live_report(page, target=target, sweep=sweep, runs=runs, task=task)
 
 

@@ -8,6 +8,8 @@ from io import StringIO
 
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 from isoflop.display.html import Html
 from isoflop.reporting.colours import DARK, ramp
@@ -36,7 +38,7 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     # with all of them gone, the links go too
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
+        _laid_out(figure).print_svg(drawn, metadata=nothing)  # type: ignore[no-untyped-call]
     body = drawn.getvalue()
     for pattern, better in (
         (
@@ -52,6 +54,17 @@ def inline_svg(ax: Axes, name: str, label: str) -> Html:
     ):
         body = re.sub(pattern, better, body, flags=re.DOTALL)
     return Html(body)
+
+
+def _laid_out(figure: Figure) -> FigureCanvasSVG:
+    """The figure, transparent, with its layout done; `savefig` draws it a second time for that."""
+    canvas, figure.dpi = FigureCanvasSVG(figure), _POINTS
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
+    return canvas
 
 
 def place(ax: Axes, x: float, y: float) -> tuple[float, float] | None:
