@@ -15,7 +15,7 @@ from isoflop.recipe_checks import (
     value_of,
 )
 
-__all__ = ["Groups", "PowerRule", "Precision", "Recipe", "Rule", "Schedule", "Size"]
+__all__ = ["DEFAULT_LR", "Groups", "PowerRule", "Precision", "Recipe", "Rule", "Schedule", "Size"]
 
 Size = int | float | str | tuple[int | float | str, ...]
 """Value of a task's size parameter."""
@@ -27,20 +27,10 @@ Schedule = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def default_lr(num_params: float, num_tokens: float) -> float:
-    """Peak learning rate 0.3 N^-0.31.
-
-    The line follows 0.064 / sqrt(width) of two-layer byte-level transformers (1e3 to 3e5 params,
-    tuned on one small grid) and meets the usual 1e-3 at 1e8 params. It is untested on other
-    architectures: tune your own.
-    """
-    return float(0.3 * num_params**-0.31)
-
-
 def default_batch_tokens(num_params: float, num_tokens: float) -> float:
     """Tokens per optimiser step, half the square root of the run's tokens: about 2 sqrt(D) steps.
 
-    The rule was measured on the transformers of `default_lr`, where a fixed batch of 16 sequences
+    The rule was measured on the transformers of `DEFAULT_LR`, where a fixed batch of 16 sequences
     moved the optimum to 0.67 of its N.
     """
     return float(0.5 * num_tokens**0.5)
@@ -79,7 +69,17 @@ class PowerRule:
         return float(self.coefficient * num_params**self.num_params * num_tokens**self.num_tokens)
 
     def __str__(self) -> str:
-        return f"{self.coefficient:.4g} N^{self.num_params:.3g} D^{self.num_tokens:.3g}"
+        powers = (("N", self.num_params), ("D", self.num_tokens))
+        shown = [f"{letter}^{power:.3g}" for letter, power in powers if power]
+        return " ".join([f"{self.coefficient:.4g}", *shown])
+
+
+DEFAULT_LR = PowerRule(0.3, num_params=-0.31)
+"""Peak learning rate of transformers, and of models of an unknown kind.
+
+The line follows 0.064 / sqrt(width) of two-layer byte-level transformers (1e3 to 3e5 params, tuned
+on one small grid) and meets the usual 1e-3 at 1e8 params.
+"""
 
 
 def porian_lr(num_params: float, num_tokens: float) -> float:
@@ -125,7 +125,9 @@ class Recipe:
 
     epochs: float | None = 1
     """Passes over the training data that a run may take; None for as many as its tokens need."""
-    lr: float | Rule = default_lr
+    lr: float | Rule | Literal["auto"] = "auto"
+    """Peak learning rate. "auto" starts at a rule for the model's kind, which the plan names; where
+    there is no model to look at, at that of transformers."""
     batch_tokens: float | Rule = default_batch_tokens
     """Tokens per optimiser step, over all processes."""
     min_batch: int = 2
@@ -218,7 +220,7 @@ class Recipe:
 
     @classmethod
     def tiny_cpu(cls, **changes: Any) -> "Recipe":
-        """The default, measured on byte-level transformers of 1e3 to 3e5 params (`default_lr`)."""
+        """The default, measured on small models of 1e3 to 1e5 params."""
         return cls(**changes)
 
     @classmethod
@@ -254,8 +256,9 @@ class Recipe:
         return cls(mup_base=base_size, lr=lr, **changes)
 
     def peak_lr(self, num_params: float, num_tokens: float) -> float:
-        """Peak learning rate of a run."""
-        return value_of("lr", self.lr, num_params, num_tokens)
+        """Peak learning rate of a run; that of transformers for "auto"."""
+        rule = DEFAULT_LR if self.lr == "auto" else self.lr
+        return value_of("lr", rule, num_params, num_tokens)
 
     def tokens_per_step(self, num_params: float, num_tokens: float) -> float:
         """Tokens per optimiser step of a run, before rounding to whole examples."""

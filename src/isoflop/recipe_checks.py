@@ -17,7 +17,7 @@ _MOST = 1e15
 
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "epochs": ("above 0 or None", lambda value: 0 < value <= _MOST),
-    "lr": ("a number above 0 and up to 1e6, or a rule", lambda value: 0 < value <= 1e6),
+    "lr": ('a number above 0 and up to 1e6, "auto", or a rule', lambda value: 0 < value <= 1e6),
     "batch_tokens": ("a number above 0, or a rule", lambda value: 0 < value <= _MOST),
     "min_batch": ("a whole number from 1 to 1e9", lambda value: _is_whole(value, 1e9)),
     "beta1": ("from 0 to below 1", lambda value: 0 <= value < 1),
@@ -37,6 +37,8 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
 }
 """By field: the rule for a number, in words and as a test. The values of rules pass it too."""
 _RULES = ("lr", "batch_tokens", "beta2", "weight_decay", "decay_timescale", "warmup")
+_AUTOMATIC = ("lr",)
+"""Fields that may be "auto"."""
 _RULE_ARGUMENTS = {"beta2": "the tokens per optimiser step"}
 
 
@@ -52,6 +54,8 @@ def in_range(name: str, value: object) -> object:
     must, holds = RANGES[name]
     given = arguments.plain(value)
     if (name in _RULES and callable(given)) or ("None" in must and given is None):
+        return given
+    if name in _AUTOMATIC and isinstance(given, str) and given == "auto":
         return given
     return arguments.number(
         given,
@@ -79,7 +83,7 @@ def value_of(name: str, rule: float | Callable[..., float], *inputs: float) -> f
             f"Recipe: the rule of {name} must be a function of {names}, but at ({at}) it raised "
             f"{type(error).__name__}: {first_line(error)}."
         ) from error
-    must = must.removesuffix(", or a rule").removeprefix("a number ")
+    must = must.partition(",")[0].removeprefix("a number ")
     is_valid = _is_number(value) and holds(value)
     require(is_valid, f"{name} must give a number {must} at ({at})", value)
     return float(value)

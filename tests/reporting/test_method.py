@@ -1,4 +1,7 @@
+from made import make_sweep
+
 import isoflop
+from isoflop.reporting.page import render
 from isoflop.reporting.reproduction import facts
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, mlp_task
@@ -21,6 +24,16 @@ def test_the_exponent_under_each_convention_is_disclosed():
         name in said_of(runs)
         for name in ("(matmul params)", "(non-embedding params)", "(total params)")
     ] == [True] * 3
+
+
+def test_the_rate_that_plans_start_with_is_disclosed_unless_it_is_the_users_own():
+    fit = isoflop.fit(make_sweep(), isoflop.Parametric())
+    answer = isoflop.predict(fit, flops=1e19)
+    own = isoflop.Recipe(lr=0.01)
+    pages = [
+        render(fit, answer, task=mlp_task(recipe=recipe)) for recipe in (isoflop.Recipe(), own)
+    ]
+    assert ["the start for MLPs" in page for page in pages] == [True, False]
 
 
 def test_runs_that_carry_one_count_say_so():

@@ -271,8 +271,11 @@ def test_a_boundary_value_reaches_the_training(changes, arrived):
     [
         ({"epochs": 0}, "epochs must be above 0 or None, but got 0"),
         ({"epochs": math.inf}, "epochs must be above 0 or None, but got inf"),
-        ({"lr": 0.0}, "lr must be a number above 0 and up to 1e6, or a rule, but got 0.0"),
-        ({"lr": math.nan}, "lr must be a number above 0 and up to 1e6, or a rule, but got nan"),
+        ({"lr": 0.0}, 'lr must be a number above 0 and up to 1e6, "auto", or a rule, but got 0.0'),
+        (
+            {"lr": math.nan},
+            'lr must be a number above 0 and up to 1e6, "auto", or a rule, but got nan',
+        ),
         ({"batch_tokens": 0}, "batch_tokens must be a number above 0, or a rule, but got 0"),
         ({"min_batch": 0}, "min_batch must be a whole number from 1 to 1e9, but got 0"),
         ({"min_batch": 2.5}, "min_batch must be a whole number from 1 to 1e9, but got 2.5"),

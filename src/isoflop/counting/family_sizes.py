@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.family_table import Member
 from isoflop.notes.note import Note
+from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec, SizeValue
 
 __all__ = ["CountedSizes", "FamilySizes"]
@@ -27,8 +29,12 @@ class _OfFamily(Sizes):
 
     def __init__(self, family: Family) -> None:
         self.family = family
-        self.unit, self.recipe = family.unit, family.recipe
+        self.unit = family.unit
         self.parameter, self.named = family.size_param, tuple(family.members)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.family.recipe
 
     @property
     def fingerprint(self) -> str:
@@ -122,6 +128,11 @@ class CountedSizes(_OfFamily):
         self.parameter, self.named = counted.parameter, counted.named
 
     @property
+    def recipe(self) -> Recipe:
+        own = self.family.recipe
+        return replace(own, lr=self.counted.recipe.lr) if own.lr == "auto" else own
+
+    @property
     def mean_tokens(self) -> float:
         return self.family.tokens_per_example or self.counted.supply.tokens_per_example
 
@@ -142,6 +153,9 @@ class CountedSizes(_OfFamily):
 
     def by_distance(self, num_params: float, keep: int) -> Iterator[SizeValue]:
         return self.counted.by_distance(num_params, keep)
+
+    def start(self, size: SizeValue | None = None) -> str | None:
+        return self.counted.start(size) if self.family.recipe.lr == "auto" else None
 
 
 def _digest(*values: object) -> str:

@@ -76,9 +76,13 @@ class Sizes(ABC):
     """
 
     unit: str
-    recipe: Recipe
     parameter: object
     named: Sequence[SizeValue] | None
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """How runs are trained, with the learning rate that suits the kind of model."""
 
     @property
     @abstractmethod
@@ -149,6 +153,13 @@ class Sizes(ABC):
 
     def speed(self, specs: Sequence[RunSpec]) -> "Speed | None":
         """The speed of this machine on some runs; None where they are trained elsewhere."""
+        return None
+
+    def start(self, size: SizeValue | None = None) -> str | None:
+        """In words, the rule for the learning rate and why; None if it is the user's own.
+
+        size: at which the share of the params is told that shows the kind of model.
+        """
         return None
 
     def notes(self, specs: Sequence[RunSpec]) -> list[Note]:

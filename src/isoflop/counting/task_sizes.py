@@ -6,12 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 from isoflop.counting.accounts import counting_notes
 from isoflop.counting.check import check_task
 from isoflop.counting.counting import count_size, flops_per_token_at
+from isoflop.counting.first_rate import recipe_of, start_in_words
 from isoflop.counting.lattice import builds, by_distance, sizes_between
 from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.counting.speed import Speed, measure_speed
 from isoflop.counting.tokens import token_supply
 from isoflop.counting.trials import params_at
 from isoflop.notes.note import Note
+from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec, SizeValue
 from isoflop.task import Task
 from isoflop.user_code.data import open_data
@@ -31,15 +33,19 @@ class TaskSizes(Sizes):
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.unit, self.recipe = task.unit, task.recipe
+        self.unit = task.unit
         self.parameter, self.named = task.size_param, task.sizes
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.task)
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.task)
 
     def digest(self, *values: object) -> str:
-        return digest_of(self.fingerprint, self.recipe, self.named, values)
+        return digest_of(self.fingerprint, self.task.recipe, self.named, values)
 
     @property
     def supply(self) -> TokenSupply:
@@ -88,6 +94,9 @@ class TaskSizes(Sizes):
 
     def speed(self, specs: Sequence[RunSpec]) -> Speed | None:
         return measure_speed(self.task, specs)
+
+    def start(self, size: SizeValue | None = None) -> str | None:
+        return start_in_words(self.task, size)
 
     def notes(self, specs: Sequence[RunSpec]) -> list[Note]:
         return counting_notes(self.task, specs)

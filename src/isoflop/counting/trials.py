@@ -29,6 +29,7 @@ __all__ = [
     "FIRST",
     "MAX_CPU_PARAMS",
     "CountingBatches",
+    "built",
     "count_on",
     "counting_batches",
     "is_large",
@@ -65,13 +66,18 @@ def params_at(task: Task, size: SizeValue | None) -> tuple[int, Mapping[str, int
 def params_anew(task: Task, size: SizeValue | None) -> tuple[int, Mapping[str, int]]:
     """N of a size and its params by convention, from a newly built model."""
     with contained():
-        try:
-            model = build(task, size, "meta")
-        except ContractError:
-            raise
-        except Exception:  # the meta device may be the cause; the CPU raises the error to show
-            model = build(task, size, "cpu")
+        model = built(task, size)
         return count_params(task, model), param_counts(model)
+
+
+def built(task: Task, size: SizeValue | None) -> nn.Module:
+    """The model at a size, on the meta device if it can be built there."""
+    try:
+        return build(task, size, "meta")
+    except ContractError:
+        raise
+    except Exception:  # the meta device may be the cause; the CPU raises the error to show
+        return build(task, size, "cpu")
 
 
 @per_task

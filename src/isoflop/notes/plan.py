@@ -269,6 +269,16 @@ KINDS = (
         "divide the outputs of the tied layer by width / base width in the model",
     ),
     Kind(
+        "starting-rate",
+        "plan",
+        "info",
+        "*Learning rate …: the start for …*",
+        (
+            "tune it: `isoflop.tune`; or give your own: `Recipe(lr=…)`, also where the kind of "
+            "model is guessed wrong"
+        ),
+    ),
+    Kind(
         "tuned-exponents",
         "plan",
         "info",

@@ -19,6 +19,7 @@ from isoflop.notes.note import Note
 from isoflop.planning.branches import branch_notes, branched
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.edges import edge_sizes, measured_runs
+from isoflop.planning.first_rate import rate_notes
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
 from isoflop.planning.limits import Room, named_hardware, room_on
@@ -263,6 +264,7 @@ def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room:
         notes=(
             *notes,
             *sizes.notes(specs),
+            *rate_notes(sizes, specs),
             *room.notes(known),
             *epoch_notes(sizes, specs),
             *batch_notes(sizes, specs),

@@ -75,7 +75,7 @@ def render(
         sections.budgets(each) if each else Html(""),
         sections.section("Doubt", *page_figures.doubt(fit, optimum, known.along, approaches)),
         sections.runs(fit),
-        method(fit, optimum),
+        method(fit, optimum, None if task is None else sizes_of(task).start()),
     )
     params, tokens = format_count(optimum.num_params.value), format_count(optimum.num_tokens.value)
     return document(

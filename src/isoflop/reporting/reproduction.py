@@ -32,11 +32,13 @@ _DISCLOSED = {
 _PACKAGES = ("isoflop", "numpy", "scipy")
 
 
-def method(fit: Fit, optimum: Optimum) -> Html:
-    """The section on method and reproduction."""
-    rows = [
-        part for name, value in facts(fit).items() for part in (tag("dt", name), tag("dd", value))
-    ]
+def method(fit: Fit, optimum: Optimum, start: str | None = None) -> Html:
+    """The section on method and reproduction.
+
+    start: the rule for the learning rate in words, where it is isoflop's own.
+    """
+    known = facts(fit) | ({"Learning rate": start} if start else {})
+    rows = [part for name, value in known.items() for part in (tag("dt", name), tag("dd", value))]
     approach = re.sub(r"\b([A-Z]\w*)\(", r"isoflop.\1(", repr(fit.approach))
     call = (
         f"fit = isoflop.fit(runs, {approach}, level={fit.level:g})\n"

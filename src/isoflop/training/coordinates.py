@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from isoflop import arguments
+from isoflop.counting.first_rate import recipe_of
 from isoflop.display.format import align_columns, format_bullets, format_number, quoted
 from isoflop.errors import ContractError
 from isoflop.laws.base import TOKENS_PER_PARAM
@@ -181,8 +182,9 @@ def _measure(
 def _settings(task: Task, size: float, model: nn.Module) -> Settings:
     num_params = count_params(task, model)
     num_tokens = TOKENS_PER_PARAM * num_params
-    step_tokens = task.recipe.tokens_per_step(num_params, num_tokens)
-    settings = task.recipe.settings(num_params, num_tokens, step_tokens)
+    recipe = recipe_of(task)
+    step_tokens = recipe.tokens_per_step(num_params, num_tokens)
+    settings = recipe.settings(num_params, num_tokens, step_tokens)
     spec = RunSpec(
         size=size,
         num_params=num_params,

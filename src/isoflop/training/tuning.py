@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from isoflop import arguments
+from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import (
     align_columns,
@@ -132,18 +133,19 @@ def tune(
         )
         return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
 
-    search = _rates(task.recipe, places, make, allowance)
+    recipe = sizes.recipe
+    search = _rates(recipe, places, make, allowance)
     cells = search.run(losses_of)
-    lr = _rule(cells, task.recipe.peak_lr)
+    lr = _rule(cells, recipe.peak_lr)
     tuning = Tuning(
-        recipe=replace(task.recipe, lr=lr.rule),
+        recipe=replace(recipe, lr=lr.rule),
         lr=lr,
         cells=cells,
         flops=search.spent,
         allowance=share * sweep.flops,
         cost_inside=_cost_inside(lr, cells),
         cost_at_largest=_cost_at_largest(lr, sweep),
-        notes=tuple(_notes(task, lr, cells, sweep)),
+        notes=tuple(_notes(sizes, lr, cells, sweep)),
     )
     if not batch:
         return tuning
@@ -230,13 +232,13 @@ def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
     return 0.5 * lr.curvature * lr.deviation(largest.num_params, largest.num_tokens) ** 2
 
 
-def _notes(task: Task | Family, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
+def _notes(sizes: Sizes, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
     yield from _edge_notes(cells, "learning rate")
     by_size, by_tokens = lr.exponent_deviations
     yield Note(
         "tuned-exponents",
         f"The best rate moves with params to the power {lr.rule.num_params:.2f} ± {by_size:.2f} "
-        f"and with {task.unit}s to the power {lr.rule.num_tokens:.2f} ± {by_tokens:.2f}.",
+        f"and with {sizes.unit}s to the power {lr.rule.num_tokens:.2f} ± {by_tokens:.2f}.",
     )
     largest = max(sweep.specs, key=lambda spec: spec.num_params)
     beyond = largest.num_params / max(cell.place.num_params for cell in cells)
@@ -245,7 +247,7 @@ def _notes(task: Task | Family, lr: Fitted, cells: Sequence[Cell], sweep: Sweep)
         f"The sweep's largest size has {format_number(beyond, 2)} times the params of the largest "
         f"one that was tuned.",
     )
-    costs = [_cost_of_own(task.recipe, cell) for cell in cells]
+    costs = [_cost_of_own(sizes.recipe, cell) for cell in cells]
     yield Note(
         "untuned-cost",
         f"The recipe's own rule would have cost up to {format_percent(max(costs))} of loss in "

@@ -1,0 +1,316 @@
+"""The best first learning rate of each kind of model, on small real tasks.
+
+    OMP_NUM_THREADS=1 python benchmarks/training/starts.py [--only lenet gru] [--write]
+
+Each kind has architectures that its rule is fitted on, and the ones of examples/, held out. Each
+architecture is trained at three sizes, about 30 times apart in params, with the default recipe and
+rates a factor of two apart, until the best of them has worse ones on both sides. Runs are kept in
+a store, so that a stopped program goes on where it was. About 45 minutes on one core.
+"""
+
+import argparse
+import datetime
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import isoflop
+from isoflop.counting.sizes import SizeCount
+from isoflop.counting.sizes_of import sizes_of
+from isoflop.display.format import format_count
+from isoflop.fitting.setting_rule import fit_rule
+from isoflop.starts import STARTS, ModelKind
+from isoflop.training.tuning_search import Cell, Place, Search, spec_maker
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "examples"), str(Path(__file__).parent)]
+import starts_models as ours  # noqa: E402
+from glyphs import glyphs  # noqa: E402
+
+from data import teacher_images  # noqa: E402
+from data.python_source import python_source  # noqa: E402
+from models.cnn import CNN  # noqa: E402
+from models.gpt import GPT  # noqa: E402
+from models.moe import MoE  # noqa: E402
+from models.vit import ViT  # noqa: E402
+
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/starts.py --write"
+RESULTS = ROOT / "benchmarks" / "results" / "training-starts.md"
+GUESS = isoflop.PowerRule(0.3, num_params=-0.31)
+"""Where the search begins: the rule of transformers."""
+NUM_IMAGES, NUM_HELD_OUT = 40_000, 4_000
+TEACHERS = {"teacher": (7, 2.0), "sharp": (8, 6.0)}
+"""Seed and sharpness of the teachers of images: the sharper, the less random their labels."""
+MOST = 1.2e11
+"""FLOPs of the largest run."""
+RECIPE = isoflop.Recipe(epochs=None, eval_tokens=2**16, lr=GUESS)
+
+CONV: ModelKind = "convolutional net"
+VIT: ModelKind = "vision transformer"
+RNN: ModelKind = "recurrent net"
+SSM: ModelKind = "state-space model"
+EXPERTS: ModelKind = "mixture of experts"
+PLAIN: ModelKind = "MLP"
+GPTS: ModelKind = "transformer"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture on one task.
+
+    more: (index of a width, factor) of further cells with so many times the tokens.
+    seeds: over which losses are averaged.
+    """
+
+    kind: ModelKind
+    name: str
+    model: Callable[..., nn.Module]
+    data: str
+    widths: tuple[int, ...]
+    held_out: bool = False
+    more: tuple[tuple[int, float], ...] = ()
+    seeds: int = 1
+
+
+LENGTHS = ((1, 0.25), (1, 3.0))
+FAMILIES = (
+    Family(CONV, "plain, batch norm", ours.PlainConvNet, "glyphs", (4, 12, 32), more=LENGTHS),
+    Family(CONV, "ResNet", ours.ResNet, "teacher", (2, 6, 16)),
+    Family(CONV, "LeNet, no norm", ours.LeNet, "glyphs", (2, 6, 18)),
+    Family(CONV, "examples/models/cnn.py", CNN, "teacher", (2, 6, 16), held_out=True, seeds=2),
+    Family(CONV, "causal, over bytes", ours.ByteConvNet, "text", (4, 14, 40), held_out=True),
+    Family(VIT, "torch's encoder", ours.TorchViT, "teacher", (8, 24, 64), more=LENGTHS),
+    Family(VIT, "as timm's", ours.NarrowInitViT, "sharp", (6, 18), seeds=2),
+    Family(VIT, "examples/models/vit.py", ViT, "teacher", (8, 24, 64), held_out=True, seeds=2),
+    Family(RNN, "GRU", ours.gru, "text", (4, 14, 44)),
+    Family(RNN, "LSTM", ours.lstm, "text", (4, 14, 44)),
+    Family(SSM, "S4D", ours.s4d, "text", (4, 14, 40)),
+    Family(SSM, "gated linear recurrence", ours.gated_recurrence, "text", (4, 14)),
+    Family(EXPERTS, "examples/models/moe.py", MoE, "text", (4, 8)),
+    Family(PLAIN, "two layers", ours.MLP, "teacher", (2, 16, 88), more=LENGTHS, seeds=2),
+    Family(PLAIN, "residual, layer norm", ours.ResidualMLP, "glyphs", (2, 12, 48)),
+    Family(GPTS, "examples/models/gpt.py", GPT, "text", (4, 12)),
+)
+
+
+@lru_cache
+def data_of(name: str) -> tuple[object, object]:
+    if name == "text":
+        return python_source(context=64)
+    if name == "glyphs":
+        return glyphs(NUM_IMAGES, seed=0), glyphs(NUM_HELD_OUT, seed=1)
+    teacher_images.TEACHER_SEED, teacher_images.SHARPNESS = TEACHERS[name]
+    images = teacher_images.TeacherImages
+    return images(NUM_IMAGES, seed=0), images(NUM_HELD_OUT, seed=1)
+
+
+def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
+def task_of(family: Family) -> isoflop.Task:
+    train_data, val_data = data_of(family.data)
+    kwargs = {} if family.data == "text" else {"num_classes": 10}
+    return isoflop.Task(
+        model=family.model,
+        size_param="width",
+        model_kwargs=kwargs,
+        train_data=train_data,
+        val_data=val_data,
+        loss=loss,
+        unit="byte" if family.data == "text" else "image",
+        sizes=family.widths,
+        recipe=RECIPE,
+        fingerprint=f"{family.kind}, {family.name}, {family.data}",
+    )
+
+
+def tokens_of(family: Family, sized: SizeCount) -> float:
+    """Of the middle run of a size: 20 bytes per param, or images as about the root of the params.
+
+    Fewer for the largest, so that no run takes more than MOST FLOPs.
+    """
+    num_params = sized.params.get("active", sized.num_params)
+    wanted = 20 * num_params if family.data == "text" else 150 * num_params**0.45
+    return min(wanted, MOST / sized.flops_per_token)
+
+
+def places_of(family: Family, task: isoflop.Task) -> tuple[Place, ...]:
+    sizes = sizes_of(task)
+    counts = [sizes.count(width) for width in family.widths]
+    lengths = [tokens_of(family, one) for one in counts]
+    middle = [Place(one, tokens) for one, tokens in zip(counts, lengths, strict=True)]
+    more = [Place(counts[k], factor * lengths[k]) for k, factor in family.more]
+    return (*middle, *more)
+
+
+def search(family: Family, store: Path) -> tuple[Cell, ...]:
+    """The best rate of each cell of a family."""
+    task = task_of(family)
+
+    def losses_of(specs: Sequence[isoflop.RunSpec]) -> dict[str, float]:
+        seeds = range(family.seeds)
+        wanted = {(spec.id, seed): replace(spec, seed=seed) for spec in specs for seed in seeds}
+        sweep = isoflop.Sweep(specs=tuple(wanted.values()), unit=task.unit)
+        runs = isoflop.train(task, sweep, store=store, progress=False)
+        loss = {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
+        return {
+            spec.id: math.exp(np.mean([math.log(loss[wanted[spec.id, one].id]) for one in seeds]))
+            for spec in specs
+        }
+
+    return Search(
+        places=places_of(family, task),
+        base=lambda place: GUESS(place.num_params, place.num_tokens),
+        recipe_with=lambda place, lr: replace(RECIPE, lr=lr),
+        value_of=lambda spec: spec.settings.lr,
+        make=spec_maker(sizes_of(task)),
+        allowance=math.inf,
+    ).run(losses_of)
+
+
+# -- the table ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one cell tells of its kind's start."""
+
+    family: Family
+    cell: Cell
+
+    @property
+    def at(self) -> tuple[float, float]:
+        return self.cell.place.num_params, self.cell.place.num_tokens
+
+    @property
+    def start(self) -> float:
+        return STARTS[self.family.kind].rule(*self.at)
+
+    @property
+    def times_best(self) -> float:
+        return self.start / self.cell.vertex.value
+
+    @property
+    def given_up(self) -> float:
+        """Share of loss that the start costs, between the losses of the rates around it."""
+        rates, losses = np.log(self.cell.tried).T
+        return max(0.0, math.expm1(np.interp(math.log(self.start), rates, losses) - losses.min()))
+
+    @property
+    def as_good(self) -> tuple[float, float]:
+        """The lowest and the highest rate tried whose loss is within 1 % of the lowest."""
+        best = min(loss for _, loss in self.cell.tried)
+        near = [rate for rate, loss in self.cell.tried if loss < 1.01 * best]
+        return min(near), max(near)
+
+    def __str__(self) -> str:
+        (low, high), place = self.as_good, self.cell.place
+        held_out = " (held out)" if self.family.held_out else ""
+        cells = (
+            f"{self.family.kind}{held_out}",
+            self.family.name,
+            self.family.data,
+            format_count(place.num_params),
+            format_count(place.num_tokens),
+            f"{self.cell.vertex.value:.2g}" + ("" if self.cell.vertex.inside else " (edge)"),
+            f"{low:.2g} to {high:.2g}",
+            f"{self.start:.2g}",
+            f"{self.times_best:.2f}",
+            f"{100 * self.given_up:.1f} %",
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+HEAD = (
+    "| kind | architecture | task | params | tokens | best rate | within 1 % | start | start/best "
+    "| loss given up |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def line(rows: Sequence[Row]) -> isoflop.PowerRule:
+    """The power law of the params alone through the best rates of some cells."""
+    cells = [(row.at[0], 1.0) for row in rows]
+    return fit_rule(cells, [row.cell.vertex for row in rows], (GUESS.num_params, 0.0)).rule
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """One line for each kind: the fitted line, the start, and how near it is."""
+    lines = [
+        "| kind | line through the best rates | start | cells within a factor of 2 | ... held out "
+        "| mean loss given up | ... held out |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind in dict.fromkeys(row.family.kind for row in rows):
+        own = [row for row in rows if row.family.kind == kind and not row.family.held_out]
+        others = [row for row in rows if row.family.kind == kind and row.family.held_out]
+        shares = [near(own), near(others), cost(own), cost(others)]
+        lines.append(f"| {kind} | {line(own)} | {STARTS[kind].rule} | {' | '.join(shares)} |")
+    return lines
+
+
+def near(rows: Sequence[Row]) -> str:
+    return f"{sum(0.5 <= row.times_best <= 2 for row in rows)} of {len(rows)}" if rows else ""
+
+
+def cost(rows: Sequence[Row]) -> str:
+    return f"{100 * sum(row.given_up for row in rows) / len(rows):.1f} %" if rows else ""
+
+
+def report(rows: Sequence[Row]) -> str:
+    made = datetime.date.today().isoformat()
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return "\n".join(
+        [
+            "# Where learning rates start, by kind of model",
+            "",
+            f"`{COMMAND}`, {made}, {platform.machine()}, one thread of {os.cpu_count()} cores, "
+            f"{versions}.",
+            "",
+            "Default recipe; rates a factor of two apart, until the best has worse ones on both "
+            "sides; the best rate is the vertex of a parabola. Tokens are bytes of Python "
+            "source (text), or images: of a random teacher's labels (teacher) or of digits in many "
+            'fonts (glyphs). "Within 1 %" has the rates whose loss is that near to the lowest: '
+            "where it is wide, the best rate itself is mostly noise.",
+            "",
+            *summary(rows),
+            "",
+            HEAD,
+            *(str(row) for row in rows),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", help="parts of kind, architecture and task")
+    parser.add_argument("--store", type=Path, default=Path("runs/starts"))
+    parser.add_argument("--write", action="store_true", help="write the table of results")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for family in FAMILIES:
+        name = f"{family.kind} {family.name} {family.data}"
+        if not chosen.only or any(part in name for part in chosen.only):
+            rows += [Row(family, cell) for cell in search(family, chosen.store)]
+            print(*rows[-len(family.widths) - len(family.more) :], sep="\n", flush=True)
+    print(report(rows))
+    if chosen.write:
+        RESULTS.write_text(report(rows))
+
+
+if __name__ == "__main__":
+    main()
