@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from isoflop.notes import answer, law, plan, sweep
+from isoflop.notes import answer, law, plan, rates, sweep
 from isoflop.notes.merging import BudgetNote, merged
 from isoflop.notes.note import KINDS, Note
 
@@ -28,7 +28,7 @@ def test_an_unknown_code_is_refused():
 
 
 def test_codes_are_unique():
-    assert len(KINDS) == sum(len(module.KINDS) for module in (plan, sweep, law, answer))
+    assert len(KINDS) == sum(len(module.KINDS) for module in (plan, sweep, rates, law, answer))
 
 
 def test_a_note_about_several_budgets_is_one_note():

@@ -20,6 +20,8 @@ __all__ = [
     "RunSpec",
     "SizeValue",
     "Status",
+    "TrainedRuns",
+    "parted_runs",
     "runs_of",
     "tasks_of",
     "tasks_text",
@@ -32,7 +34,7 @@ CurvePoint = tuple[float, float]
 
 
 _AMOUNTS = ("loss_stderr", "seconds", "wall_seconds", "predicted_seconds")
-_RARE = ("unique_tokens", "trunk", "arguments")
+_RARE = ("unique_tokens", "trunk", "arguments", "checked_lr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,9 @@ class RunSpec:
     """Tokens of the part of the data that is passed over `epochs` times; None for all data."""
     trunk: str | None = None
     """Name of the constant-rate trunk that the run shares; None for a separate run."""
+    checked_lr: float | None = None
+    """Planned learning rate that the run checks, by training at it, below or above it; None for a
+    run of the sweep itself. No law takes a run of a check as one of its points."""
     seed: int = 0
     fingerprint: str = ""
     """Of the task: model, loss, recipe and data (user_code/fingerprint.py)."""
@@ -230,10 +235,37 @@ def _require_numbers(value: object, names: Iterable[str], optional: Iterable[str
         object.__setattr__(value, name, read)
 
 
+class TrainedRuns(list[Run]):
+    """The runs of a sweep, with those of its checks apart; its sum with another list keeps both."""
+
+    def __init__(self, runs: Iterable[Run] = (), checks: Iterable[Run] = ()) -> None:
+        super().__init__(runs)
+        self.checks = tuple(checks)
+
+    def __add__(self, other: list[Run]) -> "TrainedRuns":  # type: ignore[override]  # of runs alone
+        return TrainedRuns([*self, *other], (*self.checks, *getattr(other, "checks", ())))
+
+    def __radd__(self, other: list[Run]) -> "TrainedRuns":
+        return TrainedRuns([*other, *self], self.checks)
+
+
 def runs_of(
     runs: object, function: str, error: Callable[[str], IsoflopError] = DataError
 ) -> list[Run]:
-    """Runs as a list. Raises DataError for any other value, such as a table."""
+    """Runs as a list, without those of checks. Raises DataError for any other value."""
+    return parted_runs(runs, function, error)[0]
+
+
+def parted_runs(
+    runs: object, function: str, error: Callable[[str], IsoflopError] = DataError
+) -> tuple[list[Run], list[Run]]:
+    """Runs as a list, and those of checks apart. Raises DataError for any other value."""
+    every = [*_all_of(runs, function, error), *getattr(runs, "checks", ())]
+    checks = {run.id: run for run in every if run.spec.checked_lr is not None}
+    return [run for run in every if run.spec.checked_lr is None], [*checks.values()]
+
+
+def _all_of(runs: object, function: str, error: Callable[[str], IsoflopError]) -> list[Run]:
     given: list[object] = [runs]
     if arguments.several(runs) and not hasattr(runs, "columns"):
         given = [*runs]

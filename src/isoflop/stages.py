@@ -20,17 +20,18 @@ from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import fit
 from isoflop.notes.note import Note
 from isoflop.planning.plan import plan_question
-from isoflop.planning.question import SweepQuestion, sweep_question
+from isoflop.planning.question import CheckRates, SweepQuestion, sweep_question
 from isoflop.planning.records import plan_of, sweep_of
 from isoflop.planning.stage import Design
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.reporting.live import live_report
 from isoflop.reporting.page import report
-from isoflop.runs import Run, SizeValue
+from isoflop.runs import Run, SizeValue, TrainedRuns
 from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
+from isoflop.training.retuning import Tune, checked_tune, retuned, tunes
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.training.trainer import Trainer
 
@@ -61,6 +62,8 @@ def find_optimal(
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
+    check_rates: CheckRates = "auto",
+    tune: Tune = "auto",
     page: str | os.PathLike[str] | None = None,
     model: Callable[..., object] | None = None,
     model_kwargs: Mapping[str, object] | None = None,
@@ -93,7 +96,12 @@ def find_optimal(
         adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
         the runs before, until it is used up or the next stage is not worth its cost.
     store, executor, data_workers: as for `train`.
-    hardware, design, allow_far: as for `plan`.
+    hardware, design, allow_far, check_rates: as for `plan`; with a trainer, rates are checked only
+        where `check_rates` is True.
+    tune: where the check finds the recipe's learning rate wrong, tune it before the sweep and train
+        with the tuned rule, which a note on the answer names. "auto" does so for a `spend`, which
+        pays for it; True for `budgets` too, beside which it costs up to a tenth more; None not at
+        all.
     page: HTML file with the answer, drawn again after each run while the sweep trains.
     model, model_kwargs and the arguments after them: fields of `Task`, in place of a `Task`.
 
@@ -130,6 +138,7 @@ def find_optimal(
         hardware=hardware,
         design=design,
         allow_far=allow_far,
+        check_rates=check_rates,
     )
     on_stage = None if page is None else partial(_drawn, page, flops_of(target), task)
     trained = train_stages(
@@ -140,8 +149,9 @@ def find_optimal(
         executor=executor,
         data_workers=data_workers,
         on_stage=on_stage,
+        tune=tune,
     )
-    law = fit(trained.runs)
+    law, task = fit(trained.runs), trained.task
     answer = predict(law, flops=target, task=task)
     answer = replace(answer, notes=(*answer.notes, *trained.notes))
     if page is not None and current_ranks().is_first:
@@ -195,10 +205,15 @@ def _drawn(
 
 @dataclass(frozen=True)
 class StagedRuns:
-    """Runs of all stages, and the notes of a last plan that had nothing new to train."""
+    """Runs of all stages with those of their checks, and the task that they were trained for.
 
-    runs: list[Run]
+    notes: those of a last plan that had nothing new to train, and those on the learning rates that
+        no run shows.
+    """
+
+    runs: TrainedRuns
     notes: tuple[Note, ...]
+    task: Task | Family
 
 
 def train_stages(
@@ -210,6 +225,7 @@ def train_stages(
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
     on_stage: OnStage | None = None,
+    tune: Tune = None,
 ) -> StagedRuns:
     """Plan and train stage after stage, until the question needs no further one.
 
@@ -217,14 +233,44 @@ def train_stages(
 
     on_stage: called by the first process before each stage is trained; the function that it
         returns is called after each run, as the `on_record` of `train`.
+    tune: as for `find_optimal`.
 
     Raises the errors of `plan` and `train`.
     """
-    runs: dict[str, Run] = {}
-    stage, notes = 0, tuple[Note, ...]()
+    tune = checked_tune(tune)
+    if trainer is not None and question.check_rates == "auto":
+        question = replace(question, check_rates=None)
+    runs, checks = dict[str, Run](), dict[str, Run]()
+    stage, notes, unchecked = 0, tuple[Note, ...](), tuple[Note, ...]()
     while True:
-        planned = partial(_stored_or_planned, task, store, question, stage, list(runs.values()))
+        known = TrainedRuns(runs.values(), checks.values())
+        planned = partial(_stored_or_planned, task, store, question, stage, known)
         sweep = current_ranks().broadcast(planned)
+        if not question.check_rates:
+            sweep = replace(sweep, checks=())
+        if sweep.checks and tunes(tune, question):
+            tuned = retuned(
+                task,
+                question,
+                sweep,
+                trainer=trainer,
+                store=store,
+                executor=executor,
+                data_workers=data_workers,
+            )
+            if tuned is not None:
+                again = train_stages(
+                    replace(task, recipe=tuned.recipe),
+                    tuned.question,
+                    trainer=trainer,
+                    store=store,
+                    executor=executor,
+                    data_workers=data_workers,
+                    on_stage=on_stage,
+                )
+                return replace(again, notes=(*again.notes, tuned.note))
+        if stage == 0:
+            unchecked = tuple(note for note in sweep.notes if note.code == "rates-unchecked")
         if all(spec.id in runs for spec in sweep.specs):
             notes = sweep.notes
             break
@@ -241,10 +287,12 @@ def train_stages(
             on_record=redraw,
         )
         runs |= {run.id: run for run in trained}
+        checks |= {run.id: run for run in trained.checks}
         stage += 1
         if question.budgets is not None and not _to_extend(runs.values(), stage):
             break
-    return StagedRuns(list(runs.values()), notes)
+    every = TrainedRuns(runs.values(), checks.values())
+    return StagedRuns(every, (*notes, *unchecked), task)
 
 
 def _stored(sweep: Sweep, store: RecordStore) -> list[Run]:

@@ -9,7 +9,7 @@ from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, loss, mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
-QUESTION = sweep_question(target=1e10, spend=1e9)
+QUESTION = sweep_question(target=1e10, spend=1e9, check_rates=None)
 
 
 class Counted(Simulated):
@@ -128,8 +128,10 @@ def test_other_questions_are_other_stages_of_the_store():
 
 def test_a_grid_is_extended_at_its_edges_twice_at_most():
     far = Counted(lambda N, D: 1 + 30 / N**0.5)
-    found = stages(isoflop.MemoryStore(), far, sweep_question(budgets=[1e7, 1e8]))
-    near = stages(isoflop.MemoryStore(), Counted(), sweep_question(budgets=[1e7, 1e8]))
+    found = stages(isoflop.MemoryStore(), far, sweep_question(budgets=[1e7, 1e8], check_rates=None))
+    near = stages(
+        isoflop.MemoryStore(), Counted(), sweep_question(budgets=[1e7, 1e8], check_rates=None)
+    )
     planned = 2 * 7 + 2  # two budgets of seven sizes, and two more seeds of one
     assert len(near.runs) == planned
     assert planned < len(found.runs) <= planned + 2 * 3 * MOST_EXTENSIONS

@@ -12,6 +12,7 @@ __all__ = [
     "Approach",
     "Budget",
     "By",
+    "CheckRates",
     "ColumnOption",
     "DataWorkers",
     "Design",
@@ -35,6 +36,7 @@ __all__ = [
     "TaskArgument",
     "TaskOption",
     "Template",
+    "TuneRates",
     "Vocabulary",
 ]
 
@@ -138,6 +140,21 @@ AllowFar = Annotated[
     typer.Option(
         "--allow-far",
         help="Plan for a target more than 1,000 times the largest run that is paid for.",
+    ),
+]
+CheckRates = Annotated[
+    bool | None,
+    typer.Option(
+        "--check-rates/--no-check-rates",
+        help="Short runs beside the sweep, 3 % of it at most, that check the learning rates; by "
+        "default where isoflop trains.",
+    ),
+]
+TuneRates = Annotated[
+    bool | None,
+    typer.Option(
+        "--tune/--no-tune",
+        help="Tune the learning rates where their check fails; by default within a --spend.",
     ),
 ]
 Settings = Annotated[

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from isoflop.cli.families import handed_out, trainer_of
 from isoflop.cli.options import (
     AllowFar,
     Budget,
+    CheckRates,
     DataWorkers,
     Design,
     Executor,
@@ -28,6 +29,7 @@ from isoflop.cli.options import (
     Target,
     TaskArgument,
     Template,
+    TuneRates,
 )
 from isoflop.cli.words import with_options
 from isoflop.errors import DataError
@@ -54,6 +56,7 @@ def plan(
     hardware: Hardware = None,
     design: Design = "sequential",
     allow_far: AllowFar = False,
+    check_rates: CheckRates = None,
     settings: Settings = None,
     form: Form = "text",
     command: Template = None,
@@ -77,6 +80,7 @@ def plan(
         hardware=hardware,
         design=cast("stage.Design", design),
         allow_far=allow_far,
+        check_rates=_auto(check_rates),
         forecast=form == "text",
     )
     show(sweep, form, command, store, as_json=as_json)
@@ -90,6 +94,7 @@ def next_stage(
     hardware: Hardware = None,
     design: Design = "sequential",
     allow_far: AllowFar = False,
+    check_rates: CheckRates = None,
     settings: Settings = None,
     form: Form = "text",
     command: Template = None,
@@ -108,12 +113,18 @@ def next_stage(
         hardware=hardware,
         design=design,
         allow_far=allow_far,
+        check_rates=check_rates,
         settings=settings,
         form=form,
         command=command,
         store=store,
         as_json=as_json,
     )
+
+
+def _auto(flag: bool | None) -> "bool | Literal['auto']":
+    """The value of a flag, "auto" where it was not given."""
+    return "auto" if flag is None else flag
 
 
 def show(
@@ -150,6 +161,8 @@ def train(
     hardware: Hardware = None,
     design: Design = "sequential",
     allow_far: AllowFar = False,
+    check_rates: CheckRates = None,
+    tune: TuneRates = None,
     settings: Settings = None,
     command: Template = None,
     result: Result = None,
@@ -178,6 +191,7 @@ def train(
         hardware=hardware,
         design=design,
         allow_far=allow_far,
+        check_rates=_auto(check_rates),
         forecast=not as_json,
     )
     trained = train_stages(
@@ -188,6 +202,7 @@ def train(
         executor=where,
         data_workers=data_workers_of(data_workers),
         on_stage=begin,
+        tune=_auto(tune),
     )
     runs = trained.runs
     if not as_json:

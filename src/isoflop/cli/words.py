@@ -11,6 +11,7 @@ _OPTIONS = (
     (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
     (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
     (r"\ballow_far=True", "--allow-far"),
+    (r"\bisoflop\.tune\b", "isoflop tune"),
     (r"\bany_tokens=True", "--any-tokens"),
     (r"\bagain=True", "--again"),
     (r"\btokens_per_example=(?=,)", "--set tokens_per_example=1024"),

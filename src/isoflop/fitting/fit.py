@@ -28,6 +28,7 @@ from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.default import screened, solve_points
 from isoflop.fitting.doubt.checks import reasons_to_doubt
 from isoflop.fitting.doubt.influence import Influence, find_influence
+from isoflop.fitting.doubt.rates import RatesChecked, checked_points, rates_checked
 from isoflop.fitting.doubt.set_aside import Restored, find_restored
 from isoflop.fitting.from_name import approach_from, require_draws
 from isoflop.fitting.holdout import Holdout, held_out
@@ -39,7 +40,7 @@ from isoflop.fitting.uncertainty import Intervals, resampled_law
 from isoflop.laws.base import Law, Number, PowerLaw
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note
-from isoflop.runs import Run
+from isoflop.runs import Run, parted_runs
 from isoflop.tabular import Tabular
 
 __all__ = ["Fit", "SetAside", "fit"]
@@ -70,6 +71,8 @@ class Fit(Tabular):
     """Runs that the law does not explain, and the law without them."""
     restored: Restored | None = None
     """Runs set aside for how they were trained, and the law with them."""
+    rates: RatesChecked | None = None
+    """What the check of the learning rates shows; None for runs without one."""
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
     region: Region | None = None
@@ -153,16 +156,20 @@ def fit(
     named = approach_from(approach, "fit")
     resamples, level, seed = require_draws("fit", resamples, level, seed)
     intervals = cast(Intervals, arguments.one_of(intervals, "fit: intervals", get_args(Intervals)))
-    usable = screened(runs, named, keep)
-    points = usable.points
+    given, checks = parted_runs(runs, "fit")
+    usable = screened(given, named, keep)
+    checked = checked_points(usable.points, checks)
+    points = checked.points
     chosen, solved, fallback = solve_points(points, _with_prior(named, prior))
     largest = float(points.C.max())
     one_law = single_law(points, solved)
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
     restored = find_restored(usable.set_aside, points, solved, chosen)
-    refits = tuple(part.note(largest) for part in (influence, restored) if part is not None)
+    rates = rates_checked(checked, solved.law, chosen)
+    found = (influence, restored, rates)
+    refits = tuple(part.note(largest) for part in found if part is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
-    checked = _holdout(points, chosen)
+    tested = _holdout(points, chosen)
     return Fit(
         approach=chosen,
         law=solved.law,
@@ -175,13 +182,14 @@ def fit(
             *fallback,
             *refits,
             *usable.notes,
-            *(() if checked is None else checked.notes),
+            *(() if tested is None else tested.notes),
             *reasons_to_doubt(points, solved, drawn, one_law),
         ),
         diagnostics=solved.diagnostics,
         influence=influence,
         restored=restored,
-        holdout=checked,
+        rates=rates,
+        holdout=tested,
         region=solved.region if intervals == "profile" else None,
     )
 

@@ -7,12 +7,12 @@ the text holds, so that programs need not read sentences.
 from collections.abc import Mapping
 from typing import Self
 
-from isoflop.notes import answer, law, plan, sweep
+from isoflop.notes import answer, law, plan, rates, sweep
 from isoflop.notes.kind import Kind, Severity
 
 __all__ = ["KINDS", "Note"]
 
-_ALL = (*plan.KINDS, *sweep.KINDS, *law.KINDS, *answer.KINDS)
+_ALL = (*plan.KINDS, *sweep.KINDS, *rates.KINDS, *law.KINDS, *answer.KINDS)
 KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _ALL}
 """The kinds of note, by code."""
 

@@ -30,13 +30,15 @@ from isoflop.planning.passes import (
     epochs_to_sweep,
     loader_notes,
 )
-from isoflop.planning.question import SweepQuestion, sweep_question
+from isoflop.planning.question import CheckRates, SweepQuestion, sweep_question
+from isoflop.planning.rate_check import RateCheck, rate_check
 from isoflop.planning.repeats import with_repeats, without_failed
+from isoflop.planning.sequential import paid
 from isoflop.planning.shapes import shape_notes
 from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
 from isoflop.planning.sweep import Sweep
 from isoflop.planning.times import time_notes
-from isoflop.runs import Run, RunSpec, runs_of
+from isoflop.runs import Run, RunSpec, parted_runs
 from isoflop.task import Task
 
 __all__ = ["plan", "plan_question"]
@@ -62,6 +64,7 @@ def plan(
     design: Design = "sequential",
     allow_far: bool = False,
     forecast: bool = False,
+    check_rates: CheckRates = "auto",
 ) -> Sweep:
     """The runs to make next, and what they cost; nothing is trained.
 
@@ -88,6 +91,10 @@ def plan(
     forecast: simulate how precise the answer will be, which takes seconds; `Sweep.forecast` holds
         the result.
     allow_far: plan even if the target is more than 1,000 times the largest affordable run.
+    check_rates: plan short runs beside a first stage or a new grid, `Sweep.checks`, for at most 3 %
+        of the sweep's FLOPs: two sizes at the planned learning rate, twice and half of it. They
+        show whether the recipe's rule holds; `spend` covers them. "auto" plans them where isoflop's
+        own loop trains, True for any trainer that obeys `spec.lr`, None not at all.
 
     Raises ContractError where the task breaks its contract, and PlanError where the plan is
     impossible: budgets that are not positive or cannot be read, too few sizes, too little data for
@@ -102,6 +109,7 @@ def plan(
         design=design,
         allow_far=allow_far,
         forecast=forecast,
+        check_rates=check_rates,
     )
     return plan_question(sizes, question, runs, epochs=epochs)
 
@@ -119,8 +127,10 @@ def plan_question(
             "Epochs are swept at budgets=[...], but got a target alone; give budgets, or leave out "
             "epochs."
         )
-    runs, unmeasured = _measured(runs_of(runs, "plan", PlanError))
+    given, checks = parted_runs(runs, "plan", PlanError)
+    runs, unmeasured = _measured(given)
     with sizes.checked():
+        checks, _ = _of_task(checks, sizes.fingerprint)
         runs, apart = _of_task(runs, sizes.fingerprint)
         room = room_on(question.hardware, is_trained_here=sizes.is_trained_here)
         if question.budgets is not None:
@@ -130,7 +140,7 @@ def plan_question(
                 )
             sweep = _grid(sizes, question, runs, epochs_to_sweep(sizes, epochs), room)
         else:
-            sweep = _staged(sizes, question, runs, room)
+            sweep = _staged(sizes, question, runs, checks, room)
     named = named_hardware(question.hardware)
     notes = (
         *question.notes,
@@ -208,7 +218,8 @@ def _grid(
     simulation = Simulation(
         target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
     )
-    return replace(_costed(sizes, specs, notes, room), simulation=simulation)
+    check = _check(sizes, question, specs, sum(spec.flops for spec in specs), runs)
+    return replace(_costed(sizes, specs, notes, room, check), simulation=simulation)
 
 
 def _sizes_at(
@@ -235,10 +246,16 @@ def _ladder_of_specs(specs: Sequence[RunSpec]) -> Ladder:
     return Ladder(np.array(N, dtype=float), np.array([cost[one] for one in N], dtype=float))
 
 
-def _staged(sizes: Sizes, question: SweepQuestion, runs: Sequence[Run], room: Room) -> Sweep:
+def _staged(
+    sizes: Sizes,
+    question: SweepQuestion,
+    runs: Sequence[Run],
+    checks: Sequence[Run],
+    room: Room,
+) -> Sweep:
     design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
-    spend = spend * target if spend <= 1 else spend
+    spend = (spend * target if spend <= 1 else spend) - sum(paid(run) for run in checks)
     if not question.allow_far:
         require_near(
             target,
@@ -251,29 +268,54 @@ def _staged(sizes: Sizes, question: SweepQuestion, runs: Sequence[Run], room: Ro
     check_data(sizes, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
     notes = [*stage.notes, *([BRANCHES_APART] if sizes.recipe.branches and stage.specs else [])]
-    return replace(_costed(sizes, stage.specs, notes, room), simulation=simulation)
+    check = _check(sizes, question, stage.specs, spend, runs)
+    return replace(_costed(sizes, stage.specs, notes, room, check), simulation=simulation)
 
 
-def _costed(sizes: Sizes, specs: Sequence[RunSpec], notes: Sequence[Note], room: Room) -> Sweep:
-    speed = sizes.speed(specs)
-    times = {} if speed is None else {spec.id: speed.seconds(spec) for spec in specs}
-    memory = {spec.id: run_bytes(spec, sizes.count(spec.size)) for spec in specs}
+def _check(
+    sizes: Sizes,
+    question: SweepQuestion,
+    specs: Sequence[RunSpec],
+    flops: float,
+    runs: Sequence[Run],
+) -> RateCheck:
+    """The check of the learning rates of a sweep that begins, of so many FLOPs in all."""
+    begins = bool(specs) and not runs
+    if begins and question.checks_rates(is_trained_here=sizes.is_trained_here):
+        return rate_check(sizes, specs, flops)
+    return RateCheck()
+
+
+def _costed(
+    sizes: Sizes,
+    specs: Sequence[RunSpec],
+    notes: Sequence[Note],
+    room: Room,
+    check: RateCheck,
+) -> Sweep:
+    every = [*specs, *check.specs]
+    speed = sizes.speed(every)
+    times = {} if speed is None else {spec.id: speed.seconds(spec) for spec in every}
+    memory = {spec.id: run_bytes(spec, sizes.count(spec.size)) for spec in every}
     known = {run_id: size for run_id, size in memory.items() if size is not None}
+    own = [times[spec.id] for spec in specs if times]
     return Sweep(
         specs=tuple(specs),
+        checks=check.specs,
         notes=(
             *notes,
+            *check.notes,
             *sizes.notes(specs),
             *rate_notes(sizes, specs),
             *room.notes(known),
             *epoch_notes(sizes, specs),
             *batch_notes(sizes, specs),
-            *time_notes(times.values()),
+            *time_notes(own),
             *loader_notes(sizes),
         ),
         seconds={run_id: taken.total for run_id, taken in times.items()},
-        binds=what_binds(times.values()) if times else None,
+        binds=what_binds(own) if own else None,
         memory_bytes=known,
-        mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in specs},
+        mfu={} if speed is None else {spec.id: speed.mfu(spec) for spec in every},
         unit=sizes.unit,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from isoflop import arguments
 from isoflop.compute.budget import flops_of, reading_notes, spend_of
@@ -10,7 +10,10 @@ from isoflop.errors import PlanError
 from isoflop.notes.note import Note
 from isoflop.planning.stage import DESIGNS, Design
 
-__all__ = ["SweepQuestion", "sweep_question"]
+__all__ = ["CheckRates", "SweepQuestion", "sweep_question"]
+
+CheckRates = Literal["auto"] | bool | None
+"""Whether learning rates are checked: "auto" where isoflop itself trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,11 @@ class SweepQuestion:
     design: Design = "sequential"
     allow_far: bool = False
     forecast: bool = False
+    check_rates: CheckRates = "auto"
+
+    def checks_rates(self, *, is_trained_here: bool) -> bool:
+        """Whether short runs beside the sweep check its learning rates."""
+        return is_trained_here if self.check_rates == "auto" else bool(self.check_rates)
 
 
 def sweep_question(
@@ -40,6 +48,7 @@ def sweep_question(
     design: str = "sequential",
     allow_far: bool = False,
     forecast: bool = False,
+    check_rates: CheckRates = "auto",
 ) -> SweepQuestion:
     """The question with its phrases read into FLOPs.
 
@@ -56,9 +65,18 @@ def sweep_question(
         design=cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError)),
         allow_far=arguments.flag(allow_far, "allow_far", error=PlanError),
         forecast=arguments.flag(forecast, "forecast", error=PlanError),
+        check_rates=_check_rates(check_rates),
     )
     _check(question)
     return question
+
+
+def _check_rates(value: object) -> CheckRates:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    raise arguments.refused(value, "check_rates", '"auto", True or None', error=PlanError)
 
 
 def _assumptions(values: Iterable[float | str | None]) -> tuple[Note, ...]:

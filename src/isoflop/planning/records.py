@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -34,6 +34,7 @@ class SimulationRecord(TypedDict):
 class PlanRecord(TypedDict):
     """All of a sweep but its specs as a store keeps it; notes are pairs of code and text."""
 
+    checks: list[dict[str, Any]]
     notes: list[list[str]]
     seconds: dict[str, float]
     memory_bytes: dict[str, float]
@@ -48,6 +49,7 @@ class PlanRecord(TypedDict):
 def plan_of(sweep: Sweep) -> PlanRecord:
     """All of a sweep but its specs, as values that JSON can hold."""
     return {
+        "checks": [asdict(spec) for spec in sweep.checks],
         "notes": _of_notes(sweep.notes),
         "seconds": dict(sweep.seconds),
         "memory_bytes": dict(sweep.memory_bytes),
@@ -68,6 +70,7 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, object], runs: Seque
     record = cast(PlanRecord, plan)
     return Sweep(
         specs=specs,
+        checks=tuple(map(_spec, record["checks"])),
         notes=_notes(record["notes"]),
         seconds=record["seconds"],
         memory_bytes=record["memory_bytes"],
@@ -80,6 +83,11 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, object], runs: Seque
         if record["simulation"] is None
         else _simulation(record["simulation"], runs),
     )
+
+
+def _spec(values: Mapping[str, Any]) -> RunSpec:
+    size = values["size"]
+    return RunSpec(**{**values, "size": tuple(size) if isinstance(size, list) else size})
 
 
 def _of_notes(notes: Sequence[Note]) -> list[list[str]]:

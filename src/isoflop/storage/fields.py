@@ -77,7 +77,18 @@ def _each(check: Check) -> Check:
     )
 
 
-_SETTINGS = ("lr", "beta1", "beta2", "weight_decay", "warmup", "cooldown", "clip", "ema", "epochs")
+_SETTINGS = (
+    "lr",
+    "beta1",
+    "beta2",
+    "weight_decay",
+    "warmup",
+    "cooldown",
+    "clip",
+    "ema",
+    "epochs",
+    "checked_lr",
+)
 _SPEC: Mapping[str, Check] = {
     **dict.fromkeys(("num_params", "num_tokens", "flops"), _is_count),
     **dict.fromkeys(("budget", "tokens_per_example", "unique_tokens"), _or_none(_is_count)),

@@ -11,7 +11,7 @@ from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import IsoflopError, PlanError
 from isoflop.family import Family
 from isoflop.planning.sweep import Sweep
-from isoflop.runs import Run, RunSpec
+from isoflop.runs import Run, RunSpec, TrainedRuns
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import RecordStore, Store
 from isoflop.task import Task
@@ -34,7 +34,7 @@ from isoflop.training.interrupt import terminated_as_exit
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.shared_store import records
-from isoflop.training.summaries import report_failures, reporting_stop
+from isoflop.training.summaries import report_failures, report_rates, reporting_stop
 from isoflop.training.sweep_checks import check_elsewhere, check_sweep, description
 from isoflop.training.trackers import check_trackers
 from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer, report_others
@@ -57,10 +57,12 @@ def train(
     trackers: Sequence[str] = (),
     hang_seconds: float | None = None,
     data_workers: int | Literal["auto"] = "auto",
-) -> list[Run]:
+) -> TrainedRuns:
     """Train the runs of a sweep and return them in its order.
 
-    Runs with a record in the store are not trained again.
+    Runs with a record in the store are not trained again. The short runs that check the sweep's
+    learning rates are trained first and are in `checks` of the list; a line on stderr says what
+    they show.
 
     trainer: function (spec, folder) -> held-out loss, or a dict with `loss` and, where they are
         known, `num_tokens`, `flops`, `metrics`, `curve`, `seconds`; or a `Command`. The folder is
@@ -130,6 +132,7 @@ def train(
             on_record, "train: on_record", "a function of a Run", error=PlanError
         )
     store, ranks = open_store(store), current_ranks()
+    planned, sweep = sweep, replace(sweep, specs=(*sweep.checks, *sweep.specs), checks=())
     check_sweep(sizes, sweep, executor, ranks, own_loop=trainer is None)
     trackers = check_trackers(trackers)
     if hang_seconds is not None:
@@ -185,9 +188,12 @@ def train(
                         store.write_run(run)
                     recorded[run.id] = run
                     display.finish(run)
+                    if run.spec.checked_lr is not None and ranks.is_first:
+                        report_rates(planned, recorded)
                     if on_record is not None and ranks.is_first:
                         on_record(run)
-    runs = [recorded[spec.id] for spec in sweep.specs]
+    checks = [recorded[spec.id] for spec in planned.checks]
+    runs = TrainedRuns([recorded[spec.id] for spec in planned.specs], checks)
     if ranks.is_first:
         report_failures(runs, store)
     return runs

@@ -1,17 +1,18 @@
-"""Reports on stderr when train() was stopped, or when runs did not complete."""
+"""Reports on stderr: train() was stopped, runs did not complete, what a check of rates shows."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from isoflop.display.format import LONG, one_line
+from isoflop.fitting.checked_rates import find_rates
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.training.notices import print_notice
 
-__all__ = ["report_failures", "reporting_stop"]
+__all__ = ["report_failures", "report_rates", "reporting_stop"]
 
 MOST_REASONS = 3
 
@@ -69,3 +70,13 @@ def report_failures(runs: Sequence[Run], store: Store) -> None:
         print_notice(
             f"failed runs are not tried again until they are forgotten: isoflop rerun {store.path}"
         )
+
+
+def report_rates(sweep: Sweep, recorded: Mapping[str, Run]) -> None:
+    """Print what the check of the learning rates shows, once all of its runs have ended."""
+    checks = [recorded[spec.id] for spec in sweep.checks if spec.id in recorded]
+    if len(checks) < len(sweep.checks):
+        return
+    found = find_rates(checks, [spec.num_params for spec in sweep.specs])
+    if found is not None:
+        print_notice(str(found.note))

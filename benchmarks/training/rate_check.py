@@ -1,0 +1,187 @@
+"""Does the check of the learning rates find a wrong rule, and does it leave a right one alone?
+
+    python benchmarks/training/rate_check.py [--seeds 10] [--store FOLDER] [--write]
+
+Two tasks: a byte-level GPT on the source of Python's library, and a perceptron on generated images.
+The right rule of each goes through the best of five rates at the two sizes of its check. The wrong
+one is the same at the sweep's smallest size and 4 times too high at its largest. With each, the
+runs of the default check are trained with ten seeds; nothing else of the sweep is. Results stay in
+the store, so that the program continues after a stop.
+"""
+
+import argparse
+import datetime
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import isoflop  # noqa: E402
+import python_source_gpt  # noqa: E402
+from data.teacher_images import TeacherImages  # noqa: E402
+from isoflop.fitting.checked_rates import RateFinding, find_rates  # noqa: E402
+from isoflop.fitting.setting_rule import fit_vertex  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "training-rate-check.md"
+FACTORS, TUNING_SEEDS = (0.25, 0.5, 1.0, 2.0, 4.0), range(900, 904)
+TOO_HIGH = 4.0
+
+
+class Perceptron(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = [nn.Linear(192, width), nn.GELU(), nn.Linear(width, width), nn.GELU()]
+        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, 10))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def text() -> isoflop.Task:
+    train_data, val_data = python_source_gpt.python_source()
+    return isoflop.Task(
+        model=python_source_gpt.GPT,
+        size_param="width",
+        train_data=train_data,
+        val_data=val_data,
+        loss=python_source_gpt.loss,
+        unit="byte",
+        recipe=isoflop.Recipe(epochs=None, eval_tokens=2**16),
+    )
+
+
+def images() -> isoflop.Task:
+    return isoflop.Task(
+        model=Perceptron,
+        size_param="width",
+        train_data=TeacherImages(2**15, size=8, seed=0),
+        val_data=TeacherImages(2**13, size=8, seed=1),
+        loss=nn.functional.cross_entropy,
+        unit="image",
+        recipe=isoflop.Recipe(epochs=None),
+    )
+
+
+TASKS: dict[str, tuple[Callable[[], isoflop.Task], list[float]]] = {
+    "text": (text, [1e10, 2.6e10, 6.8e10]),
+    "images": (images, [2e9, 5.2e9, 1.35e10]),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task with a plan, and the folder of its runs."""
+
+    task: isoflop.Task
+    sweep: isoflop.Sweep
+    store: Path
+
+    @property
+    def params(self) -> list[float]:
+        return [spec.num_params for spec in self.sweep.specs]
+
+    def train(self, specs: Sequence[isoflop.RunSpec]) -> list[isoflop.Run]:
+        wanted = isoflop.Sweep(specs=tuple(specs))
+        return isoflop.train(self.task, wanted, store=self.store, progress=False, data_workers=0)
+
+
+def right_rule(case: Case) -> isoflop.PowerRule:
+    """The rule through the best rates of the two sizes that are checked."""
+    cells = {spec.size: spec for spec in case.sweep.checks}
+    places, best = [], []
+    for spec in cells.values():
+        planned = case.task.recipe.peak_lr(spec.num_params, spec.num_tokens)
+        tried = [planned * factor for factor in FACTORS]
+        specs = [
+            replace(spec, lr=lr, checked_lr=None, seed=seed)
+            for lr in tried
+            for seed in TUNING_SEEDS
+        ]
+        losses = np.log([run.loss for run in case.train(specs)]).reshape(len(tried), -1)
+        vertex = fit_vertex(tried, np.exp(losses.mean(axis=1)).tolist())
+        places.append(spec.num_params)
+        best.append(vertex.value)
+    exponent = math.log(best[1] / best[0]) / math.log(places[1] / places[0])
+    return isoflop.PowerRule(best[0] / places[0] ** exponent, num_params=exponent)
+
+
+def wrong_rule(right: isoflop.PowerRule, params: Sequence[float]) -> isoflop.PowerRule:
+    """The same at the smallest size, and TOO_HIGH times it at the largest."""
+    tilt = math.log(TOO_HIGH) / math.log(max(params) / min(params))
+    return isoflop.PowerRule(
+        right.coefficient / min(params) ** tilt, num_params=right.num_params + tilt
+    )
+
+
+def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFinding | None]:
+    """What the default check shows with a rule, seed by seed."""
+    checks = []
+    for spec in case.sweep.checks:
+        planned = rule(spec.num_params, spec.num_tokens)
+        checks.append(replace(spec, lr=spec.lr / spec.checked_lr * planned, checked_lr=planned))
+    wanted = [[replace(spec, seed=spec.seed + 10 * k) for spec in checks] for k in range(seeds)]
+    runs = {run.id: run for run in case.train([spec for each in wanted for spec in each])}
+    return [find_rates([runs[spec.id] for spec in each], case.params) for each in wanted]
+
+
+def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
+    """Rows of the table for one task, and an example of each finding."""
+    make, budgets = TASKS[name]
+    task = make()
+    case = Case(task, isoflop.plan(task, budgets=budgets), store / name)
+    share = sum(spec.flops for spec in case.sweep.checks) / case.sweep.flops
+    checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.sweep.checks)
+    right = right_rule(case)
+    rows, examples = [], []
+    for label, rule in (("right", right), ("wrong", wrong_rule(right, case.params))):
+        found = findings(case, rule, seeds)
+        verdicts = Counter("none" if one is None else one.verdict for one in found)
+        counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
+        sizes = f"{' and '.join(checked)} of {min(case.params):,.0f} to {max(case.params):,.0f}"
+        rows.append(f"| {name} | {sizes} | {share:.1%} | {label}: {rule} | {counts} |")
+        examples += [f"- {name}, {label}: {one.note}" for one in found[:1] if one is not None]
+        print(rows[-1], *examples[-1:], sep="\n", flush=True)
+    return rows, examples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
+    parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--write", action="store_true", help="the table into benchmarks/results")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    parts = [rows_of(name, given.store, given.seeds) for name in given.only]
+    head = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
+    table = "\n".join([head, *(row for rows, _ in parts for row in rows)])
+    words = "\n".join(example for _, examples in parts for example in examples)
+    report = (
+        f"{_head(given.seeds)}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
+    )
+    print(report)
+    if given.write:
+        RESULTS.write_text(report + "\n")
+
+
+def _head(seeds: int) -> str:
+    return (
+        "# The check of the learning rates\n\n"
+        f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
+        "`python benchmarks/training/rate_check.py --write`\n\n"
+        f"Verdicts of {seeds} seeds. The wrong rule is the right one at the sweep's smallest size "
+        f"and {TOO_HIGH:g} times too high at its largest."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The doubt of an answer grows by what wrong learning rates may have cost its runs."""
+
+import math
+from dataclasses import replace
+
+from scipy.special import ndtri
+
+from isoflop.answers.optimum import Optimum
+from isoflop.answers.outcome import LawOptimum
+from isoflop.answers.question import Question
+from isoflop.fitting.estimates import Estimate
+from isoflop.fitting.fit import Fit
+from isoflop.laws.base import CostPerToken
+from isoflop.laws.waste import wasted_share
+
+__all__ = ["with_doubt_of_rates"]
+
+
+def with_doubt_of_rates(
+    answer: Optimum,
+    fit: Fit,
+    question: Question,
+    place: LawOptimum,
+    cost: CostPerToken | None,
+) -> Optimum:
+    """The answer with wider intervals of params and tokens, and more expected waste."""
+    spread = 0.0 if fit.rates is None else fit.rates.spread(answer.flops, cost)
+    if spread == 0:
+        return answer
+    fixed = question.conditions.fixed(place) | {question.name}
+    width = spread * float(ndtri((1 + answer.level) / 2))
+    wider = {
+        name: _widened(getattr(answer, name), width)
+        for name in ("num_params", "num_tokens")
+        if name not in fixed
+    }
+    N, C = float(place.N), float(place.C)
+    wasted = wasted_share(place.law, N * math.exp(spread), C, cost)
+    more = 0.0 if wasted is None else float(wasted)
+    regret = replace(answer.regret, value=answer.regret.value + more)
+    return replace(answer, regret=regret, **wider)  # type: ignore[arg-type]  # both are estimates
+
+
+def _widened(estimate: Estimate, width: float) -> Estimate:
+    """The estimate with an independent error of so much log width on either side."""
+    value, low, high = estimate.value, estimate.low, estimate.high
+    return Estimate(
+        value,
+        value / math.exp(math.hypot(math.log(value / low), width)),
+        value * math.exp(math.hypot(math.log(high / value), width)),
+    )

@@ -1,0 +1,206 @@
+"""What the check of a sweep's learning rates shows, in words and as a verdict."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from isoflop.display.format import format_count, format_number, format_percent, join_words
+from isoflop.fitting.rate_offsets import Offsets, offsets_of
+from isoflop.fitting.setting_rule import USUAL_NOISE
+from isoflop.laws.base import Array
+from isoflop.notes.note import Note
+from isoflop.runs import Run, SizeValue
+
+__all__ = ["CheckedSize", "RateFinding", "find_rates"]
+
+FEWEST_RATES = 3
+USUAL_FREEDOM = 2
+"""Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
+SURE = 0.975
+"""Probability of its sign from which on an offset is not noise."""
+MATERIAL = 0.003
+"""Share of the loss below which a wrong rate does no harm."""
+OPEN = 0.01
+"""Share of the loss that the rates may cost, to a standard deviation, before a check counts as
+open."""
+
+Verdict = Literal["holds", "wrong", "open"]
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedSize:
+    """The runs of one size: log of each rate over the planned one, and log loss.
+
+    A run that diverged has an infinite loss.
+    """
+
+    size: SizeValue | None
+    num_params: float
+    u: Array
+    y: Array
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a run at the planned rate diverged, and one at another rate did not."""
+        at_planned = np.abs(self.u) == np.abs(self.u).min()
+        return bool(np.isinf(self.y[at_planned]).any() and np.isfinite(self.y[~at_planned]).any())
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether a rate was tried with several seeds."""
+        return len(np.unique(self.u)) < len(self.u)
+
+    def noise(self, usual: float) -> float:
+        """Standard deviation of log loss between seeds, from this size's and the usual one."""
+        squares, freedom = USUAL_FREEDOM * usual**2, USUAL_FREEDOM
+        for rate in np.unique(self.u):
+            seeds = self.y[(self.u == rate) & np.isfinite(self.y)]
+            squares += float(np.sum((seeds - seeds.mean()) ** 2)) if len(seeds) else 0.0
+            freedom += max(len(seeds) - 1, 0)
+        return math.sqrt(squares / freedom)
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """The best of the tried rates over the planned one, and the share of loss that it saves."""
+        rates = np.unique(self.u)
+        means = [float(self.y[self.u == rate].mean()) for rate in rates]
+        best, planned = int(np.argmin(means)), int(np.argmin(np.abs(rates)))
+        return math.exp(rates[best]), -math.expm1(means[best] - means[planned])
+
+
+@dataclass(frozen=True, eq=False)
+class RateFinding:
+    """What a check shows of the planned learning rates.
+
+    verdict: whether their rule holds, is wrong, or the check is open.
+    offsets: how far the rates are from the best ones; None where no losses can be compared.
+    largest: params of the sweep's largest size, for which the verdict holds too.
+    """
+
+    verdict: Verdict
+    sizes: tuple[CheckedSize, ...]
+    offsets: Offsets | None
+    largest: float
+
+    @property
+    def note(self) -> Note:
+        """The finding in words."""
+        words = {"holds": self._holds, "wrong": self._wrong, "open": self._open}
+        return Note(f"rates-{self.verdict}", words[self.verdict]())
+
+    def _holds(self) -> str:
+        return (
+            f"The rule of the learning rate holds at {self._names()}: neither half nor twice the "
+            f"planned rate lowers the loss by more than noise."
+        )
+
+    def _open(self) -> str:
+        cost = ""
+        if self.offsets is not None:
+            most = format_percent(_most_lost(self.offsets, self.largest))
+            cost = f"; at {format_count(self.largest)} params the rates may cost {most} of the loss"
+        return (
+            f"The check of the learning rates is open: at {self._names()} half and twice the "
+            f"planned rate give losses that differ by no more than noise{cost}."
+        )
+
+    def _wrong(self) -> str:
+        diverged = [str(each.size) for each in self.sizes if each.diverged]
+        if diverged or self.offsets is None:
+            return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
+        gains = join_words([_gain(each) for each in self.sizes if each.gain[1] > 0])
+        offset, _ = self.offsets.offset(self.largest)
+        side = "high" if offset > 0 else "low"
+        return (
+            f"{f'{gains}: the optimum moves. ' if gains else ''}At {format_count(self.largest)} "
+            f"params the planned learning rate is about {format_number(math.exp(abs(offset)), 2)} "
+            f"times too {side}, which costs about "
+            f"{format_percent(self.offsets.lost(self.largest)[0])} of the loss; {REMEDY}."
+        )
+
+    def _names(self) -> str:
+        return f"sizes {join_words([str(each.size) for each in self.sizes])}"
+
+
+REMEDY = "run isoflop.tune, and sweep again with its recipe"
+
+
+def find_rates(
+    checks: Iterable[Run], params: Iterable[float], noise: float | None = None
+) -> RateFinding | None:
+    """What the runs of a check show; None without two checked sizes.
+
+    params: those of the sweep's runs.
+    noise: standard deviation of log loss between seeds; None for the usual one.
+    """
+    sizes = _sizes_of([*checks])
+    if len(sizes) < 2:
+        return None
+    largest = max([*params, sizes[-1].num_params])
+    if any(size.diverged for size in sizes):
+        return RateFinding("wrong", sizes, None, largest)
+    offsets = _offsets(sizes, noise or USUAL_NOISE)
+    if offsets is None:
+        return RateFinding("open", sizes, None, largest)
+    places = [*(each.num_params for each in sizes), largest]
+    return RateFinding(_verdict(offsets, places), sizes, offsets, largest)
+
+
+def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
+    """The offsets; None where fewer than two sizes have runs that did not diverge."""
+    noises = [each.noise(noise) for each in sizes]
+    # a size without seeds of its own scatters more than usual where another one does
+    between = math.sqrt(noise * max(noises))
+    rows = [
+        (math.log(each.num_params), u, y, each.noise(noise) if each.has_seeds else between)
+        for each in sizes
+        for u, y in zip(each.u, each.y, strict=True)
+        if math.isfinite(y)
+    ]
+    log_N, u, y, errors = np.array(rows, dtype=float).reshape(-1, 4).T
+    return offsets_of(log_N, u, y, errors) if len(np.unique(log_N)) > 1 else None
+
+
+def _verdict(offsets: Offsets, places: Sequence[float]) -> Verdict:
+    for num_params in places:
+        is_sure = offsets.sureness(num_params) > SURE
+        if is_sure and offsets.likely_lost(num_params) > MATERIAL:
+            return "wrong"
+    return "open" if _most_lost(offsets, places[-1]) > OPEN else "holds"
+
+
+def _most_lost(offsets: Offsets, num_params: float) -> float:
+    """Log loss that the planned rate costs at a size, with a standard deviation more."""
+    mean, deviation = offsets.lost(num_params)
+    return mean + deviation
+
+
+def _sizes_of(runs: Sequence[Run]) -> tuple[CheckedSize, ...]:
+    """The sizes with runs at three rates or more, the smallest first."""
+    groups: dict[tuple[float, float, float], list[Run]] = {}
+    for run in runs:
+        if run.spec.lr and run.spec.checked_lr and run.status != "failed":
+            groups.setdefault(
+                (run.num_params, run.spec.num_tokens, run.spec.checked_lr), []
+            ).append(run)
+    return tuple(
+        _size_of(group)
+        for _, group in sorted(groups.items())
+        if len({run.spec.lr for run in group}) >= FEWEST_RATES
+    )
+
+
+def _size_of(runs: Sequence[Run]) -> CheckedSize:
+    over = [(run.spec.lr or math.nan) / (run.spec.checked_lr or math.nan) for run in runs]
+    u = np.round(np.log(np.array(over)), 9)
+    losses = [run.loss if run.status == "completed" else math.inf for run in runs]
+    return CheckedSize(runs[0].size, runs[0].num_params, u, np.log(np.array(losses)))
+
+
+def _gain(size: CheckedSize) -> str:
+    factor, share = size.gain
+    what = "doubling" if factor > 1 else "halving"
+    return f"{what} the rate lowers the loss at size {size.size} by {format_percent(share)}"

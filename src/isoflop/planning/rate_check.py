@@ -1,0 +1,148 @@
+"""The check of a sweep's learning rates: short runs at two sizes, beside those of the law.
+
+Each size is trained at the planned rate, at half and at twice of it, so that the losses show on
+which side of the best rate it lies, and whether that changes with size.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isoflop.counting.sizes import SizeCount, Sizes
+from isoflop.display.format import format_flops, format_percent
+from isoflop.notes.note import Note
+from isoflop.planning.specs import make_spec
+from isoflop.runs import RunSpec
+
+__all__ = ["SHARE", "RateCheck", "rate_check"]
+
+SHARE = 0.03
+"""Share of a sweep's FLOPs that the check may cost."""
+FACTORS = (0.5, 1.0, 2.0)
+"""Multiples of the planned rate that are tried."""
+SMALL_SHARE = 0.2
+"""Share of the check's FLOPs for the smaller size, at most."""
+SMALL_SEEDS, LARGE_SEEDS = 3, 2
+"""Seeds of each rate: what losses differ by must be more than their noise, which is largest for
+small models."""
+RATIO, LEAST_RATIO = 5.0, 2.5
+"""Intended and least ratio of the two sizes. The very smallest sizes of a sweep may learn nothing
+that depends on their rate."""
+SHORTER = 4.0
+"""Times fewer tokens per param than in the sweep's middle, at the larger size: its runs then reach
+sizes twice as large for the same FLOPs, and a sweep's largest models are trained as short."""
+LEAST_STEPS = 100
+"""Optimiser steps below which a run shows too little of its rate."""
+TRIES = 6
+"""Most candidates of the larger size, each as much smaller as the cost of the last one asks."""
+OVER = 1.05
+"""Batches are whole, so that runs may cost a little more than meant."""
+CLOSER = 0.97
+"""Share of a size's params that the next candidate has at most."""
+
+
+@dataclass(frozen=True)
+class RateCheck:
+    """Specs of a check, none where the share pays for none, and a note on them."""
+
+    specs: tuple[RunSpec, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateCheck:
+    """The check of a sweep that begins with `specs` and costs `whole` FLOPs in all.
+
+    The larger size is the largest that the share pays for.
+    """
+    allowed, cheapest = SHARE * whole, math.inf
+    for large in _larger(sizes, specs, (1 - SMALL_SHARE) * allowed):
+        cheapest = _cost(large) / (1 - SMALL_SHARE)
+        if cheapest > allowed:
+            continue
+        small = _smaller(sizes, specs, large[0].num_params, SMALL_SHARE * allowed)
+        if small:
+            runs = (*small, *large)
+            return RateCheck(runs, (_checked(runs, whole),))
+        cheapest = math.inf
+        break
+    return RateCheck(notes=(_unchecked(cheapest, whole),))
+
+
+def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> Iterator[list[RunSpec]]:
+    """Runs of candidates of the larger size, smaller and smaller as `flops` asks."""
+    middle = math.exp(np.mean([math.log(spec.num_tokens / spec.num_params) for spec in specs]))
+    most = float(max(spec.num_params for spec in specs))
+    least = LEAST_RATIO * min(spec.num_params for spec in specs)
+    for _ in range(TRIES):
+        if most < least:
+            break
+        sized = sizes.near(most, most=most)
+        runs = _runs(sizes, sized, middle / SHORTER * sized.num_params, LARGE_SEEDS)
+        if sized.num_params < least or not _are_long(runs):
+            break
+        yield runs
+        most = sized.num_params * min(CLOSER, math.sqrt(flops / _cost(runs)))
+
+
+def _smaller(sizes: Sizes, specs: Sequence[RunSpec], large: float, flops: float) -> list[RunSpec]:
+    """Runs of a planned size about RATIO times smaller, as long as `flops` pays for and planned."""
+    below = [spec for spec in specs if spec.num_params <= large / LEAST_RATIO]
+    for planned in sorted(below, key=lambda spec: _away(spec, large / RATIO)):
+        sized = sizes.count(planned.size)
+        paid = flops / (len(FACTORS) * SMALL_SEEDS * sized.flops_per_token)
+        runs = _runs(sizes, sized, min(planned.num_tokens, paid), SMALL_SEEDS)
+        if _are_long(runs) and _cost(runs) <= flops * OVER:
+            return runs
+    return []
+
+
+def _away(spec: RunSpec, num_params: float) -> tuple[float, float]:
+    """Distance of a size, and its tokens: the shortest run of the nearest size comes first."""
+    return abs(math.log(spec.num_params / num_params)), spec.num_tokens
+
+
+def _are_long(runs: Sequence[RunSpec]) -> bool:
+    return min(spec.num_steps for spec in runs) >= LEAST_STEPS
+
+
+def _runs(sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: int) -> list[RunSpec]:
+    recipe, supply, fingerprint = sizes.recipe, sizes.supply, sizes.fingerprint
+    planned = recipe.peak_lr(sized.num_params, num_tokens)
+    tried = [replace(recipe, lr=factor * planned) for factor in FACTORS]
+    first = recipe.seeds[0]
+    return [
+        replace(
+            make_spec(
+                sizes, supply, fingerprint, sized, num_tokens, seed=first + k, recipe=changed
+            ),
+            checked_lr=planned,
+        )
+        for changed in tried
+        for k in range(seeds)
+    ]
+
+
+def _cost(specs: Sequence[RunSpec]) -> float:
+    return sum(spec.flops for spec in specs)
+
+
+def _checked(runs: Sequence[RunSpec], whole: float) -> Note:
+    small, large, cost = runs[0].size, runs[-1].size, _cost(runs)
+    text = (
+        f"Training makes {len(runs)} short runs more, which check the learning rates at sizes "
+        f"{small} and {large}: {format_flops(cost)} FLOPs, {format_percent(cost / whole)} of the "
+        f"sweep's."
+    )
+    return Note("rates-checked", text)
+
+
+def _unchecked(cheapest: float, whole: float) -> Note:
+    why = (
+        f"a check would cost {format_percent(cheapest / whole)} of the sweep's FLOPs"
+        if math.isfinite(cheapest)
+        else f"no two sizes {LEAST_RATIO:g} times apart train for {LEAST_STEPS} steps"
+    )
+    text = f"The learning rates are not checked: {why}, and {SHARE:.0%} are for it at most."
+    return Note("rates-unchecked", text)

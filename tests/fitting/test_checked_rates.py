@@ -1,0 +1,155 @@
+"""What a check of the learning rates shows, and what it does to a fit, from losses of a known law."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import isoflop
+from isoflop import Run, RunSpec
+from isoflop.fitting.checked_rates import find_rates
+from isoflop.runs import TrainedRuns
+
+LAW = isoflop.ChinchillaLaw(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+CURVATURE, NOISE = 0.04, 0.002
+SMALL, LARGE, TOP = 1e7, 1e8, 1e9
+BUDGETS = (1e18, 3e18, 1e19, 3e19)
+FOUND, LEFT_ALONE = 0.9, 0.1
+
+
+def rate(num_params):
+    return 0.3 * num_params**-0.31
+
+
+def a_run(N, D, lr, best, random, budget=None, checked_lr=None, seed=0):
+    off = math.log(lr / best(N))
+    loss = LAW.loss(N, D) * math.exp(CURVATURE / 2 * off**2 + NOISE * random.standard_normal())
+    spec = RunSpec(
+        num_params=N, num_tokens=D, flops=6 * N * D, budget=budget, lr=lr, size=N,
+        checked_lr=checked_lr, seed=seed, fingerprint="task",
+    )  # fmt: skip
+    return Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=6 * N * D)
+
+
+def checks(planned, best, seed=0):
+    random = np.random.default_rng(seed)
+    return [
+        a_run(N, 5 * N, planned(N) * factor, best, random, checked_lr=planned(N), seed=k)
+        for N, seeds in ((SMALL, 3), (LARGE, 1))
+        for factor in (0.5, 1, 2)
+        for k in range(seeds)
+    ]
+
+
+def too_high(num_params):
+    """The right rate at the smallest size, and 4 times it at TOP."""
+    return rate(num_params) * 4 ** (math.log(num_params / SMALL) / math.log(TOP / SMALL))
+
+
+def verdicts(planned, best=rate):
+    found = [find_rates(checks(planned, best, seed), [SMALL, TOP]) for seed in range(60)]
+    return [one.verdict for one in found]
+
+
+def test_a_wrong_rule_is_found_and_a_right_one_left_alone():
+    assert np.mean([one == "wrong" for one in verdicts(too_high)]) >= FOUND
+    assert np.mean([one == "wrong" for one in verdicts(rate)]) <= LEFT_ALONE
+
+
+@pytest.mark.parametrize(("off", "words"), [(3.0, "halving"), (1 / 3, "doubling")])
+def test_the_words_say_which_way_the_loss_falls(off, words):
+    note = find_rates(checks(lambda N: off * rate(N), rate), [TOP]).note
+    assert note.code == "rates-wrong"
+    assert f"{words} the rate lowers the loss at size {SMALL:g}" in note.replace(
+        "10000000.0", "1e+07"
+    )
+    assert "isoflop.tune" in note
+
+
+def test_a_right_rule_holds_with_the_sizes_by_name():
+    note = find_rates(checks(rate, rate), [LARGE]).note
+    assert note.code == "rates-holds"
+    assert "neither half nor twice" in note
+
+
+def test_losses_that_rates_do_not_move_leave_the_check_open():
+    random = np.random.default_rng(0)
+    flat = [
+        replace(run, loss=3.0 * math.exp(0.02 * random.standard_normal()))
+        for run in checks(rate, rate)
+    ]
+    assert find_rates(flat, [TOP], noise=0.02).verdict == "open"
+
+
+def test_a_planned_rate_that_diverges_is_wrong():
+    runs = [
+        replace(run, status="diverged", loss=math.nan)
+        if run.num_params == LARGE and run.spec.lr > 0.9 * rate(LARGE)
+        else run
+        for run in checks(rate, rate)
+    ]
+    found = find_rates(runs, [TOP])
+    assert found.verdict == "wrong"
+    assert "diverges at size" in found.note
+
+
+def test_twice_a_good_rate_may_diverge():
+    runs = [
+        replace(run, status="diverged", loss=math.nan)
+        if run.spec.lr > 1.5 * run.spec.checked_lr
+        else run
+        for run in checks(rate, rate)
+    ]
+    assert find_rates(runs, [LARGE]).verdict != "wrong"
+
+
+def test_runs_of_no_check_show_nothing():
+    assert find_rates([], [TOP]) is None
+
+
+def sweep(planned, seed=1):
+    random = np.random.default_rng(seed)
+    return [
+        a_run(N, C / (6 * N), planned(N), rate, random, budget=C)
+        for C in BUDGETS
+        for N in LAW.optimum(C)[0] * np.geomspace(1 / 4, 4, 7)
+    ]
+
+
+def test_no_run_of_a_check_is_a_point_of_the_law():
+    runs = sweep(rate)
+    with_checks = isoflop.fit([*runs, *checks(rate, rate)])
+    assert len(with_checks.runs) == len(runs)
+    assert with_checks.law.optimum(1e21) == isoflop.fit(runs).law.optimum(1e21)
+    assert "rates-holds" in {note.code for note in with_checks.notes}
+
+
+def test_a_list_of_trained_runs_brings_its_checks():
+    assert ([] + TrainedRuns([], checks(rate, rate))).checks
+    both = TrainedRuns(sweep(rate)[:7], checks(rate, rate)) + TrainedRuns(sweep(rate)[7:])
+    assert isoflop.fit(both).rates.finding.verdict == "holds"
+
+
+def test_wrong_rates_are_corrected_for_and_widen_the_interval():
+    runs = sweep(too_high)
+    plain = isoflop.predict(isoflop.fit(runs), flops=1e21)
+    fit = isoflop.fit(TrainedRuns(runs, checks(too_high, rate)))
+    answer = isoflop.predict(fit, flops=1e21)
+    truth = LAW.optimum(1e21)[0]
+
+    def miss(one):
+        return abs(math.log(one.num_params.value / truth))
+
+    def width(one):
+        return math.log(one.num_params.high / one.num_params.low)
+
+    assert {"rates-corrected"} <= {note.code for note in answer.notes}
+    assert miss(answer) < miss(plain) / 2
+    assert width(answer) > width(plain)
+    assert answer.num_params.low < truth < answer.num_params.high
+
+
+def test_checks_of_another_rule_are_no_evidence():
+    runs = TrainedRuns(sweep(rate), checks(lambda N: 3 * rate(N), rate))
+    assert isoflop.fit(runs).rates is None

@@ -1,0 +1,77 @@
+"""The runs that check the learning rates of a sweep: what they are, and what they cost."""
+
+import math
+
+import pytest
+
+import isoflop
+from isoflop.planning.rate_check import LEAST_STEPS, SHARE
+from tasks import mlp_task
+
+pytestmark = pytest.mark.train
+BUDGETS = [1e8, 3e8, 1e9]
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return isoflop.plan(mlp_task(), budgets=BUDGETS)
+
+
+def test_two_sizes_are_tried_at_half_and_twice_the_planned_rate(sweep):
+    recipe = mlp_task().recipe
+    sizes = {spec.size for spec in sweep.checks}
+    assert len(sizes) == 2
+    for size in sizes:
+        tried = {(spec.lr, spec.checked_lr) for spec in sweep.checks if spec.size == size}
+        (planned,) = {checked for _, checked in tried}
+        assert sorted(lr / planned for lr, _ in tried) == pytest.approx([0.5, 1, 2])
+        spec = next(spec for spec in sweep.checks if spec.size == size)
+        assert planned == pytest.approx(recipe.peak_lr(spec.num_params, spec.num_tokens), rel=0.01)
+
+
+def test_the_check_costs_its_share_at_most_and_the_plan_says_so(sweep):
+    cost = sum(spec.flops for spec in sweep.checks)
+    assert 0.3 * SHARE * sweep.flops < cost <= SHARE * sweep.flops
+    assert "short runs more, which check the learning rates" in str(sweep).replace("\n    ", " ")
+    assert min(spec.num_steps for spec in sweep.checks) >= LEAST_STEPS
+
+
+def test_the_specs_of_the_law_are_those_of_a_plan_without_a_check(sweep):
+    plain = isoflop.plan(mlp_task(), budgets=BUDGETS, check_rates=None)
+    assert plain.specs == sweep.specs
+    assert plain.checks == ()
+    assert not {note.code for note in plain.notes} & {"rates-checked", "rates-unchecked"}
+
+
+def test_a_sweep_too_small_for_a_check_says_so():
+    small = isoflop.plan(mlp_task(), budgets=[1e6, 3e6])
+    assert small.checks == ()
+    assert "rates-unchecked" in {note.code for note in small.notes}
+
+
+def test_a_spend_pays_for_its_check():
+    first = isoflop.plan(mlp_task(), target=1e11, spend=1e10)
+    cost = sum(spec.flops for spec in first.checks)
+    assert 0 < cost <= SHARE * 1e10
+
+
+def test_a_family_is_checked_only_where_that_is_asked_for():
+    sizes = {f"s{k}": (1e6 * 2**k, 6e6 * 2**k) for k in range(10)}
+    family = isoflop.Family(sizes, recipe=isoflop.Recipe(batch_tokens=2**12), tokens_per_example=64)
+    budgets = [1e16, 1e17]
+    assert isoflop.plan(family, budgets=budgets).checks == ()
+    checks = isoflop.plan(family, budgets=budgets, check_rates=True).checks
+    assert len({spec.size for spec in checks}) == 2
+
+
+def test_a_value_of_another_kind_is_refused():
+    with pytest.raises(isoflop.PlanError, match='check_rates must be "auto", True or None'):
+        isoflop.plan(mlp_task(), budgets=BUDGETS, check_rates="always")
+
+
+def test_ids_of_specs_without_a_check_do_not_depend_on_it(sweep):
+    assert all(spec.checked_lr is None for spec in sweep.specs)
+    assert len({spec.id for spec in (*sweep.specs, *sweep.checks)}) == len(sweep) + len(
+        sweep.checks
+    )
+    assert math.isclose(sweep.flops, sum(spec.flops for spec in sweep.specs))

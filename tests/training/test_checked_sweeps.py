@@ -1,0 +1,102 @@
+"""Sweeps with a check of their learning rates: trained, resumed, tuned where it fails."""
+
+import math
+
+import pytest
+
+import isoflop
+from isoflop.training.executors.simulated import Simulated
+from tasks import mlp_task
+
+LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
+TARGET, SPEND = 1e11, 1e10
+
+
+class Counted(Simulated):
+    """Runs of a law whose loss depends on the learning rate, with a count of them."""
+
+    def __init__(self, best):
+        super().__init__(LAW.loss, noise=0.002, factor=lambda spec: factor(spec, best))
+        object.__setattr__(self, "trained", [])
+
+    def run(self, spec):
+        self.trained.append(spec.id)
+        return super().run(spec)
+
+
+def factor(spec, best):
+    return math.exp(0.05 / 2 * math.log(spec.lr / best(spec.num_params)) ** 2)
+
+
+def own(num_params):
+    return 0.3 * num_params**-0.31
+
+
+def lower(num_params):
+    """The best rate where the recipe's own is ever more too high."""
+    return 0.9 * num_params**-0.8
+
+
+def find(store, best, **options):
+    executor = Counted(best)
+    answer = isoflop.find_optimal(
+        mlp_task(), target=TARGET, spend=SPEND, store=store, executor=executor, **options
+    )
+    return answer, executor
+
+
+def codes(answer):
+    return {note.code for note in answer.notes}
+
+
+def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
+    task, executor = mlp_task(), Counted(own)
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8])
+    store = isoflop.MemoryStore()
+    runs = isoflop.train(task, sweep, store=store, executor=executor, progress=False)
+    assert [run.id for run in runs] == [spec.id for spec in sweep.specs]
+    assert [run.id for run in runs.checks] == [spec.id for spec in sweep.checks]
+    assert executor.trained[0] == sweep.checks[0].id
+    assert "The rule of the learning rate holds" in capsys.readouterr().err
+    fits = [isoflop.fit(given) for given in (runs, store.read_runs())]
+    assert fits[0].law.optimum(TARGET) == pytest.approx(fits[1].law.optimum(TARGET))
+    assert all("rates-holds" in {note.code for note in fit.notes} for fit in fits)
+
+
+def test_a_right_rule_is_on_the_answer_and_the_spend_pays_for_the_check():
+    store = isoflop.MemoryStore()
+    answer, _ = find(store, own)
+    assert "rates-holds" in codes(answer)
+    assert "rates-tuned" not in codes(answer)
+    assert sum(run.flops for run in store.read_runs()) <= 1.02 * SPEND
+
+
+def test_a_wrong_rule_is_tuned_within_the_spend(tmp_path):
+    answer, executor = find(tmp_path, lower)
+    assert {"rates-tuned", "rates-holds"} <= codes(answer)
+    runs = isoflop.read_runs(tmp_path)
+    assert sum(run.flops for run in runs) <= 1.02 * SPEND
+    truth = LAW.optimum(TARGET)[0]
+    assert answer.num_params.low < truth < answer.num_params.high
+    again, second = find(tmp_path, lower)
+    assert second.trained == []
+    assert str(again) == str(answer)
+    assert len(executor.trained) == len(set(executor.trained))
+
+
+def test_without_tuning_a_wrong_rule_is_said():
+    answer, _ = find(isoflop.MemoryStore(), lower, tune=None)
+    assert codes(answer) & {"rates-wrong", "rates-corrected", "rates-widened"}
+    assert "rates-tuned" not in codes(answer)
+
+
+def test_nothing_is_checked_where_that_is_turned_off():
+    store = isoflop.MemoryStore()
+    answer, _ = find(store, lower, check_rates=None)
+    assert not any(code.startswith("rates-") for code in codes(answer))
+    assert all(run.spec.checked_lr is None for run in store.read_runs())
+
+
+def test_a_value_of_another_kind_is_refused():
+    with pytest.raises(isoflop.PlanError, match='tune must be "auto", True or None'):
+        find(isoflop.MemoryStore(), own, tune="always")
