@@ -14,7 +14,7 @@ from bookkeeping import SPENDS, Campaign, git, read, write
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.laws.base import TOKENS_PER_PARAM
-from isoflop.recipe import PowerRule
+from isoflop.recipe import PowerRule, Rule
 from isoflop.reporting.json_output import to_json
 from isoflop.runs import Run
 
@@ -60,14 +60,29 @@ def tune(campaign: Campaign, task: isoflop.Task) -> dict[str, Any]:
     )
     for run in campaign.store.read_runs():
         campaign.record(run)
-    rule = tuning.recipe.lr
+    return {
+        "lr": asdict(at_level(task.recipe.lr, tuning)),
+        "flops": tuning.flops,
+        "told": str(tuning).splitlines(),
+    }
+
+
+def at_level(rule: Rule, tuning: isoflop.Tuning) -> PowerRule:
+    """The recipe's own rule, moved to the level of the best rates of the cells.
+
+    So small a share pays for cells that differ by a factor of two or three in params and tokens.
+    They show the level, but no exponents that would hold at 50 times the params.
+    """
+    own = [rule(cell.place.num_params, cell.place.num_tokens) for cell in tuning.cells]
+    best = [cell.vertex.value for cell in tuning.cells]
+    level = math.exp(np.mean(np.log(best) - np.log(own)))
     assert isinstance(rule, PowerRule)
-    return {"lr": asdict(rule), "flops": tuning.flops, "told": str(tuning).splitlines()}
+    return replace(rule, coefficient=float(f"{rule.coefficient * level:.4g}"))
 
 
 def grid(task: isoflop.Task, target: float, spend: str) -> isoflop.Sweep:
     """A plain IsoFLOP grid of three budgets with seven sizes each, within a spend."""
-    left = SLACK * (SPENDS[spend] - TUNING) * target
+    left = after_tuning(target, spend)
     shares = GRID_RATIO ** -np.arange(GRID_BUDGETS)
     # seven sizes, and two runs more at the smallest budget that measure the noise
     largest = left / (7 * shares.sum() + 2 * shares[-1])
@@ -91,7 +106,7 @@ def forecast(campaign: Campaign, spend: str) -> dict[str, Any]:
     """What is expected at the target, by isoflop and by the two alternatives."""
     task, target = tuned_task(campaign), campaign.case.target
     tuning = read(campaign.tuning)["flops"]
-    left = SLACK * (SPENDS[spend] * target - tuning)
+    left = after_tuning(target, spend)
     swept = sequential_runs(campaign, task, left)
     fit = isoflop.fit(swept)
     advice = isoflop.predict(fit, flops=target, task=task)
@@ -116,6 +131,11 @@ def forecast(campaign: Campaign, spend: str) -> dict[str, Any]:
         "grid runs": [run.id for run in plain],
         "20 tokens per param": twenty_per_param(task, target),
     }
+
+
+def after_tuning(target: float, spend: str) -> float:
+    """FLOPs of a spend for a sweep or a grid."""
+    return SLACK * (SPENDS[spend] - TUNING) * target
 
 
 def spent(runs: Sequence[Run]) -> float:

@@ -17,8 +17,8 @@ TARGET = 1e11
 
 
 def best_at_a_rate(spec):
-    """Doubling or halving the best learning rate, .03, costs 1 % of loss."""
-    return math.exp(0.02 * math.log(spec.lr / 0.03) ** 2)
+    """Of twice or half the best learning rate, 0.1 N^-0.31: 1 % more loss."""
+    return math.exp(0.02 * math.log(spec.lr / (0.1 * spec.num_params**-0.31)) ** 2)
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def campaign(tmp_path):
     from cases import Case
 
     def task():
-        return mlp_task(sizes=tuple(round(4 * 1.3**k) for k in range(30)))
+        rate = isoflop.Recipe(epochs=None, lr=isoflop.PowerRule(0.3, num_params=-0.31))
+        return mlp_task(sizes=tuple(round(4 * 1.3**k) for k in range(30)), recipe=rate)
 
     case = Case(task, lambda: "0" * 16, TARGET, "a toy")
     executor = Simulated(LAW.loss, noise=0.002, factor=best_at_a_rate)
@@ -43,6 +44,12 @@ def test_a_task_of_known_law_is_forecast_then_trained_at_its_target_then_judged(
     from pages import write_page
 
     make_forecasts(campaign)
+    rule = json.loads(campaign.tuning.read_text())["lr"]
+    assert rule == {
+        "coefficient": pytest.approx(0.1, rel=0.15),
+        "num_params": -0.31,
+        "num_tokens": 0.0,
+    }
     for values in campaign.forecasts().values():
         assert values["spent"] <= values["spend"]
         assert values["spent by the grid"] <= values["spend"]
