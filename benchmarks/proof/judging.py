@@ -42,9 +42,13 @@ class Valley:
         near = near if len(near) >= 3 else runs[runs.index(best) - 1 : runs.index(best) + 2]
         x = np.log([run.num_params / best.num_params for run in near])
         design = np.vander(x, 3)
-        a, b, c = np.linalg.lstsq(design, np.log([run.loss for run in near]), rcond=None)[0]
+        y = np.log([run.loss for run in near])
+        a, b, c = np.linalg.lstsq(design, y, rcond=None)[0]
         if a <= 0:
             return None
+        if len(near) > 3:  # a valley that is no parabola determines its minimum less well
+            misfit = np.sum((design @ [a, b, c] - y) ** 2) / (len(near) - 3)
+            noise = max(noise, math.sqrt(float(misfit)))
         gradient = np.array([b / (2 * a**2), -1 / (2 * a), 0.0])
         variance = gradient @ np.linalg.pinv(design.T @ design) @ gradient
         return cls((a, b, c), best.num_params, noise * math.sqrt(float(variance)))
@@ -64,6 +68,7 @@ def judge(campaign: Campaign) -> dict[str, Any] | None:
     runs, noise = target.runs(), noise_of(campaign.store.read_runs())
     valley = Valley.of(runs, noise) if len(runs) >= 3 else None
     if valley is None:
+        print(f"{campaign.name}: the {len(runs)} runs at the target enclose no minimum yet.")
         return None
     slope = slope_at_target(campaign, runs)
     verdicts = {
@@ -118,11 +123,17 @@ def verdict(
         "grid covered": inside(valley.num_params, forecast["grid"]["num_params"]),
         "followed": followed,
         "waste": {name: waste(valley, N, slope) for name, N in followed.items()},
+        "outside": [name for name, N in followed.items() if not is_between(N, runs)],
     }
 
 
 def inside(value: float, interval: dict[str, float]) -> bool:
     return interval["low"] <= value <= interval["high"]
+
+
+def is_between(num_params: float, runs: Sequence[Run]) -> bool:
+    """Whether a size lies among the trained ones; elsewhere the parabola is extrapolated."""
+    return runs[0].num_params <= num_params <= runs[-1].num_params
 
 
 def waste(valley: Valley, num_params: float, slope: float) -> float:

@@ -105,11 +105,16 @@ def _wastes(rows: Sequence[Row]) -> str:
                 name,
                 _spend(spend),
                 format_percent(verdict["expected waste"]),
-                *(format_percent(verdict["waste"][each]) for each in WASTES),
+                *(_waste(verdict, each) for each in WASTES),
             )
             for name, spend, verdict in ordered
         ),
     )
+
+
+def _waste(verdict: dict[str, Any], name: str) -> str:
+    mark = " (beyond the sizes trained)" if name in verdict["outside"] else ""
+    return format_percent(verdict["waste"][name]) + mark
 
 
 def _curve(judgement: dict[str, Any]) -> str:
