@@ -37,8 +37,8 @@ class Case:
     task: gives the task, with rules that are not tuned yet.
     digest: gives what identifies its data.
     target: FLOPs of the run that is forecast.
-    tuned_at: tokens per param of the runs that tune the learning rate. An image is worth many
-        bytes and costs as much, so that fewer are affordable.
+    tuned_at: tokens per param of the runs that tune the learning rate: fewer where the smallest
+        nets are large, or a token costs more, as an image does.
     about: what it is, in words.
     """
 
@@ -128,9 +128,11 @@ def cnn() -> isoflop.Task:
 
 CASES = {
     "gpt": Case(gpt, source_text.digest, 3e13, "a transformer over the bytes of source code"),
-    "ssm": Case(ssm, source_text.digest, 3e13, "a state-space model over the bytes of source code"),
+    "ssm": Case(
+        ssm, source_text.digest, 3e13, "a state-space model over the bytes of source code", 10.0
+    ),
     "moe": Case(
-        moe, source_text.digest, 3e13, "a mixture of experts over the bytes of source code"
+        moe, source_text.digest, 3e13, "a mixture of experts over the bytes of source code", 10.0
     ),
     "vit": Case(vit, drawn_images.digest, 3e13, "a vision transformer on procedural images", 4.0),
     "cnn": Case(cnn, drawn_images.digest, 3e13, "a convolutional net on procedural images", 1.5),
