@@ -429,7 +429,7 @@ def test_workers_that_a_stream_leaves_idle_are_noted_in_the_plan(num_workers):
 
     loader = DataLoader(Endless(), num_workers=num_workers)
     sweep = isoflop.plan(mlp_task(train_data=loader, sizes=[4, 8, 12]), budgets=[1e6])
-    notes = [str(note) for note in sweep.notes if note.code == "stream-one-worker"]
+    notes = [str(note) for note in sweep.notes if note.code == "stream-workers-idle"]
     assert len(notes) == (num_workers == 3)
     assert all("2 of its DataLoader's 3 read nothing" in note for note in notes)
 

@@ -217,7 +217,7 @@ def _of_batches(items: _Items, source: Source) -> ReadingSpeed:
     return ReadingSpeed(
         batch_seconds=items.each.wall,
         busy=_share(items.each),
-        num_workers=source.workers.num_workers - source.idle_workers,
+        num_workers=source.num_readers,
         num_cores=num_cores(),
         start=items.start.wall,
     )
@@ -235,7 +235,7 @@ def _line(
         batch_seconds=high.wall - most * per_example,
         example_seconds=per_example,
         busy=_share(high),
-        num_workers=source.workers.num_workers - source.idle_workers,
+        num_workers=source.num_readers,
         num_cores=num_cores(),
         start=start_seconds,
     )

@@ -109,9 +109,9 @@ class Sizes(ABC):
         return ()
 
     @property
-    def idle_workers(self) -> int:
-        """Workers of the user's own loader that read nothing."""
-        return 0
+    def used_workers(self) -> tuple[int, int]:
+        """The workers of the user's own loader that read, and all of them."""
+        return 0, 0
 
     @property
     def has_parts(self) -> bool:

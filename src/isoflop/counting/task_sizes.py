@@ -60,8 +60,9 @@ class TaskSizes(Sizes):
         return open_data(self.task.train_data, "train_data").unused
 
     @property
-    def idle_workers(self) -> int:
-        return open_data(self.task.train_data, "train_data").idle_workers
+    def used_workers(self) -> tuple[int, int]:
+        source = open_data(self.task.train_data, "train_data")
+        return source.num_readers, source.workers.num_workers
 
     @property
     def has_parts(self) -> bool:

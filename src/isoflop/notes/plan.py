@@ -245,13 +245,13 @@ KINDS = (
         "nothing, or give a sampler of your own, whose order is kept",
     ),
     Kind(
-        "stream-one-worker",
+        "stream-workers-idle",
         "plan",
         "info",
-        "*One worker reads …, a stream, and … of its DataLoader's … read nothing*",
+        "*… is a stream …: … of its DataLoader's … read nothing*",
         (
-            "nothing where reading is fast enough; else a data set with indices, such as a Hugging "
-            "Face data set without `streaming=True`, which all workers read"
+            "nothing where reading is fast enough; else more files, or a data set with indices, "
+            "such as a Hugging Face data set without `streaming=True`, which all workers read"
         ),
     ),
     Kind(

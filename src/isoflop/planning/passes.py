@@ -105,13 +105,15 @@ def loader_notes(sizes: Sizes) -> list[Note]:
 
 
 def _idle_workers(sizes: Sizes) -> list[Note]:
-    if not sizes.idle_workers:
+    used, number = sizes.used_workers
+    if used == number:
         return []
+    readers = f"{used} worker{'s' if used > 1 else ''}"
     text = (
-        f"One worker reads train_data, a stream, and {sizes.idle_workers} of its DataLoader's "
-        f"{sizes.idle_workers + 1} read nothing: the order of a stream is that of one reader."
+        f"train_data is a stream whose order is that of {readers} at most: {number - used} of its "
+        f"DataLoader's {number} read nothing."
     )
-    return [Note("stream-one-worker", text)]
+    return [Note("stream-workers-idle", text)]
 
 
 def _unused_settings(sizes: Sizes) -> list[Note]:

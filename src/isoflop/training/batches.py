@@ -9,12 +9,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from isoflop.training.jobs import DrawnBatch, HeldOutBatch, StreamBatch, TrainingBatch
+from isoflop.training.jobs import DrawnBatch, HeldOutBatch, TrainingBatch
 from isoflop.training.measured_reading import read_as_needed
 from isoflop.training.order import Indices, epoch_and_index
 from isoflop.training.places import Places
-from isoflop.training.reading import is_read_here, read
+from isoflop.training.reading import read
 from isoflop.training.streams import Passes, Share, Stream, bounds
+from isoflop.training.turns import stream_batches
 from isoflop.user_code.data import Source, num_examples_in
 from isoflop.user_code.loaders import Drawn
 from isoflop.user_code.randomness import draws_random_numbers, reseed
@@ -55,17 +56,9 @@ def training_batches(
         return _from_examples(source, batch, seed, first_step, share)
     if isinstance(source.data, Drawn):
         jobs = _drawn(source, source.data, seed, first_step * batch, epochs, batch, share)
-        return read(replace(source, data=source.data.dataset), jobs)
-    places = places or Places()
-    stream = Stream(batch, seed, epochs, share, places.resumed)
-    if is_read_here(source):
-        return places.noted(stream(source, first_step), first_step)
-    one = replace(source, workers=replace(source.workers, num_workers=1))  # it reads in order
-    rest = replace(stream, kept=None)  # only the first job needs to carry it
-    jobs_in_turn = (
-        StreamBatch(stream if step == first_step else rest, step) for step in count(first_step)
-    )
-    return places.noted(read(one, jobs_in_turn), first_step)  # type: ignore[arg-type]
+        return read(replace(source, kind="examples", data=source.data.dataset), jobs)
+    stream = Stream(batch, seed, epochs, share)
+    return stream_batches(source, stream, first_step, places or Places())
 
 
 def part_of(source: Source, num_examples: int, seed: int) -> Source:

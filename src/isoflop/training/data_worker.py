@@ -65,6 +65,9 @@ class Begin:
         object.__setattr__(info, "dataset", jobs.source.data)
         if self.function is not None:
             self.function(worker_id)
+        if jobs.source.kind != "examples":
+            # a stream, or its part, has one reader: it must not split itself among the workers
+            torch.utils.data._utils.worker._worker_info = None
 
     def __reduce__(self) -> tuple[Callable[[bytes], "Begin"], tuple[bytes]]:
         return _begin_of, (dump_work(self.function),)

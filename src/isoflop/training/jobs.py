@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any  # samplers give indices of any type
 
 from isoflop.errors import DataError, IsoflopError, first_line
+from isoflop.training.streams import Stream
 from isoflop.user_code.data import Source
 from isoflop.user_code.loaders import gathered
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["DrawnBatch", "HeldOutBatch", "Job", "StreamBatch", "TrainingBatch"]
+__all__ = ["DrawnBatch", "HeldOutBatch", "Job", "StreamBatch", "TrainingBatch", "Waiting"]
 
 Job = Callable[[Source], object]
 """Gives the batch of a source; None for a process without a part of the batch."""
@@ -76,24 +77,34 @@ class DrawnBatch:
 class StreamBatch:
     """One batch of a stream. A process that does these jobs in turn reads the stream once.
 
-    stream: starts the batches of the stream at a step; equal where they are the same batches.
+    stream: the stream, or a part of it.
+    step: number of the batch.
     """
 
-    stream: Callable[[Source, int], Iterator[object]]
+    stream: Stream
     step: int
 
     def __call__(self, source: Source) -> object:
         reading = _streams.pop(self.stream, None)
         if reading is None or reading[0] != self.step:
-            _streams.clear()
+            for other in [each for each in _streams if not self.stream.is_beside(each)]:
+                del _streams[other]
             reading = (self.step, self.stream(source, self.step))
         batch = next(reading[1])
         _streams[self.stream] = (self.step + 1, reading[1])
         return batch
 
 
-_streams: dict[Callable[[Source, int], Iterator[object]], tuple[int, Iterator[object]]] = {}
-"""The stream that this process reads: the next step and its batches."""
+_streams: dict[Stream, tuple[int, Iterator[object]]] = {}
+"""The stream that this process reads, by part: the number of the next batch, and the batches."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing: a part of a stream that has ended waits for the others."""
+
+    def __call__(self, source: Source) -> object:
+        return None
 
 
 def _unseeded(source: Source, indices: Sequence[int]) -> object:

@@ -11,7 +11,7 @@ from isoflop.runs import CurvePoint, RunSpec
 from isoflop.storage.store import Workspace
 from isoflop.training.averaging import Average
 from isoflop.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from isoflop.training.places import Kept, Places
+from isoflop.training.places import Places
 from isoflop.training.ranks import Ranks
 from isoflop.training.sharding import (
     gathered,
@@ -90,7 +90,6 @@ def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True
         tensors = gathered(tensors, is_first)
     if not is_first:
         return
-    place = state.places.kept(state.step)
     kept = store.cut_curve(spec.id, state.num_tokens)
     store.append_curve(spec.id, state.curve[len(kept) :])
     held = {
@@ -98,7 +97,7 @@ def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True
         **tensors,
         "recent": state.recent_losses(),
         "curve": [list(point) for point in state.curve],
-        "place": None if place is None else vars(place),
+        "place": state.places.kept(state.step),
         **{name: getattr(state, name) for name in _COUNTERS},
     }
     save_checkpoint(path, held)
@@ -125,8 +124,7 @@ def resume(state: State, spec: RunSpec, store: Workspace, ranks: Ranks) -> None:
         ]
     state.recent = [torch.tensor(loss, device=ranks.device) for loss in held["recent"]]
     state.curve = [(num_tokens, loss) for num_tokens, loss in held["curve"]]
-    if held["place"] is not None:
-        state.places.resumed = Kept(**held["place"])
+    state.places.resumed = held["place"]
     for name in _COUNTERS:
         setattr(state, name, held[name])
 

@@ -12,8 +12,9 @@ from isoflop.training.notices import print_notice
 from isoflop.training.places import Kept, Placed, digest
 from isoflop.user_code.data import Source, num_examples_in, sliced
 from isoflop.user_code.randomness import mix, reseed
+from isoflop.user_code.stream_parts import part_of_stream
 
-__all__ = ["Passes", "Share", "Stream", "bounds"]
+__all__ = ["PassEnd", "Passes", "Share", "Stream", "bounds"]
 
 Share = tuple[int, int]
 """Rank and number of processes."""
@@ -29,10 +30,18 @@ def bounds(batch: int, share: Share) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class PassEnd:
+    """In place of a batch: a pass over a part of a stream has ended."""
+
+
+@dataclass(frozen=True)
 class Stream:
     """The batches of a stream, or of a callable that makes its own.
 
     kept: the place from which a resumed run reads on.
+    part: number of the part of the stream to read, of `num_parts`. The last batch of a pass over a
+        part may be short, and a `PassEnd` follows it. Batches of a whole stream go on in its next
+        pass.
     """
 
     batch: int
@@ -40,8 +49,17 @@ class Stream:
     epochs: float | None
     share: Share
     kept: Kept | None = field(default=None, compare=False)
+    part: int = 0
+    num_parts: int = 1
+
+    def is_beside(self, other: "Stream") -> bool:
+        """Whether another is the same or another part of the same reading."""
+        return replace(other, part=self.part) == self
 
     def __call__(self, source: Source, first_step: int) -> Generator[Placed, None, None]:
+        if self.num_parts > 1:
+            data = part_of_stream(source.data, self.part, self.num_parts)
+            source = replace(source, data=data)
         passes = self._taken_up(source, first_step) or self._from_start(source, first_step)
         noted_at, cost = -math.inf, 0.0
         while True:
@@ -56,13 +74,26 @@ class Stream:
         """The part of the next batch that this process trains on."""
         if source.kind == "batches":
             return _part(next(passes), self.share)
-        first, last = bounds(self.batch, self.share)
-        own = list(islice(passes, self.batch))[first:last]
+        if self.num_parts == 1:
+            items = list(islice(passes, self.batch))
+        elif not (items := passes.within_pass(self.batch)):
+            return PassEnd()
+        first, last = bounds(len(items), self.share)
+        own = items[first:last]
         return source.batch_of(own) if own else None
 
+    def _passes(self, source: Source, place: Mapping[str, Any] | None = None) -> "Passes":
+        if self.num_parts == 1:
+            return Passes(source, self.seed, self.epochs, place)
+        return Passes(source, mix(self.seed, self.part), None, place)
+
     def _from_start(self, source: Source, first_step: int) -> "Passes":
-        passes = Passes(source, self.seed, self.epochs)
-        passes.skip(first_step * (1 if source.kind == "batches" else self.batch))
+        passes = self._passes(source)
+        if self.num_parts > 1:
+            for _ in range(first_step):
+                passes.within_pass(self.batch)
+        else:
+            passes.skip(first_step * (1 if source.kind == "batches" else self.batch))
         return passes
 
     def _taken_up(self, source: Source, first_step: int) -> "Passes | None":
@@ -72,7 +103,7 @@ class Stream:
             return None
         before = replace(self, share=(0, kept.num_ranks))
         try:
-            passes = Passes(source, self.seed, self.epochs, kept.place)
+            passes = self._passes(source, kept.place)
             batches = [before._next(source, passes) for _ in range(kept.step, first_step)]
             if digest(batches[-1]) == kept.last:
                 return passes
@@ -112,7 +143,7 @@ class Passes:
     ) -> None:
         self.source, self.seed, self.epochs = source, seed, epochs
         self.number, self.num_items = 0, 0
-        self.is_kept = True
+        self.is_kept, self.has_ended = True, False
         if place is None:
             self._open()
         else:
@@ -133,6 +164,22 @@ class Passes:
                 continue
             self.num_items += 1
             return item
+
+    def within_pass(self, num_items: int) -> list[object]:
+        """The next items of this pass; none at its end, and then those of the next pass."""
+        items: list[object] = []
+        while not self.has_ended and len(items) < num_items:
+            reseed(self.seed, self.number, self.num_items)
+            try:
+                items.append(next(self._items))
+                self.num_items += 1
+            except StopIteration:
+                self.has_ended = True
+        if not items:
+            self.has_ended = False
+            self.number, self.num_items = self.number + 1, 0
+            self._open()
+        return items
 
     def skip(self, num_items: int) -> None:
         """Read some items for nothing."""

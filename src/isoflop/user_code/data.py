@@ -20,6 +20,7 @@ from isoflop.user_code.loaders import (
     unused_settings,
     workers_of,
 )
+from isoflop.user_code.stream_parts import num_parts
 from isoflop.user_code.stream_state import OpenStream
 
 __all__ = [
@@ -62,10 +63,18 @@ class Source:
     """Settings of the user's DataLoader that have no effect."""
 
     @property
-    def idle_workers(self) -> int:
-        """Workers of the user's DataLoader that read nothing: one alone keeps a stream's order."""
-        in_order = self.kind != "examples" and not isinstance(self.data, Drawn)
-        return max(0, self.workers.num_workers - 1) if in_order else 0
+    def num_parts(self) -> int:
+        """Parts of a stream that are read in turn; 1 for other data."""
+        is_divided = self.kind == "stream" and not isinstance(self.data, Drawn)
+        return num_parts(self.data) if is_divided else 1
+
+    @property
+    def num_readers(self) -> int:
+        """Workers that read: for a stream at most its parts, and as many to each of them."""
+        number = self.workers.num_workers
+        if self.kind == "examples" or isinstance(self.data, Drawn):
+            return number
+        return 1 << (min(number, self.num_parts).bit_length() - 1) if number else 0
 
     def gather(self, indices: Sequence[int]) -> object:
         """The batch of the examples at these indices; only for kind "examples"."""
