@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from functools import cache
 
 import pytest
 from brute_force import best_at, cheapest_for, compute_where, repeating
@@ -42,6 +43,12 @@ def fits(request):
     return [(fit(runs, approach, resamples=100), cost) for approach in (Parametric(), Kriging())]
 
 
+@pytest.fixture(scope="module")
+def answers(fits):
+    """The answers of those fits to a question, by its name."""
+    return cache(lambda name: [predict(fitted, **QUESTIONS[name]) for fitted, _ in fits])
+
+
 def searched(question, loss, cost):
     """C, N and D of a question by brute force."""
     served = question.get("served_tokens", 0.0)
@@ -60,9 +67,10 @@ def searched(question, loss, cost):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_answer_is_the_one_that_a_search_over_the_law_finds_to_three_digits(fits, name):
-    for fitted, cost in fits:
-        best = predict(fitted, **QUESTIONS[name])
+def test_the_answer_is_the_one_that_a_search_over_the_law_finds_to_three_digits(
+    fits, answers, name
+):
+    for (fitted, cost), best in zip(fits, answers(name), strict=True):
         C, N, D = searched(QUESTIONS[name], fitted.law.loss, cost)
         assert best.flops == pytest.approx(C, rel=1e-3), fitted.approach
         assert best.num_params.value == pytest.approx(N, rel=1e-3), fitted.approach
@@ -81,9 +89,8 @@ def estimates(value):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_every_interval_holds_its_value_and_what_was_asked_has_none(fits, name):
-    for fitted, _ in fits:
-        best = predict(fitted, **QUESTIONS[name])
+def test_every_interval_holds_its_value_and_what_was_asked_has_none(answers, name):
+    for best in answers(name):
         given = {name: value for name, value in QUESTIONS[name].items() if hasattr(best, name)}
         for part, found in estimates(best):
             assert found.low <= found.value <= found.high, part

@@ -21,7 +21,7 @@ FIGURES = {
 }
 
 
-def test_every_section_runs_on_toy_sizes(tmp_path):
+def test_every_section_runs_on_toy_sizes(warm_python, tmp_path):
     out = tmp_path / "check.md"
     command = [sys.executable, str(CHECK), "--tiny", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
