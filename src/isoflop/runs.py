@@ -175,13 +175,14 @@ class Run:
         """Size, cost and outcome, without the settings and the curve."""
         size = "" if self.size is None else f"size {one_line(self.size)}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
+        check = ", checks the learning rate" if self.spec.checked_lr is not None else ""
         outcome = (
             f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
         )
         return (
             f"Run({self.id}: {size}{format_count(self.num_params)} params on "
-            f"{format_count(self.num_tokens)} tokens, {format_flops(self.flops)} FLOPs{seed}, "
-            f"{outcome})"
+            f"{format_count(self.num_tokens)} tokens, {format_flops(self.flops)} FLOPs"
+            f"{seed}{check}, {outcome})"
         )
 
     @property

@@ -31,7 +31,7 @@ from isoflop.runs import Run, SizeValue, TrainedRuns
 from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
-from isoflop.training.retuning import Tune, checked_tune, retuned, tunes
+from isoflop.training.retuning import TrainedBy, Tune, checked_tune, retuned, tunes
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.training.trainer import Trainer
 
@@ -240,6 +240,7 @@ def train_stages(
     tune = checked_tune(tune)
     if trainer is not None and question.check_rates == "auto":
         question = replace(question, check_rates=None)
+    trained_by = TrainedBy(trainer, store, executor, data_workers)
     runs, checks = dict[str, Run](), dict[str, Run]()
     stage, notes, unchecked = 0, tuple[Note, ...](), tuple[Note, ...]()
     while True:
@@ -249,18 +250,11 @@ def train_stages(
         if not question.check_rates:
             sweep = replace(sweep, checks=())
         if sweep.checks and tunes(tune, question):
-            tuned = retuned(
-                task,
-                question,
-                sweep,
-                trainer=trainer,
-                store=store,
-                executor=executor,
-                data_workers=data_workers,
-            )
+            tuned = retuned(task, question, sweep, trained_by)
             if tuned is not None:
+                tuned_task = replace(task, recipe=tuned.recipe)
                 again = train_stages(
-                    replace(task, recipe=tuned.recipe),
+                    tuned_task,
                     tuned.question,
                     trainer=trainer,
                     store=store,
@@ -276,7 +270,7 @@ def train_stages(
             break
         redraw = None
         if on_stage is not None and current_ranks().is_first:
-            redraw = on_stage(sweep, [*runs.values(), *_stored(sweep, store)])
+            redraw = on_stage(sweep, [*known, *known.checks, *_stored(sweep, store)])
         trained = train(
             task,
             sweep,
@@ -296,7 +290,8 @@ def train_stages(
 
 
 def _stored(sweep: Sweep, store: RecordStore) -> list[Run]:
-    return [run for spec in sweep.specs if (run := store.read_run(spec.id)) is not None]
+    planned = (*sweep.checks, *sweep.specs)
+    return [run for spec in planned if (run := store.read_run(spec.id)) is not None]
 
 
 def _stored_or_planned(

@@ -61,7 +61,7 @@ def test_a_wrong_rule_is_found_and_a_right_one_left_alone():
 def test_the_words_say_which_way_the_loss_falls(off, words):
     note = find_rates(checks(lambda N: off * rate(N), rate), [TOP]).note
     assert note.code == "rates-wrong"
-    assert f"{words} the rate lowers the loss at size {SMALL:g}" in note.replace(
+    assert f"{words} the rate lowers the loss at size {SMALL:g}" in note.lower().replace(
         "10000000.0", "1e+07"
     )
     assert "isoflop.tune" in note
@@ -144,7 +144,7 @@ def test_wrong_rates_are_corrected_for_and_widen_the_interval():
     def width(one):
         return math.log(one.num_params.high / one.num_params.low)
 
-    assert {"rates-corrected"} <= {note.code for note in answer.notes}
+    assert {"rates-wrong", "rates-corrected"} <= {note.code for note in answer.notes}
     assert miss(answer) < miss(plain) / 2
     assert width(answer) > width(plain)
     assert answer.num_params.low < truth < answer.num_params.high

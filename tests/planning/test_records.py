@@ -25,6 +25,7 @@ def a_sweep(hardware=None, **ladder):
     specs = tuple(replace(run.spec, size=(int(run.num_params), 2)) for run in made(PLACES[6:]))
     return isoflop.Sweep(
         specs=specs,
+        checks=(replace(specs[0], lr=0.1, checked_lr=0.2),),
         notes=(Note("small-models", "Be careful."),),
         seconds={spec.id: 0.1 + spec.num_params for spec in specs},
         memory_bytes={spec.id: 16 * spec.num_params for spec in specs},

@@ -111,15 +111,22 @@ class RateFinding:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
         if diverged or self.offsets is None:
             return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
-        gains = join_words([_gain(each) for each in self.sizes if each.gain[1] > 0])
         offset, _ = self.offsets.offset(self.largest)
-        side = "high" if offset > 0 else "low"
+        times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (
-            f"{f'{gains}: the optimum moves. ' if gains else ''}At {format_count(self.largest)} "
-            f"params the planned learning rate is about {format_number(math.exp(abs(offset)), 2)} "
-            f"times too {side}, which costs about "
-            f"{format_percent(self.offsets.lost(self.largest)[0])} of the loss; {REMEDY}."
+            f"{self._gains()}At {format_count(self.largest)} params the planned learning rate is "
+            f"about {times} {'high' if offset > 0 else 'low'}, which costs about "
+            f"{format_percent(self.offsets.mean_lost(self.largest))} of the loss; {REMEDY}."
         )
+
+    def _gains(self) -> str:
+        """What half or twice the rate saves; where that is so at one size alone, the best moves."""
+        better = [each for each in self.sizes if each.gain[1] > 0]
+        if not better:
+            return ""
+        alike = len(better) == len(self.sizes) and len({each.gain[0] > 1 for each in better}) == 1
+        text = join_words([_gain(each) for each in better])
+        return f"{text[0].upper()}{text[1:]}{'.' if alike else ': the optimum moves.'} "
 
     def _names(self) -> str:
         return f"sizes {join_words([str(each.size) for each in self.sizes])}"

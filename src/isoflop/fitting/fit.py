@@ -180,6 +180,7 @@ def fit(
         objective=solved.objective,
         notes=(
             *fallback,
+            *(rates.found if rates is not None else ()),
             *refits,
             *usable.notes,
             *(() if tested is None else tested.notes),

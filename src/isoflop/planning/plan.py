@@ -255,7 +255,8 @@ def _staged(
 ) -> Sweep:
     design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
-    spend = (spend * target if spend <= 1 else spend) - sum(paid(run) for run in checks)
+    checked = sum(paid(run) for run in checks)
+    spend = (spend * target if spend <= 1 else spend) - checked
     if not question.allow_far:
         require_near(
             target,
@@ -263,7 +264,15 @@ def _staged(
         )
     supply, task_fingerprint = sizes.supply, sizes.fingerprint
     stage = planned_stage(
-        sizes, supply, task_fingerprint, room, target=target, spend=spend, runs=runs, design=design
+        sizes,
+        supply,
+        task_fingerprint,
+        room,
+        target=target,
+        spend=spend,
+        runs=runs,
+        design=design,
+        beside=checked,
     )
     check_data(sizes, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")

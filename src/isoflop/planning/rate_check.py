@@ -35,12 +35,12 @@ SHORTER = 4.0
 sizes twice as large for the same FLOPs, and a sweep's largest models are trained as short."""
 LEAST_STEPS = 100
 """Optimiser steps below which a run shows too little of its rate."""
-TRIES = 6
+TRIES = 14
 """Most candidates of the larger size, each as much smaller as the cost of the last one asks."""
 OVER = 1.05
 """Batches are whole, so that runs may cost a little more than meant."""
-CLOSER = 0.97
-"""Share of a size's params that the next candidate has at most."""
+FARTHER, CLOSER = 0.7, 0.97
+"""Share of a size's params that the next candidate has at least and at most."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> Iterator[li
         if sized.num_params < least or not _are_long(runs):
             break
         yield runs
-        most = sized.num_params * min(CLOSER, math.sqrt(flops / _cost(runs)))
+        smaller = math.sqrt(flops / _cost(runs))
+        most = sized.num_params * min(max(smaller, FARTHER), CLOSER)
 
 
 def _smaller(sizes: Sizes, specs: Sequence[RunSpec], large: float, flops: float) -> list[RunSpec]:
@@ -140,7 +141,8 @@ def _checked(runs: Sequence[RunSpec], whole: float) -> Note:
 
 def _unchecked(cheapest: float, whole: float) -> Note:
     why = (
-        f"a check would cost {format_percent(cheapest / whole)} of the sweep's FLOPs"
+        f"runs of {LEAST_STEPS} steps or more would cost {format_percent(cheapest / whole)} of the "
+        f"sweep's FLOPs"
         if math.isfinite(cheapest)
         else f"no two sizes {LEAST_RATIO:g} times apart train for {LEAST_STEPS} steps"
     )

@@ -59,9 +59,11 @@ def planned_stage(
     spend: float,
     runs: Sequence[Run],
     design: Design,
+    beside: float = 0.0,
 ) -> PlannedStage:
     """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, with earlier runs.
 
+    beside: FLOPs that were spent beside `runs` and `spend`, for the note on what is spent.
     task_fingerprint: as given by `Sizes.fingerprint`.
 
     Raises PlanError where the spend pays for no training.
@@ -100,7 +102,9 @@ def planned_stage(
         )
         notes.append(Note("data-lacking", f"{of_all}: {_too_few(sizes, stage, ladder)}."))
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
-    return PlannedStage(tuple(specs), (_stage_note(stage, runs, specs, spend), *notes), ladder)
+    return PlannedStage(
+        tuple(specs), (_stage_note(stage, runs, specs, spend, beside), *notes), ladder
+    )
 
 
 def _stage(
@@ -183,8 +187,10 @@ def _within(specs: Sequence[RunSpec], left: float, trained: set[str]) -> list[Ru
     return kept
 
 
-def _stage_note(stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float) -> Note:
-    spent = sum(paid(run) for run in runs)
+def _stage_note(
+    stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float, beside: float
+) -> Note:
+    spent, spend = beside + sum(paid(run) for run in runs), spend + beside
     after = spent + sum(spec.flops for spec in specs)
     text = (
         f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs "

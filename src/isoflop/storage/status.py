@@ -11,6 +11,8 @@ __all__ = ["StageStatus", "clear_failed", "stage_statuses"]
 
 UNPLANNED = "no stage"
 """Name for runs of no stored plan: their sweep was passed to train() directly."""
+CHECKS = "checks of learning rates"
+"""Name for the runs beside all stages that check learning rates."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,11 @@ def stage_statuses(store: Store) -> list[StageStatus]:
         _status(store, name, specs_of[name], runs, str(plan.get("purpose", "")))
         for name, (_, plan) in stages.items()
     ]
-    if others:
-        progress.append(_status(store, UNPLANNED, others, runs))
+    checks = {run_id: spec for run_id, spec in others.items() if spec.checked_lr is not None}
+    unplanned = {run_id: spec for run_id, spec in others.items() if run_id not in checks}
+    for name, specs in ((CHECKS, checks), (UNPLANNED, unplanned)):
+        if specs:
+            progress.append(_status(store, name, specs, runs))
     return progress
 
 

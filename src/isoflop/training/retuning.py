@@ -20,14 +20,26 @@ from isoflop.recipe import Recipe
 from isoflop.storage.store import Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
+from isoflop.training.notices import print_notice
+from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import tune
 
-__all__ = ["Retuned", "Tune", "checked_tune", "retuned", "tunes"]
+__all__ = ["Retuned", "TrainedBy", "Tune", "checked_tune", "retuned", "tunes"]
 
 Tune = Literal["auto"] | bool | None
 """Whether rates are tuned where their check fails: "auto" where a spend pays for it."""
+
+
+@dataclass(frozen=True)
+class TrainedBy:
+    """Arguments of `train` that say by what, and where, runs are trained."""
+
+    trainer: Trainer | None
+    store: Store
+    executor: Executor | str | None
+    data_workers: int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -57,34 +69,33 @@ def retuned(
     task: Task | Family,
     question: SweepQuestion,
     sweep: Sweep,
-    *,
-    trainer: Trainer | None,
-    store: Store,
-    executor: Executor | str | None,
-    data_workers: int | Literal["auto"],
+    by: TrainedBy,
 ) -> Retuned | None:
     """Train the checks of a first stage, and tune the rates where they are wrong.
 
     None where the checks find nothing wrong, or too little is left to tune.
     """
+    known = all(by.store.read_run(spec.id) is not None for spec in sweep.checks)
     checks = train(
         task,
         Sweep(specs=sweep.checks, unit=sweep.unit, memory_bytes=sweep.memory_bytes),
-        trainer=trainer,
-        store=store,
-        executor=executor,
-        data_workers=data_workers,
+        trainer=by.trainer,
+        store=by.store,
+        executor=by.executor,
+        data_workers=by.data_workers,
     )
     found = find_rates(checks, [spec.num_params for spec in sweep.specs])
+    if found is not None and not known and current_ranks().is_first:
+        print_notice(str(found.note))
     if found is None or found.verdict != "wrong":
         return None
     try:
         tuning = tune(
             task,
             _whole(sizes_of(task), question, sweep),
-            trainer=trainer,
-            store=store,
-            executor=executor,
+            trainer=by.trainer,
+            store=by.store,
+            executor=by.executor,
         )
     except PlanError:  # the note on the answer says what is wrong with the rates
         return None

@@ -64,6 +64,11 @@ class RatesChecked:
     is_corrected: bool
     cost: float
 
+    @property
+    def found(self) -> tuple[Note, ...]:
+        """The finding, where `note` is about its effect."""
+        return (self.finding.note,) if self.others else ()
+
     def spread(self, flops: float, cost: CostPerToken | None) -> float:
         """Standard deviation of the log of the best params that the rates add."""
         sizes = [float(law.optimum(flops, cost)[0]) for law in (self.law, *self.others)]
