@@ -12,7 +12,7 @@ from isoflop.user_code.data import Source
 from isoflop.user_code.loaders import gathered
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["DrawnBatch", "HeldOutBatch", "Job", "StreamBatch", "TrainingBatch"]
+__all__ = ["DrawnBatch", "HeldOutBatch", "Job", "JointBatches", "StreamBatch", "TrainingBatch"]
 
 Job = Callable[[Source], object]
 """Gives the batch of a source; None for a process without a part of the batch."""
@@ -42,6 +42,16 @@ class TrainingBatch:
             for epoch, index in zip(self.epochs, self.indices, strict=True)
         ]
         return _seeded(source, self.indices, keys, (self.seed, *self.indices))
+
+
+@dataclass(frozen=True)
+class JointBatches:
+    """The batches of several runs at one step."""
+
+    jobs: Sequence[Job]
+
+    def __call__(self, source: Source) -> list[object]:
+        return [job(source) for job in self.jobs]
 
 
 @dataclass(frozen=True)
