@@ -58,6 +58,7 @@ def find_optimal(
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
+    packed: bool = False,
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -92,7 +93,7 @@ def find_optimal(
     target, spend, budgets: FLOPs or phrases, as for `plan`. `budgets` trains an IsoFLOP grid and
         adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
         the runs before, until it is used up or the next stage is not worth its cost.
-    store, executor, data_workers: as for `train`.
+    store, executor, data_workers, packed: as for `train`.
     hardware, design, allow_far: as for `plan`.
     page: HTML file with the answer, drawn again after each run while the sweep trains.
     model, model_kwargs and the arguments after them: fields of `Task`, in place of a `Task`.
@@ -139,6 +140,7 @@ def find_optimal(
         store=open_store(store),
         executor=executor,
         data_workers=data_workers,
+        packed=packed,
         on_stage=on_stage,
     )
     law = fit(trained.runs)
@@ -206,6 +208,7 @@ def train_stages(
     store: Store,
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
+    packed: bool = False,
     on_stage: OnStage | None = None,
 ) -> StagedRuns:
     """Plan and train stage after stage, until the question needs no further one.
@@ -235,6 +238,7 @@ def train_stages(
             store=store,
             executor=executor,
             data_workers=data_workers,
+            packed=packed,
             on_record=redraw,
         )
         runs |= {run.id: run for run in trained}

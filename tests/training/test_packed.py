@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import isoflop
+from isoflop import stages
 from isoflop.errors import PlanError
 from isoflop.training import packed_loop
 from isoflop.training.executors.in_process import InProcess
@@ -219,9 +220,9 @@ class Wrong(MLP):
 REFUSED = {
     "draws random numbers": [{"model": Dropout}, {"model": LayerDrop}],
     "changes buffers in training": [{"model": BatchNorm}],
-    "its step cannot be stacked": [{"model": Branching}, {"model": Reading}],
+    "the model's step cannot be stacked": [{"model": Branching}, {"model": Reading}],
     "get no gradient": [{"model": Idle}],
-    "stacked, its gradients differ by": [{"model": Wrong}],
+    "stacked, the gradients differ by": [{"model": Wrong}],
     "train_data cannot be read by index": [{"train_data": lambda seed: batches_of(seed)}],
     "optimizer of its own": [
         {"recipe": {"optimizer": lambda groups, lr, betas: torch.optim.SGD(groups, lr=lr)}}
@@ -392,6 +393,18 @@ def test_workers_train_a_pack_each_and_every_run_comes_back_once(warm_python, tm
     assert [run.loss for run in runs] == pytest.approx(
         [run.loss for run in alone(task, specs)], **NEAR
     )
+
+
+def test_one_call_and_the_command_line_pass_it_on(run, monkeypatch):
+    def seen(*arguments, packed, **options):
+        raise PlanError(f"packed is {packed}")
+
+    monkeypatch.setattr(stages, "train", seen)
+    budgets, store = [1e6, 3e6], isoflop.MemoryStore()
+    with pytest.raises(PlanError, match="packed is True"):
+        isoflop.find_optimal(mlp_task(), budgets=budgets, target=1e7, store=store, packed=True)
+    code, _, said = run("train", "owned.py:task", "--budget=1e6", "--store=runs", "--packed")
+    assert (code, "packed is True" in said) == (2, True)
 
 
 def test_workers_cannot_write_packs_to_a_store_in_memory(capsys, warm_python):

@@ -19,6 +19,7 @@ from isoflop.cli.options import (
     Form,
     Hardware,
     Json,
+    Packed,
     PlanStore,
     Processes,
     Result,
@@ -144,6 +145,7 @@ def train(
     processes: Processes = None,
     executor: Executor = None,
     data_workers: DataWorkers = "auto",
+    packed: Packed = False,
     page: Annotated[
         Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")
     ] = None,
@@ -187,6 +189,7 @@ def train(
         store=folder,
         executor=where,
         data_workers=data_workers_of(data_workers),
+        packed=packed,
         on_stage=begin,
     )
     runs = trained.runs

@@ -40,7 +40,7 @@ def check_pack(task: Task, states: Sequence[State], batch: object) -> None:
     near = (losses - own_losses).abs() <= TOLERANCE * own_losses.abs().clamp(min=1.0)
     if not bool((near & (off <= TOLERANCE * norms)).all()):  # NaN is not near, either
         share = float((off / norms).max())
-        raise NotPacked(f"stacked, its gradients differ by {share:.0e} of their norm")
+        raise NotPacked(f"stacked, the gradients differ by {share:.0e} of their norm")
 
 
 def _add_noise(states: Sequence[State]) -> None:
@@ -55,9 +55,9 @@ def _check_repeatable(task: Task, state: State, batch: object) -> None:
     """Raise NotPacked for a model whose step draws random numbers or changes its buffers."""
     buffers = [buffer.clone() for buffer in state.model.buffers()]
     if draws_random_numbers(lambda: batch_loss(task, state.model, batch)):
-        raise NotPacked("its model draws random numbers in training, each run its own")
+        raise NotPacked("the model draws random numbers in training, each run its own")
     if any(map(_differ, buffers, state.model.buffers())):
-        raise NotPacked("its model changes buffers in training, such as running statistics")
+        raise NotPacked("the model changes buffers in training, such as running statistics")
 
 
 def _differ(before: torch.Tensor, after: torch.Tensor) -> bool:
@@ -72,7 +72,7 @@ def _alone(task: Task, state: State, batch: object) -> tuple[torch.Tensor, torch
     state.drop_gradients()
     gradients = [gradient.flatten() for gradient in found if gradient is not None]
     if len(gradients) < len(found):
-        raise NotPacked("some of its parameters get no gradient")
+        raise NotPacked("some parameters of the model get no gradient")
     return torch.cat(gradients), loss.detach().to(torch.float32)
 
 
@@ -88,7 +88,7 @@ def _together(
         raise
     except Exception as error:  # of any kind: what torch.func cannot do, or the user's code
         raise NotPacked(
-            f"its step cannot be stacked ({type(error).__name__}: {first_line(error):.150})"
+            f"the model's step cannot be stacked ({type(error).__name__}: {first_line(error):.150})"
         ) from error
 
 

@@ -116,7 +116,7 @@ def _begun(pack: _Pack, spec: RunSpec) -> _Member:
     task, settings = pack.task, spec.settings
     source = data_of(task, spec, pack.data_workers)
     if source.kind != "examples":
-        raise NotPacked(f"its {source.name} cannot be read by index")
+        raise NotPacked(f"{source.name} cannot be read by index")
     reseed(INIT, spec.seed)
     model = new_model(task, settings.size).train()
     check_count(task, model, spec.size, spec.num_params)

@@ -49,7 +49,7 @@ class Stack:
         self._loss = _Loss(task, copy.deepcopy(states[0].model))
         trained = states[0].trained
         if len({(tensor.dtype, tensor.device) for tensor in trained}) > 1:
-            raise NotPacked("its parameters are of several types")
+            raise NotPacked("the parameters are of several types")
         self._shapes = [tensor.shape for tensor in trained]
         ids = {id(tensor) for tensor in trained}
         own = _Loss(task, states[0].model)
