@@ -73,6 +73,7 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
         "--budget=1e8",
         "--budget=3e8",
         "--share=0.3",
+        "--packed",
     )
     code, out, _ = run(*arguments)
     found = json.loads(run(*arguments, "--json")[1])
@@ -81,6 +82,7 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
     assert code == 0
     assert recipe.lr == PowerRule(**found["lr"]["rule"])
     assert 0 < found["flops"] <= found["allowance"]
+    assert any("packed" in one.versions for one in isoflop.read_runs("runs"))
 
 
 @pytest.mark.parametrize(

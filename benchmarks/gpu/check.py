@@ -30,7 +30,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "gpu-check.md"
 SECTIONS: dict[str, tuple[Callable[[Scale], str], int]] = {
     "gpt": (sections.utilisation_of_a_gpt, 110),
     "images": (sections.images_against_a_bare_loop, 60),
-    "stacked": (sections.tiny_runs_stacked, 30),
+    "packed": (sections.tiny_runs_packed, 40),
+    "graphs": (sections.a_tiny_run_from_graphs, 60),
     "together": (sections.tiny_runs_together, 60),
     "resume": (sections.a_resumed_run, 30),
     "memory": (sections.a_batch_that_does_not_fit, 30),

@@ -13,7 +13,7 @@ class Scale:
     image: pixels of a side; workers: of the images' loader.
     gpt_flops_per_token, image_flops: about those of the GPT and of a run on images, for planning.
     tiny_runs: number of tiny runs; tiny_flops: compute of each.
-    stacked_width, stacked_steps: of tiny models that are trained in one program.
+    packed_width, packed_steps: of tiny runs that are trained in one program.
     largest_budget: of the sweep; budget_step: ratio of its budgets.
     sweep_seconds: predicted seconds that the sweep may take.
     num_windows: most windows of text; eval_tokens: of their held-out loss.
@@ -37,8 +37,8 @@ class Scale:
     tiny_runs: int
     tiny_width: int
     tiny_flops: float
-    stacked_width: int
-    stacked_steps: int
+    packed_width: int
+    packed_steps: int
     largest_budget: float
     budget_step: float
     sweep_widths: tuple[int, ...]
@@ -68,8 +68,8 @@ FULL = Scale(
     tiny_runs=8,
     tiny_width=64,
     tiny_flops=1e13,
-    stacked_width=16,
-    stacked_steps=200,
+    packed_width=16,
+    packed_steps=200,
     largest_budget=1e16,
     budget_step=3.0,
     sweep_widths=(64, 96, 128, 192, 256, 384, 512),
@@ -100,8 +100,8 @@ TINY = Scale(
     tiny_runs=2,
     tiny_width=8,
     tiny_flops=2e8,
-    stacked_width=8,
-    stacked_steps=5,
+    packed_width=8,
+    packed_steps=5,
     largest_budget=4e8,
     budget_step=2.0,
     sweep_widths=(4, 6, 8, 12),

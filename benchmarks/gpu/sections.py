@@ -15,11 +15,9 @@ from gpu_tasks import (
     gpt_task,
     image_task,
     spec_of,
-    token_loss,
     with_steps,
 )
 from scale import Scale
-from stacking import train_apart, train_stacked
 
 import isoflop
 from isoflop.training.loop import train_model
@@ -29,8 +27,9 @@ __all__ = [
     "a_batch_that_does_not_fit",
     "a_resumed_run",
     "a_small_sweep",
+    "a_tiny_run_from_graphs",
     "images_against_a_bare_loop",
-    "tiny_runs_stacked",
+    "tiny_runs_packed",
     "tiny_runs_together",
     "utilisation_of_a_gpt",
 ]
@@ -99,51 +98,79 @@ def _bare_loop(task: isoflop.Task, spec: isoflop.RunSpec) -> None:
                 return
 
 
-def tiny_runs_stacked(scale: Scale) -> str:
-    """Bare loops over tiny models, stacked in one program, against one after the other."""
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, 256, (scale.tiny_runs, 4, 64), generator=generator).to(DEVICE)
-    seconds = {}
-    for name, train in (("apart", train_apart), ("stacked", train_stacked)):
-        torch.manual_seed(0)
-        models = [GPT(scale.stacked_width).to(DEVICE) for _ in range(scale.tiny_runs)]
-        train(models, tokens, token_loss, 3)  # warm
-        watch = Stopwatch()
-        with watch.running():
-            train(models, tokens, token_loss, scale.stacked_steps)
-        seconds[name] = watch.seconds
+def tiny_runs_packed(scale: Scale) -> str:
+    """Tiny runs in one program against one after the other, in whole calls of train()."""
+    task, sweep = _tiny_sweep(scale, scale.packed_width)
+    specs = [with_steps(spec, 4, scale.packed_steps) for spec in sweep.specs]
+    sweep = replace(sweep, specs=tuple(specs))
+    seconds, runs = {}, {}
+    for turn in range(4):  # the first pair warms up
+        packed = turn % 2 == 1
+        seconds[packed], runs[packed] = _timed_sweep(task, sweep, packed=packed)
+    assert all("packed" in run.versions for run in runs[True])
+    pairs = zip(runs[False], runs[True], strict=True)
+    off = max(abs(alone.loss - packed.loss) for alone, packed in pairs)
     return (
-        f"{scale.tiny_runs} models of width {scale.stacked_width}: "
-        f"{seconds['apart']:.2f} s one after the other, {seconds['stacked']:.2f} s stacked, "
-        f"**{seconds['apart'] / seconds['stacked']:.1f}x**"
+        f"{scale.tiny_runs} runs of width {scale.packed_width}: {seconds[False]:.2f} s one after "
+        f"the other, {seconds[True]:.2f} s packed, **{seconds[False] / seconds[True]:.1f}x**; "
+        f"final losses at most {off:.0e} apart"
+    )
+
+
+def a_tiny_run_from_graphs(scale: Scale) -> str:
+    """Speed of a tiny run whose steps are replayed from CUDA graphs, as a multiple of its own."""
+    task, sweep = _tiny_sweep(scale, scale.packed_width)
+    spec = with_steps(sweep.specs[0], 4, 3 * scale.packed_steps)
+    rates = {}
+    for mode in (False, "reduce-overhead" if scale.compile else False):
+        recipe = replace(task.recipe, compile=mode)
+        times = []
+        run = train_model(
+            replace(task, recipe=recipe),
+            spec,
+            isoflop.MemoryStore(),
+            on_progress=lambda now, times=times: times.append(
+                (time.perf_counter(), now.num_tokens)
+            ),
+        )
+        (began, first), (ended, last) = times[len(times) // 2], times[-1]
+        rates.setdefault("plain", (last - first) / (ended - began))
+        rates["graphs"] = (last - first) / (ended - began)
+    return (
+        f"width {scale.packed_width}: {rates['plain']:,.0f} tokens/s, {rates['graphs']:,.0f} with "
+        f'compile="reduce-overhead", **{rates["graphs"] / rates["plain"]:.1f}x**, '
+        f"loss {run.loss:.3f}"
     )
 
 
 def tiny_runs_together(scale: Scale) -> str:
     """Tiny runs that share the device, one process each, against one after the other."""
-    task = byte_task(
-        scale,
-        (scale.tiny_width // 2, scale.tiny_width, 2 * scale.tiny_width),
-        seeds=tuple(range(scale.tiny_runs)),
-    )
-    sweep = isoflop.plan(task, budgets=[scale.tiny_flops])
-    chosen = tuple(spec for spec in sweep.specs if spec.size == scale.tiny_width)
-    sweep = replace(sweep, specs=chosen)
-    seconds = {}
-    for name, executor in (
-        ("one", isoflop.InProcess()),
-        ("all", isoflop.Processes(scale.tiny_runs, runs_per_device=scale.tiny_runs)),
-    ):
-        watch = Stopwatch()
-        with tempfile.TemporaryDirectory() as folder, watch.running():
-            runs = isoflop.train(task, sweep, store=folder, executor=executor, progress=False)
-        assert all(run.status == "completed" for run in runs), [run.error for run in runs]
-        seconds[name] = watch.seconds
+    task, sweep = _tiny_sweep(scale, scale.tiny_width)
+    one, _ = _timed_sweep(task, sweep, executor=isoflop.InProcess())
+    processes = isoflop.Processes(scale.tiny_runs, runs_per_device=scale.tiny_runs)
+    together, _ = _timed_sweep(task, sweep, executor=processes)
     return (
-        f"{scale.tiny_runs} runs of width {scale.tiny_width}: {seconds['one']:.0f} s one after the "
-        f"other, {seconds['all']:.0f} s at once, **{seconds['one'] / seconds['all']:.1f}x**, "
-        "their start included"
+        f"{scale.tiny_runs} runs of width {scale.tiny_width}: {one:.0f} s one after the "
+        f"other, {together:.0f} s at once, **{one / together:.1f}x**, their start included"
     )
+
+
+def _tiny_sweep(scale: Scale, width: int) -> tuple[isoflop.Task, isoflop.Sweep]:
+    """Runs of one tiny size that differ in their seed."""
+    widths, seeds = (width // 2, width, 2 * width), tuple(range(scale.tiny_runs))
+    task = byte_task(scale, widths, seeds=seeds)
+    sweep = isoflop.plan(task, budgets=[scale.tiny_flops])
+    return task, replace(sweep, specs=tuple(spec for spec in sweep.specs if spec.size == width))
+
+
+def _timed_sweep(
+    task: isoflop.Task, sweep: isoflop.Sweep, **options: object
+) -> tuple[float, list[isoflop.Run]]:
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, watch.running():
+        runs = isoflop.train(task, sweep, store=folder, progress=False, **options)
+    assert all(run.status == "completed" for run in runs), [run.error for run in runs]
+    return watch.seconds, runs
 
 
 def a_resumed_run(scale: Scale) -> str:

@@ -9,13 +9,24 @@ from isoflop import arguments
 from isoflop.errors import ContractError
 from isoflop.recipe_checks import (
     RANGES,
+    checked_compile,
     checked_seeds,
     in_range,
     require,
     value_of,
 )
 
-__all__ = ["DEFAULT_LR", "Groups", "PowerRule", "Precision", "Recipe", "Rule", "Schedule", "Size"]
+__all__ = [
+    "DEFAULT_LR",
+    "Compile",
+    "Groups",
+    "PowerRule",
+    "Precision",
+    "Recipe",
+    "Rule",
+    "Schedule",
+    "Size",
+]
 
 Size = int | float | str | tuple[int | float | str, ...]
 """Value of a task's size parameter."""
@@ -25,6 +36,8 @@ Groups = Callable[[Any, float, float], list[dict[str, Any]]]
 """(model, lr, weight_decay) -> parameter groups of an optimiser, each with its peak as "lr"."""
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 Precision = Literal["auto", "fp32", "bf16"]
+Compile = Literal["reduce-overhead", "max-autotune"]
+"""Modes of torch.compile."""
 
 
 def default_batch_tokens(num_params: float, num_tokens: float) -> float:
@@ -175,8 +188,13 @@ class Recipe:
     mup_base: Size | None = None
     """Size at whose width the learning rates hold; other widths follow `Recipe.mup`. None for one
     rate."""
-    compile: bool = False
-    """torch.compile the model: faster on a GPU after a minute, seldom worth it on a CPU."""
+    compile: bool | Compile = False
+    """torch.compile the model: faster on a GPU after a minute, seldom worth it on a CPU.
+
+    "reduce-overhead" replays each step from CUDA graphs, for small models that wait for their
+    kernels to start; "max-autotune" also tries kernels, which takes minutes more. True is torch's
+    default mode.
+    """
     eval_tokens: int = 2**18
     """Held-out tokens over which the final loss is averaged; all of `val_data` if it has fewer."""
     eval_passes: int = 1
@@ -196,9 +214,9 @@ class Recipe:
             object.__setattr__(
                 self, name, arguments.one_of(value, f"Recipe: {name}", known, error=ContractError)
             )
-        for name in ("branches", "compile"):
-            is_on = arguments.flag(getattr(self, name), f"Recipe: {name}", error=ContractError)
-            object.__setattr__(self, name, is_on)
+        is_on = arguments.flag(self.branches, "Recipe: branches", error=ContractError)
+        object.__setattr__(self, "branches", is_on)
+        object.__setattr__(self, "compile", checked_compile(self.compile, get_args(Compile)))
         for name in ("optimizer", "groups"):
             value = getattr(self, name)
             require(value is None or callable(value), f"{name} must be a function or None", value)

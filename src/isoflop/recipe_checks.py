@@ -1,14 +1,14 @@
 """Range of each number in a recipe, and the checks that a recipe and its rules pass."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 
 from isoflop import arguments
 from isoflop.display.format import quoted
 from isoflop.errors import ContractError, first_line
 
-__all__ = ["RANGES", "checked_seeds", "in_range", "require", "value_of"]
+__all__ = ["RANGES", "checked_compile", "checked_seeds", "in_range", "require", "value_of"]
 
 LARGEST_EMA = 0.5
 """Share of the run; a larger one would average the first weights in, or is a decay per step."""
@@ -101,6 +101,17 @@ def checked_seeds(seeds: object) -> tuple[int, ...]:
     require(whole, "seeds must be whole numbers from 0 to below 2^63", plain)
     require(len(set(plain)) == len(plain), "seeds must differ", plain)
     return plain
+
+
+def checked_compile(value: object, modes: Sequence[str]) -> bool | str:
+    """True, False or a mode of torch.compile; raises ContractError for anything else."""
+    given = arguments.plain(value)
+    if isinstance(given, bool):
+        return given
+    if given in modes:
+        return str(given)
+    must = f"True or False, or a mode of torch.compile, {' or '.join(map(repr, modes))}"
+    raise arguments.refused(value, "Recipe: compile", must, error=ContractError)
 
 
 def require(holds: bool, rule: str, value: object) -> None:

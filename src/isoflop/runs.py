@@ -143,7 +143,7 @@ class Run:
     flops: float
     """FLOPs spent, those of the batches trained."""
     seconds: float | None = None
-    """Time of the training steps, reading of data included."""
+    """Time of the training steps, reading of data included; in a pack, the run's share of it."""
     wall_seconds: float | None = None
     """Time from the start of the run to its record: start-up, training, checkpoints, evaluation."""
     predicted_seconds: float | None = None

@@ -59,6 +59,7 @@ def find_optimal(
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
+    packed: bool = False,
     hardware: str | None = None,
     design: Design = "sequential",
     allow_far: bool = False,
@@ -95,7 +96,7 @@ def find_optimal(
     target, spend, budgets: FLOPs or phrases, as for `plan`. `budgets` trains an IsoFLOP grid and
         adds sizes where the lowest loss is at an edge. `spend` trains in stages, each planned from
         the runs before, until it is used up or the next stage is not worth its cost.
-    store, executor, data_workers: as for `train`.
+    store, executor, data_workers, packed: as for `train`.
     hardware, design, allow_far, check_rates: as for `plan`; with a trainer, rates are checked only
         where `check_rates` is True.
     tune: where the check finds the recipe's learning rate wrong, tune it before the sweep and train
@@ -148,6 +149,7 @@ def find_optimal(
         store=open_store(store),
         executor=executor,
         data_workers=data_workers,
+        packed=packed,
         on_stage=on_stage,
         tune=tune,
     )
@@ -224,6 +226,7 @@ def train_stages(
     store: Store,
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
+    packed: bool = False,
     on_stage: OnStage | None = None,
     tune: Tune = None,
 ) -> StagedRuns:
@@ -240,7 +243,7 @@ def train_stages(
     tune = checked_tune(tune)
     if trainer is not None and question.check_rates == "auto":
         question = replace(question, check_rates=None)
-    trained_by = TrainedBy(trainer, store, executor, data_workers)
+    trained_by = TrainedBy(trainer, store, executor, data_workers, packed)
     runs, checks = dict[str, Run](), dict[str, Run]()
     stage, notes, unchecked = 0, tuple[Note, ...](), tuple[Note, ...]()
     while True:
@@ -260,6 +263,7 @@ def train_stages(
                     store=store,
                     executor=executor,
                     data_workers=data_workers,
+                    packed=packed,
                     on_stage=on_stage,
                 )
                 return replace(again, notes=(*again.notes, tuned.note))
@@ -278,6 +282,7 @@ def train_stages(
             store=store,
             executor=executor,
             data_workers=data_workers,
+            packed=packed,
             on_record=redraw,
         )
         runs |= {run.id: run for run in trained}

@@ -13,7 +13,8 @@ CHECK = Path(__file__).parents[2] / "benchmarks" / "gpu" / "check.py"
 FIGURES = {
     "gpt": r"MFU \*\*\d+%\*\*.*tokens/s.*loss \d",
     "images": r"images/s with 1 workers.*of the bare loop's speed",
-    "stacked": r"2 models of width 8: .* stacked, \*\*\d",
+    "packed": r"2 runs of width 8: .* packed, \*\*\d.*; final losses at most \de[-+]\d+ apart",
+    "graphs": r'width 8: .* tokens/s, .* with compile="reduce-overhead", \*\*\d',
     "together": r"2 runs of width 8: .* at once, \*\*\d",
     "resume": r"stopped at step \d+: .*equal bit for bit",
     "memory": r"a batch of 24 was taken in pieces of at most 6: ",

@@ -416,6 +416,8 @@ def test_no_number_is_absurd(name, value):
         ({"groups": [1]}, r"groups must be a function or None, but got \[1\]"),
         ({"branches": "yes", "schedule": "wsd"}, "branches must be True or False"),
         ({"compile": 1}, "compile must be True or False"),
+        ({"compile": "fast"}, "or a mode of torch.compile, 'reduce-overhead' or 'max-autotune'"),
+        ({"compile": ["max-autotune"]}, r"compile must be .*, but got \['max-autotune'\]"),
     ],
 )
 def test_what_is_no_seed_function_or_switch_is_refused(changes, reason):

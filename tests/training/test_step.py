@@ -178,6 +178,16 @@ def test_a_compiled_model_trains_to_the_same_loss():
     )
 
 
+@pytest.mark.parametrize(("given", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
+def test_the_mode_of_compilation_reaches_torch_and_changes_no_id(given, mode, monkeypatch):
+    task = mlp_task(recipe=isoflop.Recipe(epochs=None, compile=given))
+    spec, modes = spec_of(task), []
+    monkeypatch.setattr(torch, "compile", lambda model, mode: modes.append(mode) or model)
+    run = train_model(task, spec, isoflop.MemoryStore())
+    assert modes == [mode]
+    assert run.id == spec_of(mlp_task()).id
+
+
 def test_groups_have_learning_rates_of_their_own():
     seen = []
 

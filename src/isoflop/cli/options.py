@@ -22,6 +22,7 @@ __all__ = [
     "Json",
     "Keep",
     "Level",
+    "Packed",
     "PlanStore",
     "Prior",
     "Processes",
@@ -190,6 +191,13 @@ Result = Annotated[
 Processes = Annotated[str | None, typer.Option(help="Runs trained at the same time here.")]
 DataWorkers = Annotated[
     str, typer.Option(help="Processes that read the data of each run: a number, or auto.")
+]
+Packed = Annotated[
+    bool,
+    typer.Option(
+        "--packed",
+        help="Train runs that differ in seed, learning rate or weight decay alone in one program.",
+    ),
 ]
 Executor = Annotated[
     str | None, typer.Option(help="Where: processes:8, ray, ray://host:10001, slurm:partition.")

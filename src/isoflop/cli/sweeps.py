@@ -20,6 +20,7 @@ from isoflop.cli.options import (
     Form,
     Hardware,
     Json,
+    Packed,
     PlanStore,
     Processes,
     Result,
@@ -155,6 +156,7 @@ def train(
     processes: Processes = None,
     executor: Executor = None,
     data_workers: DataWorkers = "auto",
+    packed: Packed = False,
     page: Annotated[
         Path | None, typer.Option(help="HTML page to draw again after each run; needs --target.")
     ] = None,
@@ -201,6 +203,7 @@ def train(
         store=folder,
         executor=where,
         data_workers=data_workers_of(data_workers),
+        packed=packed,
         on_stage=begin,
         tune=_auto(tune),
     )

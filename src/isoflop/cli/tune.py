@@ -11,6 +11,7 @@ from isoflop.cli.families import trainer_of
 from isoflop.cli.options import (
     Executor,
     Json,
+    Packed,
     Processes,
     Result,
     Settings,
@@ -46,6 +47,7 @@ def tune(
     result: Result = None,
     processes: Processes = None,
     executor: Executor = None,
+    packed: Packed = False,
     as_json: Json = False,
 ) -> None:
     """Fit the learning rate as a power law of params and tokens.
@@ -66,6 +68,7 @@ def tune(
         executor=where,
         share=share,
         batch=batch,
+        packed=packed,
     )
     typer.echo(to_json(tuning_values(tuning)) if as_json else f"{tuning}\n\n{recipe_line(tuning)}")
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from isoflop.training.jobs import DrawnBatch, HeldOutBatch, TrainingBatch
+from isoflop.training.jobs import DrawnBatch, HeldOutBatch, JointBatches, TrainingBatch
 from isoflop.training.measured_reading import read_as_needed
 from isoflop.training.order import Indices, epoch_and_index
 from isoflop.training.places import Places
@@ -20,7 +20,7 @@ from isoflop.user_code.data import Source, num_examples_in
 from isoflop.user_code.loaders import Drawn
 from isoflop.user_code.randomness import draws_random_numbers, reseed
 
-__all__ = ["HeldOut", "held_out_batches", "part_of", "training_batches"]
+__all__ = ["HeldOut", "held_out_batches", "packed_batches", "part_of", "training_batches"]
 
 T = TypeVar("T")
 Group = TypeVar("Group")
@@ -85,9 +85,31 @@ class _Part:
 def _from_examples(
     source: Source, batch: int, seed: int, step: int, share: Share
 ) -> Generator[object, None, None]:
+    whole, _ = _whole_of(source)
+    return read_as_needed(whole, _example_jobs(source, batch, seed, step, share))
+
+
+def packed_batches(
+    sources: Sequence[Source], batch: int, seeds: Sequence[int], first_steps: Sequence[int]
+) -> Generator[object, None, None]:
+    """At each step a list of the batches of several runs, read together by index.
+
+    sources: of one data set, or of parts of it; seeds and first_steps: of each run.
+    """
+    jobs = [
+        _example_jobs(source, batch, seed, step)
+        for source, seed, step in zip(sources, seeds, first_steps, strict=True)
+    ]
+    whole, _ = _whole_of(sources[0])
+    return read_as_needed(whole, map(JointBatches, zip(*jobs, strict=True)))
+
+
+def _example_jobs(
+    source: Source, batch: int, seed: int, step: int, share: Share = (0, 1)
+) -> Iterator[TrainingBatch]:
     whole, chosen = _whole_of(source)
     seed_of_draws = seed if _draws(whole) else None
-    jobs = (
+    return (
         TrainingBatch(
             seed_of_draws,
             epochs.tolist(),
@@ -95,7 +117,6 @@ def _from_examples(
         )
         for epochs, indices in _order(seed, batch, source.num_examples or 0, step, share)
     )
-    return read_as_needed(whole, jobs)
 
 
 def _whole_of(source: Source) -> tuple[Source, Indices | None]:

@@ -13,7 +13,15 @@ from isoflop.user_code.data import Source
 from isoflop.user_code.loaders import gathered
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["DrawnBatch", "HeldOutBatch", "Job", "StreamBatch", "TrainingBatch", "Waiting"]
+__all__ = [
+    "DrawnBatch",
+    "HeldOutBatch",
+    "Job",
+    "JointBatches",
+    "StreamBatch",
+    "TrainingBatch",
+    "Waiting",
+]
 
 Job = Callable[[Source], object]
 """Gives the batch of a source; None for a process without a part of the batch."""
@@ -43,6 +51,16 @@ class TrainingBatch:
             for epoch, index in zip(self.epochs, self.indices, strict=True)
         ]
         return _seeded(source, self.indices, keys, (self.seed, *self.indices))
+
+
+@dataclass(frozen=True)
+class JointBatches:
+    """The batches of several runs at one step."""
+
+    jobs: Sequence[Job]
+
+    def __call__(self, source: Source) -> list[object]:
+        return [job(source) for job in self.jobs]
 
 
 @dataclass(frozen=True)

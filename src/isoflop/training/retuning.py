@@ -40,6 +40,7 @@ class TrainedBy:
     store: Store
     executor: Executor | str | None
     data_workers: int | Literal["auto"]
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def retuned(
         store=by.store,
         executor=by.executor,
         data_workers=by.data_workers,
+        packed=by.packed,
     )
     found = find_rates(checks, [spec.num_params for spec in sweep.specs])
     if found is not None and not known and current_ranks().is_first:
@@ -96,6 +98,7 @@ def retuned(
             trainer=by.trainer,
             store=by.store,
             executor=by.executor,
+            packed=by.packed,
         )
     except PlanError:  # the note on the answer says what is wrong with the rates
         return None

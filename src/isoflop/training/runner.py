@@ -31,6 +31,7 @@ from isoflop.training.executors.ray import Ray
 from isoflop.training.executors.slurm import Slurm
 from isoflop.training.executors.stored_work import StoredWork
 from isoflop.training.interrupt import terminated_as_exit
+from isoflop.training.packing import Packs, planned_packs, with_mates_last
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.shared_store import records
@@ -57,6 +58,7 @@ def train(
     trackers: Sequence[str] = (),
     hang_seconds: float | None = None,
     data_workers: int | Literal["auto"] = "auto",
+    packed: bool = False,
 ) -> TrainedRuns:
     """Train the runs of a sweep and return them in its order.
 
@@ -87,6 +89,9 @@ def train(
     data_workers: number of processes that read the data of each run ahead, 0 for the one that
         trains; "auto" for the `num_workers` of a DataLoader, and for data without any as many as
         slow reading needs, on cores that no run trains on. Losses do not depend on it.
+    packed: train runs of one size, tokens and batch, which differ in seed, learning rate or weight
+        decay, in one program (`torch.func`), as far as the model allows; otherwise one by one, and
+        a line on stderr says why. Tiny runs take less time; losses differ in the last digits.
 
     A run that diverges or raises comes back with that status and its reason, and a summary on
     stderr counts them; failed runs are not tried again until `isoflop rerun` forgets them. Ctrl-C
@@ -127,6 +132,7 @@ def train(
         raise arguments.refused(
             sharding, "train: sharding", '"auto", True or False', error=PlanError
         )
+    packed = arguments.flag(packed, "train: packed", error=PlanError)
     if on_record is not None and not callable(on_record):
         raise arguments.refused(
             on_record, "train: on_record", "a function of a Run", error=PlanError
@@ -147,7 +153,13 @@ def train(
             )
     else:
         check_trainer(trainer)
-        check_elsewhere(executor, ranks, trackers, hang_seconds, devices_per_run, data_workers)
+        own = {
+            "trackers": bool(trackers),
+            "hang_seconds": hang_seconds is not None,
+            "data_workers": data_workers != "auto",
+            "packed runs": packed,
+        }
+        check_elsewhere(executor, ranks, devices_per_run, own)
     reading = data_workers_of(data_workers, executor, len(sweep.specs), ranks.num_ranks)
     recorded = ranks.broadcast(lambda: _recorded(task, trainer, sweep, store))
     if trainer is not None:
@@ -158,20 +170,35 @@ def train(
         if run_id not in recorded
     ]
     if todo:
-        waiting, work = (
-            _own_work(
-                cast(Task, task),
+        if trainer is None:
+            demands = _demands(sweep, todo, devices_per_run, sharding, executor, ranks)
+            own_task = cast(Task, task)
+            packs = (
+                planned_packs(
+                    own_task,
+                    todo,
+                    demands,
+                    executor=executor,
+                    store=store,
+                    ranks=ranks,
+                    trackers=trackers,
+                )
+                if packed
+                else {}
+            )
+            waiting, work = _own_work(
+                own_task,
                 store,
                 todo,
-                _demands(sweep, todo, devices_per_run, sharding, executor, ranks),
+                demands,
                 checkpoint_seconds=checkpoint_seconds,
                 trackers=trackers,
                 hang_seconds=hang_seconds,
                 data_workers=reading,
+                packs=packs,
             )
-            if trainer is None
-            else _work_of(trainer, store, todo, sweep, executor)
-        )
+        else:
+            waiting, work = _work_of(trainer, store, todo, sweep, executor)
         shown = show_progress(sweep, recorded.values(), enabled=progress and ranks.is_first)
         with (
             reporting_stop(sweep, store, enabled=ranks.is_first),
@@ -203,8 +230,16 @@ def _records_of(
     waiting: Sequence[list[RunSpec]], executor: Executor, work: StoredWork, ranks: Ranks
 ) -> Generator[Run, None, None]:
     """Records of the waves of runs, one wave after the other."""
+    recorded: set[str] = set()
     for specs in waiting:
-        yield from records(executor, work, specs, ranks)
+        left = [spec for spec in specs if spec.id not in recorded]
+        for run in records(executor, work, left, ranks):
+            yield run
+            for mate in work.mates(run.id):
+                found = work.store.read_run(mate.id)
+                if found is not None:
+                    recorded.add(mate.id)
+                    yield replace(found, spec=mate)
 
 
 def executor_of(value: object, function: str) -> Executor:
@@ -240,6 +275,7 @@ def _own_work(
     trackers: tuple[str, ...],
     hang_seconds: float | None,
     data_workers: DataWorkers,
+    packs: Packs,
 ) -> tuple[Sequence[list[RunSpec]], StoredWork]:
     """Waves of specs, and work that trains them by isoflop's own loop."""
     from isoflop.training.branches import branches_of, waves  # these need torch
@@ -247,16 +283,17 @@ def _own_work(
     from isoflop.training.rehearsal import rehearse
 
     rehearse(task, min(todo, key=lambda spec: spec.num_params), hang_seconds)
-    waiting = waves(todo)
+    waiting = with_mates_last(waves(todo), packs)
     work = TaskWork(
         task,
         store,
         checkpoint_seconds=checkpoint_seconds,
         trackers=trackers,
         demands=demands,
-        branches=branches_of(*waiting),
+        branches=branches_of(*waves(todo)),
         hang_seconds=hang_seconds,
         data_workers=data_workers,
+        packs=packs,
     )
     return waiting, work
 

@@ -1,5 +1,6 @@
 """State: all that the training loop changes, and its saving and loading."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any  # checkpoints hold values of many types
@@ -21,7 +22,9 @@ from isoflop.training.sharding import (
     scattered_weights,
 )
 
-__all__ = ["State", "resume", "save"]
+__all__ = ["State", "add_point", "next_point", "resume", "save"]
+
+CURVE_POINTS = 100
 
 _COUNTERS = ("step", "num_tokens", "flops", "seconds", "micro_batch")
 
@@ -70,6 +73,27 @@ class State:
     def recent_losses(self) -> list[float]:
         """The losses since the last point of the curve, fetched from the device."""
         return torch.stack(self.recent).tolist() if self.recent else []
+
+
+def next_point(state: State, spec: RunSpec) -> float:
+    """Tokens at the next point of the curve; a branch continues from fewer points, its trunk's."""
+    last = state.curve[-1][0] if state.curve else 0.0
+    return (
+        spec.num_tokens
+        * (math.floor(CURVE_POINTS * last / spec.num_tokens + 1e-9) + 1)
+        / CURVE_POINTS
+    )
+
+
+def add_point(state: State) -> str | None:
+    """Add the mean of the recent losses to the curve, or return why the run must stop."""
+    losses = state.recent_losses()
+    for k, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            return f"the training loss was {loss} at step {state.step - len(losses) + k + 1}"
+    state.curve.append((float(state.num_tokens), sum(losses) / len(losses)))
+    state.recent.clear()
+    return None
 
 
 def save(state: State, spec: RunSpec, store: Workspace, *, is_first: bool = True) -> None:

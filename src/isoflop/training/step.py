@@ -22,7 +22,7 @@ from isoflop.user_code.data import num_examples_in, sliced
 from isoflop.user_code.loss import batch_loss, count_tokens
 from isoflop.user_code.randomness import reseed
 
-__all__ = ["StepContext", "split", "train_step"]
+__all__ = ["StepContext", "rate_factor", "split", "train_step"]
 
 MODEL = 2
 """First part of the random key of a step; data order and initial weights have other keys."""
@@ -79,14 +79,18 @@ def train_step(
     return stop
 
 
-def _set_rates(context: StepContext, state: State) -> None:
-    """The learning rate of each group for this step."""
-    spec, settings = context.spec, context.spec.settings
+def rate_factor(spec: RunSpec, num_tokens: float) -> float:
+    """Share of the peak learning rate after so many tokens."""
     # The position by tokens equals the step count if all steps have equally many tokens; if not,
     # it still ends on time.
-    num_steps = spec.num_steps
-    position = num_steps * state.num_tokens / spec.num_tokens
-    factor = lr_factor(settings.schedule, settings.warmup, position, num_steps, settings.cooldown)
+    settings, num_steps = spec.settings, spec.num_steps
+    position = num_steps * num_tokens / spec.num_tokens
+    return lr_factor(settings.schedule, settings.warmup, position, num_steps, settings.cooldown)
+
+
+def _set_rates(context: StepContext, state: State) -> None:
+    """The learning rate of each group for this step."""
+    factor = rate_factor(context.spec, state.num_tokens)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 

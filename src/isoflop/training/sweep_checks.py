@@ -59,14 +59,9 @@ def _check_finite(fields: Mapping[str, object]) -> None:
 
 
 def check_elsewhere(
-    executor: Executor,
-    ranks: Ranks,
-    trackers: tuple[str, ...],
-    hang_seconds: float | None,
-    devices_per_run: object,
-    data_workers: object,
+    executor: Executor, ranks: Ranks, devices_per_run: object, own: Mapping[str, bool]
 ) -> None:
-    """Raise PlanError for what only isoflop's own loop can do."""
+    """Raise PlanError for what only isoflop's own loop can do; own: options given, by name."""
     if ranks.num_ranks > 1:
         raise PlanError(
             f"A trainer is called once for each run, but torchrun started {ranks.num_ranks} "
@@ -79,11 +74,6 @@ def check_elsewhere(
             "task per run, with all its devices (Slurm(ntasks_per_node=1, gres='gpu:8')), and let "
             "the trainer use torchrun or srun."
         )
-    own = {
-        "trackers": trackers,
-        "hang_seconds": hang_seconds,
-        "data_workers": data_workers != "auto",
-    }
     for name, given in own.items():
         if given:
             raise PlanError(

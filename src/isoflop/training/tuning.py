@@ -94,6 +94,7 @@ def tune(
     executor: Executor | str | None = None,
     share: float = 0.1,
     batch: bool = False,
+    packed: bool = False,
     progress: bool = True,
 ) -> Tuning:
     """Estimate the learning-rate rule a N^b D^c of a task from short runs.
@@ -103,7 +104,7 @@ def tune(
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
-    trainer, store, executor, progress: as in `train`; after a stop the same call continues.
+    trainer, store, executor, packed, progress: as in `train`; after a stop the same call continues.
     share: share of the sweep's FLOPs to spend at most.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
@@ -129,7 +130,13 @@ def tune(
     def losses_of(specs: Sequence[RunSpec]) -> dict[str, float]:
         requested = Sweep(specs=tuple(specs), unit=task.unit)
         runs = train(
-            task, requested, trainer=trainer, store=store, executor=executor, progress=progress
+            task,
+            requested,
+            trainer=trainer,
+            store=store,
+            executor=executor,
+            packed=packed,
+            progress=progress,
         )
         return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
 

@@ -230,7 +230,7 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     return mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def mapped(batch: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def mapped(batch: Any, function: Callable[[torch.Tensor], object]) -> Any:
     """The batch with a function's value in place of each tensor."""
     if isinstance(batch, torch.Tensor):
         return function(batch)

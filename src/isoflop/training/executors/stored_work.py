@@ -3,7 +3,7 @@
 import gc
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Self
@@ -83,6 +83,10 @@ class StoredWork(ABC):
     def in_worker(self, on_progress: OnProgress) -> Self:
         """The same work for a worker process, which may be ended when a run hangs."""
         return replace(self, on_progress=on_progress, expendable=True)  # type: ignore[type-var]
+
+    def mates(self, run_id: str) -> Sequence[RunSpec]:
+        """Other specs that the work of this one trains, too, as far as it can."""
+        return ()
 
     def close(self) -> None:  # noqa: B027
         """End what was kept in this process from run to run."""
