@@ -84,6 +84,8 @@ class Family:
 
 LENGTHS = ((1, 0.25), (1, 3.0))
 FAMILIES = (
+    Family(CONV, "plain, no norm", ours.plain_without_norm, "glyphs", (4, 12)),
+    Family(CONV, "ResNet", ours.ResNet, "glyphs", (2, 6)),
     Family(CONV, "plain, batch norm", ours.PlainConvNet, "glyphs", (4, 12, 32), more=LENGTHS),
     Family(CONV, "ResNet", ours.ResNet, "teacher", (2, 6, 16)),
     Family(CONV, "LeNet, no norm", ours.LeNet, "glyphs", (2, 6, 18)),
@@ -131,7 +133,7 @@ def task_of(family: Family) -> isoflop.Task:
         unit="byte" if family.data == "text" else "image",
         sizes=family.widths,
         recipe=RECIPE,
-        fingerprint=f"{family.kind}, {family.name}, {family.data}",
+        fingerprint=f"{family.name}, {family.data}",
     )
 
 
@@ -162,7 +164,7 @@ def search(family: Family, store: Path) -> tuple[Cell, ...]:
         seeds = range(family.seeds)
         wanted = {(spec.id, seed): replace(spec, seed=seed) for spec in specs for seed in seeds}
         sweep = isoflop.Sweep(specs=tuple(wanted.values()), unit=task.unit)
-        runs = isoflop.train(task, sweep, store=store, progress=False)
+        runs = isoflop.train(task, sweep, store=store, data_workers=0, progress=False)
         loss = {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
         return {
             spec.id: math.exp(np.mean([math.log(loss[wanted[spec.id, one].id]) for one in seeds]))
@@ -239,9 +241,10 @@ HEAD = (
 
 
 def line(rows: Sequence[Row]) -> isoflop.PowerRule:
-    """The power law of the params alone through the best rates of some cells."""
-    cells = [(row.at[0], 1.0) for row in rows]
-    return fit_rule(cells, [row.cell.vertex for row in rows], (GUESS.num_params, 0.0)).rule
+    """The power law through the best rates of some cells; few and noisy ones keep its exponents."""
+    start = STARTS[rows[0].family.kind].rule
+    cells, best = [row.at for row in rows], [row.cell.vertex for row in rows]
+    return fit_rule(cells, best, (start.num_params, start.num_tokens)).rule
 
 
 def summary(rows: Sequence[Row]) -> list[str]:

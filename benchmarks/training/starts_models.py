@@ -13,20 +13,25 @@ BYTES = 256
 
 
 class PlainConvNet(nn.Module):
-    """Three convolutions with batch normalisation, a mean over the image and a linear layer."""
+    """Three convolutions, a mean over the image and a linear layer; batch normalisation or none."""
 
-    def __init__(self, width: int, num_classes: int) -> None:
+    def __init__(self, width: int, num_classes: int, normalised: bool = True) -> None:
         super().__init__()
         widths = [3, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
         for k in range(3):
             stride = 1 if k == 0 else 2
-            conv = nn.Conv2d(widths[k], widths[k + 1], 3, stride, padding=1, bias=False)
-            layers += [conv, nn.BatchNorm2d(widths[k + 1]), nn.ReLU()]
+            conv = nn.Conv2d(widths[k], widths[k + 1], 3, stride, padding=1, bias=not normalised)
+            norm = [nn.BatchNorm2d(widths[k + 1])] if normalised else []
+            layers += [conv, *norm, nn.ReLU()]
         self.layers, self.head = nn.Sequential(*layers), nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.layers(images).mean(dim=(2, 3)))
+
+
+def plain_without_norm(width: int, num_classes: int) -> nn.Module:
+    return PlainConvNet(width, num_classes, normalised=False)
 
 
 class BasicBlock(nn.Module):

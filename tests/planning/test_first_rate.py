@@ -80,6 +80,16 @@ def test_a_rate_of_ones_own_is_never_touched(lr):
     assert note_of(planned(task)) is None
 
 
+def test_branches_of_one_trunk_start_at_one_rate():
+    branches = {"branches": True, "schedule": "wsd", "batch_tokens": 50}
+    specs = planned(task_of(MLP, **branches)).specs
+    by_size = {spec.size: {one.lr for one in specs if one.size == spec.size} for spec in specs}
+    assert all(len(rates) == 1 for rates in by_size.values())
+    largest = max(specs, key=lambda spec: spec.num_params)
+    middle = 150 * largest.num_params**0.45
+    assert largest.lr == pytest.approx(STARTS["MLP"].rule(largest.num_params, middle), rel=1e-3)
+
+
 def test_far_beyond_the_models_of_the_rule_the_plan_says_so():
     task = replace(task_of(MLP), num_params=lambda model: 10**6 * model.hidden.out_features)
     assert "; found on models of up to 100k params, so tune it" in note_of(planned(task))

@@ -5,6 +5,7 @@ import pytest
 
 import isoflop
 from isoflop.counting.counting import count_size
+from isoflop.starts import STARTS
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, examples, mlp_task
 
@@ -45,7 +46,7 @@ def test_sizes_spread_over_eight_times_more_and_less_than_twenty_tokens_per_para
 
 def test_learning_rate_and_batch_follow_the_recipe(sweep):
     for spec in sweep.specs:
-        assert spec.lr == pytest.approx(0.3 * spec.num_params**-0.31)
+        assert spec.lr == pytest.approx(STARTS["MLP"].rule(spec.num_params, spec.num_tokens))
         assert spec.batch == pytest.approx(max(2, 0.5 * math.sqrt(spec.num_tokens)), abs=1)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from isoflop.counting.lattice import smallest_size
 from isoflop.counting.trials import built
 from isoflop.per_task import per_task
-from isoflop.recipe import Recipe
+from isoflop.recipe import PowerRule, Recipe
 from isoflop.runs import SizeValue
 from isoflop.starts import STARTS
 from isoflop.task import Task
@@ -22,7 +22,7 @@ def recipe_of(task: Task) -> Recipe:
     """
     if task.recipe.lr != "auto":
         return task.recipe
-    return replace(task.recipe, lr=STARTS[_kind(task).kind].rule)
+    return replace(task.recipe, lr=_rule(task))
 
 
 def start_in_words(task: Task, size: SizeValue | None = None) -> str | None:
@@ -36,8 +36,12 @@ def start_in_words(task: Task, size: SizeValue | None = None) -> str | None:
     there = kind if size is None else _architecture(task, size)
     because = there.because if there.kind == kind.kind else kind.because
     why = f", since {because}" if kind.kind == "unknown" else f" ({because})"
-    start = STARTS[kind.kind]
-    return f"{start.rule}: the start for {start.models}{why}"
+    return f"{_rule(task)}: the start for {STARTS[kind.kind].models}{why}"
+
+
+def _rule(task: Task) -> PowerRule:
+    start = STARTS[_kind(task).kind]
+    return start.of_trunks if task.recipe.branches else start.rule
 
 
 def _kind(task: Task) -> Architecture:
