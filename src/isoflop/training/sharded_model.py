@@ -99,18 +99,18 @@ def _others(model: nn.Module) -> Iterator[torch.Tensor]:
                 yield from tensors_in(value)
 
 
-@torch.no_grad()
 def _fill(model: nn.Module, whole: nn.Module | None, ranks: Ranks) -> None:
     """Give a sharded model the values of the whole one, which the first rank has."""
     named = () if whole is None else (*whole.named_parameters(), *whole.named_buffers())
     values = {name: tensor.detach() for name, tensor in named}
     del whole, named  # a value is freed after its turn
-    for name, part in model.named_parameters():
-        part.copy_(scattered(_value(values, name, part, ranks), part))
-    for name, buffer in model.named_buffers():
-        value = _value(values, name, buffer, ranks).contiguous()
-        torch.distributed.broadcast(value.reshape(-1).view(torch.uint8), src=0)
-        buffer.copy_(value)
+    with torch.no_grad():  # its decorator would keep the whole model
+        for name, part in model.named_parameters():
+            part.copy_(scattered(_value(values, name, part, ranks), part))
+        for name, buffer in model.named_buffers():
+            value = _value(values, name, buffer, ranks).contiguous()
+            torch.distributed.broadcast(value.reshape(-1).view(torch.uint8), src=0)
+            buffer.copy_(value)
 
 
 def _value(
