@@ -254,56 +254,7 @@ def gated_recurrence(width: int) -> nn.Module:
     return StateSpaceLM(width, GatedRecurrence)
 
 
-# -- mixtures of experts, MLPs, transformers ------------------------------------------------------
-
-
-class SwitchFFN(nn.Module):
-    """Each token to the best of four experts (Fedus et al. 2021, 2101.03961), all computed."""
-
-    def __init__(self, width: int, num_experts: int = 4) -> None:
-        super().__init__()
-        self.router = nn.Linear(width, num_experts, bias=False)
-        shapes = ((num_experts, width, 4 * width), (num_experts, 4 * width, width))
-        self.experts_up, self.experts_down = (
-            nn.Parameter(torch.randn(shape) * shape[1] ** -0.5) for shape in shapes
-        )
-
-    def forward(self, x):
-        gate, chosen = self.router(x).softmax(dim=-1).max(dim=-1, keepdim=True)
-        hidden = F.gelu(torch.einsum("btw,ewh->bteh", x, self.experts_up))
-        outputs = torch.einsum("bteh,ehw->btew", hidden, self.experts_down)
-        picked = chosen[..., None].expand(-1, -1, 1, x.shape[-1])
-        return gate * outputs.gather(2, picked).squeeze(2)
-
-
-class SwitchBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
-        self.norm1, self.norm2, self.ffn = (
-            nn.LayerNorm(width),
-            nn.LayerNorm(width),
-            SwitchFFN(width),
-        )
-
-    def forward(self, x):
-        length = x.shape[1]
-        mask = nn.Transformer.generate_square_subsequent_mask(length, device=x.device)
-        y = self.norm1(x)
-        x = x + self.attention(y, y, y, attn_mask=mask, need_weights=False, is_causal=True)[0]
-        return x + self.ffn(self.norm2(x))
-
-
-class SwitchLM(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.embed, self.position = nn.Embedding(BYTES, width), nn.Embedding(64, width)
-        self.blocks = nn.Sequential(SwitchBlock(width), SwitchBlock(width))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, BYTES)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.embed(tokens) + self.position.weight[: tokens.shape[1]]
-        return self.head(self.norm(self.blocks(x)))
+# -- MLPs -----------------------------------------------------------------------------------------
 
 
 class MLP(nn.Module):
@@ -340,22 +291,3 @@ class ResidualMLP(nn.Module):
         for norm, up, down in zip(self.norms, self.ups, self.downs, strict=True):
             x = x + down(F.gelu(up(norm(x))))
         return self.head(x)
-
-
-class TorchLM(nn.Module):
-    """torch's own pre-norm encoder with a causal mask: a decoder-only language model."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.embed, self.position = nn.Embedding(BYTES, width), nn.Embedding(64, width)
-        layer = nn.TransformerEncoderLayer(
-            width, 2, 4 * width, dropout=0.0, batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, BYTES)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        length = tokens.shape[1]
-        mask = nn.Transformer.generate_square_subsequent_mask(length, device=tokens.device)
-        x = self.embed(tokens) + self.position.weight[:length]
-        return self.head(self.norm(self.encoder(x, mask=mask, is_causal=True)))
