@@ -77,11 +77,12 @@ def test_the_last_page_is_the_report_of_all_runs(sweep, planned, tmp_path):
         tmp_path / "page.html",
         target=1e20,
         sweep=planned,
-        runs=sweep[:-1],
+        runs=sweep[:1],
         approach=Parametric(),
         seconds=1e9,
     )
-    path = redraw(sweep[-1])
+    for run in sweep[1:]:
+        path = redraw(run)
     whole = fit(sweep, Parametric())
 
     assert path.read_text() == render(whole, predict(whole, flops=1e20))

@@ -83,15 +83,15 @@ def words(monkeypatch):
     return render
 
 
-def test_report_writes_one_file_and_gives_its_path(fitted, answer, tmp_path):
+def test_report_writes_one_file_and_gives_its_path(page, fitted, answer, tmp_path):
     path = report(fitted, answer, path=tmp_path / "deep" / "report.html")
 
     assert path == tmp_path / "deep" / "report.html"
-    assert path.read_text() == render(fitted, answer)
+    assert path.read_text() == page
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
-def test_a_page_that_cannot_be_written_is_a_store_error(fitted, answer, tmp_path):
+def test_a_page_that_cannot_be_written_is_a_store_error(words, fitted, answer, tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreError, match="Cannot write"):
@@ -319,10 +319,11 @@ def test_the_runs_can_be_taken_from_the_page_without_loss(page, fitted, tmp_path
     assert read_runs(path)[: len(fitted.runs)] == list(fitted.runs)
 
 
-def test_a_page_of_very_many_runs_does_not_carry_them(fitted, answer):
+def test_a_page_of_very_many_runs_does_not_carry_them(words, fitted, answer):
     many = replace(fitted, set_aside=tuple(SetAside(run, "too many") for run in fitted.runs * 200))
 
-    assert "data:text/csv" not in render(many, answer)
+    assert "data:text/csv" in words(fitted, answer)
+    assert "data:text/csv" not in words(many, answer)
 
 
 def test_the_method_names_what_papers_leave_out(fitted):
@@ -434,11 +435,18 @@ def test_an_approach_without_a_loss_makes_a_page_without_one(sweep):
     assert Outline(page).tags.count("svg") == 3  # curves, law, approaches
 
 
-def test_sizes_of_a_task_are_those_that_predict_builds(fitted):
+@pytest.fixture(scope="module")
+def of_a_task(fitted):
+    """A task, the answer in its sizes, and the page of both."""
     pytest.importorskip("torch")
     task = tiny_task()
     answer = predict(fitted, flops=1e13, task=task)
-    known = data_of(render(fitted, answer, task=task))
+    return task, answer, render(fitted, answer, task=task)
+
+
+def test_sizes_of_a_task_are_those_that_predict_builds(of_a_task, fitted):
+    task, _, page = of_a_task
+    known = data_of(page)
 
     def nearest(num_params):
         return min(known["sizes"], key=lambda size: abs(math.log(size[1] / num_params)))
@@ -453,14 +461,10 @@ def test_sizes_of_a_task_are_those_that_predict_builds(fitted):
             assert known["params"][end][row] == pytest.approx(value, rel=0.03)
 
 
-def test_the_page_says_one_thing_about_the_answer_wherever_it_does(fitted):
-    pytest.importorskip("torch")
-    task = tiny_task()
-    answer = predict(fitted, flops=1e13, task=task)
+def test_the_page_says_one_thing_about_the_answer_wherever_it_does(of_a_task, fitted):
+    _, answer, page = of_a_task
     near = f"{format_count(answer.band[0])} to {format_count(answer.band[1])}"
-    assert (
-        near in render(fitted, answer, task=task).partition("Doubt")[2]
-    )  # in the figure of the waste too
+    assert near in page.partition("Doubt")[2]  # in the figure of the waste too
     costs = "a token costs what the runs record, not what is counted"
     assert costs in render(fitted, answer)
-    assert costs not in render(fitted, answer, task=task)
+    assert costs not in page
