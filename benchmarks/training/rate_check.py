@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 import isoflop  # noqa: E402
 import python_source_gpt  # noqa: E402
 from data.teacher_images import TeacherImages  # noqa: E402
-from isoflop.fitting.checked_rates import RateFinding, find_rates  # noqa: E402
+from isoflop.fitting.checked_rates import RateFinding, find_rates, reach_of  # noqa: E402
 from isoflop.fitting.setting_rule import fit_vertex  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training-rate-check.md"
@@ -130,7 +130,9 @@ def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFindin
         checks.append(replace(spec, lr=spec.lr / spec.checked_lr * planned, checked_lr=planned))
     wanted = [[replace(spec, seed=spec.seed + 10 * k) for spec in checks] for k in range(seeds)]
     runs = {run.id: run for run in case.train([spec for each in wanted for spec in each])}
-    return [find_rates([runs[spec.id] for spec in each], case.params) for each in wanted]
+    return [
+        find_rates([runs[spec.id] for spec in each], reach_of(case.sweep.specs)) for each in wanted
+    ]
 
 
 def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:

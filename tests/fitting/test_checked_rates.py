@@ -48,7 +48,7 @@ def too_high(num_params):
 
 
 def verdicts(planned, best=rate):
-    found = [find_rates(checks(planned, best, seed), [SMALL, TOP]) for seed in range(60)]
+    found = [find_rates(checks(planned, best, seed), TOP) for seed in range(60)]
     return [one.verdict for one in found]
 
 
@@ -59,7 +59,7 @@ def test_a_wrong_rule_is_found_and_a_right_one_left_alone():
 
 @pytest.mark.parametrize(("off", "words"), [(3.0, "halving"), (1 / 3, "doubling")])
 def test_the_words_say_which_way_the_loss_falls(off, words):
-    note = find_rates(checks(lambda N: off * rate(N), rate), [TOP]).note
+    note = find_rates(checks(lambda N: off * rate(N), rate), TOP).note
     assert note.code == "rates-wrong"
     assert f"{words} the rate lowers the loss at size {SMALL:g}" in note.lower().replace(
         "10000000.0", "1e+07"
@@ -68,7 +68,7 @@ def test_the_words_say_which_way_the_loss_falls(off, words):
 
 
 def test_a_right_rule_holds_with_the_sizes_by_name():
-    note = find_rates(checks(rate, rate), [LARGE]).note
+    note = find_rates(checks(rate, rate), LARGE).note
     assert note.code == "rates-holds"
     assert "neither half nor twice" in note
 
@@ -79,7 +79,7 @@ def test_losses_that_rates_do_not_move_leave_the_check_open():
         replace(run, loss=3.0 * math.exp(0.02 * random.standard_normal()))
         for run in checks(rate, rate)
     ]
-    assert find_rates(flat, [TOP], noise=0.02).verdict == "open"
+    assert find_rates(flat, TOP, noise=0.02).verdict == "open"
 
 
 def test_a_planned_rate_that_diverges_is_wrong():
@@ -89,7 +89,7 @@ def test_a_planned_rate_that_diverges_is_wrong():
         else run
         for run in checks(rate, rate)
     ]
-    found = find_rates(runs, [TOP])
+    found = find_rates(runs, TOP)
     assert found.verdict == "wrong"
     assert "diverges at size" in found.note
 
@@ -101,11 +101,11 @@ def test_twice_a_good_rate_may_diverge():
         else run
         for run in checks(rate, rate)
     ]
-    assert find_rates(runs, [LARGE]).verdict != "wrong"
+    assert find_rates(runs, LARGE).verdict != "wrong"
 
 
 def test_runs_of_no_check_show_nothing():
-    assert find_rates([], [TOP]) is None
+    assert find_rates([], TOP) is None
 
 
 def sweep(planned, seed=1):

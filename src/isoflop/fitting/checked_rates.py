@@ -8,20 +8,20 @@ from typing import Literal
 import numpy as np
 
 from isoflop.display.format import format_count, format_number, format_percent, join_words
-from isoflop.fitting.rate_offsets import Offsets, offsets_of
+from isoflop.fitting.rate_offsets import WALL, Offsets, offsets_of
 from isoflop.fitting.setting_rule import USUAL_NOISE
 from isoflop.laws.base import Array
 from isoflop.notes.note import Note
-from isoflop.runs import Run, SizeValue
+from isoflop.runs import Run, RunSpec, SizeValue
 
-__all__ = ["CheckedSize", "RateFinding", "find_rates"]
+__all__ = ["CheckedSize", "RateFinding", "find_rates", "reach_of"]
 
 FEWEST_RATES = 3
 USUAL_FREEDOM = 2
 """Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
-SURE = 0.975
+SURE = 0.97
 """Probability of its sign from which on an offset is not noise."""
-MATERIAL = 0.003
+MATERIAL = 0.005
 """Share of the loss below which a wrong rate does no harm."""
 OPEN = 0.01
 """Share of the loss that the rates may cost, to a standard deviation, before a check counts as
@@ -54,13 +54,23 @@ class CheckedSize:
         return len(np.unique(self.u)) < len(self.u)
 
     def noise(self, usual: float) -> float:
-        """Standard deviation of log loss between seeds, from this size's and the usual one."""
-        squares, freedom = USUAL_FREEDOM * usual**2, USUAL_FREEDOM
-        for rate in np.unique(self.u):
-            seeds = self.y[(self.u == rate) & np.isfinite(self.y)]
-            squares += float(np.sum((seeds - seeds.mean()) ** 2)) if len(seeds) else 0.0
-            freedom += max(len(seeds) - 1, 0)
+        """Standard deviation of log loss between seeds, from this size's and the usual one.
+
+        Seeds of rates far above the best one, which scatter more, count less.
+        """
+        squares, freedom = USUAL_FREEDOM * usual**2, float(USUAL_FREEDOM)
+        lowest = min(seeds.mean() for seeds in self._seeds)
+        for seeds in self._seeds:
+            weight = usual**2 / (usual**2 + (WALL * (seeds.mean() - lowest)) ** 2)
+            squares += weight * float(np.sum((seeds - seeds.mean()) ** 2))
+            freedom += weight * (len(seeds) - 1)
         return math.sqrt(squares / freedom)
+
+    @property
+    def _seeds(self) -> list[Array]:
+        """Finite log losses of each rate that has some."""
+        known = np.isfinite(self.y)
+        return [self.y[known & (self.u == rate)] for rate in np.unique(self.u[known])]
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -77,13 +87,13 @@ class RateFinding:
 
     verdict: whether their rule holds, is wrong, or the check is open.
     offsets: how far the rates are from the best ones; None where no losses can be compared.
-    largest: params of the sweep's largest size, for which the verdict holds too.
+    reach: params of the sizes that decide an answer, for which the verdict is, too.
     """
 
     verdict: Verdict
     sizes: tuple[CheckedSize, ...]
     offsets: Offsets | None
-    largest: float
+    reach: float
 
     @property
     def note(self) -> Note:
@@ -100,8 +110,8 @@ class RateFinding:
     def _open(self) -> str:
         cost = ""
         if self.offsets is not None:
-            most = format_percent(_most_lost(self.offsets, self.largest))
-            cost = f"; at {format_count(self.largest)} params the rates may cost {most} of the loss"
+            most = format_percent(_most_lost(self.offsets, self.reach))
+            cost = f"; at {format_count(self.reach)} params the rates may cost {most} of the loss"
         return (
             f"The check of the learning rates is open: at {self._names()} half and twice the "
             f"planned rate give losses that differ by no more than noise{cost}."
@@ -111,12 +121,12 @@ class RateFinding:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
         if diverged or self.offsets is None:
             return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
-        offset, _ = self.offsets.offset(self.largest)
+        offset, _ = self.offsets.offset(self.reach)
         times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (
-            f"{self._gains()}At {format_count(self.largest)} params the planned learning rate is "
+            f"{self._gains()}At {format_count(self.reach)} params the planned learning rate is "
             f"about {times} {'high' if offset > 0 else 'low'}, which costs about "
-            f"{format_percent(self.offsets.mean_lost(self.largest))} of the loss; {REMEDY}."
+            f"{format_percent(self.offsets.mean_lost(self.reach))} of the loss; {REMEDY}."
         )
 
     def _gains(self) -> str:
@@ -136,24 +146,31 @@ REMEDY = "run isoflop.tune, and sweep again with its recipe"
 
 
 def find_rates(
-    checks: Iterable[Run], params: Iterable[float], noise: float | None = None
+    checks: Iterable[Run], reach: float, noise: float | None = None
 ) -> RateFinding | None:
     """What the runs of a check show; None without two checked sizes.
 
-    params: those of the sweep's runs.
+    reach: params of the sizes that decide an answer, by `reach_of`.
     noise: standard deviation of log loss between seeds; None for the usual one.
     """
     sizes = _sizes_of([*checks])
     if len(sizes) < 2:
         return None
-    largest = max([*params, sizes[-1].num_params])
+    reach = max(reach, sizes[-1].num_params)
     if any(size.diverged for size in sizes):
-        return RateFinding("wrong", sizes, None, largest)
+        return RateFinding("wrong", sizes, None, reach)
     offsets = _offsets(sizes, noise or USUAL_NOISE)
     if offsets is None:
-        return RateFinding("open", sizes, None, largest)
-    places = [*(each.num_params for each in sizes), largest]
-    return RateFinding(_verdict(offsets, places), sizes, offsets, largest)
+        return RateFinding("open", sizes, None, reach)
+    places = [*(each.num_params for each in sizes), reach]
+    return RateFinding(_verdict(offsets, places), sizes, offsets, reach)
+
+
+def reach_of(specs: Iterable[RunSpec]) -> float:
+    """Params in the middle of the runs that cost most: the sizes that decide an answer."""
+    known = [*specs]
+    least = max(spec.flops for spec in known) / 2
+    return float(np.median([spec.num_params for spec in known if spec.flops >= least]))
 
 
 def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:

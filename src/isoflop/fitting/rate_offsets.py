@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from isoflop.fitting.setting_rule import PRIOR_DEVIATION
 from isoflop.laws.base import Array
 
-__all__ = ["Offsets", "offsets_of"]
+__all__ = ["WALL", "Offsets", "offsets_of"]
 
 CURVATURES = np.geomspace(0.004, 0.5, 25)
 USUAL_CURVATURE, CURVATURE_SPREAD = 0.025, 0.7

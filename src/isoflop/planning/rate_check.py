@@ -35,12 +35,13 @@ SHORTER = 4.0
 sizes twice as large for the same FLOPs, and a sweep's largest models are trained as short."""
 LEAST_STEPS = 100
 """Optimiser steps below which a run shows too little of its rate."""
-TRIES = 14
+TRIES = 8
 """Most candidates of the larger size, each as much smaller as the cost of the last one asks."""
 OVER = 1.05
 """Batches are whole, so that runs may cost a little more than meant."""
-FARTHER, CLOSER = 0.7, 0.97
-"""Share of a size's params that the next candidate has at least and at most."""
+ABOVE, CLOSER = 1.3, 0.97
+"""The first candidate as a multiple of what 6 FLOPs per param and token would pay for, and each
+later one as a share of the one before, at most."""
 
 
 @dataclass(frozen=True)
@@ -56,35 +57,44 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
 
     The larger size is the largest that the share pays for.
     """
-    allowed, cheapest = SHARE * whole, math.inf
+    allowed = SHARE * whole
     for large in _larger(sizes, specs, (1 - SMALL_SHARE) * allowed):
-        cheapest = _cost(large) / (1 - SMALL_SHARE)
-        if cheapest > allowed:
-            continue
         small = _smaller(sizes, specs, large[0].num_params, SMALL_SHARE * allowed)
         if small:
             runs = (*small, *large)
             return RateCheck(runs, (_checked(runs, whole),))
-        cheapest = math.inf
-        break
-    return RateCheck(notes=(_unchecked(cheapest, whole),))
+    return RateCheck(notes=(_unchecked(_cheapest(sizes, specs), whole),))
 
 
 def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> Iterator[list[RunSpec]]:
-    """Runs of candidates of the larger size, smaller and smaller as `flops` asks."""
-    middle = math.exp(np.mean([math.log(spec.num_tokens / spec.num_params) for spec in specs]))
-    most = float(max(spec.num_params for spec in specs))
-    least = LEAST_RATIO * min(spec.num_params for spec in specs)
+    """Runs of the larger size, the largest that `flops` pay for; nothing where none is."""
+    params, per_param = [spec.num_params for spec in specs], _middle(specs) / SHORTER
+    about = math.sqrt(flops / (6 * len(FACTORS) * LARGE_SEEDS * per_param))
+    most = min(float(max(params)), ABOVE * about)
     for _ in range(TRIES):
-        if most < least:
+        if most < LEAST_RATIO * min(params):
             break
         sized = sizes.near(most, most=most)
-        runs = _runs(sizes, sized, middle / SHORTER * sized.num_params, LARGE_SEEDS)
-        if sized.num_params < least or not _are_long(runs):
+        runs = _runs(sizes, sized, per_param * sized.num_params, LARGE_SEEDS)
+        if _are_long(runs) and _cost(runs) <= flops:
+            yield runs
             break
-        yield runs
-        smaller = math.sqrt(flops / _cost(runs))
-        most = sized.num_params * min(max(smaller, FARTHER), CLOSER)
+        most = sized.num_params * min(math.sqrt(flops / _cost(runs)), CLOSER)
+
+
+def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
+    """FLOPs of a check at the cheapest planned size that is large and trains long enough."""
+    least, per_param = min(spec.num_params for spec in specs), _middle(specs) / SHORTER
+    planned = {spec.size for spec in specs if spec.num_params >= LEAST_RATIO * least}
+    counts = [sizes.count(size) for size in planned]
+    cells = [_runs(sizes, one, per_param * one.num_params, LARGE_SEEDS) for one in counts]
+    costs = [_cost(runs) for runs in cells if _are_long(runs)]
+    return min(costs, default=math.inf) / (1 - SMALL_SHARE)
+
+
+def _middle(specs: Sequence[RunSpec]) -> float:
+    """Tokens per param of the middle of a sweep."""
+    return math.exp(np.mean([math.log(spec.num_tokens / spec.num_params) for spec in specs]))
 
 
 def _smaller(sizes: Sizes, specs: Sequence[RunSpec], large: float, flops: float) -> list[RunSpec]:

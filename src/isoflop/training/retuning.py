@@ -9,7 +9,7 @@ from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import PlanError
 from isoflop.family import Family
-from isoflop.fitting.checked_rates import find_rates
+from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.planning.question import SweepQuestion
@@ -86,7 +86,7 @@ def retuned(
         data_workers=by.data_workers,
         packed=by.packed,
     )
-    found = find_rates(checks, [spec.num_params for spec in sweep.specs])
+    found = find_rates(checks, reach_of(sweep.specs))
     if found is not None and not known and current_ranks().is_first:
         print_notice(str(found.note))
     if found is None or found.verdict != "wrong":

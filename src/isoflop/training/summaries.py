@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from isoflop.display.format import LONG, one_line
-from isoflop.fitting.checked_rates import find_rates
+from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
 from isoflop.storage.directory import DirectoryStore
@@ -77,6 +77,6 @@ def report_rates(sweep: Sweep, recorded: Mapping[str, Run]) -> None:
     checks = [recorded[spec.id] for spec in sweep.checks if spec.id in recorded]
     if len(checks) < len(sweep.checks):
         return
-    found = find_rates(checks, [spec.num_params for spec in sweep.specs])
+    found = find_rates(checks, reach_of(sweep.specs))
     if found is not None:
         print_notice(str(found.note))

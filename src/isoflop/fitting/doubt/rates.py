@@ -19,7 +19,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
-from isoflop.fitting.checked_rates import RateFinding, find_rates
+from isoflop.fitting.checked_rates import RateFinding, find_rates, reach_of
 from isoflop.fitting.rate_offsets import Offsets
 from isoflop.fitting.screening.seeds import seed_noise
 from isoflop.laws.base import Array, CostPerToken, Law
@@ -55,7 +55,7 @@ class RatesChecked:
     """What a check shows, and the laws that other losses at the right rates would give.
 
     law: that of the fit. others: those of losses corrected for more, less or no cost of the rates.
-    cost: share of the loss that the rates cost at the largest size.
+    cost: share of the loss that the rates cost at the reach of the finding.
     """
 
     finding: RateFinding
@@ -82,7 +82,7 @@ class RatesChecked:
         now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.others[-1]))
         answer = f"the best size at {format_flops(flops)} FLOPs would be "
         answer += format_replacement(then, now)
-        share, size = format_percent(self.cost), format_count(self.finding.largest)
+        share, size = format_percent(self.cost), format_count(self.finding.reach)
         if self.is_corrected:
             text = (
                 f"The losses are corrected for their learning rates, by {share} at {size} params; "
@@ -99,10 +99,11 @@ class RatesChecked:
 def checked_points(points: Points, checks: Sequence[Run]) -> CheckedPoints:
     """The points of a fit with what the checks of their task show."""
     own = _of_rule(points, checks)
-    finding = find_rates(own, points.N.tolist(), seed_noise(points.runs)) if own else None
+    reach = reach_of(run.spec for run in points.runs)
+    finding = find_rates(own, reach, seed_noise(points.runs)) if own else None
     if finding is None or finding.offsets is None or finding.verdict != "wrong":
         return CheckedPoints(points, points, finding)
-    lost, deviation = finding.offsets.lost(finding.largest)
+    lost, deviation = finding.offsets.lost(finding.reach)
     if deviation > lost:
         return CheckedPoints(points, points, finding)
     return CheckedPoints(_corrected(points, finding.offsets.mean_lost), points, finding)
@@ -137,7 +138,7 @@ def rates_checked(checked: CheckedPoints, law: Law, approach: Approach) -> Rates
         return RatesChecked(finding, law, (), False, 0.0)
     variants = _variants(offsets, checked)
     others = [solved for points in variants if (solved := _law(points, approach)) is not None]
-    cost = offsets.lost(finding.largest)[0]
+    cost = offsets.lost(finding.reach)[0]
     return RatesChecked(finding, law, tuple(others), checked.is_corrected, cost)
 
 
