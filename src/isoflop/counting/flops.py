@@ -38,6 +38,7 @@ from isoflop.counting.uncounted import Suspects
 __all__ = ["StepCost", "count_step"]
 
 aten = torch.ops.aten
+_GROUPED = getattr(aten, "_grouped_mm", None)  # not in the oldest torch allowed
 Shape = tuple[int, ...]
 
 
@@ -197,7 +198,7 @@ class _AssumedValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         if func is aten._local_scalar_dense.default and args[0].is_meta:
             return args[0].new_ones((), device="cpu").item()
-        if func is aten._grouped_mm.default and args[0].is_meta:
+        if _GROUPED is not None and func is _GROUPED.default and args[0].is_meta:
             return args[0].new_empty(_grouped_shape(*args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
 
@@ -292,7 +293,7 @@ _FORMULAS: dict[object, Callable[..., int]] = {
     aten.mv: _matrix_vector,
     aten.addmv: _add_matrix_vector,
     aten._trilinear: _trilinear,
-    aten._grouped_mm: _grouped_product,
+    **({} if _GROUPED is None else {_GROUPED: _grouped_product}),
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     aten._scaled_dot_product_flash_attention_backward: _attention_backward,
