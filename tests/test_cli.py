@@ -246,6 +246,17 @@ def test_a_plan_is_told_for_named_hardware(run, own_task):
 
 
 @pytest.mark.train
+def test_a_plan_has_a_check_of_its_rates_unless_it_is_left_out(run, own_task):
+    plan = ("plan", "own_task:task", "--budget=2e6", "--json")
+
+    def codes(*options):
+        return {note["code"] for note in json.loads(run(*plan, *options)[1])["notes"]}
+
+    assert codes() & {"rates-checked", "rates-unchecked"}
+    assert not codes("--no-check-rates") & {"rates-checked", "rates-unchecked"}
+
+
+@pytest.mark.train
 def test_a_refusal_names_the_option_that_lifts_it(run, own_task):
     code, _, err = run("plan", "own_task:task", "--target=1e15", "--spend=1e8")
 

@@ -5,7 +5,7 @@ which side of the best rate it lies, and whether that changes with size.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,16 +58,16 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
     The larger size is the largest that the share pays for.
     """
     allowed = SHARE * whole
-    for large in _larger(sizes, specs, (1 - SMALL_SHARE) * allowed):
-        small = _smaller(sizes, specs, large[0].num_params, SMALL_SHARE * allowed)
-        if small:
-            runs = (*small, *large)
-            return RateCheck(runs, (_checked(runs, whole),))
+    large = _larger(sizes, specs, (1 - SMALL_SHARE) * allowed)
+    small = _smaller(sizes, specs, large, SMALL_SHARE * allowed)
+    if large and small:
+        runs = (*small, *large)
+        return RateCheck(runs, (_checked(runs, whole),))
     return RateCheck(notes=(_unchecked(_cheapest(sizes, specs), whole),))
 
 
-def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> Iterator[list[RunSpec]]:
-    """Runs of the larger size, the largest that `flops` pay for; nothing where none is."""
+def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> list[RunSpec]:
+    """Runs of the larger size, the largest that `flops` pay for; none where none trains long."""
     params, per_param = [spec.num_params for spec in specs], _middle(specs) / SHORTER
     about = math.sqrt(flops / (6 * len(FACTORS) * LARGE_SEEDS * per_param))
     most = min(float(max(params)), ABOVE * about)
@@ -77,9 +77,9 @@ def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> Iterator[li
         sized = sizes.near(most, most=most)
         runs = _runs(sizes, sized, per_param * sized.num_params, LARGE_SEEDS)
         if _are_long(runs) and _cost(runs) <= flops:
-            yield runs
-            break
+            return runs
         most = sized.num_params * min(math.sqrt(flops / _cost(runs)), CLOSER)
+    return []
 
 
 def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
@@ -97,10 +97,13 @@ def _middle(specs: Sequence[RunSpec]) -> float:
     return math.exp(np.mean([math.log(spec.num_tokens / spec.num_params) for spec in specs]))
 
 
-def _smaller(sizes: Sizes, specs: Sequence[RunSpec], large: float, flops: float) -> list[RunSpec]:
-    """Runs of a planned size about RATIO times smaller, as long as `flops` pays for and planned."""
-    below = [spec for spec in specs if spec.num_params <= large / LEAST_RATIO]
-    for planned in sorted(below, key=lambda spec: _away(spec, large / RATIO)):
+def _smaller(
+    sizes: Sizes, specs: Sequence[RunSpec], large: Sequence[RunSpec], flops: float
+) -> list[RunSpec]:
+    """Runs of a planned size about RATIO times smaller, as long as planned where `flops` allow."""
+    most = large[0].num_params if large else 0.0
+    below = [spec for spec in specs if spec.num_params <= most / LEAST_RATIO]
+    for planned in sorted(below, key=lambda spec: _away(spec, most / RATIO)):
         sized = sizes.count(planned.size)
         paid = flops / (len(FACTORS) * SMALL_SEEDS * sized.flops_per_token)
         runs = _runs(sizes, sized, min(planned.num_tokens, paid), SMALL_SEEDS)
@@ -150,11 +153,13 @@ def _checked(runs: Sequence[RunSpec], whole: float) -> Note:
 
 
 def _unchecked(cheapest: float, whole: float) -> Note:
+    share = f"{format_percent(SHARE)} of the sweep's FLOPs"
     why = (
-        f"runs of {LEAST_STEPS} steps or more would cost {format_percent(cheapest / whole)} of the "
-        f"sweep's FLOPs"
-        if math.isfinite(cheapest)
-        else f"no two sizes {LEAST_RATIO:g} times apart train for {LEAST_STEPS} steps"
+        f"{share} pay for no two sizes {LEAST_RATIO:g} times apart and {LEAST_STEPS} steps of each"
     )
-    text = f"The learning rates are not checked: {why}, and {SHARE:.0%} are for it at most."
-    return Note("rates-unchecked", text)
+    if SHARE * whole < cheapest < math.inf:
+        why = (
+            f"runs of {LEAST_STEPS} steps or more would cost {format_percent(cheapest / whole)} of "
+            f"the sweep's FLOPs, of which {format_percent(SHARE)} are for a check"
+        )
+    return Note("rates-unchecked", f"The learning rates are not checked: {why}.")
