@@ -57,12 +57,14 @@ def _summary(rows: Sequence[Row]) -> str:
         f"{covered['grid']}.\n\n"
         f"Median waste of the target's compute: {format_percent(medians['advice'])} with isoflop's "
         f"advice, {format_percent(medians['grid'])} with a plain grid and Approach 2 for the same "
-        f"spend, {format_percent(medians['20 tokens per param'])} with 20 tokens per param."
+        f"spend (all of it where that gives no answer), "
+        f"{format_percent(medians['20 tokens per param'])} with 20 tokens per param."
     )
 
 
 def _median(verdicts: Sequence[dict[str, Any]], name: str) -> float:
-    return statistics.median(each["waste"][name] for each in verdicts)
+    """The median; an advice that was refused wastes everything."""
+    return statistics.median(each["waste"].get(name, 1.0) for each in verdicts)
 
 
 def _outcomes(rows: Sequence[Row]) -> str:
@@ -113,6 +115,8 @@ def _wastes(rows: Sequence[Row]) -> str:
 
 
 def _waste(verdict: dict[str, Any], name: str) -> str:
+    if name not in verdict["waste"]:
+        return "no answer"
     mark = " (beyond the sizes trained)" if name in verdict["outside"] else ""
     return format_percent(verdict["waste"][name]) + mark
 
