@@ -24,12 +24,11 @@ def write_page(campaigns: Sequence[Campaign] | None = None, folder: Path = HERE)
         for name, each in judged.items()
         for spend, verdict in each["verdicts"].items()
     ]
-    registered = [each for each in campaigns if all(each.has(spend) for spend in SPENDS)]
     parts = [
         _summary(rows),
         *([_outcomes(rows), _wastes(rows)] if rows else []),
         *(_curve(each) for each in judged.values()),
-        _registered(registered),
+        _registered(campaigns),
         _outstanding(campaigns, judged.keys()),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -134,10 +133,10 @@ def _curve(judgement: dict[str, Any]) -> str:
 
 
 def _registered(campaigns: Sequence[Campaign]) -> str:
-    if not campaigns:
+    rows = [_forecast(each, spend) for each in campaigns for spend in SPENDS if each.has(spend)]
+    if not rows:
         return ""
     head = ("task", "spend", "FLOPs spent", "params", "loss", "expected waste", "commit", "date")
-    rows = [_forecast(each, spend) for each in campaigns for spend in SPENDS]
     return "Registered forecasts, with 90 % intervals:\n\n" + _table(head, rows)
 
 
@@ -165,8 +164,9 @@ def _outstanding(campaigns: Sequence[Campaign], judged: Iterable[str]) -> str:
 
 
 def _what_is_missing(campaign: Campaign) -> str:
-    if not all(campaign.has(spend) for spend in SPENDS):
-        return "not forecast yet."
+    missing = [_spend(spend) for spend in SPENDS if not campaign.has(spend)]
+    if missing:
+        return f"the forecast for {' and '.join(missing)}."
     return f"the runs at its target, `python benchmarks/proof/campaign.py {campaign.name}`."
 
 
