@@ -111,9 +111,6 @@ def forecast(campaign: Campaign, spend: str) -> dict[str, Any]:
     fit = isoflop.fit(swept)
     advice = isoflop.predict(fit, flops=target, task=task)
     plain = campaign.train(task, grid(task, target, spend).specs)
-    second = isoflop.predict(
-        isoflop.fit(plain, approach=isoflop.IsoFLOP()), flops=target, task=task
-    )
     return {
         "task": campaign.name,
         "about": campaign.case.about,
@@ -127,10 +124,20 @@ def forecast(campaign: Campaign, spend: str) -> dict[str, Any]:
         "law": repr(fit.law),
         "runs": [run.id for run in swept],
         "largest run": max(run.flops for run in swept),
-        "grid": json.loads(to_json(second)),
+        "grid": answer_of_grid(plain, target, task),
         "grid runs": [run.id for run in plain],
         "20 tokens per param": twenty_per_param(task, target),
     }
+
+
+def answer_of_grid(runs: Sequence[Run], target: float, task: isoflop.Task) -> dict[str, Any] | None:
+    """The answer of Approach 2; None where it refuses the runs, which is an outcome, too."""
+    try:
+        fit = isoflop.fit(runs, approach=isoflop.IsoFLOP())
+    except isoflop.DataError as error:
+        print(f"The plain grid gives no answer: {error}")
+        return None
+    return json.loads(to_json(isoflop.predict(fit, flops=target, task=task)))
 
 
 def after_tuning(target: float, spend: str) -> float:

@@ -105,9 +105,10 @@ def verdict(
     advice = forecast["advice"]
     at_size = next((run.loss for run in runs if run.size == advice["size"]), None)
     loss = valley.loss(advice["size_num_params"]) if at_size is None else at_size
+    grid = forecast["grid"]
     followed = {
         "advice": advice["size_num_params"],
-        "grid": forecast["grid"]["size_num_params"],
+        **({} if grid is None else {"grid": grid["size_num_params"]}),
         "20 tokens per param": forecast["20 tokens per param"],
     }
     return {
@@ -120,7 +121,7 @@ def verdict(
         "loss covered": inside(loss, advice["loss"]),
         "lowest loss covered": inside(valley.loss(valley.num_params), advice["loss"]),
         "expected waste": advice["regret"]["value"],
-        "grid covered": inside(valley.num_params, forecast["grid"]["num_params"]),
+        "grid covered": grid is not None and inside(valley.num_params, grid["num_params"]),
         "followed": followed,
         "waste": {name: waste(valley, N, slope) for name, N in followed.items()},
         "outside": [name for name, N in followed.items() if not is_between(N, runs)],

@@ -24,12 +24,11 @@ def write_page(campaigns: Sequence[Campaign] | None = None, folder: Path = HERE)
         for name, each in judged.items()
         for spend, verdict in each["verdicts"].items()
     ]
-    registered = [each for each in campaigns if all(each.has(spend) for spend in SPENDS)]
     parts = [
         _summary(rows),
         *([_outcomes(rows), _wastes(rows)] if rows else []),
         *(_curve(each) for each in judged.values()),
-        _registered(registered),
+        _registered(campaigns),
         _outstanding(campaigns, judged.keys()),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -57,12 +56,14 @@ def _summary(rows: Sequence[Row]) -> str:
         f"{covered['grid']}.\n\n"
         f"Median waste of the target's compute: {format_percent(medians['advice'])} with isoflop's "
         f"advice, {format_percent(medians['grid'])} with a plain grid and Approach 2 for the same "
-        f"spend, {format_percent(medians['20 tokens per param'])} with 20 tokens per param."
+        f"spend (all of it where that gives no answer), "
+        f"{format_percent(medians['20 tokens per param'])} with 20 tokens per param."
     )
 
 
 def _median(verdicts: Sequence[dict[str, Any]], name: str) -> float:
-    return statistics.median(each["waste"][name] for each in verdicts)
+    """The median; an advice that was refused wastes everything."""
+    return statistics.median(each["waste"].get(name, 1.0) for each in verdicts)
 
 
 def _outcomes(rows: Sequence[Row]) -> str:
@@ -113,6 +114,8 @@ def _wastes(rows: Sequence[Row]) -> str:
 
 
 def _waste(verdict: dict[str, Any], name: str) -> str:
+    if name not in verdict["waste"]:
+        return "no answer"
     mark = " (beyond the sizes trained)" if name in verdict["outside"] else ""
     return format_percent(verdict["waste"][name]) + mark
 
@@ -130,10 +133,10 @@ def _curve(judgement: dict[str, Any]) -> str:
 
 
 def _registered(campaigns: Sequence[Campaign]) -> str:
-    if not campaigns:
+    rows = [_forecast(each, spend) for each in campaigns for spend in SPENDS if each.has(spend)]
+    if not rows:
         return ""
     head = ("task", "spend", "FLOPs spent", "params", "loss", "expected waste", "commit", "date")
-    rows = [_forecast(each, spend) for each in campaigns for spend in SPENDS]
     return "Registered forecasts, with 90 % intervals:\n\n" + _table(head, rows)
 
 
@@ -161,8 +164,9 @@ def _outstanding(campaigns: Sequence[Campaign], judged: Iterable[str]) -> str:
 
 
 def _what_is_missing(campaign: Campaign) -> str:
-    if not all(campaign.has(spend) for spend in SPENDS):
-        return "not forecast yet."
+    missing = [_spend(spend) for spend in SPENDS if not campaign.has(spend)]
+    if missing:
+        return f"the forecast for {' and '.join(missing)}."
     return f"the runs at its target, `python benchmarks/proof/campaign.py {campaign.name}`."
 
 
