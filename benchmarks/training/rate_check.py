@@ -4,9 +4,10 @@
 
 Two tasks: a byte-level GPT on the source of Python's library, and a perceptron on generated images.
 The right rule of each goes through the best of five rates at the two sizes of its check. The wrong
-one is the same at the sweep's smallest size and 4 times too high at its largest. With each, the
-runs of the default check are trained with ten seeds; nothing else of the sweep is. Results stay in
-the store, so that the program continues after a stop.
+ones are the same at the sweep's smallest size and 4 times too high at its largest, or already at
+the middle size of its largest budget. With each, the runs of the default check are trained with ten
+seeds; nothing else of the sweep is. Results stay in the store, so that the program continues after
+a stop.
 """
 
 import argparse
@@ -114,12 +115,10 @@ def right_rule(case: Case) -> isoflop.PowerRule:
     return isoflop.PowerRule(best[0] / places[0] ** exponent, num_params=exponent)
 
 
-def wrong_rule(right: isoflop.PowerRule, params: Sequence[float]) -> isoflop.PowerRule:
-    """The same at the smallest size, and TOO_HIGH times it at the largest."""
-    tilt = math.log(TOO_HIGH) / math.log(max(params) / min(params))
-    return isoflop.PowerRule(
-        right.coefficient / min(params) ** tilt, num_params=right.num_params + tilt
-    )
+def wrong_rule(right: isoflop.PowerRule, least: float, most: float) -> isoflop.PowerRule:
+    """The same at the size with the least params, and TOO_HIGH times it at that with the most."""
+    tilt = math.log(TOO_HIGH) / math.log(most / least)
+    return isoflop.PowerRule(right.coefficient / least**tilt, num_params=right.num_params + tilt)
 
 
 def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFinding | None]:
@@ -144,11 +143,17 @@ def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
     checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.sweep.checks)
     right = right_rule(case)
     rows, examples = [], []
-    for label, rule in (("right", right), ("wrong", wrong_rule(right, case.params))):
+    ends, reach = (min(case.params), max(case.params)), reach_of(case.sweep.specs)
+    rules = {
+        "right": right,
+        f"4x at {ends[1]:,.0f}": wrong_rule(right, *ends),
+        f"4x at {reach:,.0f}": wrong_rule(right, ends[0], reach),
+    }
+    for label, rule in rules.items():
         found = findings(case, rule, seeds)
         verdicts = Counter("none" if one is None else one.verdict for one in found)
         counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
-        sizes = f"{' and '.join(checked)} of {min(case.params):,.0f} to {max(case.params):,.0f}"
+        sizes = f"{' and '.join(checked)} of {ends[0]:,.0f} to {ends[1]:,.0f}"
         rows.append(f"| {name} | {sizes} | {share:.1%} | {label}: {rule} | {counts} |")
         examples += [f"- {name}, {label}: {one.note}" for one in found[:1] if one is not None]
         print(rows[-1], *examples[-1:], sep="\n", flush=True)
@@ -180,8 +185,9 @@ def _head(seeds: int) -> str:
         "# The check of the learning rates\n\n"
         f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
         "`python benchmarks/training/rate_check.py --write`\n\n"
-        f"Verdicts of {seeds} seeds. The wrong rule is the right one at the sweep's smallest size "
-        f"and {TOO_HIGH:g} times too high at its largest."
+        f"Verdicts of {seeds} seeds. The wrong rules are right at the sweep's smallest size, and "
+        f"{TOO_HIGH:g} times too high at its largest one, or at the middle size of its largest "
+        f"budget and ever more above. The check costs this share of the sweep's FLOPs."
     )
 
 
