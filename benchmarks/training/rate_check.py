@@ -35,6 +35,7 @@ from isoflop.fitting.setting_rule import fit_vertex  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "training-rate-check.md"
 FACTORS, TUNING_SEEDS = (0.25, 0.5, 1.0, 2.0, 4.0), range(900, 904)
 TOO_HIGH = 4.0
+RULES = ["right", "largest", "middle"]
 
 
 class Perceptron(nn.Module):
@@ -134,7 +135,9 @@ def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFindin
     ]
 
 
-def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
+def rows_of(
+    name: str, store: Path, seeds: int, rules: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Rows of the table for one task, and an example of each finding."""
     make, budgets = TASKS[name]
     task = make()
@@ -144,12 +147,12 @@ def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
     right = right_rule(case)
     rows, examples = [], []
     ends, reach = (min(case.params), max(case.params)), reach_of(case.sweep.specs)
-    rules = {
-        "right": right,
-        f"4x at {ends[1]:,.0f}": wrong_rule(right, *ends),
-        f"4x at {reach:,.0f}": wrong_rule(right, ends[0], reach),
+    known = {
+        "right": ("right", right),
+        "largest": (f"4x at {ends[1]:,.0f}", wrong_rule(right, *ends)),
+        "middle": (f"4x at {reach:,.0f}", wrong_rule(right, ends[0], reach)),
     }
-    for label, rule in rules.items():
+    for label, rule in (known[one] for one in rules):
         found = findings(case, rule, seeds)
         verdicts = Counter("none" if one is None else one.verdict for one in found)
         counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
@@ -165,26 +168,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--rules", nargs="*", default=RULES, choices=RULES)
     parser.add_argument("--write", action="store_true", help="the table into benchmarks/results")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    parts = [rows_of(name, given.store, given.seeds) for name in given.only]
-    head = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
-    table = "\n".join([head, *(row for rows, _ in parts for row in rows)])
+    parts = [rows_of(name, given.store, given.seeds, given.rules) for name in given.only]
+    columns = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
+    table = "\n".join([columns, *(row for rows, _ in parts for row in rows)])
     words = "\n".join(example for _, examples in parts for example in examples)
-    report = (
-        f"{_head(given.seeds)}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
-    )
+    head = _head(given.seeds, given.rules)
+    report = f"{head}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
     print(report)
     if given.write:
         RESULTS.write_text(report + "\n")
 
 
-def _head(seeds: int) -> str:
+def _head(seeds: int, rules: Sequence[str]) -> str:
     return (
         "# The check of the learning rates\n\n"
         f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
-        "`python benchmarks/training/rate_check.py --write`\n\n"
+        f"`python benchmarks/training/rate_check.py --rules {' '.join(rules)} --write`\n\n"
         f"Verdicts of {seeds} seeds. The wrong rules are right at the sweep's smallest size, and "
         f"{TOO_HIGH:g} times too high at its largest one, or at the middle size of its largest "
         f"budget and ever more above. The check costs this share of the sweep's FLOPs."
