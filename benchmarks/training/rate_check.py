@@ -4,9 +4,10 @@
 
 Two tasks: a byte-level GPT on the source of Python's library, and a perceptron on generated images.
 The right rule of each goes through the best of five rates at the two sizes of its check. The wrong
-one is the same at the sweep's smallest size and 4 times too high at its largest. With each, the
-runs of the default check are trained with ten seeds; nothing else of the sweep is. Results stay in
-the store, so that the program continues after a stop.
+ones are the same at the sweep's smallest size and 4 times too high at its largest, or already at
+the middle size of its largest budget. With each, the runs of the default check are trained with ten
+seeds; nothing else of the sweep is. Results stay in the store, so that the program continues after
+a stop.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from isoflop.fitting.setting_rule import fit_vertex  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "training-rate-check.md"
 FACTORS, TUNING_SEEDS = (0.25, 0.5, 1.0, 2.0, 4.0), range(900, 904)
 TOO_HIGH = 4.0
+RULES = ["right", "largest", "middle"]
 
 
 class Perceptron(nn.Module):
@@ -114,12 +116,10 @@ def right_rule(case: Case) -> isoflop.PowerRule:
     return isoflop.PowerRule(best[0] / places[0] ** exponent, num_params=exponent)
 
 
-def wrong_rule(right: isoflop.PowerRule, params: Sequence[float]) -> isoflop.PowerRule:
-    """The same at the smallest size, and TOO_HIGH times it at the largest."""
-    tilt = math.log(TOO_HIGH) / math.log(max(params) / min(params))
-    return isoflop.PowerRule(
-        right.coefficient / min(params) ** tilt, num_params=right.num_params + tilt
-    )
+def wrong_rule(right: isoflop.PowerRule, least: float, most: float) -> isoflop.PowerRule:
+    """The same at the size with the least params, and TOO_HIGH times it at that with the most."""
+    tilt = math.log(TOO_HIGH) / math.log(most / least)
+    return isoflop.PowerRule(right.coefficient / least**tilt, num_params=right.num_params + tilt)
 
 
 def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFinding | None]:
@@ -135,7 +135,9 @@ def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFindin
     ]
 
 
-def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
+def rows_of(
+    name: str, store: Path, seeds: int, rules: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Rows of the table for one task, and an example of each finding."""
     make, budgets = TASKS[name]
     task = make()
@@ -144,11 +146,17 @@ def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
     checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.sweep.checks)
     right = right_rule(case)
     rows, examples = [], []
-    for label, rule in (("right", right), ("wrong", wrong_rule(right, case.params))):
+    ends, reach = (min(case.params), max(case.params)), reach_of(case.sweep.specs)
+    known = {
+        "right": ("right", right),
+        "largest": (f"4x at {ends[1]:,.0f}", wrong_rule(right, *ends)),
+        "middle": (f"4x at {reach:,.0f}", wrong_rule(right, ends[0], reach)),
+    }
+    for label, rule in (known[one] for one in rules):
         found = findings(case, rule, seeds)
         verdicts = Counter("none" if one is None else one.verdict for one in found)
         counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
-        sizes = f"{' and '.join(checked)} of {min(case.params):,.0f} to {max(case.params):,.0f}"
+        sizes = f"{' and '.join(checked)} of {ends[0]:,.0f} to {ends[1]:,.0f}"
         rows.append(f"| {name} | {sizes} | {share:.1%} | {label}: {rule} | {counts} |")
         examples += [f"- {name}, {label}: {one.note}" for one in found[:1] if one is not None]
         print(rows[-1], *examples[-1:], sep="\n", flush=True)
@@ -160,28 +168,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--rules", nargs="*", default=RULES, choices=RULES)
     parser.add_argument("--write", action="store_true", help="the table into benchmarks/results")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    parts = [rows_of(name, given.store, given.seeds) for name in given.only]
-    head = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
-    table = "\n".join([head, *(row for rows, _ in parts for row in rows)])
+    parts = [rows_of(name, given.store, given.seeds, given.rules) for name in given.only]
+    columns = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
+    table = "\n".join([columns, *(row for rows, _ in parts for row in rows)])
     words = "\n".join(example for _, examples in parts for example in examples)
-    report = (
-        f"{_head(given.seeds)}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
-    )
+    head = _head(given.seeds, given.rules)
+    report = f"{head}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
     print(report)
     if given.write:
         RESULTS.write_text(report + "\n")
 
 
-def _head(seeds: int) -> str:
+def _head(seeds: int, rules: Sequence[str]) -> str:
     return (
         "# The check of the learning rates\n\n"
         f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
-        "`python benchmarks/training/rate_check.py --write`\n\n"
-        f"Verdicts of {seeds} seeds. The wrong rule is the right one at the sweep's smallest size "
-        f"and {TOO_HIGH:g} times too high at its largest."
+        f"`python benchmarks/training/rate_check.py --rules {' '.join(rules)} --write`\n\n"
+        f"Verdicts of {seeds} seeds. The wrong rules are right at the sweep's smallest size, and "
+        f"{TOO_HIGH:g} times too high at its largest one, or at the middle size of its largest "
+        f"budget and ever more above. The check costs this share of the sweep's FLOPs."
     )
 
 
