@@ -60,14 +60,14 @@ def test_the_plan_says_the_rate_the_kind_and_what_tells_it():
     note = note_of(planned(task_of(ConvNet)))
     rule = STARTS["convolutional net"].rule
     assert note.startswith(f"Learning rate {rule}: the start for convolutional nets (")
-    assert note.endswith(" % of the params are in Conv1d); tune it with isoflop.tune.")
+    assert note.endswith(" % of the params are in Conv1d); tune it before a sweep that matters.")
     assert note in str(planned(task_of(ConvNet))).replace("\n    ", " ")
 
 
 def test_a_model_of_an_unknown_kind_starts_as_a_transformer_and_the_plan_says_so():
     assert note_of(planned(task_of(Odd))) == (
         "Learning rate 0.3 N^-0.31: the start for transformers, since its modules do not tell what "
-        "it is; tune it with isoflop.tune."
+        "it is; tune it before a sweep that matters."
     )
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 import isoflop
+from isoflop.counting.sizes_of import sizes_of
 from isoflop.planning.rate_check import LEAST_STEPS, SHARE
 from tasks import mlp_task
 
@@ -18,7 +19,7 @@ def sweep():
 
 
 def test_two_sizes_are_tried_at_half_and_twice_the_planned_rate(sweep):
-    recipe = mlp_task().recipe
+    recipe = sizes_of(mlp_task()).recipe
     sizes = {spec.size for spec in sweep.checks}
     assert len(sizes) == 2
     for size in sizes:

@@ -11,6 +11,7 @@ from tasks import mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=1.5, A=30.0, B=60.0, alpha=0.5, beta=0.4)
 TARGET, SPEND = 1e11, 1e10
+OWN = isoflop.Recipe(epochs=None, lr=isoflop.PowerRule(0.3, num_params=-0.31))
 
 
 class Counted(Simulated):
@@ -30,7 +31,7 @@ def factor(spec, best):
 
 
 def own(num_params):
-    return 0.3 * num_params**-0.31
+    return OWN.peak_lr(num_params, 1.0)
 
 
 def lower(num_params):
@@ -41,7 +42,7 @@ def lower(num_params):
 def find(store, best, **options):
     executor = Counted(best)
     answer = isoflop.find_optimal(
-        mlp_task(), target=TARGET, spend=SPEND, store=store, executor=executor, **options
+        mlp_task(recipe=OWN), target=TARGET, spend=SPEND, store=store, executor=executor, **options
     )
     return answer, executor
 
@@ -51,7 +52,7 @@ def codes(answer):
 
 
 def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
-    task, executor = mlp_task(), Counted(own)
+    task, executor = mlp_task(recipe=OWN), Counted(own)
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])
     store = isoflop.MemoryStore()
     runs = isoflop.train(task, sweep, store=store, executor=executor, progress=False)
@@ -65,7 +66,7 @@ def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
 
 
 def test_the_runs_of_a_check_are_told_from_those_of_the_law():
-    task, store = mlp_task(), isoflop.MemoryStore()
+    task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])
     sweep.save(store)
     runs = isoflop.train(task, sweep, store=store, executor=Counted(own), progress=False)

@@ -14,7 +14,8 @@ from tasks import mlp_task
 
 @pytest.fixture(scope="module")
 def trained():
-    task = mlp_task()
+    rule = isoflop.PowerRule(0.3, num_params=-0.31)
+    task = mlp_task(recipe=isoflop.Recipe(epochs=None, lr=rule))
     sweep = isoflop.plan(task, budgets=[3e6, 1e7, 3e7])
     return task, isoflop.train(task, sweep, store=isoflop.MemoryStore(), progress=False)
 

@@ -24,4 +24,6 @@ def rate_notes(sizes: Sizes, specs: Sequence[RunSpec]) -> list[Note]:
         return []
     is_far = rising[-1].num_params > FAR * LARGEST
     found = f"found on models of up to {format_count(LARGEST)} params, so " if is_far else ""
-    return [Note("starting-rate", f"Learning rate {start}; {found}tune it with isoflop.tune.")]
+    return [
+        Note("starting-rate", f"Learning rate {start}; {found}tune it before a sweep that matters.")
+    ]
