@@ -196,6 +196,7 @@ def test_a_stream_goes_on_on_another_number_of_processes(before, after, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("all_places")
 def test_a_stream_without_a_state_is_read_from_the_start_of_its_pass(capfd):
     stream = Plain()
     whole = batches(stream, 0, 40)
