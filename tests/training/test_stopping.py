@@ -20,7 +20,7 @@ sys.path.insert(0, {tests!r})
 import isoflop
 from tasks import mlp_task
 task = mlp_task()
-sweep = isoflop.plan(task, budgets=[3e6])
+sweep = isoflop.plan(task, budgets=[3e6], check_rates=None)
 isoflop.train(task, sweep, store={store!r}, executor={executor}, progress=False, checkpoint_seconds=1000)
 """
 
@@ -65,7 +65,7 @@ def test_sigterm_saves_and_exits_75_and_the_sweep_goes_on_bit_for_bit(undisturbe
 
 
 def test_a_checkpoint_is_saved_when_asked_to_stop(tmp_path):
-    process = start(tmp_path, "None", budgets="[1e9]")  # the first run takes seconds
+    process = start(tmp_path, "None", budgets="[1e9]")  # each run takes seconds
     while process.poll() is None and not list(tmp_path.glob("*/spec.json")):
         time.sleep(0.005)
     time.sleep(0.1)
