@@ -54,7 +54,6 @@ from pathlib import Path
 folder, run, role = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 with open(folder / "calls", "a") as file:
     file.write("x")
-(folder / "pid").write_text(str(os.getpid()))
 first = len((folder / "calls").read_text()) == 1
 if role == "fails":
     sys.exit("not this one")
@@ -62,6 +61,7 @@ if role == "dies" and first:
     os.kill(os.getpid(), signal.SIGKILL)
 if role == "waits" and first:
     signal.signal(signal.SIGTERM, lambda *_: ((folder / "saved").write_text("state"), sys.exit(75)))
+    (folder / "pid").write_text(str(os.getpid()))
     time.sleep(300)
 print("loss", sys.argv[4])
 """
