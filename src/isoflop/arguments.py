@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from isoflop.display.format import quoted
 from isoflop.errors import DataError, IsoflopError
 
 __all__ = [
     "a_path",
+    "automatic",
     "count",
     "flag",
     "is_number",
@@ -140,6 +141,18 @@ def flag(value: object, name: str, *, error: Error = DataError) -> bool:
     if not isinstance(given, bool):
         raise refused(value, name, "True or False", error=error)
     return given
+
+
+def automatic(
+    value: object, name: str, *, error: Error = DataError
+) -> Literal["auto"] | bool | None:
+    """True, False or None for off, or "auto"."""
+    given = plain(value)
+    if given is None or isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given == "auto":
+        return "auto"
+    raise refused(value, name, '"auto", True or None', error=error)
 
 
 def word(value: object, name: str, must: str = "a text", *, error: Error = DataError) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from isoflop import arguments
 from isoflop.answers.predict import Optimum, predict
 from isoflop.compute.budget import flops_of
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_flops, join_words
-from isoflop.errors import ContractError
+from isoflop.errors import ContractError, PlanError
 from isoflop.family import Family
 from isoflop.fitting.approaches.isoflop import valleys
 from isoflop.fitting.fit import fit
@@ -31,7 +32,7 @@ from isoflop.runs import Run, SizeValue, TrainedRuns
 from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
-from isoflop.training.retuning import TrainedBy, Tune, checked_tune, retuned, tunes
+from isoflop.training.retuning import TrainedBy, Tune, retuned, tunes
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.training.trainer import Trainer
 
@@ -240,7 +241,7 @@ def train_stages(
 
     Raises the errors of `plan` and `train`.
     """
-    tune = checked_tune(tune)
+    tune = arguments.automatic(tune, "tune", error=PlanError)
     if trainer is not None and question.check_rates == "auto":
         question = replace(question, check_rates=None)
     trained_by = TrainedBy(trainer, store, executor, data_workers, packed)

@@ -148,9 +148,11 @@ class _Operations(_FlopCounterMode):
         if func not in self.whole:
             self.whole[func] = isinstance(func, OpOverload) and not func._can_decompose()
         if not self.whole[func]:
-            return super().__torch_dispatch__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
-        out = func(*args, **(kwargs or {}))
-        return self.counter._count_flops(func._overloadpacket, out, args, kwargs or {})  # type: ignore[no-untyped-call]
+            decomposed = super().__torch_dispatch__
+            return decomposed(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+        out, counted = func(*args, **(kwargs or {})), self.counter._count_flops
+        packet = func._overloadpacket
+        return counted(packet, out, args, kwargs or {})  # type: ignore[no-untyped-call]
 
 
 def _once(formula: Callable[..., int], phase: _Phase) -> Callable[..., int]:

@@ -86,6 +86,7 @@ class RateFinding:
     """What a check shows of the planned learning rates.
 
     verdict: whether their rule holds, is wrong, or the check is open.
+    wrong_at: params of the largest size at which it is surely wrong; None for none.
     offsets: how far the rates are from the best ones; None where no losses can be compared.
     reach: params of the sizes that decide an answer, for which the verdict is, too.
     """
@@ -94,6 +95,7 @@ class RateFinding:
     sizes: tuple[CheckedSize, ...]
     offsets: Offsets | None
     reach: float
+    wrong_at: float | None = None
 
     @property
     def note(self) -> Note:
@@ -119,14 +121,14 @@ class RateFinding:
 
     def _wrong(self) -> str:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
-        if diverged or self.offsets is None:
+        if self.wrong_at is None or self.offsets is None:
             return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
-        offset, _ = self.offsets.offset(self.reach)
+        offset, _ = self.offsets.offset(self.wrong_at)
         times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (
-            f"{self._gains()}At {format_count(self.reach)} params the planned learning rate is "
+            f"{self._gains()}At {format_count(self.wrong_at)} params the planned learning rate is "
             f"about {times} {'high' if offset > 0 else 'low'}, which costs about "
-            f"{format_percent(self.offsets.mean_lost(self.reach))} of the loss; {REMEDY}."
+            f"{format_percent(self.offsets.likely_lost(self.wrong_at))} of the loss; {REMEDY}."
         )
 
     def _gains(self) -> str:
@@ -163,7 +165,9 @@ def find_rates(
     if offsets is None:
         return RateFinding("open", sizes, None, reach)
     places = [*(each.num_params for each in sizes), reach]
-    return RateFinding(_verdict(offsets, places), sizes, offsets, reach)
+    wrong_at = _wrong_at(offsets, places)
+    verdict: Verdict = "holds" if _most_lost(offsets, reach) <= OPEN else "open"
+    return RateFinding("wrong" if wrong_at else verdict, sizes, offsets, reach, wrong_at)
 
 
 def reach_of(specs: Iterable[RunSpec]) -> float:
@@ -188,12 +192,14 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
     return offsets_of(log_N, u, y, errors) if len(np.unique(log_N)) > 1 else None
 
 
-def _verdict(offsets: Offsets, places: Sequence[float]) -> Verdict:
-    for num_params in places:
-        is_sure = offsets.sureness(num_params) > SURE
-        if is_sure and offsets.likely_lost(num_params) > MATERIAL:
-            return "wrong"
-    return "open" if _most_lost(offsets, places[-1]) > OPEN else "holds"
+def _wrong_at(offsets: Offsets, places: Sequence[float]) -> float | None:
+    """The largest place at which the planned rate is off by more than noise, and at a cost."""
+    wrong = [
+        num_params
+        for num_params in places
+        if offsets.sureness(num_params) > SURE and offsets.likely_lost(num_params) > MATERIAL
+    ]
+    return max(wrong, default=None)
 
 
 def _most_lost(offsets: Offsets, num_params: float) -> float:

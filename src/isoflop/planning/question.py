@@ -65,18 +65,10 @@ def sweep_question(
         design=cast(Design, arguments.one_of(design, "design", DESIGNS, error=PlanError)),
         allow_far=arguments.flag(allow_far, "allow_far", error=PlanError),
         forecast=arguments.flag(forecast, "forecast", error=PlanError),
-        check_rates=_check_rates(check_rates),
+        check_rates=arguments.automatic(check_rates, "check_rates", error=PlanError),
     )
     _check(question)
     return question
-
-
-def _check_rates(value: object) -> CheckRates:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value == "auto":
-        return "auto"
-    raise arguments.refused(value, "check_rates", '"auto", True or None', error=PlanError)
 
 
 def _assumptions(values: Iterable[float | str | None]) -> tuple[Note, ...]:

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from isoflop import arguments
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.errors import PlanError
@@ -26,7 +25,7 @@ from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import tune
 
-__all__ = ["Retuned", "TrainedBy", "Tune", "checked_tune", "retuned", "tunes"]
+__all__ = ["Retuned", "TrainedBy", "Tune", "retuned", "tunes"]
 
 Tune = Literal["auto"] | bool | None
 """Whether rates are tuned where their check fails: "auto" where a spend pays for it."""
@@ -50,15 +49,6 @@ class Retuned:
     recipe: Recipe
     question: SweepQuestion
     note: Note
-
-
-def checked_tune(value: object) -> Tune:
-    """The argument `tune`. Raises PlanError for any other value."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value == "auto":
-        return "auto"
-    raise arguments.refused(value, "tune", '"auto", True or None', error=PlanError)
 
 
 def tunes(tune: Tune, question: SweepQuestion) -> bool:
