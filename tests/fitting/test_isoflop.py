@@ -73,6 +73,18 @@ def test_a_budget_that_bends_down_has_no_minimum():
     assert "Budget 1e+17 has no minimum (its curve bends down or is flat)" in first.reason
 
 
+@pytest.mark.parametrize("curve", ["parabola", "cubic"])
+@pytest.mark.parametrize("loss", [2.05, 1e-3, 0.1])
+def test_equal_losses_have_no_minimum_wherever_they_are_rounded(curve, loss):
+    for count in range(4, 12):
+        for scale in (1.0, 1.3, 1.7):
+            sizes = scale * np.geomspace(1e3, 1e8, count)
+            [valley] = valleys(
+                [a_run(N, 1e17 / 6 / N, loss, budget=1e17) for N in sizes], curve=curve
+            )
+            assert "bends down or is flat" in valley.reason
+
+
 def test_runs_of_no_budget_and_runs_without_a_loss_are_not_drawn():
     strays = [
         a_run(1e9, 1e10, 2.5),

@@ -14,6 +14,8 @@ from isoflop.laws.base import Array
 
 __all__ = ["CURVES", "Curve", "akima", "cubic", "parabola"]
 
+FLAT = 1e-12
+"""Share of the loss by which a curve that is not flat rises; rounding gives less."""
 GRID = 400
 """Grid points between the smallest and the largest size, for the minimum of an interpolation."""
 
@@ -90,11 +92,13 @@ def _polynomial_curve(log_size: Array, loss: Array, weights: Array, degree: int)
     coefficients = _polynomials(log_size - centre, loss, weights, degree)
     slope, bend = coefficients[:, 1], 2 * coefficients[:, 2]
     skew = 6 * coefficients[:, 3] if degree == 3 else np.zeros(len(coefficients))
+    reach = float(np.abs(log_size - centre).max())
+    least = 2 * FLAT * np.abs(coefficients[:, 0]) / max(reach, FLAT) ** 2
     with np.errstate(all="ignore"):
         # Second derivative at the zero of the first where the curve bends up.
         root = np.sqrt(bend**2 - 2 * slope * skew)
         step = -2 * slope / (bend + root)
-        step = np.where(bend + root > 0, step, np.nan)
+        step = np.where(bend + root > least, step, np.nan)
         lowest = np.sum(coefficients * step[:, None] ** np.arange(degree + 1), axis=1)
 
     def at(log_sizes: Array) -> Array:

@@ -238,7 +238,8 @@ def _reason(budget: _Budget) -> Note | None:
     over_N, over_D, _, _ = budget.minima(np.ones((1, len(points))))
     if not np.isfinite(over_N[0] + over_D[0]):
         return _no_minimum(budget.nominal, best)
-    if sizes[0] < np.exp(over_N[0]) < sizes[-1] and sizes[0] < best < sizes[-1]:
+    smallest, largest = np.log(sizes[[0, -1]])
+    if smallest < over_N[0] < largest and sizes[0] < best < sizes[-1]:
         return None
     return _not_bracketed(budget.nominal, best, is_small=best <= np.exp(np.log(sizes).mean()))
 
