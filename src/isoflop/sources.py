@@ -33,6 +33,8 @@ _STARTED = time.time()
 _FOLDER = Path.cwd()
 _texts: dict[str, list[str]] = {}
 """By file: its text at each reading, the first one first."""
+_visited: dict[str, object] = {}
+"""Modules by name whose files have been read, or are none of the user's."""
 _trees: dict[int, tuple[CodeType, str | None]] = {}
 """By id of a loaded code, which is kept alive: its tree at the first request."""
 _class_trees: dict[int, tuple[type, list[CodeType], str | None]] = {}
@@ -44,7 +46,10 @@ _reported: set[str] = set()
 
 def remember() -> None:
     """Read the files of the user's modules that have not been read before."""
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
+        if _visited.get(name) is module:
+            continue
+        _visited[name] = module
         file = getattr(module, "__file__", None)
         if (
             isinstance(file, str)

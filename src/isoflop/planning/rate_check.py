@@ -75,7 +75,8 @@ def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> list[RunSpe
         if most < LEAST_RATIO * min(params):
             break
         sized = sizes.near(most, most=most)
-        runs = _runs(sizes, sized, per_param * sized.num_params, LARGE_SEEDS)
+        wanted = per_param * sized.num_params
+        runs = _runs(sizes, sized, wanted, LARGE_SEEDS, specs[0].fingerprint)
         if _are_long(runs) and _cost(runs) <= flops:
             return runs
         most = sized.num_params * min(math.sqrt(flops / _cost(runs)), CLOSER)
@@ -87,7 +88,10 @@ def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
     least, per_param = min(spec.num_params for spec in specs), _middle(specs) / SHORTER
     planned = {spec.size for spec in specs if spec.num_params >= LEAST_RATIO * least}
     counts = [sizes.count(size) for size in planned]
-    cells = [_runs(sizes, one, per_param * one.num_params, LARGE_SEEDS) for one in counts]
+    cells = [
+        _runs(sizes, one, per_param * one.num_params, LARGE_SEEDS, specs[0].fingerprint)
+        for one in counts
+    ]
     costs = [_cost(runs) for runs in cells if _are_long(runs)]
     return min(costs, default=math.inf) / (1 - SMALL_SHARE)
 
@@ -106,7 +110,8 @@ def _smaller(
     for planned in sorted(below, key=lambda spec: _away(spec, most / RATIO)):
         sized = sizes.count(planned.size)
         paid = flops / (len(FACTORS) * SMALL_SEEDS * sized.flops_per_token)
-        runs = _runs(sizes, sized, min(planned.num_tokens, paid), SMALL_SEEDS)
+        wanted = min(planned.num_tokens, paid)
+        runs = _runs(sizes, sized, wanted, SMALL_SEEDS, planned.fingerprint)
         if _are_long(runs) and _cost(runs) <= flops * OVER:
             return runs
     return []
@@ -121,8 +126,10 @@ def _are_long(runs: Sequence[RunSpec]) -> bool:
     return min(spec.num_steps for spec in runs) >= LEAST_STEPS
 
 
-def _runs(sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: int) -> list[RunSpec]:
-    recipe, supply, fingerprint = sizes.recipe, sizes.supply, sizes.fingerprint
+def _runs(
+    sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: int, fingerprint: str
+) -> list[RunSpec]:
+    recipe, supply = sizes.recipe, sizes.supply
     planned = recipe.peak_lr(sized.num_params, num_tokens)
     tried = [replace(recipe, lr=factor * planned) for factor in FACTORS]
     first = recipe.seeds[0]

@@ -2,6 +2,7 @@
 
 import dis
 from collections.abc import Iterator
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import TypeGuard
 
@@ -44,7 +45,8 @@ def _in_module(
             yield f"{name}.{inner}", value
 
 
-def _imported(code: CodeType, package: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _imported(code: CodeType, package: str) -> frozenset[str]:
     """Full names of the modules that code imports when it runs, and of the names in them."""
     steps = list(dis.get_instructions(code))
     names, module = set[str](), ""
@@ -62,7 +64,7 @@ def _imported(code: CodeType, package: str) -> set[str]:
         for constant in code.co_consts
         if isinstance(constant, CodeType)
     )
-    return names.union(*inner)
+    return frozenset(names.union(*inner))
 
 
 def _is_own_module(value: object) -> TypeGuard[ModuleType]:
@@ -74,13 +76,15 @@ _WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _READS_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
 
 
-def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
+@lru_cache(maxsize=4096)
+def _named(code: CodeType, operations: frozenset[str]) -> frozenset[str]:
     """Names that some operations of code, and of functions inside it, have as their argument.
 
     An attribute `x.time` and a global `time` share their entry in `co_names`; only the operation
     distinguishes them.
     """
-    own = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    steps = dis.get_instructions(code)
+    own = frozenset(step.argval for step in steps if step.opname in operations)
     inner = (
         _named(constant, operations)
         for constant in code.co_consts
@@ -89,11 +93,11 @@ def _named(code: CodeType, operations: frozenset[str]) -> set[str]:
     return own.union(*inner)
 
 
-def stored_attributes(code: CodeType) -> set[str]:
+def stored_attributes(code: CodeType) -> frozenset[str]:
     """Names of attributes that code writes."""
     return _named(code, frozenset({"STORE_ATTR", "DELETE_ATTR"}))
 
 
-def written_cells(code: CodeType) -> set[str]:
+def written_cells(code: CodeType) -> frozenset[str]:
     """Names of the enclosing function that code writes."""
     return _named(code, frozenset({"STORE_DEREF", "DELETE_DEREF"}))
