@@ -94,7 +94,7 @@ def test_a_spike_at_the_end_is_found(index):
     spiked = changed(runs, index, curve=tuple(points), loss=runs[index].loss * 1.15)
     found = invalid(spiked)
     assert list(found) == [runs[index].id]
-    assert found[runs[index].id].endswith("standard deviations from the others' shape")
+    assert "standard deviations from the others' shape, and its loss" in found[runs[index].id]
 
 
 def test_a_beaten_learning_rate_is_found_and_one_as_good_is_kept():
@@ -118,29 +118,41 @@ def bent(run, by=0.12):
     )
 
 
+def worse(run, by=0.03):
+    """The same run with a curve of another shape, and a higher loss at its end."""
+    run = bent(run)
+    curve = tuple((tokens, loss * (1 + by)) for tokens, loss in run.curve)
+    return replace(run, curve=curve, loss=run.loss * (1 + by))
+
+
+def is_set_aside(runs, index, run):
+    return bool(invalid([*runs[:index], run, *runs[index + 1 :]]))
+
+
 def test_a_shape_of_its_own_speaks_against_no_run_among_the_best_of_its_budget():
     runs = sweep()
     by_loss = sorted(range(7, 14), key=lambda k: runs[k].loss)
-    set_aside = [bool(invalid(changed(runs, k, **vars_of(bent(runs[k]))))) for k in by_loss]
-    assert set_aside == [False] * 3 + [True] * 4
+    set_aside = [is_set_aside(runs, k, worse(runs[k], 0.003)) for k in by_loss]
+    assert set_aside[:3] == [False] * 3
+    set_aside = [is_set_aside(runs, k, worse(runs[k])) for k in by_loss]
+    assert set_aside[3:] == [True] * 4
     free = [replace(run, spec=replace(run.spec, budget=None)) for run in runs]
-    assert [
-        bool(invalid(changed(free, k, **vars_of(bent(free[k]))))) for k in (by_loss[0], by_loss[-1])
-    ] == [
-        False,
-        True,
-    ]
+    assert not is_set_aside(free, by_loss[0], worse(free[by_loss[0]], 0.003))
+    assert is_set_aside(free, by_loss[-1], worse(free[by_loss[-1]]))
 
 
-def vars_of(run):
-    return {"curve": run.curve}
+def test_a_shape_of_its_own_speaks_against_no_run_whose_loss_is_that_of_the_others():
+    runs = sweep()
+    for k in range(7, 14):
+        assert not is_set_aside(runs, k, worse(runs[k], -0.003))
 
 
 def test_a_shape_is_only_as_strange_as_seeds_of_one_run_differ():
     runs = sweep()
     seeds = [run_of(runs[3].num_params, 1e17, seed) for seed in range(1, 5)]
     unsteady = [bent(run, by) for run, by in zip(seeds, (-0.12, -0.06, 0.06, 0.12), strict=True)]
-    bad = changed(runs, 6, curve=bent(runs[6]).curve)
+    spoilt = worse(runs[6])
+    bad = changed(runs, 6, curve=spoilt.curve, loss=spoilt.loss)
     assert list(invalid([*bad, *seeds])) == [runs[6].id]
     assert curve_distance([*bad, *unsteady])[6] < 2.5
     assert invalid([*bad, *unsteady]) == {}

@@ -8,7 +8,7 @@ D tokens, n runs.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from isoflop.fitting.robust import robust_deviation
 from isoflop.laws.base import Array
 from isoflop.runs import Run
 
-__all__ = ["curve_distance"]
+__all__ = ["curve_distance", "loss_distance"]
 
 EDGES = np.linspace(0.1, 1.0, 10)
 """Shares of a run's tokens between which its curve is averaged; the first tenth is warm-up."""
@@ -38,6 +38,15 @@ RARE = 2.5e-5
 """Tail probability at which standard deviations from few runs are converted to Gaussian ones."""
 
 
+def loss_distance(runs: Sequence[Run]) -> Array:
+    """How far each loss lies above the surface of the others in robust standard deviations.
+
+    Negative below it, and 0 if unknown. The surface is one in log size and log tokens through the
+    log losses of runs with a curve, of each kind as for `curve_distance`; shape (n,).
+    """
+    return _by_kind(runs, _losses_apart)
+
+
 def curve_distance(runs: Sequence[Run]) -> Array:
     """Distance of each curve from the common shape in robust standard deviations; 0 if unknown.
 
@@ -46,6 +55,11 @@ def curve_distance(runs: Sequence[Run]) -> Array:
     determine their scatter poorly, so that a distance is reduced as much as Student's t has wider
     tails than a Gaussian.
     """
+    return _by_kind(runs, _distances)
+
+
+def _by_kind(runs: Sequence[Run], measure: Callable[[Sequence[Run]], Array]) -> Array:
+    """A measure of the runs with a curve, of each kind that has enough of them; 0 elsewhere."""
     distance = np.zeros(len(runs))
     kinds = [
         (run.spec.fingerprint, run.spec.schedule, run.spec.cooldown, _passes(run)) for run in runs
@@ -53,7 +67,7 @@ def curve_distance(runs: Sequence[Run]) -> Array:
     for kind in set(kinds):
         rows = [k for k, run in enumerate(runs) if kinds[k] == kind and _has_shape(run)]
         if len(rows) >= FEWEST_RUNS:
-            distance[rows] = _distances([runs[k] for k in rows])
+            distance[rows] = measure([runs[k] for k in rows])
     return distance
 
 
@@ -64,9 +78,22 @@ def _has_shape(run: Run) -> bool:
 def _distances(runs: Sequence[Run]) -> Array:
     shapes, variances = np.stack([_shape(run) for run in runs], axis=2)
     design = _design(runs)
-    cells = [replace(run.spec, seed=0).id for run in runs]
+    cells = _cells(runs)
     apart = np.stack([_apart(design, c @ shapes, c**2 @ variances, cells) for c in CONTRASTS])
     return np.asarray(np.abs(apart).max(axis=0)) / _tails(len(runs) - design.shape[1])
+
+
+def _losses_apart(runs: Sequence[Run]) -> Array:
+    losses = np.array([run.loss for run in runs])
+    variances = (np.array([run.loss_stderr or 0.0 for run in runs]) / losses) ** 2
+    design = _design(runs)
+    apart = _apart(design, np.log(losses), variances, _cells(runs))
+    return apart / _tails(len(runs) - design.shape[1])
+
+
+def _cells(runs: Sequence[Run]) -> list[str]:
+    """A key of each run that its other seeds share."""
+    return [replace(run.spec, seed=0).id for run in runs]
 
 
 def _tails(free: int) -> float:
@@ -117,9 +144,10 @@ def _apart(design: Array, y: Array, variance: Array, cells: Sequence[Hashable]) 
         scaled = design * np.sqrt(weights * robust)[:, None]
         inverse = np.linalg.pinv(scaled.T @ scaled)
         beta = inverse @ (design.T @ (weights * robust * y))
-        leverage = np.clip(weights * np.einsum("ni,ij,nj->n", design, inverse, design), 0, 1)
-        # The residual of a run with weight 0 has the variance of the others' fit on top of its own.
-        share = np.where(robust > 0, 1 - leverage * robust, 1.0)
+        leverage = weights * np.einsum("ni,ij,nj->n", design, inverse, design)
+        # The fit takes up a part of the residual of a run with weight 1; that of a run with weight
+        # 0 has the variance of the others' fit on top of its own.
+        share = 1 + leverage * (1 - 2 * robust)
         standard = (y - design @ beta) * np.sqrt(weights) / np.sqrt(np.maximum(share, 0.05))
         spread = max(robust_deviation(standard), 1.0)
         robust = np.clip(1 - (standard / (TUNING * spread)) ** 2, 0, 1) ** 2
