@@ -6,7 +6,6 @@ hold less than .87. Searched by Nelder and Mead from round numbers, so that no s
 """
 
 import dataclasses
-import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +17,8 @@ from scipy.optimize import minimize
 from scipy.special import ndtri
 from scores import average, interval_score
 
-from isoflop.fitting.bayesian.path import _log_loss, _loss_line
-from isoflop.fitting.bayesian.prior import Hypotheses, Prior, Share
+from isoflop.fitting.bayesian.path import _log_loss, loss_lines
+from isoflop.fitting.bayesian.prior import Prior, Share
 from isoflop.fitting.bayesian.regression import regress
 from isoflop.laws.base import Array
 
@@ -65,26 +64,15 @@ def of_params(window: Window, prior: Prior) -> Iterable[tuple[Truth, float, floa
 
 def of_loss(window: Window, prior: Prior) -> Iterable[tuple[Truth, float, float, float]]:
     """Intervals of log loss."""
-    given, level = _settings_of_loss(prior, window), window.log_loss[-1]
+    level, num_params = window.log_loss[-1], math.exp(window.log_N[-1])
     at = np.array([truth.at for truth in window.truths])
-    found = _loss_line(given, window.t, window.log_loss - level, window.loss_covariance, at)
+    log_loss = window.log_loss - level
+    given, found = loss_lines(prior, num_params, window.t, log_loss, window.loss_covariance, at)
     floor = given.floor[found.kept]
     for number, truth in enumerate(window.truths):
         deviation = np.sqrt(np.maximum(found.covariance[:, number, number], 0))
         line = found.mean[:, number, None] + deviation[:, None] * NODES
         yield truth, *_ends(_log_loss(line, floor) + level, found.weights), truth.log_loss
-
-
-def _settings_of_loss(prior: Prior, window: Window) -> Hypotheses:
-    """Made once for all windows of large models."""
-    num_params = math.exp(window.log_N[-1])
-    small = prior.share_unsettled(num_params) > 0
-    return _of_loss(prior, num_params if small else math.inf)
-
-
-@functools.lru_cache(maxsize=64)
-def _of_loss(prior: Prior, num_params: float) -> Hypotheses:
-    return prior.of_loss(num_params)
 
 
 def _ends(values: Array, weights: Array) -> tuple[float, float]:

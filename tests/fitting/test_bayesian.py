@@ -266,6 +266,16 @@ def test_losses_of_small_models_may_go_on_as_they_are_and_those_of_large_ones_no
     assert usual.num_params == settled.num_params
 
 
+def test_a_power_law_in_small_runs_does_not_show_that_it_goes_on_beyond_them():
+    law = ChinchillaLaw(E=1.0, A=20.0, B=40.0, alpha=0.35, beta=0.37)
+    runs = a_sweep(law, (1e9, 1e10, 3e10, 1e11), noise=0.001)
+    settled = answer(runs, 1e13, prior=Prior(unsettled=(0.0, 1e6)))
+    usual = answer(runs, 1e13)
+    fall = math.log(usual.loss.value / usual.loss.low)
+    assert fall > 2 * math.log(settled.loss.value / settled.loss.low)
+    assert usual.loss.value == pytest.approx(settled.loss.value, rel=0.02)
+
+
 def test_a_prior_is_for_the_default_approach_alone():
     with pytest.raises(DataError, match="prior= is for the default approach"):
         fit(a_sweep(), Kriging(), prior=Prior())

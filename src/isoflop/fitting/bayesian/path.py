@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from isoflop.fitting.bayesian.evidence import Evidence
 from isoflop.fitting.bayesian.law import PathLaw
@@ -22,7 +23,7 @@ from isoflop.fitting.kriging.law import KrigedLaw
 from isoflop.laws.additive import additive_optimum
 from isoflop.laws.base import Array, plain
 
-__all__ = ["OptimalPath"]
+__all__ = ["OptimalPath", "loss_lines"]
 
 INSIDE = 0.5
 """Log FLOPs between nodes of the table within the evidence; more where that would take more than
@@ -72,9 +73,10 @@ class OptimalPath:
         of_N = prior.of_params
         noise = evidence.covariance + of_N.scatter[:, None, None] ** 2 * np.eye(len(t))
         params = regress(of_N, t, evidence.log_N - middle, noise, at)
-        level = float(evidence.log_loss[-1])
-        of_loss = prior.of_loss(math.exp(evidence.log_N[-1]))
-        loss = _loss_line(of_loss, t, evidence.log_loss - level, evidence.loss_covariance, at)
+        level, size = float(evidence.log_loss[-1]), math.exp(evidence.log_N[-1])
+        of_loss, loss = loss_lines(
+            prior, size, t, evidence.log_loss - level, evidence.loss_covariance, at
+        )
         return cls(prior, evidence, at, top, params, middle, of_loss, loss, level, posterior)
 
     @property
@@ -184,10 +186,31 @@ class OptimalPath:
         return PathLaw(E, A, B, alpha, beta, self.top + self.t, values)
 
 
+def loss_lines(
+    prior: Prior, num_params: float, t: Array, log_loss: Array, covariance: Array, at: Array
+) -> tuple[Hypotheses, Regression]:
+    """The line of log [(L / L_0 - floor) / (1 - floor)] over t, under all settings of the prior.
+
+    num_params: of the largest optimum.
+
+    Runs that follow a power law do not speak against small models that begin to learn something new
+    beyond them, so that the probability of this is never below that of the prior.
+    """
+    settled = _loss_line(prior.of_loss, t, log_loss, covariance, at)
+    share = prior.share_unsettled(num_params)
+    if share == 0:
+        return prior.of_loss, settled
+    unsettled = _loss_line(prior.of_unsettled_loss, t, log_loss, covariance, at)
+    log_odds = math.log(share / (1 - share)) + unsettled.log_evidence - settled.log_evidence
+    share = max(share, float(expit(log_odds)))
+    both = prior.of_loss.joined(prior.of_unsettled_loss)
+    return both, settled.mixed(unsettled, share, len(prior.of_loss.floor))
+
+
 def _loss_line(
     given: Hypotheses, t: Array, log_loss: Array, covariance: Array, at: Array
 ) -> Regression:
-    """The line of log [(L / L_0 - floor) / (1 - floor)] over t."""
+    """The line of the loss under some settings."""
     ratio = np.exp(log_loss)
     above = ratio - given.floor[:, None]
     possible = above.min(axis=1) > 0

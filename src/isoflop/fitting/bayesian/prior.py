@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TypeGuard, cast
 
@@ -64,6 +64,14 @@ class Hypotheses:
     """Loss that no compute removes, as a share of that at the largest runs; 0 for params."""
     log_prior: Array
 
+    def joined(self, other: "Hypotheses") -> "Hypotheses":
+        """Settings of both, these first, each with the prior probabilities that it has alone."""
+        both = {
+            part.name: np.concatenate([getattr(self, part.name), getattr(other, part.name)])
+            for part in fields(self)
+        }
+        return Hypotheses(**both)
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -91,7 +99,7 @@ class Prior:
     unsettled
         Probability that the loss of small models does not fall towards a floor yet but continues as
         within the runs, and the number of params up to which models are small. The probability
-        fades to 0 at ten times as many params.
+        fades to 0 at ten times as many params. Runs can raise it but not lower it.
     sharpness
         Median of alpha + beta, which sets how fast the loss rises around the optimum, and the
         standard deviation of its logarithm.
@@ -177,17 +185,18 @@ class Prior:
         slopes = [(*part, 2 * (part[-1] / self.slope_drift) ** 2) for part in _mixture(self.slope)]
         return _hypotheses(slopes, self.scatter, ((0.0, 0.0),))
 
-    def of_loss(self, num_params: float = math.inf) -> Hypotheses:
-        """Settings of the path of the loss where the largest optimum has `num_params` params."""
+    @cached_property
+    def of_loss(self) -> Hypotheses:
+        """Settings of the path of the loss where it falls towards a floor."""
         falls = [
             (share, -mean, width, self.decay_reach) for share, mean, width in _mixture(self.decay)
         ]
-        settled = _hypotheses(falls, self.loss_scatter, _floors(_mixture(self.floor)))
-        share = self.share_unsettled(num_params)
-        if share == 0:
-            return settled
-        unsettled = _hypotheses([(1.0, *UNSETTLED)], self.loss_scatter, ((0.0, 0.0),))
-        return _mixed(settled, unsettled, share)
+        return _normalised(_hypotheses(falls, self.loss_scatter, _floors(_mixture(self.floor))))
+
+    @cached_property
+    def of_unsettled_loss(self) -> Hypotheses:
+        """Settings of the path of the loss where it does not fall towards a floor yet."""
+        return _normalised(_hypotheses([(1.0, *UNSETTLED)], self.loss_scatter, ((0.0, 0.0),)))
 
     def share_unsettled(self, num_params: float) -> float:
         """Probability that the loss at `num_params` params does not fall towards a floor yet."""
@@ -205,21 +214,9 @@ def _format_mixture(value: Normal | tuple[Share, ...]) -> str:
     return ", ".join(f"{mean:g} ± {width:g} ({share:.0%})" for share, mean, width in parts)
 
 
-def _mixed(most: Hypotheses, rest: Hypotheses, share: float) -> Hypotheses:
-    """Settings of both; those of the rest have a total probability of `share`."""
-    logs = [
-        math.log(1 - share) + _normalised(most.log_prior),
-        math.log(share) + _normalised(rest.log_prior),
-    ]
-    both = {
-        part.name: np.concatenate([getattr(most, part.name), getattr(rest, part.name)])
-        for part in fields(Hypotheses)
-    }
-    return Hypotheses(**{**both, "log_prior": np.concatenate(logs)})
-
-
-def _normalised(log_prior: Array) -> Array:
-    return np.asarray(log_prior - logsumexp(log_prior))
+def _normalised(given: Hypotheses) -> Hypotheses:
+    """The same settings with probabilities that sum to 1."""
+    return replace(given, log_prior=given.log_prior - logsumexp(given.log_prior))
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -41,6 +41,16 @@ class Regression:
     """Indices of the settings among those of the prior; negligible ones are left out."""
     log_evidence: float
 
+    def mixed(self, other: "Regression", share: float, num_settings: int) -> "Regression":
+        """Both posteriors, `share` of the other one, whose settings follow these `num_settings`."""
+        return Regression(
+            np.concatenate([(1 - share) * self.weights, share * other.weights]),
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.covariance, other.covariance]),
+            np.concatenate([self.kept, num_settings + other.kept]),
+            (1 - share) * self.log_evidence + share * other.log_evidence,
+        )
+
     def draw(self, number: int, random: np.random.Generator) -> tuple[Array, NDArray[np.intp]]:
         """Values of shape (number, q), and the setting of each among the kept ones."""
         shares = (np.arange(number) + random.random()) / number
