@@ -137,6 +137,11 @@ def test_a_real_task_is_tuned_and_resumes(tmp_path):
     assert isoflop.plan(replace(task, recipe=first.recipe), budgets=[3e6]).specs
 
 
+def test_its_runs_read_data_as_those_of_a_sweep_do(planned):
+    with pytest.raises(isoflop.PlanError, match="data_workers must be"):
+        tuned(planned, data_workers=-1)
+
+
 def test_a_vertex_needs_worse_values_on_both_sides():
     inside = fit_vertex([1.0, 2.0, 4.0], [3.01, 3.0, 3.01])
     assert inside.inside

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isoflop.cli.arguments import executor_of, load_task
+from isoflop.cli.arguments import data_workers_of, executor_of, load_task
 from isoflop.cli.families import trainer_of
 from isoflop.cli.options import (
+    DataWorkers,
     Executor,
     Json,
     Packed,
@@ -47,6 +48,7 @@ def tune(
     result: Result = None,
     processes: Processes = None,
     executor: Executor = None,
+    data_workers: DataWorkers = "auto",
     packed: Packed = False,
     as_json: Json = False,
 ) -> None:
@@ -66,6 +68,7 @@ def tune(
         trainer=trainer,
         store=store,
         executor=where,
+        data_workers=data_workers_of(data_workers),
         share=share,
         batch=batch,
         packed=packed,

@@ -6,7 +6,6 @@ from typing import Literal
 
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
-from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.laws.base import TOKENS_PER_PARAM
@@ -24,6 +23,7 @@ from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import tune
+from isoflop.training.tuning_search import TooLittleError
 
 __all__ = ["Retuned", "TrainedBy", "Tune", "retuned", "tunes"]
 
@@ -88,9 +88,10 @@ def retuned(
             trainer=by.trainer,
             store=by.store,
             executor=by.executor,
+            data_workers=by.data_workers,
             packed=by.packed,
         )
-    except PlanError:  # the note on the answer says what is wrong with the rates
+    except TooLittleError:  # the note on the answer says what is wrong with the rates
         return None
     first = str(found.note).split(";")[0]
     text = (

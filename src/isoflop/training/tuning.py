@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from isoflop import arguments
 from isoflop.counting.sizes import Sizes
@@ -92,6 +93,7 @@ def tune(
     trainer: Trainer | None = None,
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
+    data_workers: int | Literal["auto"] = "auto",
     share: float = 0.1,
     batch: bool = False,
     packed: bool = False,
@@ -104,7 +106,8 @@ def tune(
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
-    trainer, store, executor, packed, progress: as in `train`; after a stop the same call continues.
+    trainer, store, executor, data_workers, packed, progress: as in `train`; after a stop the same
+        call continues.
     share: share of the sweep's FLOPs to spend at most.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
@@ -135,6 +138,7 @@ def tune(
             trainer=trainer,
             store=store,
             executor=executor,
+            data_workers=data_workers,
             packed=packed,
             progress=progress,
         )

@@ -15,7 +15,7 @@ from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 
-__all__ = ["Cell", "Place", "Search", "choose_places", "spec_maker"]
+__all__ = ["Cell", "Place", "Search", "TooLittleError", "choose_places", "spec_maker"]
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Multiples of the recipe's own value to try first in each cell; later ones go by factors of 2."""
@@ -32,6 +32,10 @@ LEAST_STEPS = 20
 Make = Callable[["Place", Recipe], RunSpec]
 LossesOf = Callable[[Sequence[RunSpec]], dict[str, float]]
 """Specs -> final loss by run id, infinite if a run did not complete."""
+
+
+class TooLittleError(PlanError):
+    """A share of a sweep that does not pay for the shortest tuning."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def choose_places(sizes: Sizes, sweep: Sweep, share: float, allowance: float) ->
 
     Their tokens per param are the mean of the sweep's: its middle, not one of its corners.
 
-    Raises PlanError if not even the smallest four fit.
+    Raises TooLittleError if not even the smallest four fit.
     """
     per_param = math.exp(
         np.mean([math.log(spec.num_tokens / spec.num_params) for spec in sweep.specs])
@@ -99,7 +103,7 @@ def choose_places(sizes: Sizes, sweep: Sweep, share: float, allowance: float) ->
         if cost <= limit and _has_data(sizes, places):
             return places
         cheapest = min(cheapest, cost)
-    raise PlanError(
+    raise TooLittleError(
         f"Tuning needs runs at 2 sizes x 2 token counts x {len(FACTORS)} values, but "
         f"{format_percent(share)} of the sweep's {format_flops(sweep.flops)} FLOPs does not pay "
         f"for them{_remedy(cheapest, limit, share)}."
