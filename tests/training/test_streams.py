@@ -108,6 +108,46 @@ class Buffered(Resumable):
         yield from buffer
 
 
+class Wrapped(Plain):
+    """Takes its examples and its place from a stream inside, which it holds in two ways."""
+
+    def __init__(self, inner=Resumable):
+        self.inner = inner()
+        self.by_name = {"all": [self.inner]}
+        self.num_read = self.inner.num_read
+
+    def __iter__(self):
+        return iter(self.by_name["all"][0])
+
+    def state_dict(self):
+        return {"inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state):
+        self.inner.load_state_dict(state["inner"])
+
+
+class Held(Plain):
+    """A stream without a place of its own inside one with a place."""
+
+    def __init__(self):
+        self.inner = Resumable()
+        self.num_read = self.inner.num_read
+
+    def __iter__(self):
+        yield from self.inner
+
+
+class TwiceWrapped(Wrapped):
+    def __init__(self):
+        super().__init__()
+        self.held = Held()
+        self.inner = self.held.inner
+        self.num_read = self.held.num_read
+
+    def __iter__(self):
+        return iter(self.held)
+
+
 class Unkeepable(Resumable):
     def state_dict(self):
         return {"number": self.number, "items": iter(())}
@@ -162,7 +202,7 @@ def all_places(monkeypatch):
 
 @pytest.mark.usefixtures("all_places")
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", [Resumable, WithCursor])
+@pytest.mark.parametrize("kind", [Resumable, WithCursor, Wrapped, TwiceWrapped])
 def test_a_resumed_stream_goes_on_where_it_was_without_reading_what_it_skips(kind, way, capfd):
     is_single = way.startswith("batches")
     size = 1 if is_single else 5
@@ -207,8 +247,15 @@ def test_a_stream_without_a_state_is_read_from_the_start_of_its_pass(capfd):
     assert capfd.readouterr().err == ""
 
 
+class WrappedBuffered(Wrapped):
+    def __init__(self):
+        super().__init__(Buffered)
+
+
+LED_ELSEWHERE = "The state of train_data led to other examples, so the resumed run reads from its"
 CAUSES = {
-    Buffered: "The state of train_data led to other examples, so the resumed run reads from its",
+    Buffered: LED_ELSEWHERE,
+    WrappedBuffered: LED_ELSEWHERE,
     Broken: r"The state of train_data raised OSError \(no such shard\), so the resumed run reads",
     Unkeepable: r"cannot be kept in checkpoints \(it holds a tuple_iterator\), so a resumed run",
 }

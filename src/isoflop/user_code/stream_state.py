@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
+from operator import is_
 from typing import Any  # states hold many types
 
 import numpy as np
@@ -12,13 +13,15 @@ __all__ = ["OpenStream", "is_stateful"]
 _PLAIN = (type(None), bool, int, float, str, bytes)
 _ARRAY = "isoflop:array"
 """Key of an array in plain data."""
+MOST_SEARCHED = 1_000
+"""Entries of a container that is searched for streams; longer ones are data."""
 
 
 class OpenStream:
     """One pass over a stream, from its start or from a state that `state` gave.
 
-    The state is that of the iterator if it has one, else that of the stream. As a stream may keep a
-    state that it once loaded for later passes, too, it is loaded into a copy.
+    The state is that of the iterator if it has one, else that of the stream. As a stream, or one
+    inside it, may keep a state that it once loaded for later passes, too, it is loaded into a copy.
     """
 
     def __init__(
@@ -29,8 +32,9 @@ class OpenStream:
     ) -> None:
         self.convert = convert
         self.holder: Any = stream
+        if state is not None:
+            self.holder = _copied(stream, {})
         if state is not None and not state["of_iterator"]:
-            self.holder = _copied(stream)
             self.holder.load_state_dict(_unplain(state["value"]))
         self.items = iter(self.holder)
         if is_stateful(self.items):
@@ -62,11 +66,41 @@ def is_stateful(value: object) -> bool:
     return all(callable(method) for method in methods)
 
 
-def _copied(stream: Any) -> Any:
-    made = copy(stream)
-    if getattr(made, "__dict__", None) is getattr(stream, "__dict__", made):  # Hugging Face's
-        made.__dict__ = dict(vars(stream))
+def _copied(value: Any, known: dict[int, Any]) -> Any:
+    """A copy of a value with copies of all stateful streams in it; the value itself without any.
+
+    known: the copies made so far, by id of what they are of.
+    """
+    if id(value) in known:
+        return known[id(value)]
+    if type(value) in (list, tuple, dict) and len(value) <= MOST_SEARCHED:
+        parts = list(value.values() if type(value) is dict else value)
+        copies = [_copied(each, known) for each in parts]
+        if all(map(is_, parts, copies)):
+            return value
+        return dict(zip(value, copies, strict=True)) if type(value) is dict else type(value)(copies)
+    if not _is_searched(value):
+        return value
+    made = known[id(value)] = copy(value) if is_stateful(value) else value
+    parts = vars(made)
+    own = {name: _copied(each, known) for name, each in parts.items()}
+    if made is value:
+        if all(map(is_, parts.values(), own.values())):
+            return value
+        made = known[id(value)] = copy(value)
+    # a dictionary of its own: copies of Hugging Face's streams share it
+    object.__setattr__(made, "__dict__", own)
     return made
+
+
+def _is_searched(value: Any) -> bool:
+    """Whether a value may be a stream or hold one; the iterators of streams are shared."""
+    return (
+        hasattr(value, "__dict__")
+        and (is_stateful(value) or hasattr(value, "__iter__"))
+        and not hasattr(value, "__next__")
+        and not isinstance(value, type | np.ndarray | torch.Tensor | torch.nn.Module)
+    )
 
 
 def _plain(value: Any) -> Any:
