@@ -218,11 +218,25 @@ class Wrong(MLP):
         return super().forward(x + factor * self.gate * x)
 
 
+class Short(nn.Module):
+    """Stores its weights in bf16 and computes in fp32, so that its gradients are equal."""
+
+    def __init__(self, width):
+        super().__init__()
+        first, second = torch.randn(8, width), torch.randn(width, 4)
+        self.hidden = nn.Parameter((0.3 * first).to(torch.bfloat16))
+        self.out = nn.Parameter((0.3 * second).to(torch.bfloat16))
+
+    def forward(self, x):
+        return torch.relu(x @ self.hidden.float()) @ self.out.float()
+
+
 REFUSED = {
     "draws random numbers": [{"model": Dropout}, {"model": LayerDrop}],
     "changes buffers in training": [{"model": BatchNorm}],
     "the model's step cannot be stacked": [{"model": Branching}, {"model": Reading}],
     "get no gradient": [{"model": Idle}],
+    "of a shorter type than fp32": [{"model": Short}],
     "stacked, the gradients differ by": [{"model": Wrong}],
     "train_data cannot be read by index": [{"train_data": lambda seed: batches_of(seed)}],
     "optimizer of its own": [

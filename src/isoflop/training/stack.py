@@ -50,6 +50,8 @@ class Stack:
         trained = states[0].trained
         if len({(tensor.dtype, tensor.device) for tensor in trained}) > 1:
             raise NotPacked("the parameters are of several types")
+        if trained[0].dtype not in (torch.float32, torch.float64):
+            raise NotPacked("the parameters are of a shorter type than fp32")  # AdamW's own rounds
         self._shapes = [tensor.shape for tensor in trained]
         ids = {id(tensor) for tensor in trained}
         own = _Loss(task, states[0].model)
