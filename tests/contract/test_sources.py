@@ -8,6 +8,7 @@ import torch
 
 import isoflop
 from isoflop import sources
+from isoflop.user_code import references
 from isoflop.user_code.fingerprint import digest_of
 from tasks import MLP, mlp_task
 
@@ -174,6 +175,14 @@ def test_helpers_in_modules_of_a_package_count_however_they_are_imported(name, p
 
 def test_a_module_that_is_not_there_counts_for_nothing(package):
     assert package("missing", 1.0) == package("missing", 3.0)
+
+
+def test_an_import_among_hundreds_of_names_is_found():
+    names = "".join(f"    value = name_{k}\n" for k in range(300))
+    space = {}
+    exec(f"def f():\n{names}    from tasks import MLP, examples\n    return MLP", space)
+    code = space["f"].__code__
+    assert references._imported(code, "") == {"tasks", "tasks.MLP", "tasks.examples"}
 
 
 class Frozen(MLP):

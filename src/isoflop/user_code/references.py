@@ -48,7 +48,7 @@ def _in_module(
 @lru_cache(maxsize=4096)
 def _imported(code: CodeType, package: str) -> frozenset[str]:
     """Full names of the modules that code imports when it runs, and of the names in them."""
-    steps = list(dis.get_instructions(code))
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
     names, module = set[str](), ""
     for k, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":  # after the number of dots and the names
