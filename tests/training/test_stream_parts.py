@@ -171,6 +171,17 @@ def test_a_stream_that_skips_or_takes_is_read_whole():
     assert first["x"].tolist() == [7, 8, 9, 10]
 
 
+class SplitOtherwise(Files):
+    def shard(self, rank):
+        raise AssertionError
+
+
+def test_a_stream_with_another_kind_of_shards_is_read_whole():
+    data = SplitOtherwise()
+    assert open_data(data, "train_data").num_parts == 1
+    assert len(batches(data, 0, 3)) == 3
+
+
 class Labelled(Files):
     def __iter__(self):
         return iter(examples(400))
