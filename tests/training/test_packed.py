@@ -5,6 +5,7 @@ import random
 import signal
 from dataclasses import replace
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from torch import nn
 import isoflop
 from isoflop import stages
 from isoflop.errors import PlanError
-from isoflop.training import packed_loop
+from isoflop.training import loop, packed_loop
 from isoflop.training.executors.in_process import InProcess
 from isoflop.training.loop import train_model
 from isoflop.training.packed_loop import train_pack
 from isoflop.training.packing import MOST, packs_of
+from isoflop.training.saving import Saver
 from isoflop.training.stack import NotPacked
 from tasks import MLP, examples, mlp_task
 
@@ -386,6 +388,28 @@ def test_a_stop_between_two_evaluations_loses_no_run_that_has_ended(tmp_path, mo
     assert [run.loss for run in runs] == pytest.approx(
         [run.loss for run in alone(task, specs)], **NEAR
     )
+
+
+def alone_in_turn(task, specs, store, **options):
+    return [train_model(task, spec, store, **options) for spec in specs]
+
+
+@pytest.mark.parametrize("train", [alone_in_turn, train_pack])
+def test_a_slow_disk_does_not_take_all_of_the_time(train, tmp_path, monkeypatch):
+    seconds, num_saved = count(), count()
+
+    def slowly(*arguments, **options):
+        next(num_saved)
+        for _ in range(30):
+            next(seconds)
+
+    monkeypatch.setattr(Saver, "save", slowly)
+    for module in (loop, packed_loop):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    task = mlp_task()
+    specs = pack_of(task, *SEEDS[:2])
+    list(train(task, specs, isoflop.DirectoryStore(tmp_path), checkpoint_seconds=20))
+    assert 0 < next(num_saved) < specs[0].num_steps / 2
 
 
 # -- where ----------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def train_model(
             if (stop or is_due) and error is None:
                 if ranks.is_first or sharded:
                     saver.save(state, waiting, is_first=ranks.is_first)
-                saved = now
+                saved = time.perf_counter()  # a slow disk must not take all of the time
             if stop:
                 leave(stop)
         batches.close()  # data workers turn to the evaluation

@@ -172,7 +172,7 @@ def _train(pack: _Pack, members: Sequence[_Member]) -> None:
             if stop or now - saved > pack.checkpoint_seconds:
                 stack.unload()
                 _save(members)
-                saved = now
+                saved = time.perf_counter()  # a slow disk must not take all of the time
             if stop:
                 leave(stop)
     stack.unload()
