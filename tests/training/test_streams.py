@@ -153,6 +153,11 @@ class Unkeepable(Resumable):
         return {"number": self.number, "items": iter(())}
 
 
+class Unreadable(Resumable):
+    def state_dict(self):
+        return {"seen": 1 << 3000}
+
+
 class Broken(Resumable):
     def load_state_dict(self, state):
         raise OSError("no such shard")
@@ -257,6 +262,7 @@ CAUSES = {
     Buffered: LED_ELSEWHERE,
     WrappedBuffered: LED_ELSEWHERE,
     Broken: r"The state of train_data raised OSError \(no such shard\), so the resumed run reads",
+    Unreadable: r"cannot be kept in checkpoints \(it holds an integer of 3,001 bits\), so a resumed",
     Unkeepable: r"cannot be kept in checkpoints \(it holds a tuple_iterator\), so a resumed run",
 }
 

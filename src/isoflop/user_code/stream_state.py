@@ -13,6 +13,8 @@ __all__ = ["OpenStream", "is_stateful"]
 _PLAIN = (type(None), bool, int, float, str, bytes)
 _ARRAY = "isoflop:array"
 """Key of an array in plain data."""
+MOST_BITS = 2_000
+"""Of an integer; torch does not read larger ones from a file (`weights_only`)."""
 MOST_SEARCHED = 1_000
 """Entries of a container that is searched for streams; longer ones are data."""
 
@@ -105,6 +107,8 @@ def _is_searched(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """A copy made of tensors, numbers, texts and containers of them."""
+    if type(value) is int and value.bit_length() > MOST_BITS:
+        raise TypeError(f"it holds an integer of {value.bit_length():,} bits")
     if type(value) in _PLAIN:
         return value
     if isinstance(value, torch.Tensor):
