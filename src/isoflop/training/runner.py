@@ -84,8 +84,9 @@ def train(
     checkpoint_seconds: interval between checkpoints of a run, and so the most that a killed run
         loses.
     hang_seconds: time without a step after which a run is ended as failed; give several times the
-        duration of a step, a batch of the evaluation and the compilation. None to only name the
-        run and its position on stderr, from ten minutes on.
+        duration of a step, a batch of the evaluation and the compilation, and of what a resumed
+        run reads anew of a stream without a state. None to only name the run and its position on
+        stderr, from ten minutes on.
     data_workers: number of processes that read the data of each run ahead, 0 for the one that
         trains; "auto" for the `num_workers` of a DataLoader, and for data without any as many as
         slow reading needs, on cores that no run trains on. Losses do not depend on it.
