@@ -19,7 +19,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
-from isoflop.fitting.checked_rates import RateFinding, find_rates, reach_of
+from isoflop.fitting.checked_rates import RateFinding, constants_of, find_rates, reach_of
 from isoflop.fitting.rate_offsets import Offsets
 from isoflop.fitting.screening.seeds import seed_noise
 from isoflop.laws.base import Array, CostPerToken, Law
@@ -71,9 +71,10 @@ class RatesChecked:
 
     def spread(self, flops: float, cost: CostPerToken | None) -> float:
         """Standard deviation of the log of the best params that the rates add."""
-        sizes = [float(law.optimum(flops, cost)[0]) for law in (self.law, *self.others)]
-        away = [abs(math.log(N / sizes[0])) for N in sizes[1:] if 0 < N < math.inf]
-        return max(away, default=0.0)
+        own, *others = (float(law.optimum(flops, cost)[0]) for law in (self.law, *self.others))
+        if not 0 < own < math.inf:
+            return 0.0
+        return max((abs(math.log(N / own)) for N in others if 0 < N < math.inf), default=0.0)
 
     def note(self, flops: float) -> Note:
         """What the rates do to the answer at `flops`."""
@@ -113,7 +114,10 @@ def _of_rule(points: Points, checks: Sequence[Run]) -> list[Run]:
     """The checks of the points' task and of their rule, since a store may hold those of others."""
     tasks = {run.spec.fingerprint for run in points.runs}
     given = [run.spec for run in points.runs if run.spec.lr]
-    own = [run for run in checks if run.spec.fingerprint in tasks]
+    recipes = {constants_of(run.spec) for run in points.runs}
+    own = [
+        run for run in checks if run.spec.fingerprint in tasks and constants_of(run.spec) in recipes
+    ]
     if not given or not own:
         return []
     log_lr = np.log([spec.lr or math.nan for spec in given])
