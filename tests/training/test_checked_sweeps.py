@@ -1,11 +1,15 @@
 """Sweeps with a check of their learning rates: trained, resumed, tuned where it fails."""
 
+import json
 import math
 
 import pytest
 
 import isoflop
-from isoflop.storage.status import CHECKS, stage_statuses
+from isoflop.planning.sequential import LARGEST_SHARE
+from isoflop.reporting.json_output import status_values, to_json
+from isoflop.reporting.status import status_text
+from isoflop.storage.status import CHECKS, UNPLANNED, stage_statuses
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -96,6 +100,50 @@ def test_a_wrong_rule_is_tuned_within_the_spend(tmp_path):
     assert second.trained == []
     assert str(again) == str(answer)
     assert len(executor.trained) == len(set(executor.trained))
+
+
+def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    find(store, lower)
+    first, *others = stage_statuses(store)
+    assert (first.ended, first.waiting) == ((), ())
+    assert first.num_runs == len(first.replaced) > 0
+    assert not any(stage.waiting or stage.replaced for stage in others)
+    assert "the learning rates were tuned" in status_text([first])
+    assert json.loads(to_json(status_values(first)))["replaced"][0]["id"] == first.replaced[0].id
+
+
+def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    answer, _ = find(store, lower)
+    cells = stage_statuses(store)[-1]
+    assert cells.stage == UNPLANNED
+    for run in cells.ended[:10]:
+        store.remove_record(run.id)
+    again, second = find(store, lambda num_params: 9 * lower(num_params))
+    assert second.trained == []
+    assert str(again) == str(answer)
+
+
+def test_a_replaced_plan_is_trained_where_nothing_is_to_be_tuned(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    find(store, lower)
+    answer, _ = find(store, lower, tune=None)
+    assert "rates-tuned" not in codes(answer)
+    assert not any(stage.waiting or stage.replaced for stage in stage_statuses(store))
+
+
+@pytest.mark.parametrize(("best", "share"), [(own, 0.99), (lower, 0.95)])
+def test_what_a_check_and_its_tuning_cost_puts_no_target_out_of_reach(best, share):
+    spend = TARGET / 1000 / LARGEST_SHARE / share
+    far = isoflop.find_optimal(
+        mlp_task(recipe=OWN),
+        target=100 * TARGET,
+        spend=100 * spend,
+        store=isoflop.MemoryStore(),
+        executor=Counted(best),
+    )
+    assert "far-target" in codes(far)
 
 
 def test_without_tuning_a_wrong_rule_is_said():

@@ -256,12 +256,13 @@ def _staged(
     design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
     checked = sum(paid(run) for run in checks)
-    spend = (spend * target if spend <= 1 else spend) - checked
+    whole = spend * target if spend <= 1 else spend
     if not question.allow_far:
         require_near(
             target,
-            max([DESIGNS[design] * spend / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
+            max([DESIGNS[design] * whole / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
         )
+    spend = whole - checked
     supply, task_fingerprint = sizes.supply, sizes.fingerprint
     stage = planned_stage(
         sizes,
