@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,20 @@ class Counted(Simulated):
     def run(self, spec):
         self.trained.append(spec.id)
         return super().run(spec)
+
+
+class Failing(Counted):
+    """The same, where runs that check a rate fail, or those that are told to."""
+
+    def __init__(self, best, fails=lambda spec: spec.checked_lr is not None):
+        super().__init__(best)
+        object.__setattr__(self, "fails", fails)
+
+    def run(self, spec):
+        run = super().run(spec)
+        if not self.fails(spec):
+            return run
+        return replace(run, status="failed", loss=math.nan, error="the disk is slow")
 
 
 def factor(spec, best):
@@ -144,6 +159,33 @@ def test_what_a_check_and_its_tuning_cost_puts_no_target_out_of_reach(best, shar
         executor=Counted(best),
     )
     assert "far-target" in codes(far)
+
+
+def test_a_check_whose_runs_fail_is_said(capsys):
+    task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
+    answer = isoflop.find_optimal(
+        task, target=TARGET, spend=SPEND, store=store, executor=Failing(own)
+    )
+    (note,) = (note for note in answer.notes if note.code.startswith("rates-"))
+    assert note.code == "rates-unchecked"
+    assert "15 failed" in note
+    capsys.readouterr()
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8])
+    isoflop.train(task, sweep, store=store, executor=Failing(own), progress=False)
+    assert "failed with the disk is slow" in capsys.readouterr().err
+
+
+def test_a_wrong_rule_of_branches_is_tuned_to_one_that_branches_can_share():
+    recipe = replace(OWN, schedule="wsd", branches=True, batch_tokens=16)
+    answer = isoflop.find_optimal(
+        mlp_task(recipe=recipe),
+        target=TARGET,
+        budgets=[1e8, 3e8, 1e9],
+        tune=True,
+        store=isoflop.MemoryStore(),
+        executor=Counted(lower),
+    )
+    assert {"rates-tuned", "rates-holds"} <= codes(answer)
 
 
 def test_without_tuning_a_wrong_rule_is_said():

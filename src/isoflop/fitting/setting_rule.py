@@ -5,7 +5,7 @@ x: log of the setting (a learning rate, a batch); y: log loss; N: params; D: tok
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,15 @@ class Fitted:
     curvature: float
     exponent_deviations: tuple[float, float]
     deviation: Callable[[float, float], float]
+
+    def along(self, tokens_per_param: float) -> "Fitted":
+        """The rule of the params alone that gives the same values at so many tokens per param."""
+        rule = self.rule
+        coefficient = rule.coefficient * tokens_per_param**rule.num_tokens
+        of_params = PowerRule(
+            _rounded(coefficient), num_params=_rounded(rule.num_params + rule.num_tokens)
+        )
+        return replace(self, rule=of_params)
 
 
 def fit_vertex(values: Sequence[float], losses: Sequence[float]) -> Vertex:

@@ -1,7 +1,7 @@
 """retuned(): where the check of a sweep fails, its learning rates tuned before it is trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from isoflop.planning.sequential import LARGEST_SHARE, paid
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import PowerRule, Recipe
+from isoflop.runs import Run
 from isoflop.storage.status import TUNED
 from isoflop.storage.store import StageStore, Store
 from isoflop.task import Task
@@ -28,7 +29,7 @@ from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import tune
 from isoflop.training.tuning_search import TooLittleError
 
-__all__ = ["Retuned", "TrainedBy", "Tune", "keep_plan", "retuned", "tunes"]
+__all__ = ["Retuned", "TrainedBy", "Tune", "keep_plan", "retuned", "tunes", "unchecked_notes"]
 
 Tune = Literal["auto"] | bool | None
 """Whether rates are tuned where their check fails: "auto" where a spend pays for it."""
@@ -119,6 +120,23 @@ def retuned(
     if current_ranks().is_first:
         _keep(by.store, stage, record)
     return _retuned_of(record, question)
+
+
+def unchecked_notes(sweep: Sweep, checks: Sequence[Run]) -> tuple[Note, ...]:
+    """A note where no check shows the rates of a sweep: it has none, or its runs failed.
+
+    checks: the runs of the sweep's checks.
+    """
+    if not checks:
+        return tuple(note for note in sweep.notes if note.code == "rates-unchecked")
+    number = sum(run.status == "failed" for run in checks)
+    if not number or find_rates(checks, reach_of(sweep.specs)) is not None:
+        return ()
+    text = (
+        f"The learning rates are not checked: of the {len(checks)} runs that check them, {number} "
+        f"failed."
+    )
+    return (Note("rates-unchecked", text),)
 
 
 def keep_plan(store: StageStore, stage: str) -> None:
