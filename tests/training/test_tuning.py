@@ -87,6 +87,12 @@ class Failing(Simulated):
         return replace(run, **failed) if abs(away) < self.near else run
 
 
+def test_cells_that_do_not_differ_give_no_digits_of_rounding():
+    at = [(N, D) for N in (1e3, 4e3) for D in (2e4, 8e4)]
+    edges = [fit_vertex([lr, 2 * lr], [1.0, 2.0]) for lr in (0.03 * N**-0.31 for N, _ in at)]
+    assert fit_rule(at, edges, (-0.31, 0.0)).rule.num_tokens == 0
+
+
 def test_a_run_that_failed_does_not_count_as_a_worse_rate(planned):
     task, sweep = planned
     own = replace(task, recipe=replace(task.recipe, lr=best_lr))

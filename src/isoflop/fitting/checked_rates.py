@@ -122,7 +122,8 @@ class RateFinding:
     def _wrong(self) -> str:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
         if self.wrong_at is None or self.offsets is None:
-            return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
+            at = f"size{'s' if len(diverged) > 1 else ''} {join_words(diverged)}"
+            return f"The planned learning rate diverges at {at}; {REMEDY}."
         offset, _ = self.offsets.offset(self.wrong_at)
         times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (

@@ -62,7 +62,7 @@ class Fitted:
         rule = self.rule
         coefficient = rule.coefficient * tokens_per_param**rule.num_tokens
         of_params = PowerRule(
-            _rounded(coefficient), num_params=_rounded(rule.num_params + rule.num_tokens)
+            _rounded(coefficient), num_params=_exponent(rule.num_params + rule.num_tokens)
         )
         return replace(self, rule=of_params)
 
@@ -113,8 +113,8 @@ def fit_rule(
     level, b, c = covariance @ (design.T @ (weights * y) + precision * np.array([0.0, *prior]))
     rule = PowerRule(
         _rounded(math.exp(level - b * middle[0] - c * middle[1])),
-        num_params=_rounded(b),
-        num_tokens=_rounded(c),
+        num_params=_exponent(b),
+        num_tokens=_exponent(c),
     )
 
     def deviation(num_params: float, num_tokens: float) -> float:
@@ -146,3 +146,8 @@ def _noise(vertices: Sequence[Vertex]) -> float:
 def _rounded(value: float) -> float:
     """A value to four digits, for equal run ids on machines that differ in the last bit."""
     return float(f"{value:.4g}")
+
+
+def _exponent(value: float) -> float:
+    """The same of an exponent, of which the difference of two may be 0 but for the last bit."""
+    return _rounded(round(value, 6))
