@@ -84,6 +84,15 @@ def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
     assert all("rates-holds" in {note.code for note in fit.notes} for fit in fits)
 
 
+def test_the_check_of_a_rule_with_a_step_is_of_that_rule():
+    recipe = replace(OWN, lr=lambda N, D: own(N) * (0.6 if N < 3000 else 3))
+    task = mlp_task(recipe=recipe)
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8, 1e9])
+    store = isoflop.MemoryStore()
+    runs = isoflop.train(task, sweep, store=store, executor=Counted(own), progress=False)
+    assert isoflop.fit(runs).rates is not None
+
+
 def test_the_runs_of_a_check_are_told_from_those_of_the_law():
     task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])

@@ -16,7 +16,7 @@ from isoflop.family import Family
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.notes.merging import merged
 from isoflop.notes.note import Note
-from isoflop.planning.branches import branch_notes, branched
+from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.first_rate import rate_notes
@@ -218,7 +218,8 @@ def _grid(
     simulation = Simulation(
         target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
     )
-    check = _check(sizes, question, specs, sum(spec.flops for spec in specs), runs)
+    flops = sum(spec.flops for spec in specs) - shared(specs, lambda spec: spec.flops)
+    check = _check(sizes, question, specs, flops, runs)
     return replace(_costed(sizes, specs, notes, room, check), simulation=simulation)
 
 

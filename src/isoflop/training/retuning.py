@@ -86,7 +86,7 @@ def retuned(
     known = all(by.store.read_run(spec.id) is not None for spec in sweep.checks)
     checks = train(
         task,
-        Sweep(specs=sweep.checks, unit=sweep.unit, memory_bytes=sweep.memory_bytes),
+        replace(sweep, specs=sweep.checks, checks=()),
         trainer=by.trainer,
         store=by.store,
         executor=by.executor,

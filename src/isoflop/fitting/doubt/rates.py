@@ -30,8 +30,8 @@ from isoflop.runs import Run, RunSpec
 __all__ = ["CheckedPoints", "RatesChecked", "checked_points", "rates_checked"]
 
 SAME_RULE = math.log(1.25)
-"""Log by which a check's planned rate may differ from the rule of the runs: published rules are
-power laws of params and tokens, or nearly."""
+"""Log by which a check's planned rate may differ from a power law of params and tokens through the
+rates of the runs, beside what these differ by: a user's own rule may have steps or limits."""
 
 LostAt = Callable[[float], float]
 """Params -> share of the log loss that the planned rate costs there."""
@@ -122,9 +122,10 @@ def _of_rule(points: Points, checks: Sequence[Run]) -> list[Run]:
         return []
     log_lr = np.log([spec.lr or math.nan for spec in given])
     rule = np.linalg.lstsq(_logs(given), log_lr, rcond=None)[0]
+    most = SAME_RULE + float(np.median(np.abs(_logs(given) @ rule - log_lr)))
     planned = np.log([run.spec.checked_lr or math.nan for run in own])
     away = np.abs(_logs([run.spec for run in own]) @ rule - planned)
-    return [run for run, off in zip(own, away, strict=True) if off < SAME_RULE]
+    return [run for run, off in zip(own, away, strict=True) if off < most]
 
 
 def _logs(specs: Sequence[RunSpec]) -> Array:
