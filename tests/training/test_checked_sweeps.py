@@ -134,6 +134,7 @@ def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tmp_path):
     assert first.num_runs == len(first.replaced) > 0
     assert not any(stage.waiting or stage.replaced for stage in others)
     assert "the learning rates were tuned" in status_text([first])
+    assert not any(line.endswith(": ") for line in status_text(others).splitlines())
     assert json.loads(to_json(status_values(first)))["replaced"][0]["id"] == first.replaced[0].id
 
 

@@ -41,7 +41,8 @@ def _stage_text(stage: StageStatus) -> str:
     }
     summary = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
     num_runs = format_items(stage.num_runs, "run")
-    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {num_runs}: {summary}"]
+    parts = (one_line(stage.purpose or stage.stage, LONG), num_runs, summary)
+    lines = [": ".join(part for part in parts if part)]
     lines += [
         f"  diverged  {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
         for run in stage.ended
