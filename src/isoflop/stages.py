@@ -32,7 +32,7 @@ from isoflop.runs import Run, SizeValue, TrainedRuns
 from isoflop.storage.store import RecordStore, StageStore, Store
 from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
-from isoflop.training.retuning import TrainedBy, Tune, retuned, tunes
+from isoflop.training.retuning import TrainedBy, Tune, keep_plan, retuned, tunes, unchecked_notes
 from isoflop.training.runner import Executor, open_store, train
 from isoflop.training.trainer import Trainer
 
@@ -253,10 +253,15 @@ def train_stages(
         sweep = current_ranks().broadcast(planned)
         if not question.check_rates:
             sweep = replace(sweep, checks=())
-        if sweep.checks and tunes(tune, question):
-            tuned = retuned(task, question, sweep, trained_by)
+        if stage == 0:
+            name = stage_name(sizes_of(task), question, stage)
+            tuned = None
+            if sweep.checks and tunes(tune, question):
+                tuned = retuned(task, question, sweep, trained_by, name)
+            elif current_ranks().is_first:
+                keep_plan(store, name)
             if tuned is not None:
-                tuned_task = replace(task, recipe=tuned.recipe)
+                tuned_task = replace(task, recipe=tuned.recipe(task.recipe))
                 again = train_stages(
                     tuned_task,
                     tuned.question,
@@ -268,8 +273,6 @@ def train_stages(
                     on_stage=on_stage,
                 )
                 return replace(again, notes=(*again.notes, tuned.note))
-        if stage == 0:
-            unchecked = tuple(note for note in sweep.notes if note.code == "rates-unchecked")
         if all(spec.id in runs for spec in sweep.specs):
             notes = sweep.notes
             break
@@ -286,6 +289,8 @@ def train_stages(
             packed=packed,
             on_record=redraw,
         )
+        if stage == 0:
+            unchecked = unchecked_notes(sweep, trained.checks)
         runs |= {run.id: run for run in trained}
         checks |= {run.id: run for run in trained.checks}
         stage += 1

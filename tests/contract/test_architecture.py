@@ -154,6 +154,14 @@ MODELS = {
     "experts by hand": (lambda: text(Block(8), Mixed(8)), "mixture of experts"),
     "an MLP": (lambda: MLP(16), "MLP"),
     "an MLP with a softmax at its end": (Classifier, "MLP"),
+    "an MLP with a pointwise convolution in space": (
+        lambda: Layers(first=nn.Conv3d(3, 8, 1), second=nn.Linear(8, 32)),
+        "MLP",
+    ),
+    "attention whose tokens are dispatched": (
+        lambda: Layers(words=nn.Embedding(8, 8), encoder=encoder(8), dispatcher=nn.Linear(8, 8)),
+        "transformer",
+    ),
     "an embedding and linear layers": (lambda: text(nn.Linear(8, 8)), "unknown"),
     "a tensor": (lambda: nn.ParameterList([torch.zeros(3, 3)]), "unknown"),
 }

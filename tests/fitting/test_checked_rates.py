@@ -94,6 +94,37 @@ def test_a_planned_rate_that_diverges_is_wrong():
     assert "diverges at size" in found.note
 
 
+@pytest.mark.parametrize("sizes", [(SMALL,), (LARGE,), (SMALL, LARGE)])
+def test_a_size_that_diverges_at_all_rates_is_wrong(sizes):
+    runs = [
+        replace(run, status="diverged", loss=math.nan) if run.num_params in sizes else run
+        for run in checks(rate, rate)
+    ]
+    assert find_rates(runs, TOP).verdict == "wrong"
+
+
+def test_failed_runs_and_losses_that_no_law_takes_show_nothing():
+    failed = [replace(run, status="failed", loss=math.nan) for run in checks(rate, rate)]
+    negative = [replace(run, loss=-run.loss) for run in checks(rate, rate)]
+    assert find_rates(failed, TOP) is None
+    assert find_rates(negative, TOP) is None
+
+
+def test_checks_of_other_lengths_or_settings_add_to_what_one_shows():
+    first = checks(rate, rate)
+    longer = [
+        replace(run, loss=0.8 * run.loss, spec=replace(run.spec, num_tokens=20 * run.num_params))
+        for run in checks(rate, rate, seed=1)
+    ]
+    batches = [
+        replace(run, loss=1.2 * run.loss, spec=replace(run.spec, batch=64))
+        for run in checks(rate, rate, seed=2)
+    ]
+    alone = find_rates(first, TOP).offsets.offset(TOP)[1]
+    for others in (longer, batches):
+        assert find_rates([*first, *others], TOP).offsets.offset(TOP)[1] < 0.9 * alone
+
+
 def test_twice_a_good_rate_may_diverge():
     runs = [
         replace(run, status="diverged", loss=math.nan)
@@ -148,6 +179,20 @@ def test_wrong_rates_are_corrected_for_and_widen_the_interval():
     assert miss(answer) < miss(plain) / 2
     assert width(answer) > width(plain)
     assert answer.num_params.low < truth < answer.num_params.high
+
+
+def test_checks_of_another_schedule_are_no_evidence():
+    others = [
+        replace(run, spec=replace(run.spec, schedule="constant")) for run in checks(rate, rate)
+    ]
+    assert isoflop.fit(TrainedRuns(sweep(rate), others)).rates is None
+
+
+def test_what_the_rates_add_to_the_waste_keeps_its_interval_in_order():
+    answer = isoflop.predict(
+        isoflop.fit(TrainedRuns(sweep(too_high), checks(too_high, rate))), flops=1e21
+    )
+    assert answer.regret.low <= answer.regret.value <= answer.regret.high
 
 
 def test_checks_of_another_rule_are_no_evidence():

@@ -37,6 +37,13 @@ def test_the_check_costs_its_share_at_most_and_the_plan_says_so(sweep):
     assert min(spec.num_steps for spec in sweep.checks) >= LEAST_STEPS
 
 
+def test_runs_that_share_trunks_have_a_check_of_what_they_cost():
+    recipe = isoflop.Recipe(epochs=None, lr=0.01, batch_tokens=16, schedule="wsd", branches=True)
+    branched = isoflop.plan(mlp_task(recipe=recipe), budgets=[1e8, 2e8, 4e8, 8e8])
+    cost = sum(spec.flops for spec in branched.checks)
+    assert 0 < cost <= SHARE * branched.flops
+
+
 def test_the_specs_of_the_law_are_those_of_a_plan_without_a_check(sweep):
     plain = isoflop.plan(mlp_task(), budgets=BUDGETS, check_rates=None)
     assert plain.specs == sweep.specs

@@ -57,6 +57,11 @@ def test_what_the_ladder_allows_is_kept(tmp_path):
         assert np.array_equal(ladder.flops_per_token, LADDER.flops_per_token)
 
 
+def test_a_plan_that_was_stored_without_a_check_has_none():
+    plan = {name: value for name, value in plan_of(a_sweep()).items() if name != "checks"}
+    assert sweep_of(a_sweep().specs, plan, RUNS) == replace(a_sweep(), checks=())
+
+
 def test_a_finished_sweep_is_kept_too(tmp_path):
     empty, store = (
         isoflop.Sweep(specs=(), notes=(Note("finished", "The sweep is finished."),)),

@@ -1,11 +1,16 @@
 """Sweeps with a check of their learning rates: trained, resumed, tuned where it fails."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
 import isoflop
-from isoflop.storage.status import CHECKS, stage_statuses
+from isoflop.planning.sequential import LARGEST_SHARE
+from isoflop.reporting.json_output import status_values, to_json
+from isoflop.reporting.status import status_text
+from isoflop.storage.status import CHECKS, UNPLANNED, stage_statuses
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -24,6 +29,20 @@ class Counted(Simulated):
     def run(self, spec):
         self.trained.append(spec.id)
         return super().run(spec)
+
+
+class Failing(Counted):
+    """The same, where runs that check a rate fail, or those that are told to."""
+
+    def __init__(self, best, fails=lambda spec: spec.checked_lr is not None):
+        super().__init__(best)
+        object.__setattr__(self, "fails", fails)
+
+    def run(self, spec):
+        run = super().run(spec)
+        if not self.fails(spec):
+            return run
+        return replace(run, status="failed", loss=math.nan, error="the disk is slow")
 
 
 def factor(spec, best):
@@ -65,6 +84,15 @@ def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
     assert all("rates-holds" in {note.code for note in fit.notes} for fit in fits)
 
 
+def test_the_check_of_a_rule_with_a_step_is_of_that_rule():
+    recipe = replace(OWN, lr=lambda N, D: own(N) * (0.6 if N < 3000 else 3))
+    task = mlp_task(recipe=recipe)
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8, 1e9])
+    store = isoflop.MemoryStore()
+    runs = isoflop.train(task, sweep, store=store, executor=Counted(own), progress=False)
+    assert isoflop.fit(runs).rates is not None
+
+
 def test_the_runs_of_a_check_are_told_from_those_of_the_law():
     task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])
@@ -96,6 +124,78 @@ def test_a_wrong_rule_is_tuned_within_the_spend(tmp_path):
     assert second.trained == []
     assert str(again) == str(answer)
     assert len(executor.trained) == len(set(executor.trained))
+
+
+def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    find(store, lower)
+    first, *others = stage_statuses(store)
+    assert (first.ended, first.waiting) == ((), ())
+    assert first.num_runs == len(first.replaced) > 0
+    assert not any(stage.waiting or stage.replaced for stage in others)
+    assert "the learning rates were tuned" in status_text([first])
+    assert not any(line.endswith(": ") for line in status_text(others).splitlines())
+    assert json.loads(to_json(status_values(first)))["replaced"][0]["id"] == first.replaced[0].id
+
+
+def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    answer, _ = find(store, lower)
+    cells = stage_statuses(store)[-1]
+    assert cells.stage == UNPLANNED
+    for run in cells.ended[:10]:
+        store.remove_record(run.id)
+    again, second = find(store, lambda num_params: 9 * lower(num_params))
+    assert second.trained == []
+    assert str(again) == str(answer)
+
+
+def test_a_replaced_plan_is_trained_where_nothing_is_to_be_tuned(tmp_path):
+    store = isoflop.DirectoryStore(tmp_path)
+    find(store, lower)
+    answer, _ = find(store, lower, tune=None)
+    assert "rates-tuned" not in codes(answer)
+    assert not any(stage.waiting or stage.replaced for stage in stage_statuses(store))
+
+
+@pytest.mark.parametrize(("best", "share"), [(own, 0.99), (lower, 0.95)])
+def test_what_a_check_and_its_tuning_cost_puts_no_target_out_of_reach(best, share):
+    spend = TARGET / 1000 / LARGEST_SHARE / share
+    far = isoflop.find_optimal(
+        mlp_task(recipe=OWN),
+        target=100 * TARGET,
+        spend=100 * spend,
+        store=isoflop.MemoryStore(),
+        executor=Counted(best),
+    )
+    assert "far-target" in codes(far)
+
+
+def test_a_check_whose_runs_fail_is_said(capsys):
+    task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
+    answer = isoflop.find_optimal(
+        task, target=TARGET, spend=SPEND, store=store, executor=Failing(own)
+    )
+    (note,) = (note for note in answer.notes if note.code.startswith("rates-"))
+    assert note.code == "rates-unchecked"
+    assert "15 failed" in note
+    capsys.readouterr()
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8])
+    isoflop.train(task, sweep, store=store, executor=Failing(own), progress=False)
+    assert "failed with the disk is slow" in capsys.readouterr().err
+
+
+def test_a_wrong_rule_of_branches_is_tuned_to_one_that_branches_can_share():
+    recipe = replace(OWN, schedule="wsd", branches=True, batch_tokens=16)
+    answer = isoflop.find_optimal(
+        mlp_task(recipe=recipe),
+        target=TARGET,
+        budgets=[1e8, 3e8, 1e9],
+        tune=True,
+        store=isoflop.MemoryStore(),
+        executor=Counted(lower),
+    )
+    assert {"rates-tuned", "rates-holds"} <= codes(answer)
 
 
 def test_without_tuning_a_wrong_rule_is_said():

@@ -75,6 +75,53 @@ def test_a_range_that_does_not_hold_the_optimum_is_extended(planned):
     assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.2)
 
 
+class Failing(Simulated):
+    """The same, where the runs near the best rate fail, or all of them."""
+
+    near = math.log(1.6)
+
+    def run(self, spec):
+        run = super().run(spec)
+        away = math.log(spec.lr / best_lr(spec.num_params, spec.num_tokens))
+        failed = {"status": "failed", "loss": math.nan, "error": "the disk is slow"}
+        return replace(run, **failed) if abs(away) < self.near else run
+
+
+def test_cells_that_do_not_differ_give_no_digits_of_rounding():
+    at = [(N, D) for N in (1e3, 4e3) for D in (2e4, 8e4)]
+    edges = [fit_vertex([lr, 2 * lr], [1.0, 2.0]) for lr in (0.03 * N**-0.31 for N, _ in at)]
+    assert fit_rule(at, edges, (-0.31, 0.0)).rule.num_tokens == 0
+
+
+def test_a_run_that_failed_does_not_count_as_a_worse_rate(planned):
+    task, sweep = planned
+    own = replace(task, recipe=replace(task.recipe, lr=best_lr))
+    executor = Failing(LAW.loss, factor=lr_cost)
+    tuning = tuned((own, sweep), executor=executor)
+    for cell in tuning.cells:
+        at = (cell.place.num_params, cell.place.num_tokens)
+        assert all(math.isfinite(loss) for _, loss in cell.tried)
+        assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.4)
+
+
+def test_runs_that_all_fail_tune_nothing(planned, monkeypatch):
+    monkeypatch.setattr(Failing, "near", math.inf)
+    with pytest.raises(isoflop.PlanError, match="all runs of it failed"):
+        tuned(planned, executor=Failing(LAW.loss, factor=lr_cost))
+
+
+def test_branches_get_a_rule_of_the_params_alone(planned):
+    task, sweep = planned
+    recipe = replace(task.recipe, schedule="wsd", branches=True, batch_tokens=64, lr=0.01)
+    branched = replace(task, recipe=recipe)
+    tuning = tuned((branched, sweep))
+    assert tuning.recipe.lr.num_tokens == 0
+    cell = tuning.cells[0].place
+    at = (cell.num_params, cell.num_tokens)
+    assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.12)
+    assert isoflop.plan(replace(branched, recipe=tuning.recipe), budgets=[1e8, 3e8]).specs
+
+
 def test_an_optimum_at_the_edge_is_told(planned):
     falling = simulated(factor=lambda spec: spec.lr**-0.1)
     tuning = tuned(planned, executor=falling)

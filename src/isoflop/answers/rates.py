@@ -37,7 +37,8 @@ def with_doubt_of_rates(
     N, C = float(place.N), float(place.C)
     wasted = wasted_share(place.law, N * math.exp(spread), C, cost)
     more = 0.0 if wasted is None else float(wasted)
-    regret = replace(answer.regret, value=answer.regret.value + more)
+    known = answer.regret
+    regret = replace(known, value=known.value + more, high=known.high + more)
     return replace(answer, regret=regret, **wider)  # type: ignore[arg-type]  # both are estimates
 
 
@@ -46,6 +47,6 @@ def _widened(estimate: Estimate, width: float) -> Estimate:
     value, low, high = estimate.value, estimate.low, estimate.high
     return Estimate(
         value,
-        value / math.exp(math.hypot(math.log(value / low), width)),
+        low and value / math.exp(math.hypot(math.log(value / low), width)),
         value * math.exp(math.hypot(math.log(high / value), width)),
     )

@@ -1,7 +1,7 @@
 """What the check of a sweep's learning rates shows, in words and as a verdict."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from isoflop.laws.base import Array
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec, SizeValue
 
-__all__ = ["CheckedSize", "RateFinding", "find_rates", "reach_of"]
+__all__ = ["CheckedSize", "RateFinding", "constants_of", "find_rates", "reach_of"]
 
 FEWEST_RATES = 3
 USUAL_FREEDOM = 2
@@ -44,9 +44,9 @@ class CheckedSize:
 
     @property
     def diverged(self) -> bool:
-        """Whether a run at the planned rate diverged, and one at another rate did not."""
+        """Whether a run at the planned rate diverged."""
         at_planned = np.abs(self.u) == np.abs(self.u).min()
-        return bool(np.isinf(self.y[at_planned]).any() and np.isfinite(self.y[~at_planned]).any())
+        return bool(np.isinf(self.y[at_planned]).any())
 
     @property
     def has_seeds(self) -> bool:
@@ -122,7 +122,8 @@ class RateFinding:
     def _wrong(self) -> str:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
         if self.wrong_at is None or self.offsets is None:
-            return f"The planned learning rate diverges at size {join_words(diverged)}; {REMEDY}."
+            at = f"size{'s' if len(diverged) > 1 else ''} {join_words(diverged)}"
+            return f"The planned learning rate diverges at {at}; {REMEDY}."
         offset, _ = self.offsets.offset(self.wrong_at)
         times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (
@@ -141,7 +142,7 @@ class RateFinding:
         return f"{text[0].upper()}{text[1:]}{'.' if alike else ': the optimum moves.'} "
 
     def _names(self) -> str:
-        return f"sizes {join_words([str(each.size) for each in self.sizes])}"
+        return f"sizes {join_words([*dict.fromkeys(str(each.size) for each in self.sizes)])}"
 
 
 REMEDY = "run isoflop.tune, and sweep again with its recipe"
@@ -156,7 +157,7 @@ def find_rates(
     noise: standard deviation of log loss between seeds; None for the usual one.
     """
     sizes = _sizes_of([*checks])
-    if len(sizes) < 2:
+    if len({size.num_params for size in sizes}) < 2:
         return None
     reach = max(reach, sizes[-1].num_params)
     if any(size.diverged for size in sizes):
@@ -168,6 +169,11 @@ def find_rates(
     wrong_at = _wrong_at(offsets, places)
     verdict: Verdict = "holds" if _most_lost(offsets, reach) <= OPEN else "open"
     return RateFinding("wrong" if wrong_at else verdict, sizes, offsets, reach, wrong_at)
+
+
+def constants_of(spec: RunSpec) -> tuple[object, ...]:
+    """The settings that a recipe gives to all of its runs."""
+    return spec.schedule, spec.cooldown, spec.beta1, spec.clip, spec.precision, spec.ema
 
 
 def reach_of(specs: Iterable[RunSpec]) -> float:
@@ -183,13 +189,13 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
     # a size without seeds of its own scatters more than usual where another one does
     between = math.sqrt(noise * max(noises))
     rows = [
-        (math.log(each.num_params), u, y, each.noise(noise) if each.has_seeds else between)
-        for each in sizes
+        (k, math.log(each.num_params), u, y, noises[k] if each.has_seeds else between)
+        for k, each in enumerate(sizes)
         for u, y in zip(each.u, each.y, strict=True)
         if math.isfinite(y)
     ]
-    log_N, u, y, errors = np.array(rows, dtype=float).reshape(-1, 4).T
-    return offsets_of(log_N, u, y, errors) if len(np.unique(log_N)) > 1 else None
+    level, log_N, u, y, errors = np.array(rows, dtype=float).reshape(-1, 5).T
+    return offsets_of(level, log_N, u, y, errors) if len(np.unique(log_N)) > 1 else None
 
 
 def _wrong_at(offsets: Offsets, places: Sequence[float]) -> float | None:
@@ -210,17 +216,21 @@ def _most_lost(offsets: Offsets, num_params: float) -> float:
 
 def _sizes_of(runs: Sequence[Run]) -> tuple[CheckedSize, ...]:
     """The sizes with runs at three rates or more, the smallest first."""
-    groups: dict[tuple[float, float, float], list[Run]] = {}
-    for run in runs:
-        if run.spec.lr and run.spec.checked_lr and run.status != "failed":
-            groups.setdefault(
-                (run.num_params, run.spec.num_tokens, run.spec.checked_lr), []
-            ).append(run)
+    groups: dict[Hashable, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.num_params, run.spec.num_tokens)):
+        if run.spec.lr and run.spec.checked_lr and (run.status == "diverged" or run.loss > 0):
+            groups.setdefault(_alike(run.spec), []).append(run)
     return tuple(
         _size_of(group)
-        for _, group in sorted(groups.items())
+        for group in groups.values()
         if len({run.spec.lr for run in group}) >= FEWEST_RATES
     )
+
+
+def _alike(spec: RunSpec) -> Hashable:
+    """What runs have in common whose losses show the effect of their rates alone."""
+    planned = (spec.num_params, spec.num_tokens, spec.checked_lr)
+    return *planned, spec.batch, spec.warmup, spec.beta2, *constants_of(spec)
 
 
 def _size_of(runs: Sequence[Run]) -> CheckedSize:

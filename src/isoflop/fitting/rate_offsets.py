@@ -86,14 +86,15 @@ class Offsets:
         return first, math.sqrt(max(second - first**2, 0.0))
 
 
-def offsets_of(log_N: Array, u: Array, y: Array, noise: Array) -> Offsets:
+def offsets_of(level: Array, log_N: Array, u: Array, y: Array, noise: Array) -> Offsets:
     """The offsets from runs of two sizes or more at several rates each.
 
+    level: number of the group of runs, alike but for their rates, that each run is of.
     log_N, u, y: of each run. noise: standard deviation of each log loss between seeds.
     """
-    lowest = np.array([y[log_N == one].min() for one in log_N])
+    lowest = np.array([y[level == one].min() for one in level])
     precision = 1 / np.hypot(noise, WALL * (y - lowest)) ** 2
-    columns = zip(*_given_each(log_N, u, y, precision), strict=True)
+    columns = zip(*_given_each(level, log_N, u, y, precision), strict=True)
     means, covariances, masses = (np.array(column) for column in columns)
     away = np.log(CURVATURES / USUAL_CURVATURE) / CURVATURE_SPREAD
     log_mass = masses - 0.5 * away**2
@@ -103,13 +104,13 @@ def offsets_of(log_N: Array, u: Array, y: Array, noise: Array) -> Offsets:
 
 
 def _given_each(
-    log_N: Array, u: Array, y: Array, precision: Array
+    level: Array, log_N: Array, u: Array, y: Array, precision: Array
 ) -> Iterator[tuple[Array, Array, float]]:
     """Mean, covariance and log evidence of the line under each curvature.
 
-    Given one, the level of each size, the offset and its change are linear.
+    Given one, the level of each group, the offset and its change are linear.
     """
-    levels = (log_N[:, None] == np.unique(log_N)).astype(float)
+    levels = (level[:, None] == np.unique(level)).astype(float)
     change = log_N - log_N.max()
     prior = np.diag([0.0] * levels.shape[1] + [REACH**-2, PRIOR_DEVIATION**-2])
     for c in CURVATURES:

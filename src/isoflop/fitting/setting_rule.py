@@ -5,7 +5,7 @@ x: log of the setting (a learning rate, a batch); y: log loss; N: params; D: tok
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,15 @@ class Fitted:
     exponent_deviations: tuple[float, float]
     deviation: Callable[[float, float], float]
 
+    def along(self, tokens_per_param: float) -> "Fitted":
+        """The rule of the params alone that gives the same values at so many tokens per param."""
+        rule = self.rule
+        coefficient = rule.coefficient * tokens_per_param**rule.num_tokens
+        of_params = PowerRule(
+            _rounded(coefficient), num_params=_exponent(rule.num_params + rule.num_tokens)
+        )
+        return replace(self, rule=of_params)
+
 
 def fit_vertex(values: Sequence[float], losses: Sequence[float]) -> Vertex:
     """The best of some settings; the infinite loss of a diverged run counts as a worse one."""
@@ -104,8 +113,8 @@ def fit_rule(
     level, b, c = covariance @ (design.T @ (weights * y) + precision * np.array([0.0, *prior]))
     rule = PowerRule(
         _rounded(math.exp(level - b * middle[0] - c * middle[1])),
-        num_params=_rounded(b),
-        num_tokens=_rounded(c),
+        num_params=_exponent(b),
+        num_tokens=_exponent(c),
     )
 
     def deviation(num_params: float, num_tokens: float) -> float:
@@ -137,3 +146,8 @@ def _noise(vertices: Sequence[Vertex]) -> float:
 def _rounded(value: float) -> float:
     """A value to four digits, for equal run ids on machines that differ in the last bit."""
     return float(f"{value:.4g}")
+
+
+def _exponent(value: float) -> float:
+    """The same of an exponent, of which the difference of two may be 0 but for the last bit."""
+    return _rounded(round(value, 6))

@@ -17,7 +17,10 @@ KINDS = (
         "plan",
         "doubt",
         "*The learning rates are not checked*",
-        "spend more, or allow smaller sizes; or find the rule with `isoflop.tune`",
+        (
+            "spend more, or allow smaller sizes; find out why runs failed; or find the rule with "
+            "`isoflop.tune`"
+        ),
     ),
     Kind(
         "rates-holds",

@@ -16,7 +16,7 @@ from isoflop.family import Family
 from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.notes.merging import merged
 from isoflop.notes.note import Note
-from isoflop.planning.branches import branch_notes, branched
+from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.candidates import Ladder
 from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.first_rate import rate_notes
@@ -218,7 +218,8 @@ def _grid(
     simulation = Simulation(
         target, _ladder_of_specs([*specs, *(run.spec for run in runs)]), tuple(_others(runs, specs))
     )
-    check = _check(sizes, question, specs, sum(spec.flops for spec in specs), runs)
+    flops = sum(spec.flops for spec in specs) - shared(specs, lambda spec: spec.flops)
+    check = _check(sizes, question, specs, flops, runs)
     return replace(_costed(sizes, specs, notes, room, check), simulation=simulation)
 
 
@@ -256,12 +257,13 @@ def _staged(
     design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
     checked = sum(paid(run) for run in checks)
-    spend = (spend * target if spend <= 1 else spend) - checked
+    whole = spend * target if spend <= 1 else spend
     if not question.allow_far:
         require_near(
             target,
-            max([DESIGNS[design] * spend / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
+            max([DESIGNS[design] * whole / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
         )
+    spend = whole - checked
     supply, task_fingerprint = sizes.supply, sizes.fingerprint
     stage = planned_stage(
         sizes,

@@ -70,7 +70,7 @@ def sweep_of(specs: tuple[RunSpec, ...], plan: Mapping[str, object], runs: Seque
     record = cast(PlanRecord, plan)
     return Sweep(
         specs=specs,
-        checks=tuple(map(_spec, record["checks"])),
+        checks=tuple(map(_spec, record.get("checks", ()))),
         notes=_notes(record["notes"]),
         seconds=record["seconds"],
         memory_bytes=record["memory_bytes"],

@@ -102,6 +102,7 @@ def status_values(stage: "StageStatus") -> dict[str, object]:
         "failed": [run_values(run) for run in stage.failed],
         "running": [{**spec_values(spec), "holder": holder} for spec, holder in stage.running],
         "waiting": [spec_values(spec) for spec in stage.waiting],
+        "replaced": [spec_values(spec) for spec in stage.replaced],
     }
 
 

@@ -37,10 +37,12 @@ def _stage_text(stage: StageStatus) -> str:
         "failed": len(stage.failed),
         "running": len(stage.running),
         "waiting": len(stage.waiting),
+        "replaced": len(stage.replaced),
     }
     summary = ", ".join(f"{value} {name}" for name, value in counts.items() if value)
     num_runs = format_items(stage.num_runs, "run")
-    lines = [f"{one_line(stage.purpose or stage.stage, LONG)}: {num_runs}: {summary}"]
+    parts = (one_line(stage.purpose or stage.stage, LONG), num_runs, summary)
+    lines = [": ".join(part for part in parts if part)]
     lines += [
         f"  diverged  {_name(run.spec, run.id)}: {one_line(run.error, LONG)}"
         for run in stage.ended
@@ -54,6 +56,8 @@ def _stage_text(stage: StageStatus) -> str:
     waiting = Counter(spec.budget for spec in stage.waiting)
     for budget, number in sorted(waiting.items(), key=lambda item: item[0] or 0.0):
         lines.append(f"  waiting   {format_items(number, 'run')}{_budget(budget)}")
+    if stage.replaced:
+        lines.append("  replaced  the learning rates were tuned, and the runs planned anew")
     return "\n".join(lines)
 
 

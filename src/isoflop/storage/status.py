@@ -1,4 +1,4 @@
-"""Progress of a store's stages: runs that ended, failed, are being trained, and wait."""
+"""Progress of a store's stages: runs that ended, failed, are trained, wait or were replaced."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,10 @@ from isoflop.errors import StoreError
 from isoflop.runs import Run, RunSpec
 from isoflop.storage.store import RecordStore, Store
 
-__all__ = ["StageStatus", "clear_failed", "stage_statuses"]
+__all__ = ["TUNED", "StageStatus", "clear_failed", "stage_statuses"]
+
+TUNED = "tuned"
+"""Part of a stored plan that says what was tuned in its place; None or absent where it stands."""
 
 UNPLANNED = "no stage"
 """Name for runs of no stored plan: their sweep was passed to train() directly."""
@@ -28,10 +31,13 @@ class StageStatus:
     waiting: tuple[RunSpec, ...]
     purpose: str = ""
     """Purpose of the stage, in words; empty where it is unknown."""
+    replaced: tuple[RunSpec, ...] = ()
+    """Runs that nobody trains: their learning rates were tuned, and planned anew."""
 
     @property
     def num_runs(self) -> int:
-        return len(self.ended) + len(self.failed) + len(self.running) + len(self.waiting)
+        left = (*self.running, *self.waiting, *self.replaced)
+        return len(self.ended) + len(self.failed) + len(left)
 
 
 def stage_statuses(store: Store) -> list[StageStatus]:
@@ -43,8 +49,7 @@ def stage_statuses(store: Store) -> list[StageStatus]:
     others = {run.id: run.spec for run in runs.values() if run.id not in planned}
     others |= {spec.id: spec for spec in store.read_specs(known=planned | runs.keys())}
     progress = [
-        _status(store, name, specs_of[name], runs, str(plan.get("purpose", "")))
-        for name, (_, plan) in stages.items()
+        _status(store, name, specs_of[name], runs, plan) for name, (_, plan) in stages.items()
     ]
     checks = {run_id: spec for run_id, spec in others.items() if spec.checked_lr is not None}
     unplanned = {run_id: spec for run_id, spec in others.items() if run_id not in checks}
@@ -79,16 +84,20 @@ def _status(
     stage: str,
     specs: Mapping[str, RunSpec],
     runs: Mapping[str, Run],
-    purpose: str = "",
+    plan: Mapping[str, object] | None = None,
 ) -> StageStatus:
+    plan = plan or {}
     recorded = [runs[run_id] for run_id in specs if run_id in runs]
     left = [spec for run_id, spec in specs.items() if run_id not in runs]
     holders = {spec.id: store.holder(spec.id) for spec in left}
+    free = tuple(spec for spec in left if holders[spec.id] is None)
+    is_replaced = plan.get(TUNED) is not None
     return StageStatus(
         stage,
         ended=tuple(run for run in recorded if run.status != "failed"),
         failed=tuple(run for run in recorded if run.status == "failed"),
         running=tuple((spec, holder) for spec in left if (holder := holders[spec.id]) is not None),
-        waiting=tuple(spec for spec in left if holders[spec.id] is None),
-        purpose=purpose,
+        waiting=() if is_replaced else free,
+        purpose=str(plan.get("purpose", "")),
+        replaced=free if is_replaced else (),
     )

@@ -1,8 +1,10 @@
 """retuned(): where the check of a sweep fails, its learning rates tuned before it is trained."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
@@ -14,8 +16,10 @@ from isoflop.planning.question import SweepQuestion
 from isoflop.planning.sequential import LARGEST_SHARE, paid
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
-from isoflop.recipe import Recipe
-from isoflop.storage.store import Store
+from isoflop.recipe import PowerRule, Recipe
+from isoflop.runs import Run
+from isoflop.storage.status import TUNED
+from isoflop.storage.store import StageStore, Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
 from isoflop.training.notices import print_notice
@@ -25,7 +29,7 @@ from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import tune
 from isoflop.training.tuning_search import TooLittleError
 
-__all__ = ["Retuned", "TrainedBy", "Tune", "retuned", "tunes"]
+__all__ = ["Retuned", "TrainedBy", "Tune", "keep_plan", "retuned", "tunes", "unchecked_notes"]
 
 Tune = Literal["auto"] | bool | None
 """Whether rates are tuned where their check fails: "auto" where a spend pays for it."""
@@ -44,11 +48,15 @@ class TrainedBy:
 
 @dataclass(frozen=True)
 class Retuned:
-    """A recipe with tuned rates, the question with what is left of its spend, and a note."""
+    """A rule of tuned rates, the question with what is left of its spend, and a note."""
 
-    recipe: Recipe
+    lr: PowerRule
     question: SweepQuestion
     note: Note
+
+    def recipe(self, own: Recipe) -> Recipe:
+        """A recipe with the tuned rates in place of its own."""
+        return replace(own, lr=self.lr)
 
 
 def tunes(tune: Tune, question: SweepQuestion) -> bool:
@@ -61,15 +69,24 @@ def retuned(
     question: SweepQuestion,
     sweep: Sweep,
     by: TrainedBy,
+    stage: str,
 ) -> Retuned | None:
     """Train the checks of a first stage, and tune the rates where they are wrong.
 
+    What was tuned is kept with the plan, which it replaces: runs that fail there and are tried
+    again later change neither the rule nor the runs that were trained with it.
+
+    stage: name of the plan in the store.
+
     None where the checks find nothing wrong, or too little is left to tune.
     """
+    kept = current_ranks().broadcast(partial(_kept, by.store, stage))
+    if kept is not None:
+        return _retuned_of(kept, question)
     known = all(by.store.read_run(spec.id) is not None for spec in sweep.checks)
     checks = train(
         task,
-        Sweep(specs=sweep.checks, unit=sweep.unit, memory_bytes=sweep.memory_bytes),
+        replace(sweep, specs=sweep.checks, checks=()),
         trainer=by.trainer,
         store=by.store,
         executor=by.executor,
@@ -96,10 +113,56 @@ def retuned(
     first = str(found.note).split(";")[0]
     text = (
         f"The check found the recipe's learning rate wrong ({first}), and the learning rates were "
-        f"tuned: train with {tuning.recipe.lr} (N params, D {task.unit}s)."
+        f"tuned: train with {tuning.lr.rule} (N params, D {task.unit}s)."
     )
     left = _left(question, sum(map(paid, checks)) + tuning.flops)
-    return Retuned(tuning.recipe, left, Note("rates-tuned", text))
+    record = {"lr": asdict(tuning.lr.rule), "spend": left, "note": text}
+    if current_ranks().is_first:
+        _keep(by.store, stage, record)
+    return _retuned_of(record, question)
+
+
+def unchecked_notes(sweep: Sweep, checks: Sequence[Run]) -> tuple[Note, ...]:
+    """A note where no check shows the rates of a sweep: it has none, or its runs failed.
+
+    checks: the runs of the sweep's checks.
+    """
+    if not checks:
+        return tuple(note for note in sweep.notes if note.code == "rates-unchecked")
+    number = sum(run.status == "failed" for run in checks)
+    if not number or find_rates(checks, reach_of(sweep.specs)) is not None:
+        return ()
+    text = (
+        f"The learning rates are not checked: of the {len(checks)} runs that check them, {number} "
+        f"failed."
+    )
+    return (Note("rates-unchecked", text),)
+
+
+def keep_plan(store: StageStore, stage: str) -> None:
+    """Take a plan up again that tuned rates had replaced."""
+    if _kept(store, stage) is not None:
+        _keep(store, stage, None)
+
+
+def _kept(store: StageStore, stage: str) -> Mapping[str, Any] | None:
+    """What was tuned in place of a stored plan; None where that plan stands."""
+    stored = store.read_stage(stage)
+    tuned: Any = None if stored is None else stored[1].get(TUNED)
+    return None if tuned is None else {**tuned}
+
+
+def _keep(store: StageStore, stage: str, record: Mapping[str, Any] | None) -> None:
+    stored = store.read_stage(stage)
+    if stored is not None:
+        specs, plan = stored
+        store.write_stage(stage, specs, {**plan, TUNED: record})
+
+
+def _retuned_of(record: Mapping[str, Any], question: SweepQuestion) -> Retuned:
+    # the whole spend was near enough to the target
+    left = replace(question, spend=record["spend"], allow_far=True)
+    return Retuned(PowerRule(**record["lr"]), left, Note("rates-tuned", record["note"]))
 
 
 def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:
@@ -113,11 +176,9 @@ def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:
     return Sweep(specs=(*first.specs, spec), unit=first.unit)
 
 
-def _left(question: SweepQuestion, spent: float) -> SweepQuestion:
-    """The question with the spend that is left."""
-    if question.budgets is not None:
-        return question
-    return replace(question, spend=_spend(question) - spent)
+def _left(question: SweepQuestion, spent: float) -> float | None:
+    """FLOPs that are left of a spend; None for budgets, which are trained all the same."""
+    return None if question.budgets is not None else _spend(question) - spent
 
 
 def _spend(question: SweepQuestion) -> float:

@@ -223,7 +223,7 @@ def train(
     checks = [recorded[spec.id] for spec in planned.checks]
     runs = TrainedRuns([recorded[spec.id] for spec in planned.specs], checks)
     if ranks.is_first:
-        report_failures(runs, store)
+        report_failures([*runs, *(run for run in checks if run.status == "failed")], store)
     return runs
 
 

@@ -112,7 +112,10 @@ def tune(
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
 
-    Raises PlanError if the share does not pay for five runs in each of four cells.
+    With `Recipe(branches=True)` the rule is one of the params alone.
+
+    Raises PlanError if the share does not pay for five runs in each of four cells, or all runs of
+    a cell failed.
     """
     sizes = sizes_of(task, "tune: task")
     if not isinstance(sweep, Sweep):
@@ -142,12 +145,17 @@ def tune(
             packed=packed,
             progress=progress,
         )
-        return {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
+        return {
+            run.id: run.loss if run.status == "completed" else math.inf
+            for run in runs
+            if run.status != "failed"
+        }
 
     recipe = sizes.recipe
     search = _rates(recipe, places, make, allowance)
     cells = search.run(losses_of)
-    lr = _rule(cells, recipe.peak_lr)
+    found = _rule(cells, recipe.peak_lr)
+    lr = _shared(found, recipe, cells)
     tuning = Tuning(
         recipe=replace(recipe, lr=lr.rule),
         lr=lr,
@@ -156,7 +164,7 @@ def tune(
         allowance=share * sweep.flops,
         cost_inside=_cost_inside(lr, cells),
         cost_at_largest=_cost_at_largest(lr, sweep),
-        notes=tuple(_notes(sizes, lr, cells, sweep)),
+        notes=tuple(_notes(sizes, found, cells, sweep)),
     )
     if not batch:
         return tuning
@@ -195,7 +203,7 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
 def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
     """The tuning with a rule for the batch, too, and the learning rate adapted to it."""
     recipe, cells = tuning.recipe, search.run(losses_of)
-    batch = _rule(cells, recipe.tokens_per_step)
+    batch = _shared(_rule(cells, recipe.tokens_per_step), recipe, cells)
     at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
     moved = [
         replace(
@@ -205,7 +213,7 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
         )
         for cell, where in zip(cells, at, strict=True)
     ]
-    lr = fit_rule(at, moved, _exponents(recipe.peak_lr, at))
+    lr = _shared(fit_rule(at, moved, _exponents(recipe.peak_lr, at)), recipe, cells)
     return replace(
         tuning,
         recipe=replace(recipe, lr=lr.rule, batch_tokens=batch.rule),
@@ -219,6 +227,12 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
 def _rule(cells: Sequence[Cell], own: Rule) -> Fitted:
     at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
     return fit_rule(at, [cell.vertex for cell in cells], _exponents(own, at))
+
+
+def _shared(found: Fitted, recipe: Recipe, cells: Sequence[Cell]) -> Fitted:
+    """The rule itself, or one of the params alone for runs of many lengths that share a trunk."""
+    middle = cells[0].place
+    return found.along(middle.num_tokens / middle.num_params) if recipe.branches else found
 
 
 def _exponents(rule: Rule, at: Sequence[tuple[float, float]]) -> tuple[float, float]:

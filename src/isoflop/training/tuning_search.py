@@ -31,7 +31,7 @@ LEAST_STEPS = 20
 
 Make = Callable[["Place", Recipe], RunSpec]
 LossesOf = Callable[[Sequence[RunSpec]], dict[str, float]]
-"""Specs -> final loss by run id, infinite if a run did not complete."""
+"""Specs -> final loss by run id, infinite if a run diverged; runs that failed have none."""
 
 
 class TooLittleError(PlanError):
@@ -161,7 +161,10 @@ class Search:
     _tried: list[dict[float, float]] = field(default_factory=list)
 
     def run(self, losses_of: LossesOf) -> tuple[Cell, ...]:
-        """Try values until each best one has worse ones on both sides or the allowance is spent."""
+        """Try values until each best one has worse ones on both sides or the allowance is spent.
+
+        Raises PlanError where all runs of a place failed.
+        """
         self._tried = [{} for _ in self.places]
         candidates = [[factor * self.base(place) for factor in FACTORS] for place in self.places]
         for _ in range(MAX_ROUNDS):
@@ -170,11 +173,21 @@ class Search:
                 break
             losses = losses_of([spec for _, spec in specs])
             for k, spec in specs:
-                self._tried[k][self.value_of(spec)] = losses[spec.id]
+                if spec.id in losses:
+                    self._tried[k][self.value_of(spec)] = losses[spec.id]
+            self._require_losses()
             candidates = [_outward(tried) for tried in self._tried]
         return tuple(
             _cell(place, tried) for place, tried in zip(self.places, self._tried, strict=True)
         )
+
+    def _require_losses(self) -> None:
+        for place, tried in zip(self.places, self._tried, strict=True):
+            if not tried:
+                raise PlanError(
+                    f"Tuning needs the losses of size {place.sized.size}, but all runs of it "
+                    f"failed; see Run.error, fix the cause and forget them with isoflop rerun."
+                )
 
     def _affordable(self, candidates: Sequence[Sequence[float]]) -> list[tuple[int, RunSpec]]:
         """The specs of candidate values, place by place, that the allowance still pays for."""

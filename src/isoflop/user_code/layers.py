@@ -29,6 +29,8 @@ Label = Literal[
 ]
 """Pointwise convolutions have a kernel of one place; a table is looked up by tokens or places."""
 OF_IMAGES = (nn.Conv2d, nn.Conv3d)
+_PLACES = ((1, 1), (1, 1, 1))
+"""Kernels of one place."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, *OF_IMAGES)
 _TYPES: tuple[tuple[tuple[type[nn.Module], ...], Label], ...] = (
@@ -49,6 +51,8 @@ _STATES = re.compile(r"A_?log|log_?A|log_?dt|dt_proj|dt_bias|nu_log|Lambda")
 """Names of the params of a state space."""
 _SCANS = {"logcumsumexp", "associative_scan", "selective_scan_fn", "mamba_chunk_scan_combined"}
 _SCANS |= {"rfft", "irfft"}
+_PATCHES = re.compile(r"(?<!dis)patch", re.IGNORECASE)
+"""In the name of an attribute; tokens are dispatched to experts, too."""
 _ATTENDS = re.compile(r"attention|attn", re.IGNORECASE)
 _TURNED = {"transpose", "swapaxes", "permute", "einsum", "bmm", "rearrange", "T", "mT"}
 """What stands beside a softmax over scores, but not beside one over classes."""
@@ -59,9 +63,9 @@ def label_of(name: str, module: nn.Module) -> Label | None:
 
     name: of the attribute that holds the module.
     """
-    if isinstance(module, OF_IMAGES) and module.kernel_size == module.stride != (1, 1):
+    if isinstance(module, OF_IMAGES) and module.stride == module.kernel_size not in _PLACES:
         return "patches"
-    if "patch" in name.lower():
+    if _PATCHES.search(name):
         return "patches"
     if isinstance(module, _CONVOLUTIONS):
         return "convolution" if max(module.kernel_size) > 1 else "pointwise"

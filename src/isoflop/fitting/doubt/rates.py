@@ -19,7 +19,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
-from isoflop.fitting.checked_rates import RateFinding, find_rates, reach_of
+from isoflop.fitting.checked_rates import RateFinding, constants_of, find_rates, reach_of
 from isoflop.fitting.rate_offsets import Offsets
 from isoflop.fitting.screening.seeds import seed_noise
 from isoflop.laws.base import Array, CostPerToken, Law
@@ -30,8 +30,8 @@ from isoflop.runs import Run, RunSpec
 __all__ = ["CheckedPoints", "RatesChecked", "checked_points", "rates_checked"]
 
 SAME_RULE = math.log(1.25)
-"""Log by which a check's planned rate may differ from the rule of the runs: published rules are
-power laws of params and tokens, or nearly."""
+"""Log by which a check's planned rate may differ from a power law of params and tokens through the
+rates of the runs, beside what these differ by: a user's own rule may have steps or limits."""
 
 LostAt = Callable[[float], float]
 """Params -> share of the log loss that the planned rate costs there."""
@@ -71,9 +71,10 @@ class RatesChecked:
 
     def spread(self, flops: float, cost: CostPerToken | None) -> float:
         """Standard deviation of the log of the best params that the rates add."""
-        sizes = [float(law.optimum(flops, cost)[0]) for law in (self.law, *self.others)]
-        away = [abs(math.log(N / sizes[0])) for N in sizes[1:] if 0 < N < math.inf]
-        return max(away, default=0.0)
+        own, *others = (float(law.optimum(flops, cost)[0]) for law in (self.law, *self.others))
+        if not 0 < own < math.inf:
+            return 0.0
+        return max((abs(math.log(N / own)) for N in others if 0 < N < math.inf), default=0.0)
 
     def note(self, flops: float) -> Note:
         """What the rates do to the answer at `flops`."""
@@ -113,14 +114,18 @@ def _of_rule(points: Points, checks: Sequence[Run]) -> list[Run]:
     """The checks of the points' task and of their rule, since a store may hold those of others."""
     tasks = {run.spec.fingerprint for run in points.runs}
     given = [run.spec for run in points.runs if run.spec.lr]
-    own = [run for run in checks if run.spec.fingerprint in tasks]
+    recipes = {constants_of(run.spec) for run in points.runs}
+    own = [
+        run for run in checks if run.spec.fingerprint in tasks and constants_of(run.spec) in recipes
+    ]
     if not given or not own:
         return []
     log_lr = np.log([spec.lr or math.nan for spec in given])
     rule = np.linalg.lstsq(_logs(given), log_lr, rcond=None)[0]
+    most = SAME_RULE + float(np.median(np.abs(_logs(given) @ rule - log_lr)))
     planned = np.log([run.spec.checked_lr or math.nan for run in own])
     away = np.abs(_logs([run.spec for run in own]) @ rule - planned)
-    return [run for run, off in zip(own, away, strict=True) if off < SAME_RULE]
+    return [run for run, off in zip(own, away, strict=True) if off < most]
 
 
 def _logs(specs: Sequence[RunSpec]) -> Array:
