@@ -1,5 +1,6 @@
 """The expected loss of a run of given params and tokens."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -99,3 +100,10 @@ def test_public_runs_that_were_held_out_lie_in_their_intervals(name, is_held_out
         each.loss.low <= run.loss <= each.loss.high for each, run in zip(found, held, strict=True)
     ]
     assert sum(inside) >= 0.9 * len(inside)
+
+
+def test_a_run_far_below_the_others_says_so(fitted):
+    run = predict(fitted, num_params=1e5, num_tokens=1e6)
+    assert run.extrapolation == pytest.approx(math.log10(run.flops / fitted.smallest))
+    assert "of the FLOPs of the smallest run" in str(run)
+    assert "below-runs" in {note.code for note in run.notes}

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,13 @@ def test_what_no_model_could_be_is_refused(question, says):
     error = rule.outcome(lambda: isoflop.predict(fit, **question))
     assert isinstance(error, isoflop.IsoflopError)
     assert says in str(error)
+
+
+def test_a_law_without_a_best_size_says_so():
+    runs = [replace(run, loss=3 + 0.1 * (k % 2)) for k, run in enumerate(hostile.runs())]
+    fit = isoflop.fit(runs, "parametric", resamples=20)
+    with pytest.raises(isoflop.DataError, match="this law has no best size at 1e\\+19 FLOPs, as"):
+        isoflop.predict(fit, flops=1e19)
 
 
 def test_a_target_below_the_runs_says_so():

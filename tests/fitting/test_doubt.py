@@ -1,6 +1,7 @@
 """Reasons to doubt: each is given where it holds, and clean sweeps are left alone."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_an_undetermined_irreducible_loss_is_told():
         notes_of(a_sweep(budgets=(1e16, 3e16, 1e17), noise=0.02, seed=2)),
         "The irreducible loss is hardly determined",
     )
+
+
+def test_an_undetermined_irreducible_loss_is_told_of_small_losses_too():
+    runs = a_sweep(budgets=(1e16, 3e16, 1e17), noise=0.02, seed=2)
+    small = [replace(run, loss=1e-3 * run.loss) for run in runs]
+    lowest = min(run.loss for run in small)
+    assert any(f"while the lowest loss is {lowest:.5f})" in note for note in notes_of(small))
 
 
 def test_an_exponent_above_one_is_told():

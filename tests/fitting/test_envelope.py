@@ -40,6 +40,13 @@ def test_the_lower_hull_is_that_of_an_independent_implementation():
     assert (np.diff(y[hull]) < 0).all()
 
 
+@pytest.mark.parametrize("approach", [None, "isoflop", "envelope"])
+def test_equal_losses_give_one_answer_in_whatever_order_the_rows_are(approach):
+    runs = [replace(run, loss=round(run.loss, 1)) for run in a_sweep()]
+    here, there = (fit(rows, approach, resamples=20).law for rows in (runs, runs[::-1]))
+    assert here.optimum(1e21)[0] == pytest.approx(there.optimum(1e21)[0], rel=1e-6)
+
+
 def test_checkpoints_of_a_law_lie_near_its_true_frontier():
     law = fit(checkpoints(25), Envelope()).law
     assert law.num_params.exponent == pytest.approx(LAW.exponent, abs=0.1)

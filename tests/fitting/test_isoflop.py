@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sweeps import LAW, a_run, a_sweep
@@ -39,6 +41,17 @@ def test_a_valley_knows_its_curve_its_runs_and_its_loss():
     assert (first.loss_at(np.array([0.5, 2.0]) * first.num_params) > first.loss).all()
     assert first.loss == pytest.approx(LAW.optimal_loss(1e18), rel=1e-3)
     assert first.num_tokens == pytest.approx(LAW.optimum(1e18)[1], rel=0.01)
+
+
+def test_budgets_that_differ_by_rounding_are_one_curve():
+    runs = a_sweep()
+    rounded = [
+        replace(run, spec=replace(run.spec, budget=run.budget * (1 + 1e-3 * (k % 3))))
+        for k, run in enumerate(runs)
+    ]
+    assert [len(valley.runs) for valley in valleys(rounded)] == [
+        len(valley.runs) for valley in valleys(runs)
+    ]
 
 
 def test_a_minimum_at_the_edge_is_not_used_and_says_which_sizes_to_add():

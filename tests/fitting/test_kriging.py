@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -398,3 +399,19 @@ def test_draws_from_runs_that_determine_no_amplitudes_say_so():
         fit(runs, Kriging(), keep="all", resamples=50)
     with np.errstate(all="ignore"), pytest.raises(NoLawError, match="have no solution"):
         solve([a_run(*row) for row in SINGULAR])
+
+
+@pytest.mark.parametrize("scale", [1 / np.log(2), 1e-3])
+def test_an_answer_does_not_depend_on_the_unit_of_the_loss(scale):
+    random = np.random.default_rng(7)  # some of its draws have an amplitude below 0
+    sizes, ratios = 10 ** random.uniform(4, 9, 12), 10 ** random.uniform(-1, 3, 12)
+    runs = [
+        a_run(N, N * ratio, float(LAW.loss(N, N * ratio) * np.exp(0.3 * random.normal())))
+        for N, ratio in zip(sizes, ratios, strict=True)
+    ]
+    scaled = [replace(run, loss=scale * run.loss) for run in runs]
+    here, there = (predict(fit(rows, resamples=100), flops=1e19) for rows in (runs, scaled))
+    for name in ("value", "low", "high"):
+        pair = [getattr(answer.num_params, name) for answer in (here, there)]
+        assert pair[0] == pytest.approx(pair[1], rel=1e-5)
+    assert here.loss.value * scale == pytest.approx(there.loss.value)

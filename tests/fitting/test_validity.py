@@ -74,6 +74,10 @@ def test_a_curve_that_was_logged_seldom_is_no_reason():
     assert invalid([replace(run, curve=run.curve[:90:20]) for run in runs]) == {}
 
 
+def test_a_standard_error_that_is_no_number_is_unknown():
+    assert invalid(changed(sweep(), 4, loss_stderr=math.nan)) == {}
+
+
 def test_a_curve_with_a_hole_in_its_numbers_is_found():
     runs = sweep()
     points = list(runs[2].curve)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.fit import fit
+from known_law import a_sweep
 
 FLOPS = np.geomspace(3e16, 3e20, 121)
 
@@ -61,3 +63,11 @@ def test_a_law_without_a_loss_says_nothing_about_it(sweep):
     assert found.loss is None
     assert found.band is None
     assert all(math.isfinite(value) for value in found.num_params.ravel())
+
+
+def test_draws_without_an_optimum_give_no_warning():
+    fitted = fit(a_sweep(), Parametric(), resamples=20)
+    law = fitted.resamples
+    draws = replace(law, A=np.where(np.arange(20) < 2, 0.0, law.A))
+    found = frontier(replace(fitted, resamples=draws), [1e19, 1e20, 1e21])
+    assert (found.num_params[:, 1] <= found.num_params[:, 2]).all()

@@ -17,6 +17,8 @@ from isoflop.storage.tables import read_runs, read_table, table_notes
 
 TABLE = "params,tokens,flops,loss,compute_budget\n1e6,2e7,1.3e14,4.5,1e14\n2e6,1e7,1.2e14,4.6,\n"
 
+SIZES = [301_001, 604_003, 1_203_007, 2_404_001, 4_801_003, 9_600_007, 19_000_001]
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -450,6 +452,15 @@ def test_sizes_that_span_six_decades_are_in_one_unit(write):
     rows = [f"{10**k},{20 * 10**k},{8 - k / 2}" for k in range(4, 11)]
 
     assert len(read_runs(write("params,tokens,loss\n" + "\n".join(rows)))) == 7
+
+
+def test_budgets_that_differ_by_rounding_are_one_budget(write):
+    flops = [6.0 * N * round(C / (6 * N)) for C in (1e15, 3e15, 1e16, 3e16, 1e17) for N in SIZES]
+    rows = [f"{N},{C / 6 / N:.0f},{3 + 1 / k},{C!r}" for k, (N, C) in enumerate(
+        zip(SIZES * 5, flops, strict=True), 1)]  # fmt: skip
+    runs = read_runs(write("\n".join(["params,tokens,loss,budget", *rows])))
+    assert len(set(flops)) > 30
+    assert len({run.budget for run in runs}) == 5
 
 
 def test_a_budget_that_every_row_has_for_itself_is_no_budget(write):

@@ -80,12 +80,12 @@ def far_notes(fit: Fit, target: float) -> tuple[Note, ...]:
     return (Note("far-target", text),)
 
 
-def below_notes(fit: Fit, flops: float) -> tuple[Note, ...]:
-    """A note for a target far below the smallest run."""
+def below_notes(fit: Fit, flops: float, what: str = "target") -> tuple[Note, ...]:
+    """A note for a target, or `what` the question is about, far below the smallest run."""
     if flops * BELOW >= fit.smallest:
         return ()
     text = (
-        f"The target is a {format_number(fit.smallest / flops, 2)}th of the smallest run's "
+        f"The {what} is a {format_number(fit.smallest / flops, 2)}th of the smallest run's "
         f"{format_flops(fit.smallest)} FLOPs: no run shows how size and loss go on down there."
     )
     return (Note("below-runs", text),)

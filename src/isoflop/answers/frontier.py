@@ -48,6 +48,7 @@ class Frontier:
     """FLOPs per token as a function of size, under which the answers hold."""
 
 
+@np.errstate(all="ignore")  # draws without an optimum are NaN or infinite
 def frontier(fit: Fit, flops: ArrayLike, cost: CostPerToken | None = None) -> Frontier:
     """The answers at rising `flops`; the cost of a token follows the runs unless `cost` is given.
 

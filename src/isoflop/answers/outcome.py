@@ -78,11 +78,15 @@ class Outcome:
 
     @property
     def regret(self) -> Estimate:
-        """Expected share of C wasted by the middle's size; NaN for a law without a loss."""
+        """Expected share of C wasted by the middle's size.
+
+        NaN for a law without a loss, and where more compute does not lower it.
+        """
         N, C = float(self.middle.N), float(self.middle.C)
         wasted = wasted_share(self.draws.law, N, C, self.cost)
         if wasted is None:
             return estimate(math.nan, np.array([math.nan]), self.level)
         expected = expected_waste(self.middle.law, self.draws.law, N, C, self.cost)
         share = math.nan if expected is None else float(expected)
-        return estimate(share, wasted[np.isfinite(wasted)], self.level)
+        known = np.isfinite(wasted) & math.isfinite(share)
+        return estimate(share, wasted[known], self.level)

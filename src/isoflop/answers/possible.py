@@ -52,13 +52,19 @@ _ENDS = {
 
 
 def require_possible(fit: Fit, place: LawOptimum, conditions: Conditions) -> None:
-    """Raise DataError for an optimum below one param or token, or with an impossible loss."""
+    """Raise DataError for no optimum, one below one param or token, or an impossible loss."""
     N, D, C = float(place.N), float(place.num_tokens), float(place.C)
     loss = 1.0 if place.loss is None else float(place.loss)
     if 1 <= N <= LARGEST and 1 <= D <= LARGEST and 0 < loss < math.inf:
         return
     if refusal := conditions.refusal(place):
         raise DataError(refusal)
+    if not (math.isfinite(N) and math.isfinite(D)):
+        raise DataError(
+            f"predict: this law has no best size at {format_flops(C)} FLOPs, as its loss does not "
+            f"fall with both params and tokens; look at the notes of the fit, or add runs that "
+            f"differ more in both."
+        )
     what = f"{format_count(N)} params, {format_count(D)} tokens"
     if place.loss is not None:
         what += f" and a loss of {format_number(loss)}"

@@ -11,7 +11,8 @@ from typing import overload
 import numpy as np
 
 from isoflop import arguments
-from isoflop.answers.answer_notes import FAR, OUTSIDE
+from isoflop.answers.answer_notes import FAR, OUTSIDE, below_notes
+from isoflop.answers.possible import decades_outside
 from isoflop.display.format import (
     align_columns,
     format_bullets,
@@ -60,7 +61,7 @@ class RunLoss(Tabular):
     level: float
     """Nominal coverage of the interval, 0.9 for 90 %."""
     extrapolation: float
-    """Decades of FLOPs beyond the largest run; 0 within the runs."""
+    """Decades of FLOPs beyond the largest run; 0 within the runs, negative below the smallest."""
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """Other expected measures of the run, by name; see `with_metric`."""
     notes: tuple[str, ...] = ()
@@ -123,16 +124,22 @@ class RunLosses(Tabular, Sequence[RunLoss]):
 
 def _rows(run: RunLoss) -> list[tuple[str, ...]]:
     interval = format_interval(run.loss.low, run.loss.high, format_loss)
-    beyond = "none" if run.extrapolation == 0 else f"{format_number(10**run.extrapolation)}x"
-    where = "lies within the runs" if run.extrapolation == 0 else "the FLOPs of the largest run"
     return [
         ("loss", format_loss(run.loss.value), interval),
         *(
             (name, format_number(one.value), format_interval(one.low, one.high, format_number))
             for name, one in run.metrics.items()
         ),
-        ("extrapolation", beyond, where),
+        ("extrapolation", *_distance(run.extrapolation)),
     ]
+
+
+def _distance(decades: float) -> tuple[str, str]:
+    if decades == 0:
+        return "none", "lies within the runs"
+    if decades < 0:
+        return f"÷{format_number(10**-decades)}", "of the FLOPs of the smallest run"
+    return f"{format_number(10**decades)}x", "the FLOPs of the largest run"
 
 
 def _table(runs: Sequence[RunLoss]) -> Table:
@@ -217,7 +224,6 @@ def _predicted(fit: Fit, N: Array, D: Array) -> list[RunLoss]:
                 f"tokens; stay within reach of the runs."
             )
         loss = replace(loss, low=max(loss.low, 0.0))
-        decades = max(math.log10(flops / fit.largest), 0.0)
         notes = (*fit.notes, *_notes(fit, flops, d / n, float(outside[row])))
         runs.append(
             RunLoss(
@@ -226,7 +232,7 @@ def _predicted(fit: Fit, N: Array, D: Array) -> list[RunLoss]:
                 flops=flops,
                 loss=loss,
                 level=fit.level,
-                extrapolation=decades,
+                extrapolation=decades_outside(fit, flops),
                 notes=notes,
             )
         )
@@ -289,7 +295,7 @@ def _from_optimum(law: Law, N: Array, D: Array) -> Array:
 
 
 def _notes(fit: Fit, flops: float, ratio: float, outside: float) -> tuple[Note, ...]:
-    notes = []
+    notes = [*below_notes(fit, flops, "run")]
     if flops > FAR * fit.largest:
         text = (
             f"The run is {format_number(flops / fit.largest, 2)} times the largest one "

@@ -93,8 +93,9 @@ class ChinchillaLaw(Surface):
         """
         with np.errstate(divide="ignore", invalid="ignore"):  # one term alone has no optimum
             N = np.exp(self.valley(np.log(np.asarray(C, dtype=float) / 6)).x)
+            D = C / (6 * N)
         if flops_per_token is None:
-            return N, C / (6 * N)
+            return N, D
         N = cheapest_size(self.loss, C, flops_per_token, around=N)
         return N, C / flops_per_token(N)
 

@@ -16,8 +16,11 @@ from isoflop.errors import DataError
 from isoflop.laws.base import Array
 from isoflop.runs import Run
 
-__all__ = ["Points", "lies_on_a_line", "require_enough", "require_off_a_line"]
+__all__ = ["Points", "joined_budgets", "lies_on_a_line", "require_enough", "require_off_a_line"]
 
+ROUNDED = 1.01
+"""Factor within which budgets are one: those computed as 6 N D, or from tokens in whole batches,
+differ from run to run by rounding."""
 
 LEAST_SPREAD = 1.25
 """Smallest factor between the most and the fewest tokens per param, measured across the line on
@@ -35,7 +38,7 @@ class Points:
     C: Array
     L: Array
     budget: Array
-    """NaN where a run belongs to no budget."""
+    """NaN where a run belongs to no budget; equal for budgets that rounding alone separates."""
     unique: Array
     """Distinct training tokens; equal to D where no token was repeated or no epochs are known."""
 
@@ -45,7 +48,8 @@ class Points:
         rows = np.empty((len(runs), 6))
         for column, values in zip(rows.T, _values(runs), strict=True):
             column[:] = np.fromiter(values, dtype=np.float64, count=len(runs))
-        return cls(tuple(runs), *rows.T)
+        N, D, C, L, budget, unique = rows.T
+        return cls(tuple(runs), N, D, C, L, joined_budgets(budget), unique)
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -59,8 +63,10 @@ class Points:
     def keys(self) -> tuple[Hashable, ...]:
         """Name of each run's configuration; replicates and rows of one trained model share it."""
         return tuple(
-            run.group or (run.num_params, run.num_tokens, run.budget, unique)
-            for run, unique in zip(self.runs, self.unique.tolist(), strict=True)
+            run.group or (run.num_params, run.num_tokens, budget, unique)
+            for run, budget, unique in zip(
+                self.runs, np.nan_to_num(self.budget).tolist(), self.unique.tolist(), strict=True
+            )
         )
 
     @cached_property
@@ -72,6 +78,21 @@ class Points:
     def pick(self, keep: NDArray[np.bool_]) -> "Points":
         """The runs where `keep` is true."""
         return Points.of([run for run, kept in zip(self.runs, keep, strict=True) if kept])
+
+
+def joined_budgets(budgets: Array) -> Array:
+    """The budgets, with those that rounding alone separates as the most common one of them."""
+    known = np.isfinite(budgets)
+    distinct, place, counts = np.unique(budgets[known], return_inverse=True, return_counts=True)
+    ones, first = distinct.copy(), 0
+    while first < len(distinct):
+        last = max(ROUNDED * distinct[first], distinct[first])
+        end = int(np.searchsorted(distinct, last, side="right"))
+        ones[first:end] = distinct[first + int(np.argmax(counts[first:end]))]
+        first = end
+    joined = budgets.copy()
+    joined[known] = ones[place]
+    return joined
 
 
 def _values(runs: Sequence[Run]) -> Iterator[Iterator[float]]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from isoflop.display.format import one_line, quoted
 from isoflop.errors import DataError
+from isoflop.laws.points import joined_budgets
 from isoflop.notes.note import Note
 from isoflop.runs import RunSpec
 from isoflop.storage.columns import SETTINGS, Column, find_columns, find_metrics
@@ -71,8 +72,11 @@ def columns_of(source: Source, told: Given) -> tuple[TableColumns, tuple[Note, .
     refuse_wrong_units(given, plain, source.name)
     numbers = completed(given)
     refuse_mixed_flops(numbers["flops"], numbers["params"], numbers["tokens"], sheet)
-    if "compute_budget" in numbers and _is_own(numbers["compute_budget"]):
-        del numbers["compute_budget"]
+    if "compute_budget" in numbers:
+        budgets = numbers.pop("compute_budget")
+        joined = joined_budgets(budgets)
+        if not _is_own(budgets, joined):
+            numbers["compute_budget"] = joined
     decimal = signs[chosen["loss"].name]
     trained = {field: column for field, column in chosen.items() if field in SETTINGS}
     settings = settings_of(sheet, trained, numbers, decimal, told.schedule)
@@ -120,11 +124,14 @@ def _column_notes(chosen: Mapping[str, Column]) -> tuple[Note, ...]:
     return (Note("table-columns", text),)
 
 
-def _is_own(budgets: Floats) -> bool:
-    """Whether the budgets are the runs' own FLOPs under another name."""
+def _is_own(budgets: Floats, joined: Floats) -> bool:
+    """Whether the budgets are the runs' own FLOPs under another name.
+
+    joined: the same, without differences by rounding.
+    """
     known = budgets[np.isfinite(budgets)]
-    number = len(np.unique(known))
-    return number > max(_FEW_BUDGETS, len(known) / _FEW_ROWS)
+    number = len(np.unique(joined[np.isfinite(joined)]))
+    return number > _FEW_BUDGETS and len(np.unique(known)) > len(known) / _FEW_ROWS
 
 
 def _is_plain(read: Read, column: Column) -> bool:

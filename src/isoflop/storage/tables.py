@@ -70,8 +70,9 @@ def read_runs(
 
     Units in a cell (350M) or in a name (tokens_B) are applied; counts that only another unit
     explains are refused. FLOPs default to 6·N·D, tokens to FLOPs/(6·N). `run` becomes `Run.group`.
-    An empty `compute_budget` is no budget, nor is one that differs in nearly every row. A loss that
-    is no finite number becomes NaN, and a row with words in place of a number is a failed run.
+    Budgets within 1 % of each other are one. An empty `compute_budget` is no budget, nor is one
+    that differs in nearly every row. A loss that is no finite number becomes NaN, and a row with
+    words in place of a number is a failed run.
 
     source: a path, a data frame, a store, or runs, which come back as they are.
     columns: field -> name of a column, with a factor where numbers are in a unit, or as the

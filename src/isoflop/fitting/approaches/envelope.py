@@ -74,13 +74,19 @@ class _Curves:
         """The checkpoints of the runs' curves where every run has one, else the runs."""
         if not all(run.curve for run in points.runs):
             C, L, N, D = (np.log(values) for values in (points.C, points.L, points.N, points.D))
-            return cls(C, L, N, D, np.arange(len(points)))
+            return cls._ordered(C, L, N, D, np.arange(len(points)))
         D, L = np.concatenate([np.array(run.curve) for run in points.runs]).T
         owner = np.repeat(np.arange(len(points)), [len(run.curve) for run in points.runs])
         usable = (D > 0) & (L > 0)
         D, L, owner = D[usable], L[usable], owner[usable]
         C = (points.C / points.D)[owner] * D
-        return cls(np.log(C), np.log(L), np.log(points.N)[owner], np.log(D), owner)
+        return cls._ordered(np.log(C), np.log(L), np.log(points.N)[owner], np.log(D), owner)
+
+    @classmethod
+    def _ordered(cls, C: Array, L: Array, N: Array, D: Array, owner: Rows) -> "_Curves":
+        """Logs by compute, loss and size: equal losses give one hull in whatever order."""
+        order = np.lexsort((N, L, C))
+        return cls(C[order], L[order], N[order], D[order], owner[order])
 
     def frontier(self, corners: Rows, usable: NDArray[np.bool_]) -> FrontierLaw:
         """Power laws through the usable corners, both of shape (R, corners)."""

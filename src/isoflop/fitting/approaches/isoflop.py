@@ -18,6 +18,7 @@ from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.curves import CURVES, Curve
 from isoflop.fitting.approaches.lines import OFFSET_BUDGETS, loss_law, median, power_law
 from isoflop.fitting.screening.diverged import far_off
+from isoflop.fitting.ties import lowest
 from isoflop.laws.base import Array, entry
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.laws.points import Points
@@ -207,7 +208,7 @@ def _budgets(points: Points, approach: IsoFLOP) -> list[_Budget]:
 
 def _budget(points: Points, nominal: float, approach: IsoFLOP) -> _Budget:
     rows = np.flatnonzero(points.budget == nominal)
-    best = rows[np.argmin(points.L[rows])]
+    best = rows[lowest(points.L[rows], points.N[rows])]
     near_N = _window(points.N[rows], points.N[best], approach)
     near_D = _window(points.D[rows], points.D[best], approach)
     budget = _Budget(float(nominal), points, rows, near_N, near_D, approach.curve)
@@ -234,7 +235,7 @@ def _reason(budget: _Budget) -> Note | None:
     if len(sizes) < needed:
         lack = f"has {len(sizes)} sizes, and {_an(budget.shape)} needs {needed}; add sizes to it."
         return BudgetNote("few-sizes", budget.nominal, lack)
-    best = points.N[rows][np.argmin(points.L[rows])]
+    best = points.N[rows][lowest(points.L[rows], points.N[rows])]
     over_N, over_D, _, _ = budget.minima(np.ones((1, len(points))))
     if not np.isfinite(over_N[0] + over_D[0]):
         return _no_minimum(budget.nominal, best)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.fitting.robust import robust_deviation
+from isoflop.fitting.ties import lowest
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 
@@ -21,6 +22,8 @@ __all__ = ["Minima", "find_minima"]
 
 WINDOW = math.log(4)
 """Log N on either side. With 3.3 or 5 instead of 4 the held-out score is 3 and 8 % worse."""
+ROUNDING = 1e-9
+"""Share of a window by which distances may differ and count as equal."""
 LEAST_SIZES = 3
 FEWEST = 5
 """Least number of runs in a window, where the budget has as many."""
@@ -91,10 +94,10 @@ class _Budget:
     centre: float
 
     def window(self) -> NDArray[np.intp]:
-        """Indices of the runs nearest to the centre."""
+        """Indices of the runs nearest to the centre; of equally near ones all."""
         away = np.abs(self.x - self.centre)
-        near = max(int(np.sum(away <= WINDOW)), min(FEWEST, len(away)))
-        return np.argsort(away, kind="stable")[:near]
+        reach = max(WINDOW, float(np.sort(away)[:FEWEST][-1]))
+        return np.flatnonzero(away <= reach * (1 + ROUNDING))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +165,7 @@ def _budgets(points: Points) -> list[_Budget]:
         rows = np.flatnonzero(points.budget == nominal)
         x, y = np.log(points.N[rows]), np.log(points.L[rows])
         if len(np.unique(x)) >= LEAST_SIZES:
-            budgets.append(_Budget(rows, x, y, np.log(points.C[rows]), float(x[np.argmin(y)])))
+            budgets.append(_Budget(rows, x, y, np.log(points.C[rows]), float(x[lowest(y, x)])))
     return budgets
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from isoflop.display.format import format_count, format_interval, format_percent
+from isoflop.display.format import format_count, format_interval, format_loss, format_percent
 from isoflop.fitting.approaches.base import Diagnostics, Solved
 from isoflop.fitting.approaches.isoflop import Valley, valleys_of
 from isoflop.fitting.doubt.breaks import breaks
@@ -150,9 +150,10 @@ def _floor(points: Points, solved: Solved, resamples: Law) -> Iterator[Note]:
     low, high = np.nanquantile(floor, [0.05, 0.95])
     reducible = float(points.L.min()) - float(middle)
     if high - low > reducible:
+        span, lowest = format_interval(low, high, format_loss), format_loss(float(points.L.min()))
         text = (
-            f"The irreducible loss is hardly determined ({low:.2f} to {high:.2f}, while the lowest "
-            f"loss is {points.L.min():.2f}), so losses far beyond the runs are guesses."
+            f"The irreducible loss is hardly determined ({span}, while the lowest loss is "
+            f"{lowest}), so losses far beyond the runs are guesses."
         )
         yield Note("irreducible-loss-unknown", text)
 

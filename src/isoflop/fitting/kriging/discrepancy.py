@@ -257,4 +257,5 @@ def first_law(plane: Plane, multiplier: Array) -> FirstLaw:
     row, column = np.unravel_index(int(np.argmax(density)), density.shape)
     E, A, B = (float(value) for value in laws.amplitudes[0, row, column])
     alpha, beta = float(np.exp(axis[row])), float(np.exp(axis[column]))
-    return FirstLaw(E, max(A, 1e-12), max(B, 1e-12), alpha, beta)
+    least = 1e-12 * float(plane.loss.min())
+    return FirstLaw(E, max(A, least), max(B, least), alpha, beta)

@@ -38,6 +38,8 @@ DRIFT = 1.5
 discrepancy may exceed that of the runs. With 0 the 90 % intervals of N cover .77 and .76 of
 simulated mild misfits at 10x and 100x the compute and .74 and .67 of strong ones; with 1.5 .87 to
 .92 (100 and 150 sweeps each)."""
+LEAST_AMPLITUDE = 1e-12
+"""Least E, A and B as a share of the lowest loss, so that the unit of the loss does not matter."""
 LARGEST_STEP = 2.0
 """Most log N by which a discrepancy may move the optimum."""
 FLOOR, FLOOR_WIDTH = 0.6, 0.12
@@ -196,11 +198,13 @@ def draw_surfaces(
     white, mean, covariance, left = _least_squares(plane, given, hypothesis, alpha, beta)
     deviation = np.sqrt(left / random.chisquare(len(plane.x) - 3, number))
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    lowest = float(plane.loss.min())
     below = mean[:, 0] < 0
     if below.any():
         E = _above_zero(mean[below, 0], deviation[below] * factor[below, 0, 0], random)
+        E = np.maximum(E, LEAST_AMPLITUDE * lowest)
         mean[below], factor[below, :, 0] = _given_E(mean[below], covariance[below], E), 0
-    amplitudes = _positive(mean, deviation, factor, random, LARGEST_E * float(plane.loss.min()))
+    amplitudes = _positive(mean, deviation, factor, random, lowest)
     return _surfaces(
         plane,
         given,
@@ -229,7 +233,7 @@ def middle_surfaces(plane: Plane, given: Covariances, grid: ExponentGrid, number
         given,
         hypothesis,
         (alpha, beta),
-        np.maximum(mean, 1e-12),
+        np.maximum(mean, LEAST_AMPLITUDE * float(plane.loss.min())),
         white,
         np.zeros(number),
         np.zeros((5, number)),
@@ -284,24 +288,24 @@ def _given_E(mean: Array, covariance: Array, E: Array) -> Array:
 def _above_zero(mean: Array, deviation: Array, random: np.random.Generator) -> Array:
     """Normal numbers with means below 0, conditioned on being positive."""
     share = log_ndtr(mean / deviation) + np.log(random.uniform(size=len(mean)))
-    return np.asarray(np.maximum(mean - deviation * ndtri_exp(share), 1e-12))
+    return np.asarray(mean - deviation * ndtri_exp(share))
 
 
 def _positive(
-    mean: Array, deviation: Array, factor: Array, random: np.random.Generator, largest_E: float
+    mean: Array, deviation: Array, factor: Array, random: np.random.Generator, lowest: float
 ) -> Array:
     """Amplitudes drawn around their means, drawn again where one is not above 0.
 
-    After 40 attempts the means take their place.
+    After 40 attempts the means take their place. lowest: the lowest loss, which E stays below.
     """
-    amplitudes = np.maximum(mean, 1e-12)
+    amplitudes = np.maximum(mean, LEAST_AMPLITUDE * lowest)
     todo = np.arange(len(mean))
     for _ in range(40):
         noise = (
             deviation[todo, None] * (factor[todo] @ random.normal(size=(len(todo), 3, 1)))[..., 0]
         )
         new = mean[todo] + noise
-        good = (new > 0).all(axis=1) & (new[:, 0] < largest_E)
+        good = (new > 0).all(axis=1) & (new[:, 0] < LARGEST_E * lowest)
         amplitudes[todo[good]] = new[good]
         todo = todo[~good]
         if not len(todo):
