@@ -5,7 +5,7 @@ the default recipe: AdamW in batches of half the square root of the tokens. Mode
 tokens per param. Models that see an example as one token took from 0.1 to 3 per param, over which
 their best rates rise with the tokens.
 Most of the best rates lie within a factor of two of their kind's rule, those of some architectures
-up to six times away. `benchmarks/training/starts.py` measures them, and
+up to ten times away. `benchmarks/training/starts.py` measures them, and
 `benchmarks/results/training-starts.md` has the table.
 """
 

@@ -77,8 +77,8 @@ KINDS = (
         "doubt",
         "*set aside (…)*",
         (
-            "runs that did not complete; train them again if they matter: remove their folders "
-            "and call `train`"
+            "look at the reason; to train a run again, call `isoflop rerun STORE` if it failed, "
+            "else remove its folder, and then `train`"
         ),
     ),
     Kind(
