@@ -64,6 +64,13 @@ def test_the_interval_holds_the_true_size():
     assert best.num_params.high / best.num_params.low < 3
 
 
+def test_a_law_whose_loss_falls_without_end_has_no_best_size():
+    """The search for it runs into its end, thousands of times away, which is no optimum."""
+    runs = losses_of(LAW, (1e18, 3e18, 1e19), noise=0.002, sizes=7)
+    with pytest.raises(DataError, match="the FarseerLaw nearest to these 21 has none"):
+        fit(runs, Nonlinear(FarseerLaw()), resamples=20)
+
+
 def test_too_few_runs_are_refused():
     with pytest.raises(DataError, match="Nonlinear needs at least 12 runs .* to fit 9 numbers"):
         fit(losses_of(FARSEER, (1e18, 1e19), sizes=4), Nonlinear(FarseerLaw()))

@@ -27,6 +27,8 @@ __all__ = ["FarseerLaw", "OuterPowerLaw"]
 
 REACH = 1e4
 """Factor around 20 tokens per param within which the best size is sought."""
+AT_END = 1e-5
+"""Log N from an end within which a search has found no minimum, but run into it."""
 LEAST_EXPONENT = 1e-6
 USUAL_DECAY = 0.35
 """Exponent of the tokens to start from."""
@@ -40,10 +42,12 @@ class _Searched(Surface):
     def optimum(
         self, C: Number, flops_per_token: CostPerToken | None = None
     ) -> tuple[Number, Number]:
-        """(N, D) of the lowest loss at C FLOPs."""
+        """(N, D) of the lowest loss at C FLOPs; NaN where it lies at an end of what is searched."""
         cost = cost_of(flops_per_token)
         around = np.sqrt(np.asarray(C, dtype=float) / (6 * TOKENS_PER_PARAM))
         N = cheapest_size(self.loss, C, cost, around=around, reach=REACH)
+        is_inside = np.abs(np.log(N / around)) < math.log(REACH) - AT_END
+        N = np.where(is_inside, N, math.nan)
         return N, C / cost(N)
 
 

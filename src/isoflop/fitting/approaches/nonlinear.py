@@ -95,7 +95,11 @@ class Nonlinear:
         lowest = min(value for _, value in ended)
         law = self.law.of(found, x0, y0)
         if not math.isfinite(float(law.optimum(float(points.C.max()))[0])):
-            raise DataError("Nonlinear found no law with an optimum; look for runs far off.")
+            raise DataError(
+                f"Nonlinear needs runs that show a best size, but the {type(self.law).__name__} "
+                f"nearest to these {len(points)} has none; add runs at more sizes and tokens, look "
+                f"for runs far off, or fit a law of fewer numbers than {number}."
+            )
 
         def draw(draws: int, random: np.random.Generator) -> Law:
             root = _deviations(residual, found, delta, points)
