@@ -21,6 +21,10 @@ _OPTIONS = (
     (r"(?<=at a time: `)Processes\(…\)", "--processes"),
     (r"loss=, or status='diverged' or 'failed'", "--loss, or --status diverged or failed"),
     (r"give the spec itself, or save", "save"),
+    (
+        r"\(flops, num_params, num_tokens or loss\), but got",
+        "(--flops, --params, --tokens or --loss), but got",
+    ),
     (r"predict\(\.\.\., task=task\) \(--task\)", "--task"),
     (r"train\(store=\.\.\.\)", "`isoflop train --store`"),
     (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
