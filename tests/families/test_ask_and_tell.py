@@ -307,6 +307,8 @@ def test_commands_and_a_trainer_from_the_shell(shell):
         ("plan sizes.csv --budget 1e12 --set batch=3", "--set must be name=value"),
         ("plan nowhere.csv --budget 1e12", "There is no file"),
         ("plan sizes.csv --budget 1e12 --format csv --json", "give one of them"),
+        ("plan sizes.csv --budget 1e12 --format csv --check-rates", "`isoflop train` makes"),
+        ("train sizes.csv --budget 1e12 --store s --tune --no-check-rates", "give one of them"),
         ("train sizes.csv --budget 1e12 --store s", "give --command and --result"),
         ("train sizes.csv --budget 1e12 --store s --command true", "belong together"),
         ("tell nowhere abc --loss 2", "There is no store"),

@@ -72,6 +72,11 @@ def plan(
     from isoflop.storage.tables import read_runs
 
     one_form(form, as_json=as_json)
+    if check_rates and (form != "text" or store is not None):
+        raise DataError(
+            "--check-rates plans short runs that `isoflop train` makes, and no plan hands them "
+            "out; leave it out."
+        )
     known = () if runs is None else read_runs(runs)
     sweep = plan_sweep(
         load_task(task, settings),
@@ -178,6 +183,11 @@ def train(
     from isoflop.stages import train_stages
     from isoflop.storage.directory import DirectoryStore
 
+    if tune and check_rates is False:
+        raise DataError(
+            "--tune is for learning rates whose check fails, and --no-check-rates leaves the check "
+            "out; give one of them."
+        )
     where = executor_of(executor, processes)
     loaded, trainer = load_task(task, settings), trainer_of(command, result)
     folder = DirectoryStore(store)

@@ -20,6 +20,7 @@ _OPTIONS = (
     (r"(?<=at a time: )Processes\(\)", "--processes"),
     (r"(?<=at a time: `)Processes\(…\)", "--processes"),
     (r"loss=, or status='diverged' or 'failed'", "--loss, or --status diverged or failed"),
+    (r"leave out device_memory", "leave out --device-memory"),
     (r"give the spec itself, or save", "save"),
     (
         r"\(flops, num_params, num_tokens or loss\), but got",

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
 from isoflop.answers.predict import Optimum
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.display.format import format_interval, format_number, format_percent, join_words
 from isoflop.display.html import Html, join, tag
 from isoflop.fitting.bayesian.approach import Bayesian
@@ -53,6 +54,8 @@ def _arguments(optimum: Optimum) -> str:
     given = {"flops": optimum.flops if serving is None else serving.total.value}
     given |= {} if serving is None else {"served_tokens": serving.tokens}
     given |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
+    if any(note.code == "memory-limited" for note in optimum.notes):  # the size is what it holds
+        given["device_memory"] = STATE_BYTES_PER_PARAM * optimum.num_params.value
     return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
