@@ -24,7 +24,7 @@ from isoflop.cli.options import (
     TaskOption,
     Vocabulary,
 )
-from isoflop.cli.words import json_with_options, with_options
+from isoflop.cli.words import echo_notes, json_with_options, with_options
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
 
@@ -175,12 +175,11 @@ def predict(
         _export(loaded, answer, export)
     if as_json:
         typer.echo(json_with_options(getattr(answer, "optima", answer)))
+    elif form == "text":
+        typer.echo(with_options(str(answer)))
     else:
-        typer.echo(
-            with_options(str(answer))
-            if form == "text"
-            else getattr(writers, writes)(answer.table())
-        )
+        typer.echo(getattr(writers, writes)(answer.table()))
+        echo_notes(answer.notes)
 
 
 def report(

@@ -32,7 +32,7 @@ from isoflop.cli.options import (
     Template,
     TuneRates,
 )
-from isoflop.cli.words import json_with_options, with_options
+from isoflop.cli.words import echo_notes, json_with_options, with_options
 from isoflop.errors import DataError
 
 if TYPE_CHECKING:
@@ -149,8 +149,9 @@ def show(
     elif form == "text":
         typer.echo(with_options(text))
     else:
-        typer.echo(text)
-        typer.echo(with_options("\n".join(sweep.notes)), err=True)
+        if text:  # a blank line would be a command of its own
+            typer.echo(text)
+        echo_notes(sweep.notes)
 
 
 def train(

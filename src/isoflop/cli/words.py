@@ -1,10 +1,13 @@
 """Sentences written for a Python user, in the words of the command line."""
 
 import re
+from collections.abc import Sequence
+
+import typer
 
 from isoflop.display.format import format_bullets
 
-__all__ = ["json_with_options", "with_options"]
+__all__ = ["echo_notes", "json_with_options", "with_options"]
 
 _OPTIONS = (
     (r"columns=\{[^}]*\} \((--column [^)]*)\)", r"\1"),  # both are named: the option is enough
@@ -66,6 +69,12 @@ def json_with_options(value: object) -> str:
     from isoflop.reporting.json_output import to_json
 
     return to_json(value, with_options)
+
+
+def echo_notes(notes: Sequence[str]) -> None:
+    """Print notes on stderr, where a program reads stdout."""
+    for note in notes:
+        typer.echo(with_options(note), err=True)
 
 
 def _listed(wrapped: re.Match[str]) -> str:
