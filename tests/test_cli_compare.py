@@ -112,6 +112,10 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
         ),
         ("such as Parametric(), or a", "such as --approach parametric, or a"),
         (
+            "such as Parametric(), or IsoFLOP() where",
+            "such as --approach parametric, or --approach isoflop where",
+        ),
+        (
             "at a time: Processes().\n  - Read with read_runs(...,\n    vocabulary=50_257), and well-\n    known.",
             "at a time: --processes.\n  - Read with --vocabulary 50_257, and well-known.",
         ),

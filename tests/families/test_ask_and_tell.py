@@ -298,6 +298,11 @@ def test_commands_and_a_trainer_from_the_shell(shell):
     assert "2.050" in out
 
 
+def test_a_sweep_that_nothing_can_train_leaves_no_plan_behind(shell):
+    shell(f"train sizes.csv --budget 1e12 {SET} --store s", code=2)
+    assert not Path("s").exists() or not isoflop.DirectoryStore("s").read_stages()
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -87,7 +87,7 @@ def _replaced(text: str) -> str:
     for argument, option in _OPTIONS:
         text = re.sub(argument, option, text)
     after = r"(?:(?<=with |.use )|(?<=such as ))"
-    return re.sub(rf"{after}{_APPROACH}(?:(?:, | or ){_APPROACH})*", _approaches, text)
+    return re.sub(rf"{after}{_APPROACH}(?:(?:, or |, | or ){_APPROACH})*", _approaches, text)
 
 
 def _approaches(names: re.Match[str]) -> str:
