@@ -103,9 +103,11 @@ def test_a_prior_that_cannot_be_read_is_one_sentence(run, table, words):
     [("markdown", "| FLOPs |"), ("latex", r"\begin{tabular}{rrlrlrl}"), ("csv", "flops,params,")],
 )
 def test_a_table_is_written_in_the_form_that_is_asked_for(run, table, form, first):
-    assert run("predict", table, "--approach=parametric", "--flops=1e9", "--format", form)[
-        1
-    ].startswith(first)
+    asked = ("predict", table, "--approach=parametric", "--flops=1e9", "--flops=1e13")
+    _, out, err = run(*asked, "--format", form)
+    assert out.startswith(first)
+    assert "times the largest run" in err
+    assert "times the largest run" not in out
 
 
 def test_the_final_run_is_exported_with_all_that_trains_it(run, table):

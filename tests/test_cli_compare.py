@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import isoflop
-from isoflop.cli.words import with_options
+from isoflop.cli.words import json_with_options, with_options
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.compare import compare
 from isoflop.fitting.holdout import holdout
+from isoflop.notes.note import Note
 from isoflop.recipe import PowerRule
+from isoflop.reporting.json_output import to_json
 from isoflop.storage.tables import read_runs
 
 
@@ -102,10 +104,34 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
         ("leave failed runs out of runs=.", "leave failed runs out of --runs."),
         ("say so with allow_far=True.", "say so with --allow-far."),
         ("pass Task(loss=...)", "pass Task(loss=...)"),
+        ('fit(..., keep="all") uses it.', "--keep all uses it."),
+        ("as in columns={'loss': 'log(ppl)'}, and", "as in --column 'loss=log(ppl)', and"),
+        (
+            "as in isoflop.read_groups(table, by='arch'); within",
+            "as in `isoflop fit --by arch`; within",
+        ),
+        ("such as Parametric(), or a", "such as --approach parametric, or a"),
+        (
+            "such as Parametric(), or IsoFLOP() where",
+            "such as --approach parametric, or --approach isoflop where",
+        ),
+        (
+            "at a time: Processes().\n  - Read with read_runs(...,\n    vocabulary=50_257), and well-\n    known.",
+            "at a time: --processes.\n  - Read with --vocabulary 50_257, and well-known.",
+        ),
     ],
 )
 def test_sentences_name_options_where_python_users_read_arguments(python, options):
     assert with_options(python) == options
+
+
+def test_notes_name_options_in_json_too(run):
+    note = Note("table-columns", "name another with columns=.")
+    (told,) = json.loads(json_with_options([note]))
+
+    assert told["text"] == "name another with --column."
+    assert "`--column`" in told["remedy"]
+    assert "columns=" in json.loads(to_json([note]))[0]["text"]
 
 
 @pytest.mark.train

@@ -34,7 +34,7 @@ from isoflop.task import Task
 from isoflop.training.ranks import current_ranks
 from isoflop.training.retuning import TrainedBy, Tune, keep_plan, retuned, tunes, unchecked_notes
 from isoflop.training.runner import Executor, open_store, train
-from isoflop.training.trainer import Trainer
+from isoflop.training.trainer import Trainer, check_trainer
 
 __all__ = ["StagedRuns", "find_optimal", "stage_name", "train_stages"]
 
@@ -242,6 +242,7 @@ def train_stages(
     Raises the errors of `plan` and `train`.
     """
     tune = arguments.automatic(tune, "tune", error=PlanError)
+    check_trainer(task, trainer)  # before a plan that nothing could train is stored
     if trainer is not None and question.check_rates == "auto":
         question = replace(question, check_rates=None)
     trained_by = TrainedBy(trainer, store, executor, data_workers, packed)

@@ -44,6 +44,15 @@ def test_they_print_as_the_compute_optimal_table_with_the_doubts_of_the_farthest
     assert lines[4].startswith("  - The target is 100 times the largest run")
 
 
+def test_doubts_of_another_answer_than_the_farthest_are_told_with_its_compute(fitted):
+    table = predict(fitted, flops=[1e20, 1e15, 1e14, 1e23])
+    codes = [note.code for note in table.notes]
+    assert codes.count("below-runs") == 1
+    (below,) = [note for note in table.notes if note.code == "below-runs"]
+    assert below.startswith("At 1e+14 FLOPs: The target is a 10000th of the smallest run's")
+    assert below in " ".join(str(table).split())
+
+
 def test_a_notebook_shows_the_same_cells(table):
     shown = table._repr_html_()
     assert shown.startswith("<p><b>3 answers (90 % intervals)</b></p><table>")

@@ -265,6 +265,15 @@ def test_rows_without_a_loss_are_not_told(shell):
     assert len(isoflop.read_runs("s")) == 2
 
 
+def test_ids_of_no_plan_and_options_that_would_be_ignored_are_refused(shell):
+    shell(f"plan sizes.csv --budget 1e12 {SET} --store s --format csv")
+    Path("done.csv").write_text("id,loss\nabc,3.1\n")
+    assert "the plan has no 'abc'" in shell("tell s done.csv", code=2)
+    assert "--status gives a result for the id" in shell("tell s done.csv --status failed", code=2)
+    assert "--loss gives a result for the id" in shell("tell s done.csv --loss 3", code=2)
+    assert "--column gives a name" in shell("tell s abc --loss 3 --column loss=val", code=2)
+
+
 def test_results_are_told_in_words_of_the_shell(shell):
     shell(f"plan sizes.csv --budget 1e12 {SET} --store s --format csv")
     first, second, third = (spec.id for spec in isoflop.plan(ladder(), budgets=[1e12]).specs[:3])
@@ -289,6 +298,11 @@ def test_commands_and_a_trainer_from_the_shell(shell):
     assert "2.050" in out
 
 
+def test_a_sweep_that_nothing_can_train_leaves_no_plan_behind(shell):
+    shell(f"train sizes.csv --budget 1e12 {SET} --store s", code=2)
+    assert not Path("s").exists() or not isoflop.DirectoryStore("s").read_stages()
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -297,7 +311,10 @@ def test_commands_and_a_trainer_from_the_shell(shell):
         ("plan sizes.csv --budget 1e12 --command 'a {size}'", "for --format commands"),
         ("plan sizes.csv --budget 1e12 --set batch=3", "--set must be name=value"),
         ("plan nowhere.csv --budget 1e12", "There is no file"),
-        ("train sizes.csv --budget 1e12 --store s", "a trainer of yours"),
+        ("plan sizes.csv --budget 1e12 --format csv --json", "give one of them"),
+        ("plan sizes.csv --budget 1e12 --format csv --check-rates", "`isoflop train` makes"),
+        ("train sizes.csv --budget 1e12 --store s --tune --no-check-rates", "give one of them"),
+        ("train sizes.csv --budget 1e12 --store s", "give --command and --result"),
         ("train sizes.csv --budget 1e12 --store s --command true", "belong together"),
         ("tell nowhere abc --loss 2", "There is no store"),
     ],

@@ -10,6 +10,7 @@ from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.approaches.parametric import Parametric
 from isoflop.fitting.doubt.influence import Influence
 from isoflop.fitting.fit import fit
+from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.points import Points
 
@@ -305,7 +306,7 @@ def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(m
     from isoflop.fitting import default as home
 
     def refuse(self, points):
-        raise home.NoLawError("Kriging found no law", "look at the runs")
+        raise home.NoLawError("These runs show no law", "look at the runs")
 
     specs = [
         isoflop.RunSpec(num_params=n, num_tokens=c / (6 * n), flops=c, budget=c)
@@ -326,4 +327,19 @@ def test_where_the_default_finds_no_law_approach_3_answers_and_the_fit_says_so(m
     monkeypatch.setattr(home.Bayesian, "solve", refuse)
     found = isoflop.fit(runs)
     assert isinstance(found.approach, isoflop.Parametric)
-    assert found.notes[0].startswith("Kriging found no law: the answer is of Approach 3 alone")
+    assert found.notes[0].startswith("These runs show no law: the answer is of Approach 3 alone")
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [a_run(N, 20 * N, 1 + 3 * N**-0.1) for N in (1e7, 1e8, 1e9)],
+        [a_run(N, 20 * N, 1 + 3 * N**-0.1) for N in (1e7, 2e7, 4e7, 8e7, 1e8, 2e8, 4e8)],
+    ],
+    ids=["few", "on a line"],
+)
+def test_the_default_refuses_runs_without_naming_an_approach(runs):
+    with pytest.raises(DataError, match=r"^fit needs "):
+        fit(runs)
+    with pytest.raises(DataError, match=r"^Kriging needs "):
+        fit(runs, Kriging())

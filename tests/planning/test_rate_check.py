@@ -6,6 +6,7 @@ import pytest
 
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
+from isoflop.display.format import format_flops
 from isoflop.planning.rate_check import LEAST_STEPS, SHARE
 from tasks import mlp_task
 
@@ -61,6 +62,12 @@ def test_a_spend_pays_for_its_check():
     first = isoflop.plan(mlp_task(), target=1e11, spend=1e10)
     cost = sum(spec.flops for spec in first.checks)
     assert 0 < cost <= SHARE * 1e10
+
+
+def test_what_is_spent_after_a_stage_includes_its_check():
+    first = isoflop.plan(mlp_task(), target=1e11, spend=1e10)
+    spent = sum(spec.flops for spec in (*first.specs, *first.checks))
+    assert f"after it, {format_flops(spent)} of 1e+10 FLOPs are spent" in first.notes[0]
 
 
 def test_a_family_is_checked_only_where_that_is_asked_for():

@@ -74,7 +74,7 @@ def test_all_stages_together_cost_no_more_than_the_spend(swept):
 
 def test_each_stage_says_what_is_spent_after_it(swept):
     assert all(
-        "are spent; the next one is chosen from what it shows" in sweep.notes[0]
+        "are spent; what follows is chosen from what it shows" in sweep.notes[0]
         for sweep in swept[0][:-1]
     )
 

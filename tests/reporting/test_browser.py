@@ -92,6 +92,17 @@ def test_a_compute_out_of_reach_or_no_number_is_marked_and_changes_nothing(opene
         assert opened.shown() == before
 
 
+def test_a_compute_below_the_runs_is_told_from_one_among_them(opened, kriged):
+    for flops, words in (
+        (kriged.smallest / 1.3, "1.3 times below the smallest run."),
+        (kriged.smallest * 1.3, "Within the compute of the runs."),
+        (kriged.largest * 1.3, "1.3 times beyond the largest run."),
+    ):
+        opened.page.fill("#target", f"{flops!r}")
+
+        assert words in opened.page.inner_text("#what-if-more")
+
+
 def test_runs_can_be_pointed_at_and_walked_with_the_keyboard(opened, kriged):
     page, run = opened.page, min(kriged.runs, key=lambda run: run.flops)
     assert page.locator("circle.run").count() == len(kriged.runs)

@@ -1,3 +1,5 @@
+import re
+
 from made import make_sweep
 
 import isoflop
@@ -53,3 +55,15 @@ def test_runs_that_carry_one_count_say_so():
         for spec in rows
     ]
     assert said_of(runs) == "not known: the runs carry one count of params"
+
+
+def test_the_call_repeats_the_limit_of_a_devices_memory():
+    fit = isoflop.fit(make_sweep(), isoflop.Parametric())
+    answer = isoflop.predict(fit, flops=1e21, device_memory="2 GB")
+    page = render(fit, answer)
+    call = page[page.index("isoflop.predict(fit, ") :].partition("<")[0]
+    (memory,) = re.findall(r"device_memory=([\d.e+]+)", call)
+    again = isoflop.predict(fit, flops=1e21, device_memory=float(memory))
+
+    assert any(note.code == "memory-limited" for note in answer.notes)
+    assert again.num_params == answer.num_params

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from made import SCRIPT, make_run, make_sweep, tiny_task
 
@@ -26,6 +27,7 @@ from isoflop.reporting.page import render, report
 from isoflop.reporting.reproduction import facts, formula
 from isoflop.reporting.sections import MANY_ROWS
 from isoflop.storage.tables import read_runs
+from known_law import a_sweep
 
 
 class Outline(HTMLParser):
@@ -468,3 +470,22 @@ def test_the_page_says_one_thing_about_the_answer_wherever_it_does(of_a_task, fi
     costs = "a token costs what the runs record, not what is counted"
     assert costs in render(fitted, answer)
     assert costs not in page
+
+
+def test_a_loss_that_rises_with_compute_leaves_the_waste_open_and_says_why():
+    random = np.random.default_rng(9)
+
+    def noisy(run):
+        decades = np.log10(run.flops / 1e18)
+        away = np.log(run.num_params / (5e7 * 10 ** (decades / 2)))
+        loss = 3 - 0.02 * decades + 0.1 * random.standard_normal() + 0.01 * away**2
+        return replace(run, loss=float(loss))
+
+    fitted = fit([noisy(run) for run in a_sweep()])
+    answer = predict(fitted, flops=1e21)
+    (note,) = [note for note in answer.notes if note.code == "waste-unknown"]
+
+    assert math.isnan(answer.regret.value)
+    assert answer.band is None
+    assert "does not fall with compute at 1e+21 FLOPs" in note
+    assert note in Outline(render(fitted, answer)).words

@@ -152,6 +152,18 @@ def test_every_approach_is_asked_and_says_why_it_has_no_answer(sweep):
     assert "at least 2 budgets" in asked[3].reason
 
 
+def test_every_approach_is_asked_under_the_conditions_of_the_answer(sweep):
+    law = fit(sweep, Parametric(), resamples=50)
+    served = predict(law, flops=1e20, served_tokens=1e13)
+    asked = {one.name.partition(":")[0]: one.optimum for one in answers_by_approach(law, served)}
+    plain = predict(law, flops=served.flops).num_params.value
+
+    assert asked["Kriging"].serving.tokens == 1e13
+    assert asked["Kriging"].num_params.value == pytest.approx(served.num_params.value, rel=0.2)
+    assert plain > 1.5 * served.num_params.value
+    assert asked["Approach 2"] is None
+
+
 def test_answers_stand_side_by_side(fitted, answer):
     asked = answers_by_approach(fitted, answer)
     ax = side_by_side(asked)

@@ -133,7 +133,20 @@ def weakness_notes(answer: Optimum) -> tuple[Note, ...]:
     return (
         *((Note("wide-interval", wide),) if spread > WIDE**2 else ()),
         *((Note("wasteful-doubt", wasteful),) if answer.regret.value > WASTEFUL else ()),
+        *_unknown_waste(answer),
     )
+
+
+def _unknown_waste(answer: Optimum) -> tuple[Note, ...]:
+    """A note where the law gives a loss, but no waste, as more compute does not lower the loss."""
+    used_up = any(note.code == "data-used-up" for note in answer.notes)  # which says as much
+    if answer.loss is None or answer.band is not None or used_up:
+        return ()
+    text = (
+        f"The law's loss does not fall with compute at {format_flops(answer.flops)} FLOPs, so what "
+        f"this or another size would waste is unknown."
+    )
+    return (Note("waste-unknown", text),)
 
 
 def size_notes(near: SizeCount, best: float, wasted: Number | None) -> tuple[Note, ...]:

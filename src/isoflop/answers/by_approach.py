@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isoflop.answers.predict import Optimum, predict
+from isoflop.compute.memory import STATE_BYTES_PER_PARAM
 from isoflop.display.format import format_count, format_interval
 from isoflop.errors import DataError
 from isoflop.fitting.approaches.base import Approach
@@ -14,7 +15,7 @@ from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.fit import Fit, fit
 from isoflop.fitting.kriging.approach import Kriging
 
-__all__ = ["ApproachAnswer", "answers_by_approach", "disagreements"]
+__all__ = ["ApproachAnswer", "answers_by_approach", "arguments_of", "disagreements"]
 
 RESAMPLES = 200
 MOST_RUNS = 2000
@@ -55,19 +56,32 @@ def disagreements(each: Sequence[ApproachAnswer]) -> tuple[str, ...]:
     )
 
 
+def arguments_of(optimum: Optimum) -> dict[str, float]:
+    """Arguments of `predict` that ask the question of an answer again."""
+    serving, repetition = optimum.serving, optimum.repetition
+    given = {"flops": optimum.flops if serving is None else serving.total.value}
+    given |= {} if serving is None else {"served_tokens": serving.tokens}
+    given |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
+    if any(note.code == "memory-limited" for note in optimum.notes):  # the size is what it holds
+        given["device_memory"] = STATE_BYTES_PER_PARAM * optimum.num_params.value
+    return given
+
+
 def answers_by_approach(fitted: Fit, optimum: Optimum) -> tuple[ApproachAnswer, ...]:
-    """The answer, and those of the other approaches at the same compute and level."""
+    """The answer, and those of the other approaches to the same question at the same level."""
     others = [approach for approach in APPROACHES if type(approach) is not type(fitted.approach)]
     own = ApproachAnswer(name=_name(fitted.approach), optimum=optimum, is_the_answer=True)
     if len(fitted.runs) > MOST_RUNS:
         return (own,)
-    return (own, *(_answer_of(approach, fitted, optimum.flops) for approach in others))
+    return (own, *(_answer_of(approach, fitted, optimum) for approach in others))
 
 
-def _answer_of(approach: Approach, fitted: Fit, flops: float) -> ApproachAnswer:
+def _answer_of(approach: Approach, fitted: Fit, asked: Optimum) -> ApproachAnswer:
     try:
         other = fit(fitted.runs, approach, resamples=RESAMPLES, level=fitted.level, keep="all")
-        return ApproachAnswer(name=_name(approach), optimum=predict(other, flops=flops))
+        answer = predict(other, **arguments_of(asked))
+        assert isinstance(answer, Optimum)
+        return ApproachAnswer(name=_name(approach), optimum=answer)
     except DataError as error:
         return ApproachAnswer(name=_name(approach), optimum=None, reason=str(error))
 

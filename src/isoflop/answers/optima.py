@@ -10,6 +10,7 @@ from isoflop.display.format import format_bullets, format_html, format_percent
 from isoflop.display.table import Table
 from isoflop.display.writers import to_text
 from isoflop.fitting.metrics import MetricFit
+from isoflop.notes.merging import of_several
 from isoflop.notes.note import Note
 from isoflop.tabular import Tabular
 
@@ -34,8 +35,8 @@ class Optima(Tabular, Sequence[Optimum]):
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """Notes of the answer with the most FLOPs, the farthest from the runs."""
-        return max(self.optima, key=lambda optimum: optimum.flops).notes if self.optima else ()
+        """Notes of the answer with the most FLOPs, and kinds of note that only others have."""
+        return of_several((optimum.flops, optimum.notes) for optimum in self.optima)
 
     def with_metric(self, stage: MetricFit) -> "Optima":
         """The same answers, each with the metric that `fit_metric` expects at its loss."""

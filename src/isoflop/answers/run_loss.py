@@ -34,6 +34,7 @@ from isoflop.laws.base import Array, Law, Number, Surface
 from isoflop.laws.cost import cost_for
 from isoflop.laws.other_laws import losses_of
 from isoflop.laws.points import Points
+from isoflop.notes.merging import of_several
 from isoflop.notes.note import Note
 from isoflop.tabular import Tabular
 
@@ -64,7 +65,7 @@ class RunLoss(Tabular):
     """Decades of FLOPs beyond the largest run; 0 within the runs, negative below the smallest."""
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """Other expected measures of the run, by name; see `with_metric`."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def with_metric(self, stage: MetricFit) -> "RunLoss":
         """The same with the metric that `fit_metric` expects at its loss."""
@@ -109,9 +110,9 @@ class RunLosses(Tabular, Sequence[RunLoss]):
         return RunLosses(tuple(run.with_metric(stage) for run in self.runs))
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes of the run with the most FLOPs, the farthest from the others."""
-        return max(self.runs, key=lambda run: run.flops).notes if self.runs else ()
+    def notes(self) -> tuple[Note, ...]:
+        """Notes of the run with the most FLOPs, and kinds of note that only others have."""
+        return of_several((run.flops, run.notes) for run in self.runs)
 
     def table(self) -> Table:
         """One row for each run."""

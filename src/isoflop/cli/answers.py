@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from isoflop.cli.arguments import FORMS, load_task, writer_of
+from isoflop.cli.arguments import FORMS, load_task, one_form, writer_of
 from isoflop.cli.fit import answer_of, fit_groups_of, fit_runs_of, fitting_of, reading_of
 from isoflop.cli.options import (
     Approach,
@@ -24,7 +24,7 @@ from isoflop.cli.options import (
     TaskOption,
     Vocabulary,
 )
-from isoflop.cli.words import with_options
+from isoflop.cli.words import echo_notes, json_with_options, with_options
 from isoflop.display.format import one_line
 from isoflop.errors import DataError
 
@@ -56,8 +56,6 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a law to runs; with --target, answer how big and how much data."""
-    from isoflop.reporting.json_output import to_json
-
     loaded = None if task is None else load_task(task)
     reading = reading_of(column, schedule, vocabulary)
     fitting = fitting_of(approach, prior, level, keep)
@@ -72,7 +70,7 @@ def fit(
     }
     if as_json:
         values = {label: _values(fitted, answers[label]) for label, fitted in fits.items()}
-        typer.echo(to_json(values[""] if by is None else values))
+        typer.echo(json_with_options(values[""] if by is None else values))
         return
     for number, (label, fitted) in enumerate(fits.items()):
         if by is not None:
@@ -153,9 +151,9 @@ def predict(
     """Answer one question from runs: by compute, params, tokens or loss; several give a table."""
     from isoflop.display import writers
     from isoflop.fitting.metrics import fit_metric
-    from isoflop.reporting.json_output import to_json
 
     writes = writer_of(form)
+    one_form(form, as_json=as_json)
     loaded = None if task is None else load_task(task)
     fitted = fit_runs_of(
         runs,
@@ -176,13 +174,12 @@ def predict(
     if export is not None:
         _export(loaded, answer, export)
     if as_json:
-        typer.echo(to_json(getattr(answer, "optima", answer)))
+        typer.echo(json_with_options(getattr(answer, "optima", answer)))
+    elif form == "text":
+        typer.echo(with_options(str(answer)))
     else:
-        typer.echo(
-            with_options(str(answer))
-            if form == "text"
-            else getattr(writers, writes)(answer.table())
-        )
+        typer.echo(getattr(writers, writes)(answer.table()))
+        echo_notes(answer.notes)
 
 
 def report(

@@ -31,6 +31,7 @@ __all__ = [
     "data_workers_of",
     "executor_of",
     "load_task",
+    "one_form",
     "prior_of",
     "writer_of",
 ]
@@ -47,6 +48,14 @@ def writer_of(name: str) -> str:
     if name not in FORMS:
         raise DataError(f"--format must be {' or '.join(FORMS)}, but got {quoted(name)}.")
     return FORMS[name]
+
+
+def one_form(form: str, *, as_json: bool) -> None:
+    """Raise DataError where --json and --format both say how a result is written."""
+    if as_json and form != "text":
+        raise DataError(
+            f"--json and --format {form} both say how the result is written; give one of them."
+        )
 
 
 def columns_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -31,7 +31,9 @@ def budget(
     mfu: Annotated[
         str | None, typer.Option(help="Share of the peak if COMPUTE has none, e.g. 40%.")
     ] = None,
-    price: Annotated[str | None, typer.Option(help="Money per accelerator and hour.")] = None,
+    price: Annotated[
+        str | None, typer.Option(help="Money per accelerator and hour if COMPUTE has none.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp16, tf32, fp32 or fp8.")] = None,
     as_json: Json = False,
 ) -> None:

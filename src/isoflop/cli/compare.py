@@ -18,6 +18,7 @@ from isoflop.cli.options import (
     SourceArgument,
     Vocabulary,
 )
+from isoflop.cli.words import json_with_options, with_options
 
 if TYPE_CHECKING:
     from isoflop.fitting.holdout import Holdout
@@ -48,7 +49,6 @@ def compare(
     """
     from isoflop.compute.budget import flops_of
     from isoflop.fitting.compare import compare as compare_runs
-    from isoflop.reporting.json_output import to_json
     from isoflop.storage.tables import read_runs
 
     reading = reading_of(column, schedule, vocabulary)
@@ -57,7 +57,7 @@ def compare(
     comparison = compare_runs(
         *runs, flops=flops_of(target), approach=approach_of(approach), level=cast(float, level)
     )
-    typer.echo(to_json(comparison) if as_json else comparison)
+    typer.echo(json_with_options(comparison) if as_json else with_options(str(comparison)))
 
 
 def holdout(

@@ -44,7 +44,8 @@ def rerun(store: StoreArgument, as_json: Json = False) -> None:
         return
     for run in failed:
         typer.echo(one_line(f"{run.id} size {run.size}: {run.error}", LONG))
-    typer.echo(f"{format_items(len(failed), 'failed run')} forgotten; the next train tries again.")
+    again = "; the next train tries again" if failed else ", since none is there"
+    typer.echo(f"{format_items(len(failed), 'failed run')} forgotten{again}.")
 
 
 def open_store(path: Path) -> "DirectoryStore":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from isoflop.cli.arguments import data_workers_of, executor_of, load_task
+from isoflop.cli.arguments import data_workers_of, executor_of, load_task, one_form
 from isoflop.cli.families import handed_out, trainer_of
 from isoflop.cli.options import (
     AllowFar,
@@ -32,7 +32,7 @@ from isoflop.cli.options import (
     Template,
     TuneRates,
 )
-from isoflop.cli.words import with_options
+from isoflop.cli.words import echo_notes, json_with_options, with_options
 from isoflop.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ def plan(
     from isoflop.planning.plan import plan as plan_sweep
     from isoflop.storage.tables import read_runs
 
+    one_form(form, as_json=as_json)
+    if check_rates and (form != "text" or store is not None):
+        raise DataError(
+            "--check-rates plans short runs that `isoflop train` makes, and no plan hands them "
+            "out; leave it out."
+        )
     known = () if runs is None else read_runs(runs)
     sweep = plan_sweep(
         load_task(task, settings),
@@ -132,19 +138,20 @@ def show(
     sweep: "Sweep", form: str, command: str | None, store: Path | None, *, as_json: bool
 ) -> None:
     """Print a plan in a form, with its notes on stderr where a program reads stdout."""
-    from isoflop.reporting.json_output import sweep_values, to_json
+    from isoflop.reporting.json_output import sweep_values
     from isoflop.storage.directory import DirectoryStore
 
     text = handed_out(sweep, form, command)
     if store is not None:
         sweep.save(DirectoryStore(store))
     if as_json:
-        typer.echo(to_json(sweep_values(sweep)))
+        typer.echo(json_with_options(sweep_values(sweep)))
     elif form == "text":
         typer.echo(with_options(text))
     else:
-        typer.echo(text)
-        typer.echo(with_options("\n".join(sweep.notes)), err=True)
+        if text:  # a blank line would be a command of its own
+            typer.echo(text)
+        echo_notes(sweep.notes)
 
 
 def train(
@@ -177,6 +184,11 @@ def train(
     from isoflop.stages import train_stages
     from isoflop.storage.directory import DirectoryStore
 
+    if tune and check_rates is False:
+        raise DataError(
+            "--tune is for learning rates whose check fails, and --no-check-rates leaves the check "
+            "out; give one of them."
+        )
     where = executor_of(executor, processes)
     loaded, trainer = load_task(task, settings), trainer_of(command, result)
     folder = DirectoryStore(store)

@@ -3,7 +3,7 @@
 # Imported inside the command, as in cli/app.py: `isoflop --help` must answer at once.
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,9 +58,13 @@ def tell(
     from isoflop.reporting.json_output import run_values, to_json
 
     folder = open_store(store)
+    is_failure = status != "completed"
+    of_one = {"loss": loss, "tokens": tokens, "flops": flops, "metric": metric, "error": error}
     if is_table(run):
+        _refuse({**of_one, "status": is_failure}, "a result for the id of one run, not for a table")
         told = _told_table(folder, run, column, any_tokens=any_tokens, again=again)
     else:
+        _refuse({"column": column}, "a name of a table's column, not for the id of a run")
         told = [
             folder.tell(
                 run,
@@ -77,6 +81,13 @@ def tell(
     typer.echo(
         to_json([run_values(one) for one in told]) if as_json else "\n".join(map(repr, told))
     )
+
+
+def _refuse(options: Mapping[str, object], meant: str) -> None:
+    """Raise DataError for an option that would be ignored."""
+    for name, value in options.items():
+        if value:
+            raise DataError(f"tell: --{name} gives {meant}; leave it out.")
 
 
 def _told_table(

@@ -20,6 +20,7 @@ from isoflop.cli.options import (
     TaskArgument,
     Template,
 )
+from isoflop.cli.words import json_with_options, with_options
 
 if TYPE_CHECKING:
     from isoflop.fitting.setting_rule import Fitted
@@ -57,7 +58,6 @@ def tune(
     Short runs at two sizes and two lengths are trained.
     """
     from isoflop.planning.plan import plan
-    from isoflop.reporting.json_output import to_json
     from isoflop.training.tuning import tune as tune_rates
 
     loaded, trainer = load_task(task, settings), trainer_of(command, result)
@@ -73,7 +73,11 @@ def tune(
         batch=batch,
         packed=packed,
     )
-    typer.echo(to_json(tuning_values(tuning)) if as_json else f"{tuning}\n\n{recipe_line(tuning)}")
+    typer.echo(
+        json_with_options(tuning_values(tuning))
+        if as_json
+        else f"{with_options(str(tuning))}\n\n{recipe_line(tuning)}"
+    )
 
 
 def recipe_line(tuning: "Tuning") -> str:

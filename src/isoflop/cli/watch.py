@@ -20,7 +20,7 @@ from isoflop.cli.options import (
     TaskOption,
     Vocabulary,
 )
-from isoflop.cli.words import with_options
+from isoflop.cli.words import json_with_options, with_options
 
 __all__ = ["watch"]
 
@@ -54,7 +54,6 @@ def watch(
 ) -> None:
     """Compare a run that is still training with the loss that the runs forecast for it."""
     from isoflop.answers.watch import watch as watch_run
-    from isoflop.reporting.json_output import to_json
 
     fitted = fit_runs_of(
         runs,
@@ -65,4 +64,4 @@ def watch(
     watched = watch_run(
         fitted, curve, num_params=params, num_tokens=tokens, columns=columns_of(curve_column or ())
     )
-    typer.echo(to_json(watched) if as_json else with_options(str(watched)))
+    typer.echo(json_with_options(watched) if as_json else with_options(str(watched)))

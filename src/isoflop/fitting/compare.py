@@ -162,7 +162,8 @@ def _require_loss_and_refit(solved: list[Solved]) -> None:
         if one.refit is None or one.law.optimal_loss(1e18) is None:
             raise DataError(
                 "compare needs an approach that has a law for the loss and can be refitted to "
-                "resampled runs, such as Parametric() or IsoFLOP()."
+                "resampled runs, such as Parametric(), or IsoFLOP() where four budgets have a "
+                "minimum."
             )
 
 

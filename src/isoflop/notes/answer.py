@@ -20,6 +20,13 @@ KINDS = (
         "spend up to that share of the target's compute on a larger sweep",
     ),
     Kind(
+        "waste-unknown",
+        "answer",
+        "doubt",
+        "*The law's loss does not fall with compute at …*",
+        "do not use the answer; look for what changes between the budgets, or add larger ones",
+    ),
+    Kind(
         "far-target",
         "answer",
         "doubt",

@@ -6,7 +6,7 @@ from typing import Self
 from isoflop.display.format import format_flops, join_words
 from isoflop.notes.note import Note
 
-__all__ = ["BudgetNote", "merged"]
+__all__ = ["BudgetNote", "merged", "of_several"]
 
 
 class BudgetNote(Note):
@@ -51,6 +51,21 @@ def merged(notes: Iterable[Note], most: int = 3) -> tuple[Note, ...]:
         is_about_budgets = isinstance(group[0], BudgetNote)
         kinds.setdefault((code, "" if is_about_budgets else text), []).append(group)
     return tuple(note for kind in kinds.values() for note in _shortened(kind, most))
+
+
+def of_several(answers: Iterable[tuple[float, Sequence[Note]]]) -> tuple[Note, ...]:
+    """Notes of the answer with the most FLOPs, and those of kinds that only others have.
+
+    answers: FLOPs and notes of each. Of one kind, the answer with the fewest FLOPs gives the note.
+    """
+    rising = sorted(answers, key=lambda answer: answer[0])
+    told = list(rising[-1][1]) if rising else []
+    codes = {note.code for note in told}
+    for flops, notes in rising[:-1]:
+        more = [note for note in notes if note.code not in codes]
+        told += [Note(note.code, f"At {format_flops(flops)} FLOPs: {note}") for note in more]
+        codes |= {note.code for note in more}
+    return tuple(told)
 
 
 def _shortened(kind: Sequence[Group], most: int) -> Iterator[Note]:

@@ -213,7 +213,7 @@ KINDS = (
         "stage",
         "plan",
         "info",
-        "*after it, … of … FLOPs are spent; the next one is chosen from what it shows*",
+        "*after it, … of … FLOPs are spent; what follows is chosen from what it shows*",
         "train it, and plan again with its runs",
     ),
     Kind(

@@ -72,10 +72,11 @@ def check_data(sizes: Sizes, supply: TokenSupply, specs: Sequence[RunSpec]) -> N
     worst = max(over, key=lambda spec: spec.num_tokens)
     named = ", ".join(f"size {spec.size} at {format_flops(spec.budget or 0)}" for spec in over[:5])
     more = f" and {len(over) - 5} more" if len(over) > 5 else ""
+    need = "needs" if len(over) == 1 else "need"
     raise PlanError(
         f"The recipe allows {format_number(allowed, 2)} pass{'es' if allowed > 1 else ''} over "
         f"{format_count(supply.unique_tokens)} {sizes.unit}s, but "
-        f"{format_items(len(over), 'run')} need more ({named}{more}; the longest "
+        f"{format_items(len(over), 'run')} {need} more ({named}{more}; the longest "
         f"{format_count(worst.num_tokens)}, {format_number(worst.epochs or 0, 2)} passes); allow "
         f"it with Recipe(epochs=None), bring more data, or lower the budgets."
     )

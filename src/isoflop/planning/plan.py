@@ -35,7 +35,7 @@ from isoflop.planning.rate_check import RateCheck, rate_check
 from isoflop.planning.repeats import with_repeats, without_failed
 from isoflop.planning.sequential import paid
 from isoflop.planning.shapes import shape_notes
-from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near
+from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near, spent_note
 from isoflop.planning.sweep import Sweep
 from isoflop.planning.times import time_notes
 from isoflop.runs import Run, RunSpec, parted_runs
@@ -274,12 +274,16 @@ def _staged(
         spend=spend,
         runs=runs,
         design=design,
-        beside=checked,
     )
     check_data(sizes, supply, stage.specs)
     simulation = Simulation(target, stage.ladder, tuple(runs), spend, lean=design == "lean")
-    notes = [*stage.notes, *([BRANCHES_APART] if sizes.recipe.branches and stage.specs else [])]
     check = _check(sizes, question, stage.specs, spend, runs)
+    before = checked + sum(map(paid, runs)) + sum(spec.flops for spec in check.specs)
+    notes = [
+        *([spent_note(stage, before, whole)] if stage.specs else []),
+        *stage.notes,
+        *([BRANCHES_APART] if sizes.recipe.branches and stage.specs else []),
+    ]
     return replace(_costed(sizes, stage.specs, notes, room, check), simulation=simulation)
 
 

@@ -16,7 +16,7 @@ from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.runs import Run, RunSpec, SizeValue
 
-__all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near"]
+__all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near", "spent_note"]
 
 Design = Literal["sequential", "lean"]
 DESIGNS = {"sequential": LARGEST_SHARE, "lean": 3**3 / (5 * (1 + 3 + 9 + 27))}
@@ -37,6 +37,7 @@ class PlannedStage:
     specs: tuple[RunSpec, ...]
     notes: tuple[Note, ...]
     ladder: Ladder
+    name: str = ""
 
 
 def require_near(target: float, largest: float) -> None:
@@ -59,11 +60,9 @@ def planned_stage(
     spend: float,
     runs: Sequence[Run],
     design: Design,
-    beside: float = 0.0,
 ) -> PlannedStage:
     """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, with earlier runs.
 
-    beside: FLOPs that were spent beside `runs` and `spend`, for the note on what is spent.
     task_fingerprint: as given by `Sizes.fingerprint`.
 
     Raises PlanError where the spend pays for no training.
@@ -102,9 +101,20 @@ def planned_stage(
         )
         notes.append(Note("data-lacking", f"{of_all}: {_too_few(sizes, stage, ladder)}."))
     notes += [note for counted in sized.values() for note in counted.notes if note not in notes]
-    return PlannedStage(
-        tuple(specs), (_stage_note(stage, runs, specs, spend, beside), *notes), ladder
+    return PlannedStage(tuple(specs), tuple(notes), ladder, stage.name)
+
+
+def spent_note(stage: PlannedStage, before: float, whole: float) -> Note:
+    """What is spent after a stage with runs, of the FLOPs of the whole sweep.
+
+    before: FLOPs of the earlier runs, and of those that check learning rates.
+    """
+    after = before + sum(spec.flops for spec in stage.specs)
+    text = (
+        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(whole)} FLOPs "
+        f"are spent; what follows is chosen from what it shows."
     )
+    return Note("stage", text)
 
 
 def _stage(
@@ -185,15 +195,3 @@ def _within(specs: Sequence[RunSpec], left: float, trained: set[str]) -> list[Ru
     while kept and sum(spec.flops for spec in kept) > OVER * left:
         kept.pop()
     return kept
-
-
-def _stage_note(
-    stage: Stage, runs: Sequence[Run], specs: Sequence[RunSpec], spend: float, beside: float
-) -> Note:
-    spent, spend = beside + sum(paid(run) for run in runs), spend + beside
-    after = spent + sum(spec.flops for spec in specs)
-    text = (
-        f"This is {stage.name}: after it, {format_flops(after)} of {format_flops(spend)} FLOPs "
-        f"are spent; the next one is chosen from what it shows."
-    )
-    return Note("stage", text)

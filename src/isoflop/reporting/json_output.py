@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from isoflop.notes.note import Note
@@ -26,9 +26,12 @@ class HasValues(Protocol):
         ...
 
 
-def to_json(value: object) -> str:
-    """A value as JSON: dataclasses as objects, numbers that are not finite as null."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False)
+def to_json(value: object, worded: Callable[[str], str] = str) -> str:
+    """A value as JSON: dataclasses as objects, numbers that are not finite as null.
+
+    worded: how the words of a note are written, for readers who do not write Python.
+    """
+    return json.dumps(_plain(value, worded), indent=2, allow_nan=False)
 
 
 def fit_values(fitted: "Fit") -> dict[str, object]:
@@ -114,12 +117,12 @@ def spec_values(spec: "RunSpec") -> dict[str, object]:
     }
 
 
-def _note_values(note: Note) -> dict[str, str]:
+def _note_values(note: Note, worded: Callable[[str], str]) -> dict[str, str]:
     return {
         "code": note.code,
-        "text": str(note),
+        "text": worded(str(note)),
         "severity": note.severity,
-        "remedy": note.remedy,
+        "remedy": worded(note.remedy),
     }
 
 
@@ -132,18 +135,18 @@ def _measured(run: "Run") -> dict[str, object]:
     }
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, worded: Callable[[str], str]) -> object:
     """The value in types that JSON has."""
     if isinstance(value, HasValues):
         value = value.json_values()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, worded) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, worded) for item in value]
     if isinstance(value, Note):
-        return _note_values(value)
+        return _note_values(value, worded)
     if value is None or isinstance(value, str | bool | int):
         return value
     number = float(value)  # type: ignore[arg-type]  # a number, or TypeError as from json

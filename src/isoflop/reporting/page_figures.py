@@ -110,8 +110,10 @@ def doubt(
     ]
     level, at = format_percent(optimum.level), format_flops(optimum.flops)
     waste = partial(regret_curve, fit, optimum.flops, cost=along.cost)
+    plain = optimum.serving is None and optimum.repetition is None
+    of_law = _WASTE if plain else f"{_WASTE} Nothing is served or repeated here."
     shown: list[tuple[str, Callable[[], Axes], str, str]] = [
-        ("waste", waste, f"Compute wasted by each size at {at}", _WASTE),
+        ("waste", waste, f"Compute wasted by each size at {at}", of_law),
         ("residuals", lambda: residuals(fit), "Loss of each run above the law's", _RESIDUALS),
         (
             "surface",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 
+from isoflop.answers.by_approach import arguments_of
 from isoflop.answers.predict import Optimum
 from isoflop.display.format import format_interval, format_number, format_percent, join_words
 from isoflop.display.html import Html, join, tag
@@ -49,11 +50,7 @@ def method(fit: Fit, optimum: Optimum, start: str | None = None) -> Html:
 
 def _arguments(optimum: Optimum) -> str:
     """Arguments of predict that reproduce the answer."""
-    serving, repetition = optimum.serving, optimum.repetition
-    given = {"flops": optimum.flops if serving is None else serving.total.value}
-    given |= {} if serving is None else {"served_tokens": serving.tokens}
-    given |= {} if repetition is None else {"unique_tokens": repetition.unique_tokens}
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return ", ".join(f"{name}={value!r}" for name, value in arguments_of(optimum).items())
 
 
 def facts(fit: Fit) -> dict[str, str]:

@@ -10,6 +10,7 @@ from isoflop.display.format import (
     format_count,
     format_flops,
     format_interval,
+    format_items,
     format_number,
     format_percent,
 )
@@ -118,7 +119,8 @@ def runs_of(used: Sequence[Run], set_aside: Sequence[SetAside] = ()) -> Html:
     table = runs_table(used, set_aside)
     shown = Table(table.columns, table.rows[:MANY_ROWS])
     left_out = len(table.rows) - len(shown.rows)
-    after = [f"{left_out} more runs are not shown. "] * bool(left_out)
+    verb = "is" if left_out == 1 else "are"
+    after = [f"{format_items(left_out, 'more run')} {verb} not shown. "] * bool(left_out)
     after += [_download(table)] * (len(table.rows) <= VERY_MANY_ROWS)
     return section(
         "Runs", _table(shown, "Runs of the sweep", sortable=True), tag("p", *after, class_="after")
@@ -255,7 +257,8 @@ def _share(value: float) -> str:
 
 def _grounds(fit: Fit, optimum: Optimum, valleys: Sequence[Valley]) -> list[str]:
     spent = [run.flops for run in fit.runs]
-    aside = f", {len(fit.set_aside)} more were set aside" if fit.set_aside else ""
+    verb = "was" if len(fit.set_aside) == 1 else "were"
+    aside = f", {len(fit.set_aside)} more {verb} set aside" if fit.set_aside else ""
     grounds = [
         f"{len(fit.runs)} runs from {format_interval(min(spent), max(spent), format_flops)} "
         f"FLOPs{aside}."

@@ -79,7 +79,9 @@ function tell(found) {
   const more = [];
   if (found.band) more.push(`Any size from ${count(found.band[0])} to ${count(found.band[1])} params costs at most 1 % more compute.`);
   const beyond = found.flops / known.largest;
-  more.push(beyond > 1 ? `${number(beyond, 2)} times beyond the largest run.` : "Within the compute of the runs.");
+  const below = known.smallest / found.flops;
+  if (beyond > 1) more.push(`${number(beyond, 2)} times beyond the largest run.`);
+  else more.push(below > 1 ? `${number(below, 2)} times below the smallest run.` : "Within the compute of the runs.");
   if (beyond > known.far) more.push(`Beyond ${known.far} times, published laws have often failed.`);
   $("what-if-more").textContent = more.join(" ");
 }

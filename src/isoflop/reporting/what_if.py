@@ -55,6 +55,7 @@ def numbers(
         "target": optimum.flops,
         "unit": optimum.unit,
         "level": format_percent(optimum.level),
+        "smallest": fit.smallest,
         "largest": fit.largest,
         "far": FAR,
         "flops": _column(along.flops),

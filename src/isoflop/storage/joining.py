@@ -50,6 +50,8 @@ def with_planned(source: Source, specs: Sequence[RunSpec], named: Iterable[str])
     """A table with the planned params and tokens of its ids, where it has no such columns.
 
     named: fields whose columns the user names.
+
+    Raises DataError for an id that is in no spec.
     """
     missing = {
         field: attribute
@@ -59,7 +61,7 @@ def with_planned(source: Source, specs: Sequence[RunSpec], named: Iterable[str])
     if not missing:
         return source
     known = {spec.id: spec for spec in specs}
-    rows = [known.get(str(cell).strip()) for cell in _ids_of(source)]
+    rows = [_spec_of(cell, known) for cell in _ids_of(source)]
     added: dict[str, list[object]] = {
         field: [None if spec is None else getattr(spec, attribute) for spec in rows]
         for field, attribute in missing.items()
@@ -101,17 +103,25 @@ def _by_id(
     known: Mapping[str, RunSpec] = {spec.id: spec for spec in specs}
     found: dict[str, Run] = {}
     for cell, run in zip(ids, runs, strict=True):
-        run_id = "" if cell is None else str(cell).strip()
-        if not run_id:
+        spec = _spec_of(cell, known)
+        if spec is None:
             continue
-        if run_id not in known:
-            raise DataError(
-                f"A row's id must be that of a planned run, but the plan has no "
-                f"{quoted(run_id, 40)}; take the ids from sweep.to_csv()."
-            )
-        if run_id in found:
-            raise DataError(f"A run must have one row, but {run_id} has two; keep the last one.")
-        spec = known[run_id]
+        if spec.id in found:
+            raise DataError(f"A run must have one row, but {spec.id} has two; keep the last one.")
         flops = run.flops if keep_flops else spec.flops_per_token * run.num_tokens
-        found[run_id] = replace(run, spec=spec, flops=flops)
+        found[spec.id] = replace(run, spec=spec, flops=flops)
     return [*found.values()]
+
+
+def _spec_of(cell: object, known: Mapping[str, RunSpec]) -> RunSpec | None:
+    """The spec of a row's id, None for a row without one.
+
+    Raises DataError for an id that is in no spec.
+    """
+    run_id = "" if cell is None else str(cell).strip()
+    if run_id and run_id not in known:
+        raise DataError(
+            f"A row's id must be that of a planned run, but the plan has no "
+            f"{quoted(run_id, 40)}; take the ids from sweep.to_csv()."
+        )
+    return known.get(run_id)

@@ -146,14 +146,8 @@ def train(
         hang_seconds = float(
             arguments.positive(hang_seconds, "train: hang_seconds", error=PlanError)
         )
-    if trainer is None:
-        if isinstance(task, Family):
-            raise PlanError(
-                "A Family is trained by a trainer of yours: give train(trainer=), a function "
-                "(spec, folder) -> loss or an isoflop.Command."
-            )
-    else:
-        check_trainer(trainer)
+    check_trainer(task, trainer)
+    if trainer is not None:
         own = {
             "trackers": bool(trackers),
             "hang_seconds": hang_seconds is not None,

@@ -14,10 +14,12 @@ from typing import Protocol, runtime_checkable
 from isoflop import arguments
 from isoflop.display.format import format_items, one_line
 from isoflop.errors import PlanError
+from isoflop.family import Family
 from isoflop.results import run_of, tokens_off
 from isoflop.runs import Run, RunSpec
 from isoflop.sources import function_tree
 from isoflop.storage.store import Store
+from isoflop.task import Task
 from isoflop.training.executors.contract import Demand, OnProgress
 from isoflop.training.executors.stored_work import StopRequested, StoredWork, new_session
 from isoflop.training.interrupt import leave, raised_stops
@@ -128,8 +130,15 @@ def report_others(trainer: Trainer, runs: Iterable[Run]) -> None:
         )
 
 
-def check_trainer(trainer: object) -> None:
-    """Raise PlanError for what cannot be called with a spec and a folder."""
+def check_trainer(task: Task | Family, trainer: object) -> None:
+    """Raise PlanError for what cannot be called with a spec and a folder; a Task needs none."""
+    if trainer is None:
+        if isinstance(task, Family):
+            raise PlanError(
+                "A Family is trained by a trainer of yours: give train(trainer=), a function "
+                "(spec, folder) -> loss or an isoflop.Command."
+            )
+        return
     if isinstance(trainer, type) or not callable(trainer):
         raise arguments.refused(
             trainer,

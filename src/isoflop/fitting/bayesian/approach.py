@@ -85,7 +85,7 @@ class Bayesian:
 def _posterior(points: Points) -> tuple[Posterior | None, DataError | None]:
     """The posterior of kriging, or the error where it has none."""
     try:
-        return Kriging().posterior(points), None
+        return Kriging().posterior(points, needed_by="fit"), None  # the user chose no kriging
     except DataError as error:
         return None, error
 

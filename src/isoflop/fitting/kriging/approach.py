@@ -97,17 +97,20 @@ class Kriging:
             ),
         )
 
-    def posterior(self, points: Points) -> "Posterior":
-        """The posterior given the points; Raises DataError where they cannot determine a law."""
-        require_enough(points, "Kriging", FEWEST)
-        require_off_a_line(points, "Kriging")
+    def posterior(self, points: Points, needed_by: str = "Kriging") -> "Posterior":
+        """The posterior given the points; Raises DataError where they cannot determine a law.
+
+        needed_by: what refuses too few runs, as the error names it.
+        """
+        require_enough(points, needed_by, FEWEST)
+        require_off_a_line(points, needed_by)
         used = _nearest(points)
         plane = Plane.of(used, find_outliers(used))
         errors = covariances(plane, hypotheses(self.lengths, self.ratios))
         grid = integrate(errors.whiteners, errors.log_prior, plane.x, plane.y, plane.loss)
         if not grid.possible:
             raise NoLawError(
-                "Kriging found no law whose loss falls with both size and tokens in these runs",
+                "These runs show no law whose loss falls with both size and tokens",
                 "look at the runs, or add some with fewer and with more tokens per param",
             )
         return Posterior(used, plane, errors, grid)

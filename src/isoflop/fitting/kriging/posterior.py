@@ -180,7 +180,7 @@ def _determined() -> Iterator[None]:
         yield
     except np.linalg.LinAlgError as error:
         raise NoLawError(
-            "Kriging finds no law, since its equations have no solution in these runs",
+            "These runs show no law, since the equations for it have no solution",
             "look for losses, params or tokens far from those of the other runs",
         ) from error
 

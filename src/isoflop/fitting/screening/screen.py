@@ -200,10 +200,11 @@ def _refuse_one_budget(points: Points) -> None:
     low, high = float(points.C.min()), float(points.C.max())
     has_one = len(points.budgets) == 1 and bool(np.isfinite(points.budget).all())
     if has_one or high < SAME_BUDGET * low:
+        have = "the only run has" if len(points) == 1 else f"all {len(points)} runs have"
         raise DataError(
             f"fit needs runs at 2 or more budgets to show how the optimum moves with compute, but "
-            f"all {len(points)} runs have one budget ({format_flops(high)} FLOPs); add runs at 3 "
-            f"times as many FLOPs or more."
+            f"{have} one budget ({format_flops(high)} FLOPs); add runs at 3 times as many FLOPs or "
+            f"more."
         )
 
 

@@ -17,6 +17,9 @@ __all__ = ["side_by_side"]
 WIDEST = 30.0
 """Factor on the answer shown on either side; longer intervals end at the edge."""
 
+LEAST_SPARE = 1.1
+"""Least factor beyond the answers shown: where memory limits all of them, they are one size."""
+
 
 def side_by_side(answers: Sequence[ApproachAnswer], ax: Axes | None = None) -> Axes:
     """The best number of params by each approach, with intervals; the first one's is shaded.
@@ -68,5 +71,5 @@ def _limit(ax: Axes, optima: Sequence[Optimum]) -> None:
     values = [optimum.num_params.value for optimum in optima]
     low = max(min(float(np.nanmin(ends)), *values), middle / WIDEST)
     high = min(max(float(np.nanmax(ends)), *values), middle * WIDEST)
-    spare = (high / low) ** 0.08
+    spare = max((high / low) ** 0.08, LEAST_SPARE)
     ax.set_xlim(low / spare, high * spare)

@@ -79,7 +79,8 @@ def loss_frontier(
     along = along or frontier(fit, reach(fit, optimum))
     if along.loss is None:
         raise DataError(
-            "This approach has no law for the loss; fit with Kriging(), Parametric() or IsoFLOP()."
+            "This approach has no law for the loss of these runs; fit with Kriging() or "
+            "Parametric(), or with IsoFLOP() where four budgets have a minimum."
         )
     ax = ax or new_axes(7.6, 4.2)
     ax.set_xscale("log")

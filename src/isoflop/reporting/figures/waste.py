@@ -28,13 +28,14 @@ def wastes(
     """Share of the compute wasted at each of k sizes, shape (k, 4).
 
     Columns: if the law is true, expected over its draws, and the draws' quartiles. Raises DataError
-    for approaches without a law for the loss.
+    for approaches without a law for the loss, and where more compute does not lower it.
     """
     cost = cost if cost is not None else cost_for(fit.law, fit.runs)
     sure = wasted_share(fit.law, sizes, flops, cost)
     if sure is None:
         raise DataError(
-            "This approach has no law for the loss; fit with Kriging(), Parametric() or IsoFLOP()."
+            "This approach has no law for the loss of these runs; fit with Kriging() or "
+            "Parametric(), or with IsoFLOP() where four budgets have a minimum."
         )
     with np.errstate(all="ignore"):
         drawn = wasted_share(fit.resamples, sizes[:, None], flops, cost)
@@ -42,6 +43,11 @@ def wastes(
     assert drawn is not None
     assert expected is not None
     drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+    if not (drawn.size and np.isfinite(sure).all()):
+        raise DataError(
+            f"What other sizes waste is unknown at {format_flops(flops)} FLOPs, since the law's "
+            f"loss does not fall with compute there; add larger budgets."
+        )
     low, high = np.quantile(drawn, [0.25, 0.75], axis=1)
     return np.stack([sure, expected, low, high], axis=1)
 
@@ -52,7 +58,8 @@ def regret_curve(
     """Compute wasted by each size at `flops`; sizes that waste less than 1 % are shaded.
 
     The line is the law's. The dashed line is expected over all the laws that the runs allow, half
-    of which lie in the pale area. Raises DataError for approaches without a law for the loss.
+    of which lie in the pale area. Raises DataError for approaches without a law for the loss, and
+    where more compute does not lower it.
     """
     cost = cost if cost is not None else cost_for(fit.law, fit.runs)
     best = float(fit.law.optimum(flops, cost)[0])
