@@ -155,7 +155,7 @@ def a_ladder(ratio=20.0, *, spread=1.0):
     return [a_run(N, D, float(LAW.loss(N, D))) for N, D in pairs]
 
 
-@pytest.mark.parametrize(("approach", "name"), [(None, "Kriging"), (Parametric(), "Approach 3")])
+@pytest.mark.parametrize(("approach", "name"), [(None, "fit"), (Parametric(), "Approach 3")])
 def test_a_ladder_of_one_tokens_per_param_ratio_is_refused_with_the_runs_that_repair_it(
     approach, name
 ):

@@ -395,7 +395,7 @@ SINGULAR = [
 
 def test_draws_from_runs_that_determine_no_amplitudes_say_so():
     runs = [a_run(*row) for row in UNDETERMINED]
-    with pytest.raises(NoLawError, match="its equations have no solution in these runs; look for"):
+    with pytest.raises(NoLawError, match="since the equations for it have no solution; look for"):
         fit(runs, Kriging(), keep="all", resamples=50)
     with np.errstate(all="ignore"), pytest.raises(NoLawError, match="have no solution"):
         solve([a_run(*row) for row in SINGULAR])
