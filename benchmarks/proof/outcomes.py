@@ -78,7 +78,7 @@ class AtTarget:
             for spend, each in self.campaign.forecasts().items()
         }
         wanted = [advised["10pct"] * factor for factor in FACTORS]
-        wanted.insert(3, advised["2pct"])
+        wanted.insert(2, advised["2pct"])
         return list({one.size: one for one in map(self.near, wanted)}.values())
 
     def runs(self) -> list[Run]:
