@@ -7,7 +7,7 @@
     python benchmarks/proof/campaign.py page           # the tables of all tasks
 
 A killed program goes on where it was. The forecasts of a task cost about 7e12 FLOPs and the runs
-at its target 1.5e14: ten minutes and an hour on one core of 5e10 FLOP/s.
+at its target 1.2e14: ten minutes and an hour on one core of 5e10 FLOP/s.
 """
 
 import argparse

@@ -33,13 +33,15 @@ class Valley:
 
     @classmethod
     def of(cls, runs: Sequence[Run], noise: float) -> "Valley | None":
-        """Through the runs near the lowest; None where they do not enclose a minimum."""
-        runs = sorted(runs, key=lambda run: run.num_params)
+        """Through the runs near the lowest; None where its minimum does not lie among the runs.
+
+        The lowest run itself may be the smallest or largest one: runs beside a flat minimum differ
+        by less than their noise.
+        """
         best = min(runs, key=lambda run: run.loss)
-        if best in (runs[0], runs[-1]):
-            return None
-        near = [run for run in runs if 1 / NEAR < run.num_params / best.num_params < NEAR]
-        near = near if len(near) >= 3 else runs[runs.index(best) - 1 : runs.index(best) + 2]
+        nearest = sorted(runs, key=lambda run: abs(math.log(run.num_params / best.num_params)))
+        near = [run for run in nearest if 1 / NEAR < run.num_params / best.num_params < NEAR]
+        near = near if len(near) >= 3 else nearest[:3]
         x = np.log([run.num_params / best.num_params for run in near])
         design = np.vander(x, 3)
         y = np.log([run.loss for run in near])
@@ -49,6 +51,8 @@ class Valley:
         if len(near) > 3:  # a valley that is no parabola determines its minimum less well
             misfit = np.sum((design @ [a, b, c] - y) ** 2) / (len(near) - 3)
             noise = max(noise, math.sqrt(float(misfit)))
+        if not x.min() < -b / (2 * a) < x.max():
+            return None
         gradient = np.array([b / (2 * a**2), -1 / (2 * a), 0.0])
         variance = gradient @ np.linalg.pinv(design.T @ design) @ gradient
         return cls((a, b, c), best.num_params, noise * math.sqrt(float(variance)))

@@ -12,7 +12,7 @@ from isoflop.counting.sizes_of import sizes_of
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.runs import Run, RunSpec
 
-FACTORS = (1.0, 1.7, 1 / 1.7, 3.0, 1 / 3)
+FACTORS = (1.0, 2.0, 1 / 2)
 """Params of the runs at the target, as multiples of the advice of the larger spend."""
 MOST_EXTENSIONS = 3
 """Sizes beyond those while the lowest loss is at an edge."""
@@ -78,7 +78,7 @@ class AtTarget:
             for spend, each in self.campaign.forecasts().items()
         }
         wanted = [advised["10pct"] * factor for factor in FACTORS]
-        wanted.insert(3, advised["2pct"])
+        wanted.insert(2, advised["2pct"])
         return list({one.size: one for one in map(self.near, wanted)}.values())
 
     def runs(self) -> list[Run]:
