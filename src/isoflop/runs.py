@@ -167,7 +167,7 @@ class Run:
         if self.loss is None:  # as tables of other programs say that there is none
             object.__setattr__(self, "loss", math.nan)
         _require_numbers(self, ("loss", "num_tokens", "flops"), _AMOUNTS)
-        if self.loss_stderr is not None and not math.isfinite(self.loss_stderr):
+        if self.loss_stderr is not None and not -math.inf < self.loss_stderr < math.inf:
             object.__setattr__(self, "loss_stderr", None)  # one that is unknown
         arguments.mapping(self.metrics, "Run: metrics", "a dict, name -> value")
         if not isinstance(self.curve, tuple):

@@ -22,6 +22,7 @@ from isoflop.fitting.kriging.approach import Kriging
 from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import PowerLaw
 from isoflop.laws.frontier import FrontierLaw
+from isoflop.notes.note import Note
 from isoflop.reporting import page_figures as drawings
 from isoflop.reporting.page import render, report
 from isoflop.reporting.reproduction import facts, formula
@@ -143,7 +144,9 @@ def test_a_tiny_waste_is_said_in_words(words, fitted, answer):
 
 
 def test_every_note_of_the_answer_is_shown(words, fitted, answer):
-    noted = replace(answer, notes=("The largest budget is one-sided.", "Two runs pull the answer."))
+    texts = ("The largest budget is one-sided.", "Two runs pull the answer.")
+    notes = tuple(Note("high-loss", text) for text in texts)
+    noted = replace(answer, notes=notes)
 
     text = Outline(words(fitted, noted)).text
 
@@ -225,7 +228,7 @@ def test_scripts_in_notes_units_reasons_and_sizes_show_as_text(fitted, answer):
         replace(fitted, set_aside=(aside,)),
         replace(
             answer,
-            notes=(SCRIPT,),
+            notes=(Note("high-loss", SCRIPT),),
             unit=SCRIPT,
             size=SCRIPT,
             size_num_params=1,
