@@ -26,7 +26,7 @@ from isoflop.notes.note import Note
 from isoflop.runs import SizeValue
 from isoflop.tabular import Tabular
 
-__all__ = ["Optimum"]
+__all__ = ["Optimum", "distance_words"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,9 @@ def _rows(answer: Optimum) -> list[tuple[str, ...]]:
                 "of the compute, over the doubt",
             )
         )
-    rows.append(("extrapolation", *_distance(answer.extrapolation)))
+    rows.append(
+        ("extrapolation", *distance_words(answer.extrapolation, "the target lies within the runs"))
+    )
     return rows
 
 
@@ -182,9 +184,13 @@ def _loss_text(value: float) -> str:
     return format_number(value, 4)
 
 
-def _distance(decades: float) -> tuple[str, str]:
+def distance_words(decades: float, within: str) -> tuple[str, str]:
+    """Factor between the runs and a target outside them, and of what it is one.
+
+    within: what is said of a target that lies within the runs.
+    """
     if decades == 0:
-        return "none", "the target lies within the runs"
+        return "none", within
     if decades < 0:
         return f"÷{format_number(10**-decades)}", "of the FLOPs of the smallest run"
     return f"{format_number(10**decades)}x", "the FLOPs of the largest run"

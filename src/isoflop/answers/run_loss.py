@@ -12,6 +12,7 @@ import numpy as np
 
 from isoflop import arguments
 from isoflop.answers.answer_notes import FAR, OUTSIDE, below_notes
+from isoflop.answers.optimum import distance_words
 from isoflop.answers.possible import decades_outside
 from isoflop.display.format import (
     align_columns,
@@ -131,16 +132,8 @@ def _rows(run: RunLoss) -> list[tuple[str, ...]]:
             (name, format_number(one.value), format_interval(one.low, one.high, format_number))
             for name, one in run.metrics.items()
         ),
-        ("extrapolation", *_distance(run.extrapolation)),
+        ("extrapolation", *distance_words(run.extrapolation, "lies within the runs")),
     ]
-
-
-def _distance(decades: float) -> tuple[str, str]:
-    if decades == 0:
-        return "none", "lies within the runs"
-    if decades < 0:
-        return f"÷{format_number(10**-decades)}", "of the FLOPs of the smallest run"
-    return f"{format_number(10**decades)}x", "the FLOPs of the largest run"
 
 
 def _table(runs: Sequence[RunLoss]) -> Table:
