@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import logsumexp, ndtri
 
 from isoflop.fitting.approaches.base import NoLawError
 from isoflop.fitting.bayesian.prior import Hypotheses
@@ -48,7 +48,7 @@ class Regression:
             np.concatenate([self.mean, other.mean]),
             np.concatenate([self.covariance, other.covariance]),
             np.concatenate([self.kept, num_settings + other.kept]),
-            (1 - share) * self.log_evidence + share * other.log_evidence,
+            float(logsumexp([self.log_evidence, other.log_evidence], b=[1 - share, share])),
         )
 
     def draw(self, number: int, random: np.random.Generator) -> tuple[Array, NDArray[np.intp]]:
