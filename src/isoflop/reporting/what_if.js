@@ -81,7 +81,8 @@ function tell(found) {
   const beyond = found.flops / known.largest;
   const below = known.smallest / found.flops;
   if (beyond > 1) more.push(`${number(beyond, 2)} times beyond the largest run.`);
-  else more.push(below > 1 ? `${number(below, 2)} times below the smallest run.` : "Within the compute of the runs.");
+  else if (below > 1) more.push(`${number(below, 2)} times below the smallest run.`);
+  else more.push("Within the compute of the runs.");
   if (beyond > known.far) more.push(`Beyond ${known.far} times, published laws have often failed.`);
   $("what-if-more").textContent = more.join(" ");
 }

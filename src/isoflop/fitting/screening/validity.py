@@ -43,8 +43,8 @@ def invalid(runs: Iterable[Run]) -> Mapping[str, str]:
     A run is checked for its planned tokens, for a curve that is finite and reaches the end of the
     schedule, for another learning rate that did better at the same size and tokens, and for a curve
     of the common shape, as far as the scatter of seeds, sizes and tokens shows one. A run whose
-    loss is no higher than those of the others let expect, or among the best of its budget, is kept
-    whatever its shape. A record without a curve or a learning rate is not held against a run.
+    loss is as low as the others predict, or among the best of its budget, is kept whatever the
+    shape of its curve. A record without a curve or a learning rate is not held against a run.
 
     >>> from isoflop import Run, RunSpec
     >>> spec = RunSpec(num_params=1e6, num_tokens=2e7, flops=1.2e14)
