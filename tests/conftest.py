@@ -63,6 +63,16 @@ def pytest_runtest_setup(item):
         pytest.skip("needs torch")
 
 
+def pytest_runtest_teardown(item, nextitem):
+    """A Ray cluster ends with the last of its tests: its idle processes take time from all others."""
+    if (
+        "ray" in sys.modules
+        and _group(item.nodeid) == "ray"
+        and (nextitem is None or _group(nextitem.nodeid) != "ray")
+    ):
+        sys.modules["ray"].shutdown()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--rewrite-golden",

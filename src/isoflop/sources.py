@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
+from operator import is_
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -35,6 +36,8 @@ _texts: dict[str, list[str]] = {}
 """By file: its text at each reading, the first one first."""
 _visited: dict[str, object] = {}
 """Modules by name whose files have been read, or are none of the user's."""
+_modules: list[ModuleType] = []
+"""Loaded modules at the last reading, in their order."""
 _trees: dict[int, tuple[CodeType, str | None]] = {}
 """By id of a loaded code, which is kept alive: its tree at the first request."""
 _class_trees: dict[int, tuple[type, list[CodeType], str | None]] = {}
@@ -46,6 +49,10 @@ _reported: set[str] = set()
 
 def remember() -> None:
     """Read the files of the user's modules that have not been read before."""
+    modules = list(sys.modules.values())
+    if len(modules) == len(_modules) and all(map(is_, modules, _modules)):
+        return
+    _modules[:] = modules
     for name, module in list(sys.modules.items()):
         if _visited.get(name) is module:
             continue
