@@ -32,11 +32,11 @@ def a_run(N, D, lr, best, random, budget=None, checked_lr=None, seed=0):
     return Run(spec=spec, status="completed", loss=loss, num_tokens=D, flops=6 * N * D)
 
 
-def checks(planned, best, seed=0):
+def checks(planned, best, seed=0, large=1):
     random = np.random.default_rng(seed)
     return [
         a_run(N, 5 * N, planned(N) * factor, best, random, checked_lr=planned(N), seed=k)
-        for N, seeds in ((SMALL, 3), (LARGE, 1))
+        for N, seeds in ((SMALL, 3), (LARGE, large))
         for factor in (0.5, 1, 2)
         for k in range(seeds)
     ]
@@ -55,6 +55,35 @@ def verdicts(planned, best=rate):
 def test_a_wrong_rule_is_found_and_a_right_one_left_alone():
     assert np.mean([one == "wrong" for one in verdicts(too_high)]) >= FOUND
     assert np.mean([one == "wrong" for one in verdicts(rate)]) <= LEFT_ALONE
+
+
+def shifted(runs, shared, deviation=0.01, seed=0):
+    """Runs whose losses a seed shifts: alike at all rates of a size, or apart where none is shared."""
+    random, by = np.random.default_rng(1000 + seed), {}
+    changed = []
+    for k, run in enumerate(runs):
+        key = (run.num_params, run.spec.seed) if shared else k
+        shift = by.setdefault(key, deviation * random.standard_normal())
+        spec = run.spec if shared else replace(run.spec, seed=k)
+        changed.append(replace(run, spec=spec, loss=run.loss * math.exp(shift)))
+    return changed
+
+
+def shifted_verdicts(planned, shared):
+    found = [
+        find_rates(shifted(checks(planned, rate, seed, large=2), shared, seed=seed), TOP)
+        for seed in range(60)
+    ]
+    return [one.verdict for one in found]
+
+
+def test_what_a_seed_adds_at_every_rate_hides_no_wrong_rule():
+    assert np.mean([one == "wrong" for one in shifted_verdicts(too_high, shared=True)]) >= FOUND
+    assert np.mean([one == "holds" for one in shifted_verdicts(rate, shared=True)]) >= FOUND
+
+
+def test_rates_with_seeds_of_their_own_are_as_uncertain_as_their_seeds():
+    assert np.mean([one == "wrong" for one in shifted_verdicts(rate, shared=False)]) <= LEFT_ALONE
 
 
 @pytest.mark.parametrize(("off", "words"), [(3.0, "halving"), (1 / 3, "doubling")])

@@ -32,7 +32,7 @@ Verdict = Literal["holds", "wrong", "open"]
 
 @dataclass(frozen=True, eq=False)
 class CheckedSize:
-    """The runs of one size: log of each rate over the planned one, and log loss.
+    """The runs of one size: log of each rate over the planned one, log loss, and seed.
 
     A run that diverged has an infinite loss.
     """
@@ -41,6 +41,7 @@ class CheckedSize:
     num_params: float
     u: Array
     y: Array
+    seed: Array
 
     @property
     def diverged(self) -> bool:
@@ -53,24 +54,42 @@ class CheckedSize:
         """Whether a rate was tried with several seeds."""
         return len(np.unique(self.u)) < len(self.u)
 
+    @property
+    def is_paired(self) -> bool:
+        """Whether every rate was tried with the same seeds.
+
+        A seed sets the first weights and the order of the data, which shift the losses of all
+        rates alike: rates are then compared under the same seed.
+        """
+        return len({tuple(sorted(seeds)) for _, seeds in self._rates}) == 1
+
     def noise(self, usual: float) -> float:
         """Standard deviation of log loss between seeds, from this size's and the usual one.
 
-        Seeds of rates far above the best one, which scatter more, count less.
+        Where seeds are paired, what a seed adds at every rate is not noise. Seeds of rates far
+        above the best one, which scatter more, count less.
         """
-        squares, freedom = USUAL_FREEDOM * usual**2, float(USUAL_FREEDOM)
-        lowest = min(seeds.mean() for seeds in self._seeds)
-        for seeds in self._seeds:
-            weight = usual**2 / (usual**2 + (WALL * (seeds.mean() - lowest)) ** 2)
-            squares += weight * float(np.sum((seeds - seeds.mean()) ** 2))
-            freedom += weight * (len(seeds) - 1)
-        return math.sqrt(squares / freedom)
+        rates = [y[np.argsort(seeds)] for y, seeds in self._rates]
+        lowest = min(y.mean() for y in rates)
+        weights = [usual**2 / (usual**2 + (WALL * (y.mean() - lowest)) ** 2) for y in rates]
+        around = [y - y.mean() for y in rates]
+        freedom = [len(y) - 1.0 for y in rates]
+        if self.is_paired:
+            around = list(np.array(around) - np.average(around, axis=0, weights=weights))
+            freedom = [
+                each * (1 - weight / sum(weights))
+                for each, weight in zip(freedom, weights, strict=True)
+            ]
+        own = sum(weight * float(y @ y) for weight, y in zip(weights, around, strict=True))
+        known = sum(weight * each for weight, each in zip(weights, freedom, strict=True))
+        return math.sqrt((USUAL_FREEDOM * usual**2 + own) / (USUAL_FREEDOM + known))
 
     @property
-    def _seeds(self) -> list[Array]:
-        """Finite log losses of each rate that has some."""
+    def _rates(self) -> list[tuple[Array, Array]]:
+        """Finite log losses of each rate that has some, and their seeds."""
         known = np.isfinite(self.y)
-        return [self.y[known & (self.u == rate)] for rate in np.unique(self.u[known])]
+        at = [known & (self.u == rate) for rate in np.unique(self.u[known])]
+        return [(self.y[one], self.seed[one]) for one in at]
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -188,14 +207,21 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
     noises = [each.noise(noise) for each in sizes]
     # a size without seeds of its own scatters more than usual where another one does
     between = math.sqrt(noise * max(noises))
-    rows = [
-        (k, math.log(each.num_params), u, y, noises[k] if each.has_seeds else between)
-        for k, each in enumerate(sizes)
-        for u, y in zip(each.u, each.y, strict=True)
-        if math.isfinite(y)
-    ]
-    level, log_N, u, y, errors = np.array(rows, dtype=float).reshape(-1, 5).T
-    return offsets_of(level, log_N, u, y, errors) if len(np.unique(log_N)) > 1 else None
+    rows: list[tuple[float, ...]] = []
+    for k, each in enumerate(sizes):
+        log_N, error = math.log(each.num_params), noises[k] if each.has_seeds else between
+        rows += [
+            (k, seed * each.is_paired, log_N, u, y, error)
+            for u, y, seed in zip(each.u, each.y, each.seed, strict=True)
+            if math.isfinite(y)
+        ]
+    of_size, seed, log_Ns, u, y, errors = np.array(rows, dtype=float).reshape(-1, 6).T
+    _, level = np.unique([of_size, seed], axis=1, return_inverse=True)
+    return (
+        offsets_of(level.astype(float), log_Ns, u, y, errors)
+        if len(np.unique(log_Ns)) > 1
+        else None
+    )
 
 
 def _wrong_at(offsets: Offsets, places: Sequence[float]) -> float | None:
@@ -237,7 +263,8 @@ def _size_of(runs: Sequence[Run]) -> CheckedSize:
     over = [(run.spec.lr or math.nan) / (run.spec.checked_lr or math.nan) for run in runs]
     u = np.round(np.log(np.array(over)), 9)
     losses = [run.loss if run.status == "completed" else math.inf for run in runs]
-    return CheckedSize(runs[0].size, runs[0].num_params, u, np.log(np.array(losses)))
+    seeds = np.array([run.spec.seed for run in runs])
+    return CheckedSize(runs[0].size, runs[0].num_params, u, np.log(np.array(losses)), seeds)
 
 
 def _gain(size: CheckedSize) -> str:

@@ -89,7 +89,7 @@ class Offsets:
 def offsets_of(level: Array, log_N: Array, u: Array, y: Array, noise: Array) -> Offsets:
     """The offsets from runs of two sizes or more at several rates each.
 
-    level: number of the group of runs, alike but for their rates, that each run is of.
+    level: number of the group of runs, alike but for their rates (or seeds), that each run is of.
     log_N, u, y: of each run. noise: standard deviation of each log loss between seeds.
     """
     lowest = np.array([y[level == one].min() for one in level])

@@ -1,0 +1,135 @@
+"""Which learning rates the default call ends up with, against the best ones of each size.
+
+    OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py [--seeds 3] [--write]
+
+The two image models that no start was fitted to, `examples/models/cnn.py` and
+`examples/models/vit.py`, are planned, checked, tuned where the check asks for it, and trained as
+`find_optimal` does with nothing but a target and a spend. The rule that its runs were trained by is
+then compared with the best rates of three sizes, from the search of `starts.py`. Runs are kept in a
+store, so that a stopped program goes on where it was.
+"""
+
+import argparse
+import datetime
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from starts import FAMILIES, Family, data_of, loss, search
+
+import isoflop
+from isoflop.counting.sizes_of import sizes_of
+from isoflop.display.format import format_count, format_number
+from isoflop.planning.question import sweep_question
+from isoflop.stages import train_stages
+from isoflop.training.runner import open_store
+from isoflop.training.tuning_search import Cell
+
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --write"
+RESULTS = Path(__file__).parents[1] / "results" / "training-default-rates.md"
+TARGET, SPEND = 1e13, 1e12
+NAMES = ("examples/models/cnn.py", "examples/models/vit.py")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the default call trained its runs by: its recipe, and the kinds of its notes."""
+
+    recipe: isoflop.Recipe
+    kinds: tuple[str, ...]
+
+    @property
+    def is_tuned(self) -> bool:
+        return "rates-tuned" in self.kinds
+
+
+def default_call(family: Family, seed: int, store: Path) -> Ended:
+    train_data, val_data = data_of(family.data)
+    task = isoflop.Task(
+        model=family.model,
+        size_param="width",
+        model_kwargs={"num_classes": 10},
+        train_data=train_data,
+        val_data=val_data,
+        loss=loss,
+        unit="image",
+        recipe=isoflop.Recipe(seeds=(seed,)),
+        fingerprint=f"{family.name}, {family.data}",
+    )
+    question = sweep_question(target=TARGET, spend=SPEND)
+    trained = train_stages(task, question, store=open_store(store), data_workers=0)
+    return Ended(sizes_of(trained.task).recipe, tuple(note.kind for note in trained.notes))
+
+
+def given_up(cell: Cell, rate: float) -> float:
+    """Loss that a rate costs in a cell, in nats: between the losses of the rates around it."""
+    rates, losses = np.array(cell.tried).T
+    return max(0.0, float(np.interp(math.log(rate), np.log(rates), losses) - losses.min()))
+
+
+def rows_of(family: Family, ended: Ended, seed: int, cells: Sequence[Cell]) -> list[str]:
+    rows = []
+    for cell in cells:
+        place, best = cell.place, cell.vertex.value
+        rate = ended.recipe.peak_lr(place.num_params, place.num_tokens)
+        columns = (
+            family.kind,
+            str(seed),
+            "yes" if ended.is_tuned else "no",
+            format_count(place.num_params),
+            format_count(place.num_tokens),
+            format_number(best, 2),
+            format_number(rate, 2),
+            f"{rate / best:.2f}",
+            f"{given_up(cell, rate):.3f}",
+        )
+        rows.append(f"| {' | '.join(columns)} |")
+    return rows
+
+
+HEAD = (
+    "| kind | seed | tuned | params | images | best rate | default's rate | over best "
+    "| loss given up |\n" + "|---" * 9 + "|"
+)
+
+
+def report(rows: Sequence[str]) -> str:
+    made = datetime.date.today().isoformat()
+    machine = f"{platform.machine()}, one thread of {os.cpu_count()} cores"
+    return (
+        "# The learning rates of the default call\n\n"
+        f"`{COMMAND}`, {made}, {machine}, torch {torch.__version__}.\n\n"
+        f"A target of {TARGET:g} FLOPs and a spend of {SPEND:g}; loss given up is in nats.\n\n"
+        + "\n".join([HEAD, *rows, ""])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--store", type=Path, default=Path("runs"))
+    parser.add_argument("--write", action="store_true", help="write the table of results")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for family in (each for each in FAMILIES if each.name in given.only):
+        cells = search(family, given.store / "starts")
+        for seed in range(given.seeds):
+            store = given.store / "default_rates" / f"{Path(family.name).stem}-{seed}"
+            rows += rows_of(family, default_call(family, seed, store), seed, cells)
+            print(*rows[-len(cells) :], sep="\n", flush=True)
+    print(report(rows))
+    if given.write:
+        RESULTS.write_text(report(rows))
+
+
+if __name__ == "__main__":
+    main()
