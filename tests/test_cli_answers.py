@@ -163,10 +163,10 @@ def test_a_plan_in_json_says_all_that_its_text_does(run):
     arguments = (
         "plan",
         "owned:task",
-        "--budget=1e6",
-        "--budget=3e6",
-        "--budget=1e7",
-        "--target=1e8",
+        "--budget=3e7",
+        "--budget=1e8",
+        "--budget=3e8",
+        "--target=1e9",
         "--hardware=H100",
     )
     text, planned = run(*arguments)[1], json.loads(run(*arguments, "--json")[1])
@@ -178,6 +178,8 @@ def test_a_plan_in_json_says_all_that_its_text_does(run):
         " ".join(note["text"].split()) in " ".join(text.split()) for note in planned["notes"]
     )
     assert {"code", "text", "severity", "remedy"} == set(planned["notes"][0])
+    assert f"{len(planned['checks'])} short runs more" in " ".join(text.split())
+    assert all(one["checked_lr"] and one["seconds"] > 0 for one in planned["checks"])
     assert "mfu-assumed" in {note["code"] for note in planned["notes"]}
 
 

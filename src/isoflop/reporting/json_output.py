@@ -49,16 +49,16 @@ def fit_values(fitted: "Fit") -> dict[str, object]:
 
 
 def sweep_values(sweep: "Sweep") -> dict[str, object]:
-    """The runs of a sweep, with the cost of each."""
-    runs = [
-        {
+    """The runs of a sweep and of the check of its rates, with the cost of each."""
+
+    def costed(spec: "RunSpec") -> dict[str, object]:
+        return {
             **spec_values(spec),
             "seconds": sweep.seconds.get(spec.id),
             "mfu": sweep.mfu.get(spec.id),
             "memory_bytes": sweep.memory_bytes.get(spec.id),
         }
-        for spec in sweep.specs
-    ]
+
     spent = sweep.compute
     return {
         "flops": sweep.flops,
@@ -70,7 +70,8 @@ def sweep_values(sweep: "Sweep") -> dict[str, object]:
         "unit": sweep.unit,
         "forecast": sweep.forecast,
         "condition": sweep.condition,
-        "runs": runs,
+        "runs": [costed(spec) for spec in sweep.specs],
+        "checks": [costed(spec) for spec in sweep.checks],
         "notes": sweep.notes,
     }
 
