@@ -72,8 +72,8 @@ def test_tune_ends_with_the_recipe_that_it_found(run):
         "tune",
         "owned.py:task",
         "--store=runs",
+        "--budget=3e7",
         "--budget=1e8",
-        "--budget=3e8",
         "--share=0.3",
         "--packed",
     )

@@ -28,15 +28,41 @@ COMMANDS = """
 import contextlib, io, json
 from isoflop.cli import app as cli
 
-def run(arguments):
+def run(asked):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main(arguments)
+            exec(asked, {}) if isinstance(asked, str) else cli.main(asked)
         except SystemExit as end:
             return [end.code or 0, out.getvalue(), err.getvalue()]
+    return [0, out.getvalue(), err.getvalue()]
 
-print(json.dumps({name: run(arguments) for name, arguments in json.loads(sys.argv[1]).items()}))
+print(json.dumps({name: run(asked) for name, asked in json.loads(sys.argv[1]).items()}))
+"""
+PROGRAM = """
+import isoflop
+fitted = isoflop.fit(isoflop.read_runs({runs!r}))
+answer = isoflop.predict(fitted, flops=1e20)
+task = isoflop.Task(model=dict, size_param="width", train_data=[], val_data=[], loss=max)
+
+def tried(call):
+    try:
+        call()
+    except isoflop.InstallError as error:
+        print(error)
+
+def read_datasets():
+    import isoflop.datasets
+
+"""
+FOR_A_TASK = """
+tried(lambda: isoflop.predict(fitted, flops=1e20, task=task))
+tried(lambda: isoflop.report(fitted, answer, path={page!r}, task=task))
+"""
+AS_FRAMES = """
+tried(fitted.to_frame)
+tried(lambda: isoflop.read_runs({parquet!r}))
+tried(read_datasets)
 """
 NAMES = """
 import json
@@ -48,7 +74,7 @@ def problem(name):
     except isoflop.InstallError as error:
         return str(error)
 
-print(json.dumps({name: problem(name) for name in isoflop.__all__}))
+print(json.dumps({name: problem(name) for name in sys.argv[1:] or isoflop.__all__}))
 """
 TASK = "import torch\nfrom tasks import mlp_task\n\ntask = mlp_task()\n"
 PLAIN_TASK = """import isoflop
@@ -91,12 +117,13 @@ def folder(tmp_path_factory):
     (folder / "sizes.csv").write_text("\n".join(["size,params", *(f"{n},{n}" for n in params)]))
     (folder / "with_torch.py").write_text(TASK)
     (folder / "plain.py").write_text(PLAIN_TASK)
+    (folder / "runs.parquet").touch()
     return folder
 
 
 @pytest.fixture(scope="module")
 def results(folder):
-    """Exit code, stdout and stderr of commands without torch, by name."""
+    """Exit code, stdout and stderr of commands and programs without torch and pandas, by name."""
     table, store = str(folder / "runs.csv"), str(folder / "store")
     sizes, told = str(folder / "sizes.csv"), str(folder / "told")
     first = plan(Family(sizes), budgets=[1e17]).specs[0].id
@@ -152,6 +179,12 @@ def results(folder):
             "--task",
             f"{folder / 'with_torch.py'}:task",
         ],
+        "answer for a task": (PROGRAM + FOR_A_TASK).format(
+            runs=table, page=str(folder / "no.html")
+        ),
+        "data frames": (PROGRAM + AS_FRAMES).format(
+            runs=table, parquet=str(folder / "runs.parquet")
+        ),
     }
     return json.loads(run_without((*TRAIN, "pandas"), COMMANDS, json.dumps(commands)))
 
@@ -233,47 +266,20 @@ def test_public_names_that_need_torch_say_how_to_install_it_and_the_others_are_t
 
 @pytest.mark.train
 def test_one_missing_package_is_enough_and_is_named():
-    problems = json.loads(run_without(("accelerate",), NAMES))
+    problems = json.loads(run_without(("accelerate",), NAMES, "fingerprint"))
     assert "train, but accelerate is not installed" in problems["fingerprint"]
 
 
-def test_an_answer_for_a_task_says_how_to_install_torch(folder):
-    program = """
-import isoflop
-fitted = isoflop.fit(isoflop.read_runs(sys.argv[1]))
-answer = isoflop.predict(fitted, flops=1e20)
-task = isoflop.Task(model=dict, size_param="width", train_data=[], val_data=[], loss=max)
-for call in (
-    lambda: isoflop.predict(fitted, flops=1e20, task=task),
-    lambda: isoflop.report(fitted, answer, path=sys.argv[2], task=task),
-):
-    try:
-        call()
-    except isoflop.InstallError as error:
-        print(error)
-"""
-    out = run_without(TRAIN, program, str(folder / "runs.csv"), str(folder / "no.html"))
+def test_an_answer_for_a_task_says_how_to_install_torch(results):
+    code, out, err = results["answer for a task"]
+    assert (code, err) == (0, "")
     assert out.splitlines() == [SENTENCE, SENTENCE]
 
 
-def test_data_frames_and_parquet_say_how_to_install_pandas(folder):
-    (folder / "runs.parquet").touch()
-    program = """
-import isoflop
-fitted = isoflop.fit(isoflop.read_runs(sys.argv[1]))
-for call in (fitted.to_frame, lambda: isoflop.read_runs(sys.argv[2])):
-    try:
-        call()
-    except isoflop.InstallError as error:
-        print(error)
-try:
-    import isoflop.datasets
-except isoflop.InstallError as error:
-    print(error)
-"""
-    tables = (str(folder / "runs.csv"), str(folder / "runs.parquet"))
+def test_data_frames_and_parquet_say_how_to_install_pandas(results):
+    code, out, err = results["data frames"]
     needed = (
         "This needs the package pandas, which is not installed; run: pip install 'isoflop[{}]'."
     )
-    told = run_without(("pandas",), program, *tables).splitlines()
-    assert told == [needed.format(extra) for extra in ("tables", "tables", "datasets")]
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [needed.format(extra) for extra in ("tables", "tables", "datasets")]

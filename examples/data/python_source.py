@@ -32,7 +32,10 @@ class ByteWindows(Dataset):
 def python_source(context: int = 64) -> tuple[ByteWindows, ByteWindows]:
     """Training and held-out windows: about 30 MB and 1.6 MB, tests of the library included."""
     library = Path(sysconfig.get_path("stdlib"))
-    files = sorted(path for path in library.rglob("*.py") if "site-packages" not in path.parts)
+    # What is installed beside the library is not searched: that may be many times as much.
+    folders = (path for path in library.iterdir() if path.is_dir() and path.name != "site-packages")
+    found = (path for folder in folders for path in folder.rglob("*.py"))
+    files = sorted([*library.glob("*.py"), *found])
     texts = [path.read_bytes() for path in files]
     train = b"".join(text for k, text in enumerate(texts) if k % HELD_OUT)
     return ByteWindows(train, context), ByteWindows(b"".join(texts[::HELD_OUT]), context)

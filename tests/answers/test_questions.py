@@ -40,7 +40,7 @@ def fits(request):
         noise=0.004, dearer=(lambda N: 1.6 * (N / 1e9) ** -0.1) if counted else (lambda N: 1.0)
     )
     cost = measured_cost(runs) if counted else six
-    return [(fit(runs, approach, resamples=100), cost) for approach in (Parametric(), Kriging())]
+    return [(fit(runs, approach, resamples=40), cost) for approach in (Parametric(), Kriging())]
 
 
 @pytest.fixture(scope="module")

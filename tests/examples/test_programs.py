@@ -73,7 +73,7 @@ def test_the_gpt_program_runs_from_its_arguments_to_its_page(tmp_path, monkeypat
         train_gpt.FAMILIES, "gpt", {"size_param": "width", "sizes": [4, 8, 12, 16, 20]}
     )
     monkeypatch.setattr(train_gpt, "CORPORA", {"stdlib": few_windows})
-    train_gpt.main(["--budgets", "1e8", "3e8", "--store", str(tmp_path)])
+    train_gpt.main(["--budgets", "1e8", "2e8", "--store", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "12 runs at 2 budgets" in shown
     assert (tmp_path / "report.html").exists()
@@ -84,7 +84,7 @@ def few_windows(context):
     from data.python_source import ByteWindows, python_source
 
     train_data, val_data = python_source(context)
-    return train_data, ByteWindows(val_data.bytes[:20_000], context)
+    return train_data, ByteWindows(val_data.bytes[:4_000], context)
 
 
 def test_a_command_can_name_a_family():

@@ -75,9 +75,9 @@ def test_the_ends_of_a_profile_interval_are_laws_that_the_likelihood_ratio_just_
         1.7, 1.9, 25
     ):  # the constrained minimum by brute force over what the end leaves open
         for alpha in np.linspace(0.3, 0.42, 25):
-            lowest.append(
-                (abs(_size_at_best_rest(points, E, alpha) - low), _objective(points, E, alpha))
-            )
+            rest = _rest(points, E, alpha)
+            size = math.log(rest.law.optimum(1e22)[0])
+            lowest.append((abs(size - low), rest.objective))
     fitted = fit(runs, LEAST_SQUARES, resamples=20).objective
     variance = 2 * fitted / (len(runs) - 5)
     assert min(value for away, value in lowest if away < 0.02) == pytest.approx(
@@ -89,14 +89,6 @@ def _rest(points, E, alpha):
     from isoflop.laws.additive import ChinchillaLaw
 
     return Parametric(law=ChinchillaLaw(E=E, alpha=alpha), delta=math.inf).solve(points)
-
-
-def _size_at_best_rest(points, E, alpha):
-    return math.log(_rest(points, E, alpha).law.optimum(1e22)[0])
-
-
-def _objective(points, E, alpha):
-    return _rest(points, E, alpha).objective
 
 
 def test_rows_of_one_model_widen_the_intervals_of_the_delta_method_as_of_the_bootstrap():

@@ -70,7 +70,7 @@ def test_flops_and_params_of_a_gpt_with_swiglu_and_grouped_queries(queries_per_k
         "queries_per_kv": queries_per_kv,
         "tied": tied,
     }
-    count = count_size(text_task(GPT, model_kwargs=kwargs), width)
+    count = count_size(text_task(GPT, model_kwargs=kwargs, sizes=[width]), width)
     linear, total = gpt_weights(width, num_layers, queries_per_kv, tied)
     assert count.flops_per_token == pytest.approx(
         6 * linear + num_layers * 12 * T * width, rel=EXACT
@@ -84,8 +84,9 @@ def test_flops_and_params_of_a_gpt_with_swiglu_and_grouped_queries(queries_per_k
 
 
 def test_flops_and_params_on_one_dial_for_width_heads_and_layers():
+    task = text_task(GPT, size_param=depth_dial)
     for depth in (1, 2, 5):
-        count = count_size(text_task(GPT, size_param=depth_dial), depth)
+        count = count_size(task, depth)
         linear, total = gpt_weights(16 * depth, num_layers=depth)
         assert count.flops_per_token == pytest.approx(
             6 * linear + depth * 12 * T * 16 * depth, rel=EXACT
@@ -107,7 +108,7 @@ def vit_params(width, num_layers=2, patch=4):
 
 
 def test_flops_and_params_of_a_vision_transformer():
-    count = count_size(image_task(ViT), 24)
+    count = count_size(image_task(ViT, sizes=[24]), 24)
     assert count.flops_per_token == pytest.approx(vit_flops(24), rel=EXACT)
     assert count.num_params == vit_params(24)
 
@@ -127,7 +128,7 @@ def test_flops_and_params_of_a_residual_convolutional_network():
         inputs = outputs
     flops += 6 * inputs * CLASSES
     params += 2 * inputs + inputs * CLASSES + CLASSES
-    count = count_size(image_task(CNN), width)
+    count = count_size(image_task(CNN, sizes=[width]), width)
     assert count.flops_per_token == pytest.approx(flops, rel=EXACT)
     assert count.num_params == params
 
@@ -137,7 +138,7 @@ def test_flops_and_params_of_a_residual_convolutional_network():
 def test_flops_and_active_params_of_a_mixture_of_experts(dispatch, top_k):
     width, num_layers, num_experts = 16, 2, 6
     kwargs = {"num_experts": num_experts, "top_k": top_k, "dispatch": dispatch}
-    count = count_size(text_task(MoE, model_kwargs=kwargs), width)
+    count = count_size(text_task(MoE, model_kwargs=kwargs, sizes=[width]), width)
     expert = 3 * width * hidden_width(width)
     shared = num_layers * (4 * width**2 + width * num_experts) + VOCABULARY * width
     ran = num_experts if dispatch == "dense" else top_k
@@ -339,19 +340,17 @@ class Unlike(GPT):
 
 def test_a_large_model_that_reads_values_is_counted_with_values_assumed(monkeypatch):
     monkeypatch.setattr(trials, "MAX_CPU_PARAMS", 1e5)
-    task = text_task(Peeking)
-    width = 400
-    assert (
-        count_size(task, width).flops_per_token == count_size(text_task(GPT), width).flops_per_token
-    )
+    width, sizes = 400, [32, 400]
+    task, plain = text_task(Peeking, sizes=sizes), text_task(GPT, sizes=sizes)
+    assert count_size(task, width).flops_per_token == count_size(plain, width).flops_per_token
     assert not count_size(task, width).notes
 
 
 def test_where_assumed_values_change_the_count_six_n_is_taken_with_a_note(monkeypatch):
     monkeypatch.setattr(trials, "MAX_CPU_PARAMS", 1e5)
-    task = text_task(Unlike)
+    task, plain = text_task(Unlike, sizes=[32, 400]), text_task(GPT, sizes=[32])
     small, large = count_size(task, 32), count_size(task, 400)
-    assert small.flops_per_token == count_size(text_task(GPT), 32).flops_per_token
+    assert small.flops_per_token == count_size(plain, 32).flops_per_token
     assert large.flops_per_token == 6 * large.num_params
     assert "taken as 6 N D" in large.notes[0]
 
@@ -367,7 +366,7 @@ def test_idle_experts_that_the_model_does_not_tell_of_are_noted():
     class Silent(MoE):
         num_active_params = None
 
-    count = count_size(text_task(Silent), 32)
+    count = count_size(text_task(Silent, sizes=[32]), 32)
     assert "num_active_params()" in count.notes[0]
     assert "active" not in count.params
 
@@ -413,6 +412,7 @@ def test_flops_and_params_of_a_hugging_face_llama(attention):
             model=llama,
             size_param="width",
             model_kwargs={"use_cache": use_cache},
+            sizes=[width],
             train_data=data,
             val_data=data,
             loss=None,

@@ -7,6 +7,7 @@ import pytest
 from staged import LADDER, LAW, TARGET, made
 
 import isoflop
+from isoflop.planning import forecast
 from isoflop.planning.forecast import NO_LAW, NOTHING_TO_TRAIN, Simulation
 from isoflop.planning.sequential import Known, next_stage
 from tasks import mlp_task
@@ -41,12 +42,20 @@ def sweep():
     return isoflop.plan(mlp_task(), target=1e11, spend=1e9)
 
 
+@pytest.fixture
+def few_worlds(monkeypatch):
+    """Half as many worlds, for what any number of them shows: those of all stages take seconds."""
+    monkeypatch.setattr(forecast, "NUM_WORLDS", forecast.NUM_WORLDS // 2)
+
+
 @pytest.fixture(scope="module")
 def foretold(sweep):
-    return sweep.with_forecast()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecast, "NUM_WORLDS", 3)
+        return sweep.with_forecast()
 
 
-def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spend():
+def test_what_a_sweep_will_tell_is_finite_and_wastes_less_for_ten_times_the_spend(few_worlds):
     small, large = expected(1e19), expected(1e20)
     for one in (small, large):
         assert 1 < one.factor < 2.5
@@ -113,7 +122,7 @@ def test_a_plan_prints_what_it_will_tell_in_a_terminal_and_a_notebook(foretold):
     assert sentence in unescape(foretold._repr_html_())
 
 
-def test_the_first_budget_of_a_lean_sweep_tells_what_all_four_will():
+def test_the_first_budget_of_a_lean_sweep_tells_what_all_four_will(few_worlds):
     first = isoflop.plan(mlp_task(), target=1e10, spend=1e9, design="lean")
     assert 1 < first.with_forecast().forecast.factor < 2
 

@@ -311,6 +311,6 @@ def test_the_deepest_models_are_not_counted_where_shallower_ones_show_what_they_
     )
     task, room = mlp_task(model=Deep, size_param="depth"), Room("a large device", 1e12, binds)
     sizes = sizes_of(task)
-    ladder = ladder_of(sizes, sizes.supply, spend=1e10, runs=[], room=room)
+    ladder = ladder_of(sizes, sizes.supply, spend=3e9, runs=[], room=room)
     assert max(counted) < ladder.sizes[-1] / 2
     assert ladder.flops_per_token[-1] == pytest.approx(flops_at_depth(ladder.sizes[-1]), rel=5e-3)

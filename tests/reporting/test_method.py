@@ -1,9 +1,6 @@
 import re
 
-from made import make_sweep
-
 import isoflop
-from isoflop.reporting.page import render
 from isoflop.reporting.reproduction import facts
 from isoflop.training.executors.simulated import Simulated
 from tasks import BUDGETS, mlp_task
@@ -28,12 +25,13 @@ def test_the_exponent_under_each_convention_is_disclosed():
     ] == [True] * 3
 
 
-def test_the_rate_that_plans_start_with_is_disclosed_unless_it_is_the_users_own():
-    fit = isoflop.fit(make_sweep(), isoflop.Parametric())
-    answer = isoflop.predict(fit, flops=1e19)
+def test_the_rate_that_plans_start_with_is_disclosed_unless_it_is_the_users_own(
+    words, fitted, answer
+):
     own = isoflop.Recipe(lr=0.01)
     pages = [
-        render(fit, answer, task=mlp_task(recipe=recipe)) for recipe in (isoflop.Recipe(), own)
+        words(fitted, answer, task=mlp_task(recipe=recipe, sizes=[32, 64, 128]))
+        for recipe in (isoflop.Recipe(), own)
     ]
     assert ["the start for MLPs" in page for page in pages] == [True, False]
 
@@ -57,13 +55,12 @@ def test_runs_that_carry_one_count_say_so():
     assert said_of(runs) == "not known: the runs carry one count of params"
 
 
-def test_the_call_repeats_the_limit_of_a_devices_memory():
-    fit = isoflop.fit(make_sweep(), isoflop.Parametric())
-    answer = isoflop.predict(fit, flops=1e21, device_memory="2 GB")
-    page = render(fit, answer)
+def test_the_call_repeats_the_limit_of_a_devices_memory(words, fitted):
+    answer = isoflop.predict(fitted, flops=1e21, device_memory="2 GB")
+    page = words(fitted, answer)
     call = page[page.index("isoflop.predict(fit, ") :].partition("<")[0]
     (memory,) = re.findall(r"device_memory=([\d.e+]+)", call)
-    again = isoflop.predict(fit, flops=1e21, device_memory=float(memory))
+    again = isoflop.predict(fitted, flops=1e21, device_memory=float(memory))
 
     assert any(note.code == "memory-limited" for note in answer.notes)
     assert again.num_params == answer.num_params

@@ -12,7 +12,6 @@ from made import SCRIPT, make_run, make_sweep, tiny_task
 import isoflop
 from isoflop.answers.predict import Estimate, predict
 from isoflop.display.format import format_count, format_flops, format_number
-from isoflop.display.html import Html
 from isoflop.errors import StoreError
 from isoflop.fitting.approaches.envelope import Envelope
 from isoflop.fitting.approaches.isoflop import IsoFLOP
@@ -23,7 +22,6 @@ from isoflop.laws.additive import ChinchillaLaw
 from isoflop.laws.base import PowerLaw
 from isoflop.laws.frontier import FrontierLaw
 from isoflop.notes.note import Note
-from isoflop.reporting import page_figures as drawings
 from isoflop.reporting.page import render, report
 from isoflop.reporting.reproduction import facts, formula
 from isoflop.reporting.sections import MANY_ROWS
@@ -68,22 +66,6 @@ class Outline(HTMLParser):
 @pytest.fixture(scope="module")
 def page(fitted, answer):
     return render(fitted, answer)
-
-
-FIGURES = (
-    "isoflop_curves", "optimum_law", "loss_frontier", "regret_curve", "residuals", "loss_surface", "collapse_plot",
-    "side_by_side",
-)  # fmt: skip
-
-
-@pytest.fixture
-def words(monkeypatch):
-    """`render` without its figures, which other tests look at: for what the sections say."""
-    monkeypatch.setattr(drawings, "inline_svg", lambda ax, name, label: Html(""))
-    for name in FIGURES:
-        monkeypatch.setattr(drawings, name, lambda *arguments, **options: None)
-    monkeypatch.setattr(drawings, "_points", lambda ax, found: [])
-    return render
 
 
 def test_report_writes_one_file_and_gives_its_path(page, fitted, answer, tmp_path):
@@ -211,7 +193,7 @@ def test_nothing_is_fetched(page):
 
 
 @pytest.mark.parametrize("extras", [{"group": SCRIPT}, {"size": SCRIPT}])
-def test_a_run_named_as_a_script_shows_as_text(extras):
+def test_a_run_named_as_a_script_shows_as_text(alone, extras):
     fitted = fit(make_sweep(**extras), Parametric())
     page = render(fitted, predict(fitted, flops=1e20))
 
@@ -222,7 +204,7 @@ def test_a_run_named_as_a_script_shows_as_text(extras):
     )  # sorting, the numbers, the answers for another compute
 
 
-def test_scripts_in_notes_units_reasons_and_sizes_show_as_text(fitted, answer):
+def test_scripts_in_notes_units_reasons_and_sizes_show_as_text(alone, fitted, answer):
     aside = SetAside(make_run(1e6, 2e7, 4.0, status="failed"), reason=SCRIPT)
     page = render(
         replace(fitted, set_aside=(aside,)),
@@ -422,7 +404,7 @@ def test_the_table_of_the_page_holds_what_predict_says(page, fitted):
             assert shown == pytest.approx([estimate.value, estimate.low, estimate.high], rel=2e-3)
 
 
-def test_no_text_of_a_user_leaves_the_numbers_of_the_page(fitted, answer):
+def test_no_text_of_a_user_leaves_the_numbers_of_the_page(alone, fitted, answer):
     bad = "</script><script>alert(1)</script><!--"
     named = tuple(replace(run, group=bad) for run in fitted.runs)
     page = render(replace(fitted, runs=named), replace(answer, unit=bad))
@@ -466,16 +448,16 @@ def test_sizes_of_a_task_are_those_that_predict_builds(of_a_task, fitted):
             assert known["params"][end][row] == pytest.approx(value, rel=0.03)
 
 
-def test_the_page_says_one_thing_about_the_answer_wherever_it_does(of_a_task, fitted):
+def test_the_page_says_one_thing_about_the_answer_wherever_it_does(of_a_task, words, fitted):
     _, answer, page = of_a_task
     near = f"{format_count(answer.band[0])} to {format_count(answer.band[1])}"
     assert near in page.partition("Doubt")[2]  # in the figure of the waste too
     costs = "a token costs what the runs record, not what is counted"
-    assert costs in render(fitted, answer)
+    assert costs in words(fitted, answer)
     assert costs not in page
 
 
-def test_a_loss_that_rises_with_compute_leaves_the_waste_open_and_says_why():
+def test_a_loss_that_rises_with_compute_leaves_the_waste_open_and_says_why(alone):
     random = np.random.default_rng(9)
 
     def noisy(run):

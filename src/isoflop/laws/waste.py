@@ -34,10 +34,7 @@ def wasted_share(
 
     None where the law does not know the loss; NaN where more compute does not lower the loss.
     """
-    slope, excess = _slope(law, C, flops_per_token), law.excess(N, C, flops_per_token)
-    if slope is None or excess is None:
-        return None
-    return np.where(slope > 0, 1 - np.exp(-np.maximum(excess, 0) / slope), np.nan)
+    return _share(law, N, C, flops_per_token, _slope(law, C, flops_per_token))
 
 
 def expected_waste(
@@ -53,7 +50,8 @@ def expected_waste(
     misfit (benchmarks/design) it is 1.4 times the waste at the median. This estimate is 1.1 times
     that, and .75 to 1.3 times where the sweep had a sixteenth of the target's FLOPs or less.
     """
-    middle = wasted_share(law, N, C, flops_per_token)
+    slope = _slope(law, C, flops_per_token)
+    middle = _share(law, N, C, flops_per_token, slope)
     if middle is None:
         return None
     best = law.optimum(C, flops_per_token)[0]
@@ -63,7 +61,7 @@ def expected_waste(
         return np.full(np.shape(N), np.nan)
     low, high = np.quantile(away, INTERVAL) * NODE / WITHIN
     below, above = (
-        wasted_share(law, N * math.exp(-move), C, flops_per_token) for move in (low, high)
+        _share(law, N * math.exp(-move), C, flops_per_token, slope) for move in (low, high)
     )
     assert below is not None
     assert above is not None
@@ -98,6 +96,16 @@ def band(
         math.exp(_crossing(above, middle, middle + side * math.log(REACH))) for side in (-1, 1)
     )
     return low, high
+
+
+def _share(
+    law: Law, N: Number, C: float, flops_per_token: CostPerToken | None, slope: Number | None
+) -> Array | None:
+    """`wasted_share`, with the slope of the optimal loss at C known."""
+    excess = law.excess(N, C, flops_per_token)
+    if slope is None or excess is None:
+        return None
+    return np.where(slope > 0, 1 - np.exp(-np.maximum(excess, 0) / slope), np.nan)
 
 
 def _slope(law: Law, C: float, flops_per_token: CostPerToken | None) -> Number | None:

@@ -143,9 +143,8 @@ class Simulation:
                 break
             runs += [world.run(place) for place in stage.places]
         known = known_of(runs, self.ladder, self.target)
-        if known is None or not math.isfinite(known.factor(LEVEL)):
-            return None
-        return known.factor(LEVEL), known.waste
+        factor = math.inf if known is None else known.factor(LEVEL)
+        return (factor, known.waste) if known is not None and math.isfinite(factor) else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ places into specs. N params, D tokens, C FLOPs, L loss.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -87,12 +88,12 @@ class Known:
     cost: CostPerToken
     target: float
 
-    @property
+    @cached_property
     def best(self) -> tuple[float, float]:
         N, D = self.law.optimum(self.target, self.cost)
         return float(N), float(D)
 
-    @property
+    @cached_property
     def waste(self) -> float:
         """Expected share of the target's compute that its recommendation wastes."""
         share = expected_waste(self.law, self.draws, self.best[0], self.target, self.cost)
@@ -233,8 +234,8 @@ def _candidates(known: Known, runs: Sequence[Run], ladder: Ladder, left: float) 
     )
     trained = {(run.num_params, round(math.log(run.num_tokens), 1)) for run in runs}
     candidates = {}
-    for level in levels.tolist():
-        best = float(known.law.optimum(level, known.cost)[0])
+    optima = np.asarray(known.law.optimum(levels, known.cost)[0], dtype=float)
+    for level, best in zip(levels.tolist(), optima.tolist(), strict=True):
         largest, smallest = best * math.sqrt(RATIO_REACH[0]), best / math.sqrt(RATIO_REACH[1])
         for wanted in np.geomspace(smallest, largest, NUM_SIZES).tolist():
             place = ladder.near(wanted, level)
