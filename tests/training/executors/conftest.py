@@ -12,6 +12,8 @@ from isoflop.training.executors.slurm import Slurm
 def _ray():
     ray = pytest.importorskip("ray")
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    # Else its workers wait for all else on a busy machine. Ray reads the name as it is written.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     yield ray
     ray.shutdown()
 

@@ -5,18 +5,18 @@ OF_AN_END: promise(executor, folder)            the same, of a map that is stopp
 """
 
 import os
-import signal
 import sys
 import time
 from dataclasses import dataclass, replace
 from functools import cache
 
-from light_work import Light
+from light_work import Deadly
 
 import isoflop
 from isoflop.errors import StoreError
 from isoflop.training.executors.contract import Progress
 from isoflop.training.executors.in_process import InProcess
+from isoflop.training.executors.serialization import dump_work
 from isoflop.training.executors.work import TaskWork
 from tasks import MLP, mlp_task
 
@@ -173,9 +173,8 @@ def long_losses():
 
 def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):
     once, always, fine = specs()
-    work = Deadly(
-        TaskWork(mlp_task(), isoflop.DirectoryStore(folder)), str(folder), once.size, always.size
-    )
+    trains = dump_work(TaskWork(mlp_task(), isoflop.DirectoryStore(folder)))
+    work = Deadly(trains, str(folder), once.size, always.size)
     runs = {run.id: run for run in executor.map(work, list(specs()))}
     assert [runs[spec.id].status for spec in (once, always, fine)] == [
         "completed",
@@ -185,25 +184,6 @@ def a_run_whose_worker_dies_is_tried_again_and_then_failed(executor, folder):
     assert "worker died 2 times" in runs[always.id].error
     assert len(os.listdir(folder / "deaths")) == 3
     assert all(runs[spec.id].loss == expected_losses()[spec.id] for spec in (once, fine))
-
-
-@dataclass(frozen=True)
-class Deadly(Light):
-    """Work whose worker is killed: at one size the first time, at another one always."""
-
-    work: TaskWork
-    folder: str
-    once: int
-    always: int
-
-    def __call__(self, spec):
-        deaths = os.path.join(self.folder, "deaths")
-        os.makedirs(deaths, exist_ok=True)
-        times = sum(name.startswith(spec.id) for name in os.listdir(deaths))
-        if spec.size == self.always or (spec.size == self.once and times == 0):
-            open(os.path.join(deaths, f"{spec.id}-{times}"), "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.work(spec)
 
 
 def a_full_disk_fails_no_run(executor, folder):

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +15,7 @@ import isoflop
 from isoflop.training.executors.contract import Demand
 from isoflop.training.executors.placement import GIBIBYTE, gpu_share, memory_class
 from isoflop.training.executors.ray import Ray
+from isoflop.training.executors.ray_worker import Mailbox, _call
 from isoflop.training.executors.work import TaskWork
 from tasks import mlp_task
 
@@ -79,11 +80,35 @@ def test_processes_of_one_run_find_each_other_and_train_it_together(ray_cluster,
     store = isoflop.DirectoryStore(tmp_path)
     seen = []
     work = TaskWork(mlp_task(), store, seen.append)
-    (run,) = Ray(devices_per_run=2).map(work, [promises.specs()[0]])
+    spec = promises.specs()[2]
+    spec = replace(spec, num_tokens=20 * spec.batch)  # at each step both wait for the other
+    (run,) = Ray(devices_per_run=2).map(work, [spec])
     assert run.device.startswith("2 x cpu")
-    assert run.loss == pytest.approx(promises.expected_losses()[run.id], abs=1e-6)
+    alone = TaskWork(mlp_task(), isoflop.MemoryStore())(spec)
+    assert run.loss == pytest.approx(alone.loss, abs=1e-6)
     assert store.read_run(run.id) == run
     assert seen
+
+
+def test_a_run_keeps_its_cpus_while_it_asks_whether_to_stop(ray_cluster):
+    class SlowMailbox(Mailbox):
+        def is_stopping(self):
+            time.sleep(2)
+            return False
+
+    mailbox = ray_cluster.remote(SlowMailbox).options(num_cpus=0).remote()
+
+    def ask(mailbox):
+        begin = time.monotonic()
+        _call(mailbox.is_stopping)
+        return begin, time.monotonic()
+
+    each = ray_cluster.remote(lambda seconds: time.sleep(seconds)).options(num_cpus=1)
+    ray_cluster.get([each.remote(1) for _ in range(2)])  # so that a second worker is there
+    task = ray_cluster.remote(ask).options(num_cpus=2)
+    spans = sorted(ray_cluster.get([task.remote(mailbox) for _ in range(2)]))
+    ray_cluster.kill(mailbox)
+    assert spans[0][1] <= spans[1][0]
 
 
 @dataclass(frozen=True)
