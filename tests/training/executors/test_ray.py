@@ -93,7 +93,7 @@ def test_processes_of_one_run_find_each_other_and_train_it_together(ray_cluster,
 def test_a_run_keeps_its_cpus_while_it_asks_whether_to_stop(ray_cluster):
     class SlowMailbox(Mailbox):
         def is_stopping(self):
-            time.sleep(2)
+            time.sleep(0.8)
             return False
 
     mailbox = ray_cluster.remote(SlowMailbox).options(num_cpus=0).remote()
@@ -104,7 +104,7 @@ def test_a_run_keeps_its_cpus_while_it_asks_whether_to_stop(ray_cluster):
         return begin, time.monotonic()
 
     each = ray_cluster.remote(lambda seconds: time.sleep(seconds)).options(num_cpus=1)
-    ray_cluster.get([each.remote(1) for _ in range(2)])  # so that a second worker is there
+    ray_cluster.get([each.remote(0.5) for _ in range(2)])  # so that a second worker is there
     task = ray_cluster.remote(ask).options(num_cpus=2)
     spans = sorted(ray_cluster.get([task.remote(mailbox) for _ in range(2)]))
     ray_cluster.kill(mailbox)
