@@ -83,10 +83,10 @@ def test_the_worker_of_a_run_that_nothing_else_ends_is_ended(sweep, tmp_path, ca
         store=tmp_path,
         executor=workers,
         progress=False,
-        hang_seconds=3,
+        hang_seconds=2,
     )
     assert [run.status for run in runs] == ["failed", "completed"]
-    assert "no step for 3.0 s, in block" in runs[0].error
+    assert "no step for 2.0 s, in block" in runs[0].error
     assert "its worker is ended" in capfd.readouterr().err
 
 
