@@ -50,17 +50,17 @@ def records(store):
     }
 
 
-def find(**changes):
-    question = {
-        "train_data": examples(4000),
-        "val_data": examples(500, seed=1),
-        "loss": loss,
-        "budgets": [1e6, 3e6],
-        "target": 1e9,
-        "recipe": isoflop.Recipe(epochs=None),
-        "store": isoflop.MemoryStore(),
-    }
-    return isoflop.find_optimal(MLP, "width", **{**question, **changes})
+def find(budgets=(1e6, 3e6), target=1e9, store=None, executor=None, page=None, **changes):
+    """The program's question of a task that is kept: its sizes are counted once."""
+    store = isoflop.MemoryStore() if store is None else store
+    return isoflop.find_optimal(
+        mlp_task(**changes),
+        budgets=budgets,
+        target=target,
+        store=store,
+        executor=executor,
+        page=page,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_an_extension_with_nothing_new_ends_a_grid(tmp_path):
 
 def simulated(task, *arguments, **changes):
     return isoflop.find_optimal(
-        task, *arguments, budgets=[1e6, 3e6, 1e7], target=1e9, executor=SMALL_IS_BEST, **changes
+        task, *arguments, budgets=[1e6, 3e6], target=1e9, executor=SMALL_IS_BEST, **changes
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,19 @@ def find(store, best, **options):
     return answer, executor
 
 
+@pytest.fixture(scope="module")
+def _tuned(tmp_path_factory):
+    store = tmp_path_factory.mktemp("tuned")
+    return store, *find(store, lower)
+
+
+@pytest.fixture
+def tuned(_tuned, tmp_path):
+    """A store of its own of a sweep whose wrong rule was tuned, its answer and its executor."""
+    store, answer, executor = _tuned
+    return shutil.copytree(store, tmp_path / "tuned"), answer, executor
+
+
 def codes(answer):
     return {note.code for note in answer.notes}
 
@@ -113,22 +127,21 @@ def test_a_right_rule_is_on_the_answer_and_the_spend_pays_for_the_check():
     assert sum(run.flops for run in store.read_runs()) <= 1.02 * SPEND
 
 
-def test_a_wrong_rule_is_tuned_within_the_spend(tmp_path):
-    answer, executor = find(tmp_path, lower)
+def test_a_wrong_rule_is_tuned_within_the_spend(tuned):
+    store, answer, executor = tuned
     assert {"rates-tuned", "rates-holds"} <= codes(answer)
-    runs = isoflop.read_runs(tmp_path)
+    runs = isoflop.read_runs(store)
     assert sum(run.flops for run in runs) <= 1.02 * SPEND
     truth = LAW.optimum(TARGET)[0]
     assert answer.num_params.low < truth < answer.num_params.high
-    again, second = find(tmp_path, lower)
+    again, second = find(store, lower)
     assert second.trained == []
     assert str(again) == str(answer)
     assert len(executor.trained) == len(set(executor.trained))
 
 
-def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tmp_path):
-    store = isoflop.DirectoryStore(tmp_path)
-    find(store, lower)
+def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tuned):
+    store = isoflop.DirectoryStore(tuned[0])
     first, *others = stage_statuses(store)
     assert (first.ended, first.waiting) == ((), ())
     assert first.num_runs == len(first.replaced) > 0
@@ -138,9 +151,9 @@ def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tmp_path):
     assert json.loads(to_json(status_values(first)))["replaced"][0]["id"] == first.replaced[0].id
 
 
-def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tmp_path):
-    store = isoflop.DirectoryStore(tmp_path)
-    answer, _ = find(store, lower)
+def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tuned):
+    folder, answer, _ = tuned
+    store = isoflop.DirectoryStore(folder)
     cells = stage_statuses(store)[-1]
     assert cells.stage == UNPLANNED
     for run in cells.ended[:10]:
@@ -150,9 +163,8 @@ def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tmp_path):
     assert str(again) == str(answer)
 
 
-def test_a_replaced_plan_is_trained_where_nothing_is_to_be_tuned(tmp_path):
-    store = isoflop.DirectoryStore(tmp_path)
-    find(store, lower)
+def test_a_replaced_plan_is_trained_where_nothing_is_to_be_tuned(tuned):
+    store = isoflop.DirectoryStore(tuned[0])
     answer, _ = find(store, lower, tune=None)
     assert "rates-tuned" not in codes(answer)
     assert not any(stage.waiting or stage.replaced for stage in stage_statuses(store))

@@ -25,8 +25,11 @@ from isoflop.training.reading import close_workers
 from isoflop.user_code.data import open_data
 from tasks import examples, mlp_task
 
-# of more workers than cores
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+pytestmark = [
+    # of more workers than cores
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.usefixtures("warm_python"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +185,11 @@ DIED = "one of them died|DataLoader worker .* (killed|exited)"  # by which call 
 FAULTS = {
     "leaves": (leave, {}, DIED),
     "is killed": (kill, {}, DIED),
-    "hangs": (sleep, {"timeout": 1.0}, "must give a batch within its DataLoader's timeout of 1 s"),
+    "hangs": (
+        sleep,
+        {"timeout": 0.5},
+        "must give a batch within its DataLoader's timeout of 0.5 s",
+    ),
     "raises": (fail, {}, r"example 37 raised ValueError \(a broken image\); repair it"),
     "does not start": (
         fail,
@@ -212,7 +219,7 @@ def test_a_worker_that_fails_fails_its_run_in_one_sentence_and_the_sweep_goes_on
 def test_a_hanging_worker_is_ended_by_hang_seconds():
     spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
     task = mlp_task(train_data=DataLoader(Faulty(sleep), num_workers=1))
-    run = TaskWork(task, isoflop.MemoryStore(), hang_seconds=1.0)(spec)
+    run = TaskWork(task, isoflop.MemoryStore(), hang_seconds=0.5)(spec)
     assert run.status == "failed"
     assert "no step for" in run.error
 
@@ -326,7 +333,7 @@ class Holding(Plain):
 def test_slow_data_get_workers_on_spare_cores_and_the_same_losses(data, monkeypatch, capsys):
     monkeypatch.setattr(measured_reading, "START_SECONDS", 0.02)
     task = mlp_task(train_data=data())
-    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[2e5]).specs[0]
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[6e4]).specs[0]
     read_here = train_model(task, spec, isoflop.MemoryStore())
     assert not multiprocessing.active_children()
     read_ahead = train_model(
@@ -376,7 +383,7 @@ class Watched(Dataset):
 def test_train_reads_in_as_many_processes_as_requested(executor, given, num_readers, tmp_path):
     folder = tmp_path / "readers"
     task = mlp_task(train_data=Watched(folder), sizes=[4, 8, 12])
-    sweep = isoflop.plan(task, budgets=[2e5])
+    sweep = isoflop.plan(task, budgets=[6e4])
     undisturbed = [train_model(task, spec, isoflop.MemoryStore()).loss for spec in sweep.specs]
     folder.mkdir()
     runs = isoflop.train(
