@@ -3,8 +3,9 @@
 import datetime
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,16 @@ def make_forecasts(campaign: Campaign) -> None:
 
 def tuned_task(campaign: Campaign) -> isoflop.Task:
     """The task with its tuned learning rate, which is tuned at the first call."""
-    task = campaign.case.task()
     if not campaign.tuning.exists():
-        write(campaign.tuning, tune(campaign, task))
-    return replace(task, recipe=replace(task.recipe, lr=PowerRule(**read(campaign.tuning)["lr"])))
+        write(campaign.tuning, tune(campaign, campaign.case.task()))
+    return _at_rate(campaign.case.task, PowerRule(**read(campaign.tuning)["lr"]))
+
+
+@cache
+def _at_rate(make: Callable[[], isoflop.Task], lr: PowerRule) -> isoflop.Task:
+    """Made once, because the sizes of each task are counted anew."""
+    task = make()
+    return replace(task, recipe=replace(task.recipe, lr=lr))
 
 
 def tune(campaign: Campaign, task: isoflop.Task) -> dict[str, Any]:

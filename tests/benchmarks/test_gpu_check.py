@@ -18,7 +18,7 @@ FIGURES = {
     "together": r"2 runs of width 8: .* at once, \*\*\d",
     "resume": r"stopped at step \d+: .*equal bit for bit",
     "memory": r"a batch of 24 was taken in pieces of at most 6: ",
-    "sweep": r"\d+ runs to 4e\+08 FLOPs .*; at ten times that N ",
+    "sweep": r"\d+ runs to 2e\+08 FLOPs .*; at ten times that N ",
 }
 
 

@@ -292,7 +292,7 @@ def test_commands_and_a_trainer_from_the_shell(shell):
     lines = shell(f"plan sizes.csv --budget 1e12 {SET} --format commands --command '{template}'")
     assert lines.splitlines()[0] == "echo loss 2.05 16"
     out = shell(
-        f"train sizes.csv --budget 1e12 --budget 3e12 {SET} --store t --command '{template}' "
+        f"train sizes.csv --budget 1e12 {SET} --store t --command '{template}' "
         f"--result 'loss ([0-9.]+)'"
     )
     assert "2.050" in out

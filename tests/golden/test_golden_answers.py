@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 from golden_tables import PUBLIC, SIMULATED, runs_of
 
@@ -22,16 +24,12 @@ QUESTIONS = {
 
 @pytest.mark.parametrize("name", [*SIMULATED, *PUBLIC])
 def test_answers_of_every_approach_stay(golden, name):
-    runs = runs_of(name)
-    golden(
-        f"answers-{name}.json",
-        {title: of_approach(runs, approach) for title, approach in APPROACHES.items()},
-    )
+    golden(f"answers-{name}.json", {title: of_approach(name, title) for title in APPROACHES})
 
 
 @pytest.mark.parametrize("title", ["default", "approach 3"])
 def test_answers_to_every_question_stay(golden, title):
-    fit = isoflop.fit(runs_of("plain"), APPROACHES[title])
+    fit = fitted("plain", title)
     golden(
         f"questions-{title}.json",
         {name: numbers(isoflop.predict(fit, **ask)) for name, ask in QUESTIONS.items()},
@@ -40,13 +38,23 @@ def test_answers_to_every_question_stay(golden, title):
 
 @pytest.mark.parametrize("intervals", ["bootstrap", "delta", "profile"])
 def test_intervals_of_every_kind_stay(golden, intervals):
-    fit = isoflop.fit(runs_of("plain"), isoflop.Parametric(), intervals=intervals)
+    fit = isoflop.fit(table("plain"), isoflop.Parametric(), intervals=intervals)
     golden(f"intervals-{intervals}.json", numbers(isoflop.predict(fit, flops=1e22)))
 
 
-def of_approach(runs, approach):
+@cache
+def table(name):
+    return runs_of(name)
+
+
+@cache
+def fitted(name, title):
+    return isoflop.fit(table(name), APPROACHES[title])
+
+
+def of_approach(name, title):
     try:
-        fit = isoflop.fit(runs, approach)
+        fit = fitted(name, title)
     except isoflop.IsoflopError as error:
         return {"refused": type(error).__name__}
     used = {

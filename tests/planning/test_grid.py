@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -19,6 +20,16 @@ def off(factor):
 def train(sweep, loss):
     store = isoflop.MemoryStore()
     return isoflop.train(mlp_task(), sweep, store=store, executor=Simulated(loss), progress=False)
+
+
+@cache
+def first_grid():
+    return isoflop.plan(mlp_task(), budgets=BUDGETS)
+
+
+@cache
+def first_runs():
+    return train(first_grid(), LAW.loss)
 
 
 def falling(N, D):
@@ -48,7 +59,7 @@ def sizes(specs, budget):
 @pytest.fixture(scope="module", params=[1 / 100, 100.0])
 def extended(request):
     """A grid whose minima lie beyond an edge, and the plan that repairs it."""
-    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    first = first_grid()
     runs = train(first, off(request.param))
     return request.param, first, isoflop.plan(mlp_task(), budgets=BUDGETS, runs=runs)
 
@@ -71,16 +82,16 @@ def test_a_repaired_budget_keeps_the_runs_that_it_has(extended):
 
 
 def test_a_budget_whose_minimum_is_inside_is_asked_for_again_as_it_is():
-    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
-    runs = train(first, LAW.loss)
+    first = first_grid()
+    runs = first_runs()
     again = isoflop.plan(mlp_task(), budgets=BUDGETS, runs=runs)
     assert {spec.id for spec in again.specs} == {spec.id for spec in first.specs}
     assert not any("at the edge" in note for note in again.notes)
 
 
 def test_new_budgets_keep_the_runs_of_the_old_ones_and_are_centred_on_them():
-    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
-    more = isoflop.plan(mlp_task(), budgets=[*BUDGETS, 1e9], runs=train(first, LAW.loss))
+    first = first_grid()
+    more = isoflop.plan(mlp_task(), budgets=[*BUDGETS, 1e9], runs=first_runs())
     assert {spec.id for spec in first.specs} == {
         spec.id for spec in more.specs if spec.budget in BUDGETS
     }
@@ -90,7 +101,7 @@ def test_new_budgets_keep_the_runs_of_the_old_ones_and_are_centred_on_them():
 
 
 def test_runs_of_another_task_are_no_part_of_a_grid():
-    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    runs = first_runs()
     other = mlp_task(model_kwargs={"num_inputs": 8})
     specs = isoflop.plan(other, budgets=BUDGETS, runs=runs).specs
     assert {spec.id for spec in specs}.isdisjoint({run.id for run in runs})
@@ -98,16 +109,16 @@ def test_runs_of_another_task_are_no_part_of_a_grid():
 
 @pytest.mark.parametrize("changes", [{"lr": 0.01}, {"clip": 0.5}])
 def test_runs_of_another_recipe_are_no_part_of_a_grid(changes):
-    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    runs = first_runs()
     other = mlp_task(recipe=isoflop.Recipe(epochs=None, **changes))
     specs = isoflop.plan(other, budgets=BUDGETS, runs=runs).specs
     assert {spec.id for spec in specs}.isdisjoint({run.id for run in runs})
 
 
 def test_another_seed_keeps_the_runs_of_the_first_and_adds_its_own():
-    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    first = first_grid()
     task = mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(0, 1)))
-    both = isoflop.plan(task, budgets=BUDGETS, runs=train(first, LAW.loss))
+    both = isoflop.plan(task, budgets=BUDGETS, runs=first_runs())
     assert {spec.id for spec in first.specs} < {spec.id for spec in both.specs}
     assert {(spec.budget, spec.size, 1) for spec in first.specs} < {
         (spec.budget, spec.size, spec.seed) for spec in both.specs
@@ -115,7 +126,7 @@ def test_another_seed_keeps_the_runs_of_the_first_and_adds_its_own():
 
 
 def test_the_middle_size_of_the_cheapest_budget_has_three_seeds_to_measure_the_noise():
-    sweep = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    sweep = first_grid()
     cheapest = [spec for spec in sweep.specs if spec.budget == min(BUDGETS)]
     sizes = sorted({spec.size for spec in cheapest})
     repeated = [spec for spec in sweep.specs if spec.seed]
@@ -130,7 +141,7 @@ def test_the_middle_size_of_the_cheapest_budget_has_three_seeds_to_measure_the_n
 
 
 def test_repeats_are_made_once_for_a_store_that_grows_downwards():
-    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    runs = first_runs()
     specs = isoflop.plan(mlp_task(), budgets=[min(BUDGETS) / 4, *BUDGETS], runs=runs).specs
     assert {spec.id for spec in specs if spec.seed} == {run.id for run in runs if run.spec.seed}
 
@@ -163,7 +174,7 @@ def test_sizes_beyond_the_edge_that_lack_data_are_dropped_with_a_note():
 
 
 def test_sizes_beyond_the_edge_that_memory_does_not_hold_are_dropped_with_a_note(monkeypatch):
-    first = isoflop.plan(mlp_task(), budgets=BUDGETS)
+    first = first_grid()
     runs = train(first, falling)
     monkeypatch.setattr(
         "isoflop.planning.limits.device_bytes",
@@ -216,7 +227,7 @@ def test_a_new_budget_whose_sizes_have_failed_is_refused_with_the_remedy():
 
 
 def test_where_every_run_failed_nothing_is_planned_and_the_note_says_why():
-    runs = train(isoflop.plan(mlp_task(), budgets=BUDGETS), LAW.loss)
+    runs = first_runs()
     sweep = isoflop.plan(mlp_task(), budgets=BUDGETS, runs=fail(runs, lambda run: True))
     assert sweep.specs == ()
     assert any("leave them out of runs= to try them again" in note for note in sweep.notes)

@@ -42,6 +42,12 @@ def train(sweep, loss=LAW.loss, task=None):
     )
 
 
+@cache
+def pilot():
+    """The runs of the first stage."""
+    return train(plan())
+
+
 def all_stages(**changes):
     runs, sweeps = [], []
     while not sweeps or sweeps[-1].specs:
@@ -89,8 +95,7 @@ def test_the_spend_may_be_a_share_of_the_target():
 
 
 def test_a_size_whose_run_failed_is_not_planned_again():
-    first = plan()
-    runs = train(first)
+    runs = pilot()
     lost = replace(runs[1], status="failed", loss=float("nan"), flops=0.0, num_tokens=0.0)
     known = [runs[0], lost, runs[2]]
     second = plan(known)
@@ -173,7 +178,7 @@ def test_stages_go_on_with_several_seeds(design):
 
 
 def test_runs_of_another_order_of_seeds_are_known_all_the_same():
-    runs = train(plan())
+    runs = pilot()
     again = plan(runs, task=mlp_task(recipe=isoflop.Recipe(epochs=None, seeds=(1, 0))))
     assert "the pilot, recentred" in again.notes[0]
 
@@ -246,16 +251,14 @@ def test_a_device_that_holds_too_few_sizes_is_named_with_the_remedy(monkeypatch)
 
 
 def test_runs_of_one_seed_at_one_place_are_all_known():
-    runs = train(plan())
+    runs = pilot()
     twice = [*runs, *(replace(run, spec=replace(run.spec, lr=0.5)) for run in runs)]
     assert _of_one_seed(twice, (0,)) == twice
 
 
 def test_runs_of_seeds_that_the_recipe_does_not_have_stay_known():
     runs = [
-        replace(run, spec=replace(run.spec, seed=seed))
-        for run in train(plan())
-        for seed in (0, 1, 7)
+        replace(run, spec=replace(run.spec, seed=seed)) for run in pilot() for seed in (0, 1, 7)
     ]
     assert {run.spec.seed for run in _of_one_seed(runs, (1, 0))} == {1, 7}
 
