@@ -208,20 +208,15 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
     # a size without seeds of its own scatters more than usual where another one does
     between = math.sqrt(noise * max(noises))
     rows: list[tuple[float, ...]] = []
+    levels: dict[tuple[int, int], int] = {}
     for k, each in enumerate(sizes):
         log_N, error = math.log(each.num_params), noises[k] if each.has_seeds else between
-        rows += [
-            (k, seed * each.is_paired, log_N, u, y, error)
-            for u, y, seed in zip(each.u, each.y, each.seed, strict=True)
-            if math.isfinite(y)
-        ]
-    of_size, seed, log_Ns, u, y, errors = np.array(rows, dtype=float).reshape(-1, 6).T
-    _, level = np.unique([of_size, seed], axis=1, return_inverse=True)
-    return (
-        offsets_of(level.astype(float), log_Ns, u, y, errors)
-        if len(np.unique(log_Ns)) > 1
-        else None
-    )
+        for u, y, seed in zip(each.u, each.y, each.seed, strict=True):
+            if math.isfinite(y):
+                group = (k, int(seed) if each.is_paired else 0)
+                rows.append((levels.setdefault(group, len(levels)), log_N, u, y, error))
+    level, log_Ns, us, ys, errors = np.array(rows, dtype=float).reshape(-1, 5).T
+    return offsets_of(level, log_Ns, us, ys, errors) if len(np.unique(log_Ns)) > 1 else None
 
 
 def _wrong_at(offsets: Offsets, places: Sequence[float]) -> float | None:
