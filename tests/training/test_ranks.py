@@ -72,10 +72,9 @@ def trained_alone(task):
 
 
 def test_both_processes_come_back_with_all_runs(two):
-    assert sorted(line for line in two[0].splitlines() if not line.startswith("refused")) == [
-        "0 3 3",
-        "1 3 3",
-    ]
+    others = ("refused", "[Gloo]")  # of a later question, and of some versions of torch
+    lines = [line for line in two[0].splitlines() if not line.startswith(others)]
+    assert sorted(lines) == ["0 3 3", "1 3 3"]
 
 
 def test_two_processes_train_the_same_runs_on_the_same_tokens_to_the_same_loss(one, two):
