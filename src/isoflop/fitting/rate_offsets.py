@@ -89,8 +89,9 @@ class Offsets:
 def offsets_of(level: Array, log_N: Array, u: Array, y: Array, noise: Array) -> Offsets:
     """The offsets from runs of two sizes or more at several rates each.
 
-    level: number of the group of runs, alike but for their rates (or seeds), that each run is of.
-    log_N, u, y: of each run. noise: standard deviation of each log loss between seeds.
+    level: number of the group that each run is of. Runs of a group are alike but for their rates,
+        and for their seeds where those are not paired.
+    log_N, u, y: of each run. noise: standard deviation of each log loss within its group.
     """
     lowest = np.array([y[level == one].min() for one in level])
     precision = 1 / np.hypot(noise, WALL * (y - lowest)) ** 2

@@ -143,8 +143,10 @@ class Simulation:
                 break
             runs += [world.run(place) for place in stage.places]
         known = known_of(runs, self.ladder, self.target)
-        factor = math.inf if known is None else known.factor(LEVEL)
-        return (factor, known.waste) if known is not None and math.isfinite(factor) else None
+        if known is None:
+            return None
+        factor = known.factor(LEVEL)
+        return (factor, known.waste) if math.isfinite(factor) else None
 
 
 @dataclass(frozen=True, eq=False)
