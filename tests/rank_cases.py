@@ -225,19 +225,19 @@ CASES = {
 }
 
 
+PLANNED = {}
+"""The spec of each case, from the first time that it is prepared."""
+
+
 def prepared(name, num_steps=12):
     changes, batch = CASES[name]
     recipe = isoflop.Recipe(epochs=None, eval_tokens=64)
     task = mlp_task(**{"recipe": recipe, "sizes": [4, 8, 16], **changes})
-    if name not in planned:
-        planned[name] = isoflop.plan(task, budgets=[1e6]).specs[2]
-    spec = planned[name]
+    if name not in PLANNED:
+        PLANNED[name] = isoflop.plan(task, budgets=[1e6]).specs[2]
+    spec = PLANNED[name]
     num_tokens = num_steps * batch * spec.tokens_per_example
     return task, replace(spec, batch=batch, num_tokens=num_tokens, warmup=0.1)
-
-
-planned = {}
-"""The spec of each case that was asked for."""
 
 
 def trained(name, store=None, *, sharded=False):

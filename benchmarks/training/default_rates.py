@@ -11,16 +11,14 @@ store, so that a stopped program goes on where it was.
 
 import argparse
 import datetime
-import math
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from starts import FAMILIES, Family, data_of, loss, search
+from starts import FAMILIES, Family, given_up, search, task_of
 
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
@@ -36,51 +34,26 @@ TARGET, SPEND = 1e13, 1e12
 NAMES = ("examples/models/cnn.py", "examples/models/vit.py")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What the default call trained its runs by: its recipe, and the kinds of its notes."""
-
-    recipe: isoflop.Recipe
-    kinds: tuple[str, ...]
-
-    @property
-    def is_tuned(self) -> bool:
-        return "rates-tuned" in self.kinds
-
-
-def default_call(family: Family, seed: int, store: Path) -> Ended:
-    train_data, val_data = data_of(family.data)
-    task = isoflop.Task(
-        model=family.model,
-        size_param="width",
-        model_kwargs={"num_classes": 10},
-        train_data=train_data,
-        val_data=val_data,
-        loss=loss,
-        unit="image",
-        recipe=isoflop.Recipe(seeds=(seed,)),
-        fingerprint=f"{family.name}, {family.data}",
-    )
+def default_call(family: Family, seed: int, store: Path) -> tuple[isoflop.Recipe, bool]:
+    """The recipe that the default call trained its sweep by, and whether its rates were tuned."""
+    recipe = isoflop.Recipe(seeds=(seed,))
+    task = replace(task_of(family), sizes=None, recipe=recipe)
     question = sweep_question(target=TARGET, spend=SPEND)
     trained = train_stages(task, question, store=open_store(store), data_workers=0)
-    return Ended(sizes_of(trained.task).recipe, tuple(note.kind for note in trained.notes))
+    is_tuned = any(note.code == "rates-tuned" for note in trained.notes)
+    return sizes_of(trained.task).recipe, is_tuned
 
 
-def given_up(cell: Cell, rate: float) -> float:
-    """Loss that a rate costs in a cell, in nats: between the losses of the rates around it."""
-    rates, losses = np.array(cell.tried).T
-    return max(0.0, float(np.interp(math.log(rate), np.log(rates), losses) - losses.min()))
-
-
-def rows_of(family: Family, ended: Ended, seed: int, cells: Sequence[Cell]) -> list[str]:
+def rows_of(family: Family, seed: int, cells: Sequence[Cell], store: Path) -> list[str]:
+    recipe, is_tuned = default_call(family, seed, store)
     rows = []
     for cell in cells:
         place, best = cell.place, cell.vertex.value
-        rate = ended.recipe.peak_lr(place.num_params, place.num_tokens)
+        rate = recipe.peak_lr(place.num_params, place.num_tokens)
         columns = (
             family.kind,
             str(seed),
-            "yes" if ended.is_tuned else "no",
+            "yes" if is_tuned else "no",
             format_count(place.num_params),
             format_count(place.num_tokens),
             format_number(best, 2),
@@ -124,7 +97,7 @@ def main() -> None:
         cells = search(family, given.store / "starts")
         for seed in range(given.seeds):
             store = given.store / "default_rates" / f"{Path(family.name).stem}-{seed}"
-            rows += rows_of(family, default_call(family, seed, store), seed, cells)
+            rows += rows_of(family, seed, cells, store)
             print(*rows[-len(cells) :], sep="\n", flush=True)
     print(report(rows))
     if given.write:

@@ -182,6 +182,12 @@ def search(family: Family, store: Path) -> tuple[Cell, ...]:
 # -- the table ------------------------------------------------------------------------------------
 
 
+def given_up(cell: Cell, rate: float) -> float:
+    """Loss that a rate costs in a cell, in nats: between the losses of the rates around it."""
+    rates, losses = np.array(cell.tried).T
+    return max(0.0, float(np.interp(math.log(rate), np.log(rates), losses) - losses.min()))
+
+
 @dataclass(frozen=True)
 class Row:
     """What one cell tells of its kind's start."""
@@ -203,10 +209,8 @@ class Row:
 
     @property
     def given_up(self) -> float:
-        """Loss that the start costs, in nats: between the losses of the rates around it."""
-        rates, losses = np.array(self.cell.tried).T
-        there = np.interp(math.log(self.start), np.log(rates), losses)
-        return max(0.0, float(there - losses.min()))
+        """Loss that the start costs, in nats."""
+        return given_up(self.cell, self.start)
 
     @property
     def as_good(self) -> tuple[float, float]:

@@ -33,7 +33,8 @@ def python_source(context: int = 64) -> tuple[ByteWindows, ByteWindows]:
     """Training and held-out windows: about 30 MB and 1.6 MB, tests of the library included."""
     library = Path(sysconfig.get_path("stdlib"))
     # What is installed beside the library is not searched: that may be many times as much.
-    folders = (path for path in library.iterdir() if path.is_dir() and path.name != "site-packages")
+    own = (path for path in library.iterdir() if path.name != "site-packages")
+    folders = (path for path in own if path.is_dir() and not path.is_symlink())
     found = (path for folder in folders for path in folder.rglob("*.py"))
     files = sorted([*library.glob("*.py"), *found])
     texts = [path.read_bytes() for path in files]
