@@ -251,8 +251,8 @@ def test_a_prior_with_impossible_numbers_is_refused(arguments):
 
 
 def test_losses_of_small_models_may_go_on_as_they_are_and_those_of_large_ones_not():
-    assert Prior().share_unsettled(1e5) == 0.3
-    assert 0 < Prior().share_unsettled(3e6) < 0.3
+    assert Prior().share_unsettled(1e5) == 2 / 3
+    assert 0 < Prior().share_unsettled(3e6) < 2 / 3
     assert Prior().share_unsettled(1e8) == 0
     faster = {1e10: 1.0, 3e10: 0.98, 1e11: 0.94}  # than any power law falls
     law = ChinchillaLaw(E=1.0, A=20.0, B=40.0, alpha=0.35, beta=0.37)
@@ -274,6 +274,15 @@ def test_a_power_law_in_small_runs_does_not_show_that_it_goes_on_beyond_them():
     fall = math.log(usual.loss.value / usual.loss.low)
     assert fall > 2 * math.log(settled.loss.value / settled.loss.low)
     assert usual.loss.value == pytest.approx(settled.loss.value, rel=0.02)
+
+
+def test_losses_of_small_models_may_flatten_beyond_a_power_law():
+    law = ChinchillaLaw(E=1.6, A=20.0, B=40.0, alpha=0.35, beta=0.37)
+    runs = a_sweep(law, (1e9, 1e10, 3e10, 1e11), noise=0.001)
+    settled = answer(runs, 1e13, prior=Prior(unsettled=(0.0, 1e6))).loss
+    usual = answer(runs, 1e13).loss
+    assert math.log(usual.high / usual.value) > 3 * math.log(settled.high / settled.value)
+    assert usual.value == pytest.approx(settled.value, rel=0.02)
 
 
 def test_a_prior_is_for_the_default_approach_alone():

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import softmax
 
 from isoflop.fitting.bayesian.evidence import Evidence
 from isoflop.fitting.bayesian.law import PathLaw
 from isoflop.fitting.bayesian.prior import Hypotheses, Prior
-from isoflop.fitting.bayesian.regression import Regression, regress, weighted_median
+from isoflop.fitting.bayesian.regression import Regression, mixed, regress, weighted_median
 from isoflop.fitting.kriging.approach import Posterior
 from isoflop.fitting.kriging.law import KrigedLaw
 from isoflop.laws.additive import additive_optimum
@@ -91,7 +91,7 @@ class OptimalPath:
 
     @property
     def share_unsettled(self) -> float:
-        """Prior probability that the loss does not follow a power law to a floor yet."""
+        """Prior probability that the loss does not fall as that of larger models does."""
         return self.prior.share_unsettled(math.exp(self.evidence.log_N[-1]))
 
     @property
@@ -193,18 +193,21 @@ def loss_lines(
 
     num_params: of the largest optimum.
 
-    Runs that follow a power law do not speak against small models that begin to learn something new
-    beyond them, so that the probability of this is never below that of the prior.
+    Runs that follow a power law do not speak against small models whose loss goes on falling beyond
+    them, as they begin to learn something new, or flattens, as they run out of it. So the
+    probability of either is never below that of the prior.
     """
-    settled = _loss_line(prior.of_loss, t, log_loss, covariance, at)
     share = prior.share_unsettled(num_params)
     if share == 0:
-        return prior.of_loss, settled
-    unsettled = _loss_line(prior.of_unsettled_loss, t, log_loss, covariance, at)
-    log_odds = math.log(share / (1 - share)) + unsettled.log_evidence - settled.log_evidence
-    share = max(share, float(expit(log_odds)))
-    both = prior.of_loss.joined(prior.of_unsettled_loss)
-    return both, settled.mixed(unsettled, share, len(prior.of_loss.floor))
+        return prior.of_loss, _loss_line(prior.of_loss, t, log_loss, covariance, at)
+    priors = (prior.of_loss, prior.of_falling_loss, prior.of_flattening_loss)
+    lines = [_loss_line(each, t, log_loss, covariance, at) for each in priors]
+    shares = np.array([1 - share, share / 2, share / 2])
+    shares[1:] = np.maximum(shares, softmax(np.log(shares) + [x.log_evidence for x in lines]))[1:]
+    shares[0] = max(1 - shares[1:].sum(), 0)
+    shares /= shares.sum()
+    settings = priors[0].joined(priors[1]).joined(priors[2])
+    return settings, mixed(lines, shares.tolist(), [len(each.floor) for each in priors])
 
 
 def _loss_line(

@@ -34,11 +34,15 @@ DECAYS: tuple[Share, ...] = (
     (0.13, 0.17, 0.23),
 )
 FLOORS: tuple[Share, ...] = ((0.9, 0.645, 0.045), (0.1, 0.5, 0.4))
-UNSETTLED = (-0.1, 0.06, 8.0)
+FALLING = (-0.1, 0.06, 8.0)
 """Mean, deviation and reach of the slope of log loss where it does not fall towards a floor yet. In
 a byte-level GPT of 10k to 100k params, log loss falls by .07 to .14 per unit of log C, at an
 increasing rate over three decades, and is 17 % below the forecast of larger models' laws
 (benchmarks/results/fitting-small.md)."""
+FLATTENING = (-0.17, 0.1, 8.0)
+"""The same of what lies above a floor of any height. In a convolutional net of 1k to 100k params,
+log loss falls by .07 per unit of log C up to 5e11 FLOPs and by .024 from there to 3e13, where it is
+10 % above that forecast (benchmarks/proof/results.md)."""
 SMALL, FADED = 1e6, 10.0
 """Params up to which models are small, and the factor over which that fades. In the public sweeps
 from which the other numbers are learned, no optimum is below 7e5."""
@@ -97,9 +101,11 @@ class Prior:
     loss_scatter
         As `scatter`, for the log of the loss.
     unsettled
-        Probability that the loss of small models does not fall towards a floor yet but continues as
-        within the runs, and the number of params up to which models are small. The probability
-        fades to 0 at ten times as many params. Runs can raise it but not lower it.
+        Probability that the loss of small models does not follow `floor` and `decay`, and the
+        number of params up to which models are small. One half is that the loss continues as within
+        the runs, without a floor yet; the other that it flattens towards a floor of any height. The
+        probability fades to 0 at ten times as many params. Runs can raise each half but not lower
+        it.
     sharpness
         Median of alpha + beta, which sets how fast the loss rises around the optimum, and the
         standard deviation of its logarithm.
@@ -122,7 +128,7 @@ class Prior:
     decay: Normal | tuple[Share, ...] = DECAYS
     decay_reach: float = 60.0
     loss_scatter: Normal = (0.0007, 0.8)
-    unsettled: tuple[float, float] = (0.3, SMALL)
+    unsettled: tuple[float, float] = (2 / 3, SMALL)
     sharpness: Normal = (0.75, 0.35)
 
     def __post_init__(self) -> None:
@@ -144,7 +150,7 @@ class Prior:
         if not (_is_pair(self.unsettled) and 0 <= self.unsettled[0] < 1 and self.unsettled[1] > 0):
             raise DataError(
                 f"Prior: unsettled must be a probability below 1 and a number of params, such as "
-                f"(0.3, 1e6), but got {quoted(self.unsettled)}."
+                f"(0.67, 1e6), but got {quoted(self.unsettled)}."
             )
         for name in ("slope_drift", "decay_reach"):
             if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
@@ -168,7 +174,7 @@ class Prior:
             "rate at which the rest falls with log C": _format_mixture(self.decay),
             "units of log C over which that is correlated": f"{self.decay_reach:g}",
             "scatter of log loss": scale.format(*self.loss_scatter),
-            "loss of small models without a floor yet": "{:.0%} below {:g} params".format(
+            "loss of small models that falls on or flattens": "{:.0%} below {:g} params".format(
                 *self.unsettled
             ),
             "alpha + beta": scale.format(*self.sharpness),
@@ -194,12 +200,18 @@ class Prior:
         return _normalised(_hypotheses(falls, self.loss_scatter, _floors(_mixture(self.floor))))
 
     @cached_property
-    def of_unsettled_loss(self) -> Hypotheses:
+    def of_falling_loss(self) -> Hypotheses:
         """Settings of the path of the loss where it does not fall towards a floor yet."""
-        return _normalised(_hypotheses([(1.0, *UNSETTLED)], self.loss_scatter, ((0.0, 0.0),)))
+        return _normalised(_hypotheses([(1.0, *FALLING)], self.loss_scatter, ((0.0, 0.0),)))
+
+    @cached_property
+    def of_flattening_loss(self) -> Hypotheses:
+        """Settings of the path of the loss where it falls towards a floor of any height."""
+        floors = tuple((floor, 0.0) for floor in FLOOR_GRID.tolist())
+        return _normalised(_hypotheses([(1.0, *FLATTENING)], self.loss_scatter, floors))
 
     def share_unsettled(self, num_params: float) -> float:
-        """Probability that the loss at `num_params` params does not fall towards a floor yet."""
+        """Probability that the loss at `num_params` params does not follow `floor` and `decay`."""
         share, small = self.unsettled
         if not math.isfinite(num_params):
             return 0.0

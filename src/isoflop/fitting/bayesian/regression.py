@@ -7,6 +7,7 @@ evidence the slope is that of the evidence. Farther away it returns to its mean,
 as held-out errors do. H settings, n points of evidence, q points of prediction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from isoflop.fitting.approaches.base import NoLawError
 from isoflop.fitting.bayesian.prior import Hypotheses
 from isoflop.laws.base import Array
 
-__all__ = ["Regression", "integrated", "regress", "weighted_median"]
+__all__ = ["Regression", "integrated", "mixed", "regress", "weighted_median"]
 
 VAGUE = 100.0
 """Prior variance of the intercept."""
@@ -40,16 +41,6 @@ class Regression:
     kept: NDArray[np.intp]
     """Indices of the settings among those of the prior; negligible ones are left out."""
     log_evidence: float
-
-    def mixed(self, other: "Regression", share: float, num_settings: int) -> "Regression":
-        """Both posteriors, `share` of the other one, whose settings follow these `num_settings`."""
-        return Regression(
-            np.concatenate([(1 - share) * self.weights, share * other.weights]),
-            np.concatenate([self.mean, other.mean]),
-            np.concatenate([self.covariance, other.covariance]),
-            np.concatenate([self.kept, num_settings + other.kept]),
-            float(logsumexp([self.log_evidence, other.log_evidence], b=[1 - share, share])),
-        )
 
     def draw(self, number: int, random: np.random.Generator) -> tuple[Array, NDArray[np.intp]]:
         """Values of shape (number, q), and the setting of each among the kept ones."""
@@ -82,6 +73,25 @@ def integrated(s: Array, t: Array, reach: Array) -> Array:
         np.exp(-np.abs(s) / reach) + np.exp(-np.abs(t) / reach) - np.exp(-np.abs(s - t) / reach)
     )
     return np.asarray(reach**2 * (length + fading))
+
+
+def mixed(
+    lines: Sequence[Regression], shares: Sequence[float], num_settings: Sequence[int]
+) -> Regression:
+    """The mixture of some posteriors with the given shares, which sum to 1.
+
+    num_settings: of the prior of each; the mixture's settings are those of all, in this order.
+    """
+    before = np.concatenate([[0], np.cumsum(num_settings)[:-1]]).astype(np.intp)
+    weights = [share * line.weights for share, line in zip(shares, lines, strict=True)]
+    kept = [first + line.kept for first, line in zip(before, lines, strict=True)]
+    return Regression(
+        np.concatenate(weights),
+        np.concatenate([line.mean for line in lines]),
+        np.concatenate([line.covariance for line in lines]),
+        np.concatenate(kept),
+        float(logsumexp([line.log_evidence for line in lines], b=shares)),
+    )
 
 
 def regress(
