@@ -33,9 +33,10 @@ from isoflop.errors import DataError
 from isoflop.laws.base import Array
 from isoflop.planning.candidates import Place
 from isoflop.planning.ladder import ladder_of
+from isoflop.planning.lean import paid
 from isoflop.planning.limits import room_on
 from isoflop.planning.question import sweep_question
-from isoflop.planning.sequential import next_stage, paid
+from isoflop.planning.sequential import next_stage
 from isoflop.planning.specs import make_spec
 from isoflop.stages import train_stages
 from isoflop.storage.store import Store

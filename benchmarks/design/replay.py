@@ -9,6 +9,9 @@ design      three sizes of each of the two cheapest budgets, from the middle of 
             moved at random; then, in the stages of isoflop.plan(target=, spend=), the runs of the
             pool that tell most of the optimum at the held-out budget, until a tenth of the pool's
             FLOPs is spent; isoflop's default fit
+lean        five sizes within x/÷4 of the running estimate of each of up to four budgets, each about
+            three times the one before, as isoflop.plan(..., design="lean") chooses them, from the
+            largest budget for which a tenth pays; isoflop's default fit
 random      runs of the pool in random order, until as much is spent; isoflop's default fit
 whole pool  every run of the pool, by Approach 3 and by isoflop's default fit
 """
@@ -35,6 +38,7 @@ from isoflop.fitting.screening.screen import screen
 from isoflop.laws.cost import cost_for
 from isoflop.laws.points import Points
 from isoflop.planning.candidates import Ladder, Place
+from isoflop.planning.lean import LEAN_BUDGETS, LEAN_RATIO, LEAN_SIZES, LEAN_SPREAD, recentred
 from isoflop.planning.sequential import (
     CAP,
     ENDS,
@@ -65,6 +69,15 @@ class Replay:
     @property
     def spend(self) -> float:
         return SHARE * cost(self.pool)
+
+    @property
+    def budgets(self) -> list[float]:
+        return sorted({run.spec.budget or 0 for run in self.pool})
+
+    def at(self, budget: float) -> list[Run]:
+        """The runs of a budget, by params."""
+        rows = [run for run in self.pool if run.spec.budget == budget]
+        return sorted(rows, key=lambda run: run.num_params)
 
     @property
     def ladder(self) -> Ladder:
@@ -118,11 +131,8 @@ def pilot(replay: Replay, random: np.random.Generator) -> list[Run]:
     They are one or two apart, around the middle and up to two beside it.
     """
     chosen: list[Run] = []
-    for budget in sorted({run.spec.budget or 0 for run in replay.pool})[:2]:
-        rows = sorted(
-            (run for run in replay.pool if run.spec.budget == budget),
-            key=lambda run: run.num_params,
-        )
+    for budget in replay.budgets[:2]:
+        rows = replay.at(budget)
         apart = random.integers(1, 3)
         middle = len(rows) // 2 + random.integers(-2, 3) + apart * np.arange(-1, 2)
         chosen += [rows[k] for k in sorted(set(np.clip(middle, 0, len(rows) - 1).tolist()))]
@@ -158,6 +168,36 @@ def more_of_the_cheapest(runs: Sequence[Run], left: float) -> list[Run]:
     return chosen if cost(chosen) <= left else []
 
 
+def lean(replay: Replay, random: np.random.Generator) -> list[Run]:
+    """A lean sweep up to the largest budget for which the spend pays; empty where none is."""
+    shift = int(random.integers(-2, 3))
+    for top in sorted(replay.budgets, reverse=True):
+        runs = lean_up_to(replay, top, shift)
+        if cost(runs) <= replay.spend:
+            return runs
+    return []
+
+
+def lean_up_to(replay: Replay, top: float, shift: int) -> list[Run]:
+    """Valleys of budgets about three times apart; the first is off the middle by `shift` sizes."""
+    chosen = [top]
+    while len(chosen) < LEAN_BUDGETS:
+        lower = [one for one in replay.budgets if one < chosen[-1] / math.sqrt(LEAN_RATIO)]
+        if not lower:
+            break
+        chosen.append(min(lower, key=lambda one: abs(math.log(one * LEAN_RATIO / chosen[-1]))))
+    runs: list[Run] = []
+    for budget in reversed(chosen):
+        rows = replay.at(budget)
+        last = [run for run in runs if run.spec.budget == runs[-1].spec.budget]
+        middle = rows[int(np.clip(len(rows) // 2 + shift, 0, len(rows) - 1))].num_params
+        centre = (recentred(last, budget) if last else None) or middle
+        wanted = centre * np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES)
+        near = [min(rows, key=lambda run: abs(math.log(run.num_params / one))) for one in wanted]
+        runs += {run.id: run for run in near}.values()
+    return runs
+
+
 def at_random(replay: Replay, random: np.random.Generator) -> list[Run]:
     """Runs in random order, without those that what is left does not pay for."""
     chosen: list[Run] = []
@@ -178,6 +218,8 @@ class Outcome:
     spent: np.ndarray
     num_runs: np.ndarray
     designed: np.ndarray
+    lean_spent: np.ndarray
+    lean: np.ndarray
     random: np.ndarray
     approach_3: float
     default: float
@@ -186,12 +228,15 @@ class Outcome:
 def outcome(replay: Replay, starts: int) -> Outcome:
     seeds = [np.random.default_rng([seed, len(replay.pool)]) for seed in range(starts)]
     sets = [designed(replay, random) for random in seeds]
+    valleys = [lean(replay, random) for random in seeds]
     off = partial(error, replay)
     found = Outcome(
         replay,
         np.array([cost(runs) / cost(replay.pool) for runs in sets]),
         np.array([len(runs) for runs in sets]),
         np.array([off(runs, Bayesian()) for runs in sets]),
+        np.array([cost(runs) / cost(replay.pool) for runs in valleys]),
+        np.array([off(runs, Bayesian()) for runs in valleys]),
         np.array([off(at_random(replay, random), Bayesian()) for random in seeds]),
         off(replay.pool, Parametric()),
         off(replay.pool, Bayesian()),
@@ -212,6 +257,8 @@ def row(found: Outcome) -> list[object]:
         format_percent(found.spent.mean()),
         chosen,
         *quantiles(found.designed),
+        format_percent(found.lean_spent.mean()),
+        *quantiles(found.lean),
         *quantiles(found.random),
         *pool,
     ]
@@ -220,6 +267,7 @@ def row(found: Outcome) -> list[object]:
 def all_sweeps(found: Sequence[Outcome]) -> str:
     errors = {
         "design, a tenth of the FLOPs": np.concatenate([one.designed for one in found]),
+        "lean, at most a tenth of the FLOPs": np.concatenate([one.lean for one in found]),
         "random, a tenth of the FLOPs": np.concatenate([one.random for one in found]),
         "whole pool, Approach 3": np.array([one.approach_3 for one in found]),
         "whole pool, default fit": np.array([one.default for one in found]),
@@ -258,6 +306,9 @@ def main() -> None:
         "runs chosen",
         "design median",
         "design p90",
+        "FLOPs of lean",
+        "lean median",
+        "lean p90",
         "random median",
         "random p90",
     ]

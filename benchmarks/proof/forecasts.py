@@ -15,6 +15,7 @@ from bookkeeping import SPENDS, Campaign, git, read, write
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.laws.base import TOKENS_PER_PARAM
+from isoflop.planning.stage import Design
 from isoflop.recipe import PowerRule, Rule
 from isoflop.reporting.json_output import to_json
 from isoflop.runs import Run
@@ -98,12 +99,19 @@ def grid(task: isoflop.Task, target: float, spend: str) -> isoflop.Sweep:
     return isoflop.plan(task, budgets=budgets, check_rates=None)  # tuned before
 
 
-def sequential_runs(campaign: Campaign, task: isoflop.Task, spend: float) -> list[Run]:
+def swept_runs(
+    campaign: Campaign, task: isoflop.Task, spend: float, design: Design = "auto"
+) -> list[Run]:
     """The runs of a sweep for the target, stage after stage."""
     runs: list[Run] = []
     while True:
         sweep = isoflop.plan(
-            task, target=campaign.case.target, spend=spend, runs=runs, check_rates=None
+            task,
+            target=campaign.case.target,
+            spend=spend,
+            runs=runs,
+            design=design,
+            check_rates=None,
         )
         new = [spec for spec in sweep.specs if spec.id not in {run.id for run in runs}]
         if not new:
@@ -116,7 +124,7 @@ def forecast(campaign: Campaign, spend: str) -> dict[str, Any]:
     task, target = tuned_task(campaign), campaign.case.target
     tuning = read(campaign.tuning)["flops"]
     left = after_tuning(target, spend)
-    swept = sequential_runs(campaign, task, left)
+    swept = swept_runs(campaign, task, left)
     fit = isoflop.fit(swept)
     advice = isoflop.predict(fit, flops=target, task=task)
     plain = campaign.train(task, grid(task, target, spend).specs)

@@ -62,7 +62,7 @@ def find_optimal(
     data_workers: int | Literal["auto"] = "auto",
     packed: bool = False,
     hardware: str | None = None,
-    design: Design = "sequential",
+    design: Design = "auto",
     allow_far: bool = False,
     check_rates: CheckRates = "auto",
     tune: Tune = "auto",
@@ -329,7 +329,7 @@ def stage_name(sizes: Sizes, question: SweepQuestion, stage: int) -> str:
     """Name of a stage in the store: a hash of the task and the question."""
     budgets = question.budgets
     compute = (question.target, question.spend) if budgets is None else (sorted(budgets),)
-    is_default = question.design == "sequential" and question.hardware is None
+    is_default = question.design == "auto" and question.hardware is None
     how = () if is_default else (question.design, question.hardware)
     number = () if stage == 0 else (stage,)
     return sizes.digest(*compute, *how, *number)

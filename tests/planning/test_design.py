@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from staged import LADDER, LAW, SPEND, TARGET, TRUE_N, made, swept
 
-from isoflop.planning.sequential import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage, paid
+from isoflop.planning.lean import paid
+from isoflop.planning.sequential import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage
 
 ask = partial(next_stage, ladder=LADDER, target=TARGET, spend=SPEND)
 ask_on = partial(ask, stop=False)

@@ -54,6 +54,25 @@ def test_a_lean_budget_whose_runs_failed_is_not_made_again():
     assert {place.budget for place in stage.places}.isdisjoint({run.budget for run in runs})
 
 
+def test_a_lean_budget_of_which_less_than_half_is_trained_is_made_whole_first():
+    first = lean([]).places
+    again = lean(made(first[:2]))
+    assert again.name.startswith("budget 1 of 4")
+    assert again.places == first[2:]
+    assert lean(made(first[:3])).name.startswith("budget 2 of 4")
+
+
+def test_what_a_lean_sweep_has_not_spent_is_for_its_later_budgets():
+    first = made(lean([]).places)
+    second = made(lean(first).places)
+    usual = lean([*first, *second]).places[0].budget
+    cheap = [replace(run, flops=run.flops / 2) for run in second]
+    assert lean([*first, *cheap]).places[0].budget > usual
+    foreign = replace(second[0], spec=replace(second[0].spec, budget=None), flops=0.4 * SPEND)
+    assert lean([*first, *second, foreign]).places[0].budget < usual
+    assert lean([*first, *second, *[foreign] * 3]).name == "the spend is used"
+
+
 def test_three_sizes_around_the_minimum_show_it_and_it_grows_with_the_root_of_the_budget():
     runs = curve(1e18, [0.3, 1.1, 3.5])
     here = recentred(runs, 1e18)

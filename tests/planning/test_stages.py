@@ -1,5 +1,6 @@
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from isoflop.counting.sizes_of import sizes_of
 from isoflop.planning import limits
 from isoflop.planning.ladder import ladder_of
 from isoflop.planning.limits import Room
-from isoflop.planning.stage import FAR, OVER, _of_one_seed
+from isoflop.planning.stage import FAR, OVER, _of_one_seed, stage_design
 from isoflop.training.executors.simulated import Simulated
 from tasks import MLP, examples, mlp_task
 
@@ -30,9 +31,8 @@ class Fussy(MLP):
 
 
 def plan(runs=(), task=None, **changes):
-    return isoflop.plan(
-        task or mlp_task(), runs=runs, **{"target": TARGET, "spend": SPEND, **changes}
-    )
+    asked = {"target": TARGET, "spend": SPEND, "design": "sequential", **changes}
+    return isoflop.plan(task or mlp_task(), runs=runs, **asked)
 
 
 def train(sweep, loss=LAW.loss, task=None):
@@ -149,9 +149,32 @@ def test_a_grid_for_a_far_target_is_refused_but_on_request():
 
 def test_an_unknown_design_is_refused_with_those_that_there_are():
     with pytest.raises(
-        isoflop.PlanError, match="design must be 'sequential' or 'lean', but got 'grid'"
+        isoflop.PlanError, match="design must be 'auto' or 'sequential' or 'lean', but got 'grid'"
     ):
         plan(design="grid")
+
+
+def test_small_models_are_swept_by_valleys_and_large_ones_by_single_runs():
+    lean = plan(design="lean")
+    assert [spec.id for spec in plan(design="auto").specs] == [spec.id for spec in lean.specs]
+    assert stage_design("auto", 1e14) == "lean"
+    assert stage_design("auto", 1e15) == "sequential"
+    assert stage_design("sequential", 1e14) == "sequential"
+
+
+def test_a_lean_sweep_whose_rates_are_checked_trains_each_budget_once():
+    runs, budgets = [], []
+    while True:
+        sweep = plan(runs, target=1e13, spend=1e12, design="lean", check_rates=True)
+        if not sweep.specs:
+            break
+        budgets.append(max(spec.budget for spec in sweep.specs))
+        runs = runs + train(sweep)
+    assert [after / before for before, after in pairwise(budgets)] == pytest.approx(
+        [3] * 3, rel=0.05
+    )
+    assert runs.checks
+    assert 0.95e12 < sum(run.flops for run in [*runs, *runs.checks]) <= OVER * 1e12
 
 
 def test_seeds_share_the_spend():
@@ -199,11 +222,11 @@ def test_too_few_data_are_told_as_such():
     with pytest.raises(
         isoflop.PlanError, match="passes over the data allow 300 tokens, and the pilot needs more"
     ):
-        isoflop.plan(task, target=1e12, spend=1e10)
+        plan(task=task, target=1e12, spend=1e10)
 
 
 def test_runs_that_lack_data_are_noted():
-    notes = isoflop.plan(mlp_task(recipe=isoflop.Recipe()), target=1e11, spend=1e9).notes
+    notes = plan(task=mlp_task(recipe=isoflop.Recipe()), target=1e11, spend=1e9).notes
     assert any(
         note.startswith("1 of the stage's 3 sizes lacks data: the recipe's passes over the data")
         for note in notes
@@ -283,7 +306,7 @@ def test_a_pilot_whose_only_fed_runs_are_too_short_lacks_data():
     with pytest.raises(
         isoflop.PlanError, match="passes over the data allow 15.0k tokens, and the pilot needs more"
     ):
-        isoflop.plan(task, target=1e11, spend=3e10)
+        plan(task=task, target=1e11, spend=3e10)
 
 
 class Deep(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import isoflop
-from isoflop.planning.sequential import LARGEST_SHARE
+from isoflop.planning.lean import LEAN_LARGEST_SHARE
 from isoflop.reporting.json_output import status_values, to_json
 from isoflop.reporting.status import status_text
 from isoflop.storage.status import CHECKS, UNPLANNED, stage_statuses
@@ -172,7 +172,7 @@ def test_a_replaced_plan_is_trained_where_nothing_is_to_be_tuned(tuned):
 
 @pytest.mark.parametrize(("best", "share"), [(own, 0.99), (lower, 0.95)])
 def test_what_a_check_and_its_tuning_cost_puts_no_target_out_of_reach(best, share):
-    spend = TARGET / 1000 / LARGEST_SHARE / share
+    spend = TARGET / 1000 / LEAN_LARGEST_SHARE / share
     far = isoflop.find_optimal(
         mlp_task(recipe=OWN),
         target=100 * TARGET,

@@ -109,7 +109,7 @@ def test_a_stage_that_goes_on_is_told_the_runs_that_it_has(tmp_path):
         executor=Counted(),
         on_stage=lambda _, runs: told.append(len(runs)),
     )
-    assert told[:2] == [3, 4]
+    assert told[:2] == [4, 5]
 
 
 def test_other_questions_are_other_stages_of_the_store():

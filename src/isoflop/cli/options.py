@@ -132,8 +132,8 @@ Hardware = Annotated[
 Design = Annotated[
     str,
     typer.Option(
-        help="How a target's runs are chosen: sequential, or lean (four IsoFLOP curves of five "
-        "sizes)."
+        help="How a target's runs are chosen: sequential, lean (four IsoFLOP curves of five "
+        "sizes), or auto: lean below a million params."
     ),
 ]
 AllowFar = Annotated[

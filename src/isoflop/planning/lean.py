@@ -5,6 +5,7 @@ N params, D tokens, L loss.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,13 +13,20 @@ from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.planning.candidates import Ladder, Place, Stage
 from isoflop.runs import Run
 
-__all__ = ["lean_stage", "pilot", "recentred", "repair", "usable"]
+__all__ = ["LEAN_LARGEST_SHARE", "lean_stage", "paid", "pilot", "recentred", "repair", "usable"]
 
 PILOT_FACTORS = ((0.25, 1.0, 4.0), (1 / 3, 1.0, 3.0))
 """Sizes of the pilot's budgets around the guess, wide while it is only a guess."""
 REPAIR_FACTORS = (0.6, 1.7, 2.5)
 """Sizes tried again around the best where the pilot's runs cannot determine a law."""
 LEAN_BUDGETS, LEAN_RATIO, LEAN_SIZES, LEAN_SPREAD = 4, 3.0, 5, 4.0
+LEAN_FACTORS = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
+"""Sizes of a lean sweep's budget around its centre."""
+ROUNDING = 0.03
+"""Relative difference of a budget from the planned one up to which it is kept as planned: runs are
+of whole batches, and learning rates are checked for a few percent of the spend."""
+LEAN_LARGEST_SHARE = 3**3 / (5 * (1 + 3 + 9 + 27))
+"""Share of the spend that the largest run of a lean sweep takes."""
 
 
 def pilot(
@@ -98,21 +106,36 @@ def lean_stage(
 ) -> Stage:
     """The next budget of a lean IsoFLOP sweep.
 
-    The sweep has four budgets, three times apart, of five sizes each, recentred each time.
+    The sweep has four budgets, three times apart, of five sizes each, recentred each time. What the
+    budgets so far have not spent is for those that follow.
 
-    runs: all runs so far; a budget that has any is complete.
+    runs: all runs so far; a budget near which half as many runs were made is complete.
     """
-    top = spend / (LEAN_SIZES * sum(LEAN_RATIO**-k for k in range(LEAN_BUDGETS)))
-    budgets = [top / LEAN_RATIO**k for k in reversed(range(LEAN_BUDGETS))]
-    completed = [budget for budget in budgets if any(_is_at(run, budget) for run in runs)]
-    if len(completed) == LEAN_BUDGETS:
-        return Stage((), "all four budgets of the lean sweep are trained", finished=True)
-    budget = budgets[len(completed)]
-    last = [run for run in usable(runs) if completed and _is_at(run, completed[-1])]
-    centre = recentred(last, budget) or ladder.guess(budget, tokens_per_param)
-    factors = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
-    name = f"budget {len(completed) + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
-    return around(ladder, centre, budget, factors, name)
+    units = [sum(LEAN_RATIO**step for step in range(left)) for left in range(LEAN_BUDGETS, 0, -1)]
+    last: list[Run] = []
+    for number, unit in enumerate(units):
+        planned = spend / (LEAN_SIZES * units[0]) * LEAN_RATIO**number
+        own = [run for run in runs if _is_near(run, planned)]
+        left = spend - sum(map(paid, runs)) + sum(map(paid, own))
+        if left <= 0:
+            return Stage((), "the spend is used", finished=True)
+        budget = left / (LEAN_SIZES * unit)
+        if abs(math.log(budget / planned)) < ROUNDING:
+            budget = planned
+        name = f"budget {number + 1} of {LEAN_BUDGETS} of a lean IsoFLOP sweep"
+        centre = recentred(last, budget) or ladder.guess(budget, tokens_per_param)
+        stage = _missing(around(ladder, centre, budget, LEAN_FACTORS, name), own)
+        if (stage.places and len(own) < LEAN_SIZES / 2) or (stage.lacking and not own):
+            return stage
+        last = usable(own) or last
+    return Stage((), "all four budgets of the lean sweep are trained", finished=True)
+
+
+def _missing(stage: Stage, runs: Sequence[Run]) -> Stage:
+    """A stage without the sizes of its budget that were trained."""
+    trained = {run.num_params for run in runs}
+    places = tuple(place for place in stage.places if place.num_params not in trained)
+    return replace(stage, places=places)
 
 
 def usable(runs: Iterable[Run]) -> list[Run]:
@@ -120,5 +143,15 @@ def usable(runs: Iterable[Run]) -> list[Run]:
     return [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
 
 
-def _is_at(run: Run, budget: float) -> bool:
-    return math.isclose(run.budget or 0, budget, rel_tol=1e-6)
+def paid(run: Run) -> float:
+    """FLOPs of a run.
+
+    One that ended early counts as planned, since it may have been tried more than once.
+    """
+    return run.flops if run.status == "completed" else max(run.flops, run.spec.flops)
+
+
+def _is_near(run: Run, budget: float) -> bool:
+    """Whether a run is of a planned budget: the spend that is left changes a little on the way."""
+    own = run.budget or 0.0
+    return own > 0 and abs(math.log(own / budget)) < math.log(LEAN_RATIO) / 2

@@ -22,6 +22,7 @@ from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.first_rate import rate_notes
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
+from isoflop.planning.lean import paid
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.passes import (
     batch_notes,
@@ -33,9 +34,15 @@ from isoflop.planning.passes import (
 from isoflop.planning.question import CheckRates, SweepQuestion, sweep_question
 from isoflop.planning.rate_check import RateCheck, rate_check
 from isoflop.planning.repeats import with_repeats, without_failed
-from isoflop.planning.sequential import paid
 from isoflop.planning.shapes import shape_notes
-from isoflop.planning.stage import DESIGNS, Design, planned_stage, require_near, spent_note
+from isoflop.planning.stage import (
+    Design,
+    largest_share,
+    planned_stage,
+    require_near,
+    spent_note,
+    stage_design,
+)
 from isoflop.planning.sweep import Sweep
 from isoflop.planning.times import time_notes
 from isoflop.runs import Run, RunSpec, parted_runs
@@ -61,7 +68,7 @@ def plan(
     runs: Iterable[Run] = (),
     epochs: Sequence[float] | float | None = None,
     hardware: str | None = None,
-    design: Design = "sequential",
+    design: Design = "auto",
     allow_far: bool = False,
     forecast: bool = False,
     check_rates: CheckRates = "auto",
@@ -86,8 +93,10 @@ def plan(
         device. Sizes that its memory does not hold are left out, and the sweep prints its hours.
         "here" is this machine; None is this machine too, but only a GPU's memory binds.
     design: of a target's stages. "sequential" starts with a small pilot and then chooses the runs
-        that narrow the optimum at the target most; "lean" is a plain IsoFLOP sweep of four budgets
-        with five sizes, centred anew each time.
+        that narrow the optimum at the target most, under a law; "lean" is a plain IsoFLOP sweep of
+        four budgets with five sizes, centred anew each time, which needs no law. "auto" is "lean"
+        where the largest run would train fewer than a million params, whose losses often follow
+        none.
     forecast: simulate how precise the answer will be, which takes seconds; `Sweep.forecast` holds
         the result.
     allow_far: plan even if the target is more than 1,000 times the largest affordable run.
@@ -254,14 +263,15 @@ def _staged(
     checks: Sequence[Run],
     room: Room,
 ) -> Sweep:
-    design = question.design
     target, spend = float(question.target or 0), float(question.spend or 0)
     checked = sum(paid(run) for run in checks)
     whole = spend * target if spend <= 1 else spend
+    seeds = len(sizes.recipe.seeds)
+    design = stage_design(question.design, whole / seeds)
     if not question.allow_far:
         require_near(
             target,
-            max([DESIGNS[design] * whole / len(sizes.recipe.seeds), *(run.flops for run in runs)]),
+            max([largest_share(design) * whole / seeds, *(run.flops for run in runs)]),
         )
     spend = whole - checked
     supply, task_fingerprint = sizes.supply, sizes.fingerprint

@@ -29,7 +29,7 @@ class SweepQuestion:
     spend: float | None = None
     notes: tuple[Note, ...] = ()
     hardware: str | None = None
-    design: Design = "sequential"
+    design: Design = "auto"
     allow_far: bool = False
     forecast: bool = False
     check_rates: CheckRates = "auto"
@@ -45,7 +45,7 @@ def sweep_question(
     target: float | str | None = None,
     spend: float | str | None = None,
     hardware: str | None = None,
-    design: str = "sequential",
+    design: str = "auto",
     allow_far: bool = False,
     forecast: bool = False,
     check_rates: CheckRates = "auto",

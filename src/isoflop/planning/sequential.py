@@ -23,7 +23,7 @@ from isoflop.laws.base import TOKENS_PER_PARAM, CostPerToken, Law
 from isoflop.laws.points import Points
 from isoflop.laws.waste import expected_waste
 from isoflop.planning.candidates import Ladder, Place, Stage
-from isoflop.planning.lean import pilot, repair, usable
+from isoflop.planning.lean import paid, pilot, repair, usable
 from isoflop.runs import Run
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "greedy",
     "known_of",
     "next_stage",
-    "paid",
     "run_value_of",
 ]
 
@@ -147,14 +146,6 @@ def next_stage(
     if known is None:
         return repair(trained, ladder, left, number)
     return _chosen(known, trained, ladder, left, number, seeds if stop else None)
-
-
-def paid(run: Run) -> float:
-    """FLOPs of a run.
-
-    One that ended early counts as planned, since it may have been tried more than once.
-    """
-    return run.flops if run.status == "completed" else max(run.flops, run.spec.flops)
 
 
 def _stage_number(share: float) -> int:

@@ -1,5 +1,6 @@
 """A stage of a sweep as specs: the places of the design, counted exactly and within the spend."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,20 +8,33 @@ from typing import Literal
 from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.display.format import format_count, format_flops, format_number
 from isoflop.errors import PlanError
+from isoflop.fitting.bayesian.prior import SMALL
+from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder, Place, Stage
 from isoflop.planning.ladder import ladder_of, too_large
-from isoflop.planning.lean import lean_stage
+from isoflop.planning.lean import LEAN_LARGEST_SHARE, lean_stage, paid
 from isoflop.planning.limits import Room
-from isoflop.planning.sequential import LARGEST_SHARE, next_stage, paid
+from isoflop.planning.sequential import LARGEST_SHARE, next_stage
 from isoflop.planning.specs import make_spec, paid_tokens
 from isoflop.runs import Run, RunSpec, SizeValue
 
-__all__ = ["DESIGNS", "Design", "PlannedStage", "planned_stage", "require_near", "spent_note"]
+__all__ = [
+    "DESIGNS",
+    "Design",
+    "PlannedStage",
+    "StageDesign",
+    "largest_share",
+    "planned_stage",
+    "require_near",
+    "spent_note",
+    "stage_design",
+]
 
-Design = Literal["sequential", "lean"]
-DESIGNS = {"sequential": LARGEST_SHARE, "lean": 3**3 / (5 * (1 + 3 + 9 + 27))}
-"""How runs are chosen for a target, and the share of the spend that the largest run takes."""
+StageDesign = Literal["sequential", "lean"]
+"""How runs are chosen for a target."""
+Design = Literal["auto"] | StageDesign
+DESIGNS = ("auto", "sequential", "lean")
 FAR = 1000.0
 """Times the largest run beyond which a target is planned for only on request: 300 is the farthest
 that a law has been seen to hold (Delphi, Marin 2026)."""
@@ -38,6 +52,23 @@ class PlannedStage:
     notes: tuple[Note, ...]
     ladder: Ladder
     name: str = ""
+
+
+def stage_design(design: Design, spend: float) -> StageDesign:
+    """The design of a sweep that may cost `spend` FLOPs: for "auto", "lean" for small models.
+
+    Losses of models below a million params follow no single law, so that single runs far apart tell
+    less than valleys (benchmarks/results/design-small-models.md).
+    """
+    if design != "auto":
+        return design
+    largest = math.sqrt(LARGEST_SHARE * spend / (6 * TOKENS_PER_PARAM))
+    return "lean" if largest < SMALL else "sequential"
+
+
+def largest_share(design: StageDesign) -> float:
+    """Share of the spend that the largest run takes."""
+    return LARGEST_SHARE if design == "sequential" else LEAN_LARGEST_SHARE
 
 
 def require_near(target: float, largest: float) -> None:
@@ -59,7 +90,7 @@ def planned_stage(
     target: float,
     spend: float,
     runs: Sequence[Run],
-    design: Design,
+    design: StageDesign,
 ) -> PlannedStage:
     """The next stage of a sweep for `target` that may cost `spend` FLOPs in all, with earlier runs.
 
@@ -118,7 +149,12 @@ def spent_note(stage: PlannedStage, before: float, whole: float) -> Note:
 
 
 def _stage(
-    design: Design, runs: Sequence[Run], ladder: Ladder, target: float, spend: float, seeds: int
+    design: StageDesign,
+    runs: Sequence[Run],
+    ladder: Ladder,
+    target: float,
+    spend: float,
+    seeds: int,
 ) -> Stage:
     if design == "lean":
         return lean_stage(runs, ladder, spend=spend / seeds)

@@ -12,9 +12,10 @@ from isoflop.family import Family
 from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
+from isoflop.planning.lean import paid
 from isoflop.planning.question import SweepQuestion
-from isoflop.planning.sequential import LARGEST_SHARE, paid
 from isoflop.planning.specs import make_spec
+from isoflop.planning.stage import largest_share, stage_design
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import PowerRule, Recipe
 from isoflop.runs import Run
@@ -169,7 +170,8 @@ def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:
     """A sweep that stands for all stages: the first one, and the largest run of a spend."""
     if question.budgets is not None:
         return first
-    flops = LARGEST_SHARE * _spend(question)
+    spend = _spend(question)
+    flops = largest_share(stage_design(question.design, spend)) * spend
     largest = sizes.near(math.sqrt(flops / (6 * TOKENS_PER_PARAM)))
     wanted = flops / largest.flops_per_token
     spec = make_spec(sizes, sizes.supply, sizes.fingerprint, largest, wanted)
