@@ -5,8 +5,10 @@
 grid + IsoFLOP  three budgets three times apart, seven sizes each, answered by a parabola per budget
 grid + default  the same runs, answered by isoflop's default fit
 small grid      the same sizes and ratios for 2.2e10 FLOPs in all, by isoflop's default fit
-sequential      what isoflop.plan(target=, spend=) chooses, stage by stage, until the next stage is
-                not worth its cost
+lean            what isoflop.plan(target=, spend=) chooses for models this small: four budgets of
+                five sizes, each centred on the one before
+sequential      what it chooses for larger models, stage by stage, until the next stage is not worth
+                its cost
 unstopped       the same until the spend is used, for at this target a stage soon costs more than it
                 can save
 
@@ -102,7 +104,8 @@ def task_of(seeds: tuple[int, ...], widths: list[int]) -> isoflop.Task:
 
 def truth(store: Store, executor: Executor) -> Truth:
     task = task_of(TRUTH_SEEDS, TRUTH_WIDTHS)
-    runs = isoflop.train(task, isoflop.plan(task, budgets=[TARGET]), store=store, executor=executor)
+    sweep = isoflop.plan(task, budgets=[TARGET], check_rates=None)
+    runs = isoflop.train(task, sweep, store=store, executor=executor)
     losses = {
         run.num_params: [one.loss for one in runs if one.num_params == run.num_params]
         for run in runs
@@ -115,13 +118,14 @@ def grid(
     task: isoflop.Task, store: Store, executor: Executor, *, spend: float = SPEND
 ) -> list[isoflop.Run]:
     budgets = [spend / 7 / (1 + 1 / 3 + 1 / 9) / 3**k for k in (2, 1, 0)]
-    return list(
-        isoflop.train(task, isoflop.plan(task, budgets=budgets), store=store, executor=executor)
-    )
+    sweep = isoflop.plan(task, budgets=budgets, check_rates=None)
+    return list(isoflop.train(task, sweep, store=store, executor=executor))
 
 
-def sequential(task: isoflop.Task, store: Store, executor: Executor) -> list[isoflop.Run]:
-    question = sweep_question(target=TARGET, spend=SPEND)
+def staged(
+    task: isoflop.Task, store: Store, executor: Executor, *, design: str
+) -> list[isoflop.Run]:
+    question = sweep_question(target=TARGET, spend=SPEND, design=design, check_rates=None)
     found = train_stages(task, question, store=store, executor=executor)
     print(*found.notes, sep="\n", flush=True)
     return found.runs
@@ -161,7 +165,8 @@ METHODS = {
     "grid + IsoFLOP": (grid, isoflop.IsoFLOP()),
     "grid + default": (grid, isoflop.Bayesian()),
     "small grid": (partial(grid, spend=SMALL), isoflop.Bayesian()),
-    "sequential": (sequential, isoflop.Bayesian()),
+    "lean": (partial(staged, design="lean"), isoflop.Bayesian()),
+    "sequential": (partial(staged, design="sequential"), isoflop.Bayesian()),
     "unstopped": (unstopped, isoflop.Bayesian()),
 }
 

@@ -111,7 +111,7 @@ def error(replay: Replay, runs: Sequence[Run], approach: object) -> float:
     except DataError:
         return math.inf
     N = float(law.optimum(replay.target, cost_for(law, runs))[0])
-    return abs(math.log(N) - replay.log_N)
+    return abs(math.log(N) - replay.log_N) if N > 0 else math.inf  # NaN, too
 
 
 # -- choosing --------------------------------------------------------------------------------------
@@ -246,7 +246,9 @@ def outcome(replay: Replay, starts: int) -> Outcome:
 
 
 def quantiles(errors: np.ndarray) -> list[str]:
-    return [f"{np.quantile(errors, share):.3f}" for share in (0.5, 0.9)]
+    # an error that occurred: none lies between a number and infinity
+    found = np.quantile(errors, [0.5, 0.9], method="inverted_cdf")
+    return ["no law" if math.isinf(error) else f"{error:.3f}" for error in found]
 
 
 def row(found: Outcome) -> list[object]:
