@@ -57,8 +57,9 @@ class PlannedStage:
 def stage_design(design: Design, spend: float) -> StageDesign:
     """The design of a sweep that may cost `spend` FLOPs: for "auto", "lean" for small models.
 
-    Losses of models below a million params follow no single law, so that single runs far apart tell
-    less than valleys (benchmarks/results/design-small-models.md).
+    They are small where the largest run would train fewer than a million params at 20 tokens per
+    param. Their losses follow no single law, so that single runs far apart tell less than valleys
+    (benchmarks/results/design-small-models.md).
     """
     if design != "auto":
         return design

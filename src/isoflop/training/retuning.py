@@ -170,7 +170,7 @@ def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:
     """A sweep that stands for all stages: the first one, and the largest run of a spend."""
     if question.budgets is not None:
         return first
-    spend = _spend(question)
+    spend = _spend(question) / len(sizes.recipe.seeds)
     flops = largest_share(stage_design(question.design, spend)) * spend
     largest = sizes.near(math.sqrt(flops / (6 * TOKENS_PER_PARAM)))
     wanted = flops / largest.flops_per_token

@@ -193,9 +193,9 @@ def loss_lines(
 
     num_params: of the largest optimum.
 
-    Runs that follow a power law do not speak against small models whose loss goes on falling beyond
-    them, as they begin to learn something new, or flattens, as they run out of it. So the
-    probability of either is never below that of the prior.
+    Runs that follow a power law do not speak against small models that begin to learn something new
+    beyond them, so that the loss goes on falling, nor against a loss that flattens earlier than
+    that of larger models. So the probability of either is never below that of the prior.
     """
     share = prior.share_unsettled(num_params)
     if share == 0:

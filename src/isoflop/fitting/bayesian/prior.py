@@ -42,7 +42,7 @@ increasing rate over three decades, and is 17 % below the forecast of larger mod
 FLATTENING = (-0.17, 0.1, 8.0)
 """The same of what lies above a floor of any height. In a convolutional net of 1k to 100k params,
 log loss falls by .07 per unit of log C up to 5e11 FLOPs and by .024 from there to 3e13, where it is
-10 % above that forecast (benchmarks/proof/results.md)."""
+10 % above the forecast of the other settings (benchmarks/proof/results.md)."""
 SMALL, FADED = 1e6, 10.0
 """Params up to which models are small, and the factor over which that fades. In the public sweeps
 from which the other numbers are learned, no optimum is below 7e5."""
