@@ -106,6 +106,7 @@ def truth(store: Store, executor: Executor) -> Truth:
     task = task_of(TRUTH_SEEDS, TRUTH_WIDTHS)
     sweep = isoflop.plan(task, budgets=[TARGET], check_rates=None)
     runs = isoflop.train(task, sweep, store=store, executor=executor)
+    runs = [run for run in runs if run.spec.seed in TRUTH_SEEDS]  # without those for the noise
     losses = {
         run.num_params: [one.loss for one in runs if one.num_params == run.num_params]
         for run in runs
