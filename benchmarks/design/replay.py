@@ -38,7 +38,7 @@ from isoflop.fitting.screening.screen import screen
 from isoflop.laws.cost import cost_for
 from isoflop.laws.points import Points
 from isoflop.planning.candidates import Ladder, Place
-from isoflop.planning.lean import LEAN_BUDGETS, LEAN_RATIO, LEAN_SIZES, LEAN_SPREAD, recentred
+from isoflop.planning.lean import LEAN_BUDGETS, LEAN_FACTORS, LEAN_RATIO, recentred
 from isoflop.planning.sequential import (
     CAP,
     ENDS,
@@ -192,7 +192,7 @@ def lean_up_to(replay: Replay, top: float, shift: int) -> list[Run]:
         last = [run for run in runs if run.spec.budget == runs[-1].spec.budget]
         middle = rows[int(np.clip(len(rows) // 2 + shift, 0, len(rows) - 1))].num_params
         centre = (recentred(last, budget) if last else None) or middle
-        wanted = centre * np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES)
+        wanted = centre * np.array(LEAN_FACTORS)
         near = [min(rows, key=lambda run: abs(math.log(run.num_params / one))) for one in wanted]
         runs += {run.id: run for run in near}.values()
     return runs

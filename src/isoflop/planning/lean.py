@@ -25,7 +25,9 @@ LEAN_FACTORS = np.geomspace(1 / LEAN_SPREAD, LEAN_SPREAD, LEAN_SIZES).tolist()
 ROUNDING = 0.03
 """Relative difference of a budget from the planned one up to which it is kept as planned: runs are
 of whole batches, and learning rates are checked for a few percent of the spend."""
-LEAN_LARGEST_SHARE = 3**3 / (5 * (1 + 3 + 9 + 27))
+LEAN_LARGEST_SHARE = LEAN_RATIO ** (LEAN_BUDGETS - 1) / (
+    LEAN_SIZES * sum(LEAN_RATIO**step for step in range(LEAN_BUDGETS))
+)
 """Share of the spend that the largest run of a lean sweep takes."""
 
 
