@@ -3,8 +3,8 @@
     python benchmarks/proof/designs.py train gpt [moe vit cnn]    # both spends; again to go on
     python benchmarks/proof/designs.py page
 
-sequential  the runs of the registered forecasts, stage after stage until the next one was not worth
-            its cost
+sequential  the runs of the registered forecasts, stage after stage until the spend was used, or the
+            next stage was not worth its cost
 lean        isoflop.plan(design="lean") for the same spend
 grid        the plain grid of the campaign: three budgets of seven sizes
 
@@ -14,9 +14,10 @@ alone, and by the judged minimum there. Five minutes of one core of 5e10 FLOP/s 
 
 import argparse
 import math
+import statistics
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,8 +71,50 @@ def sweeps(campaign: Campaign, spend: str) -> Iterator[tuple[str, list[Run]]]:
     yield "grid", [records[run_id] for run_id in forecast["grid runs"]]
 
 
-def rows(campaign: Campaign) -> Iterator[list[object]]:
-    """The answers from each design, beside what was judged."""
+@dataclass(frozen=True)
+class Answer:
+    """The answer from the runs of one design, and what was judged.
+
+    waste: share of the target's compute that following it loses.
+    """
+
+    task: str
+    spend: str
+    design: str
+    runs: list[Run]
+    found: isoflop.Optimum
+    best: float
+    waste: float
+
+    @property
+    def score(self) -> float:
+        """Interval score of log N at 90 % (Gneiting and Raftery 2007, eq. 43)."""
+        low, high = (math.log(end / self.best) for end in self._ends)
+        return high - low + 20 * max(0, low, -high)
+
+    @property
+    def row(self) -> list[object]:
+        N, (low, high) = self.found.num_params, self._ends
+        return [
+            self.task,
+            format_percent(SPENDS[self.spend]),
+            self.design,
+            len(self.runs),
+            format_flops(spent(self.runs)),
+            f"{format_count(N.value)} ({format_count(low)} to {format_count(high)})",
+            f"x/÷{math.sqrt(high / low):.1f}",
+            format_count(self.best),
+            "" if self.found.regret is None else format_percent(self.found.regret.value),
+            format_percent(self.waste),
+        ]
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return self.found.num_params.low, self.found.num_params.high
+
+
+def answers(campaign: Campaign) -> Iterator[Answer]:
+    """The answer from each design and spend."""
     judged, records = read(campaign.judgement), read_records(campaign.records).values()
     target = judged["target"]
     top = [run for run in records if run.budget == target and run.status == "completed"]
@@ -82,23 +125,27 @@ def rows(campaign: Campaign) -> Iterator[list[object]]:
             if not runs:
                 continue
             found = isoflop.predict(isoflop.fit(runs), flops=target)
-            N = found.num_params
-            yield [
-                campaign.name,
-                format_percent(SPENDS[spend]),
-                design,
-                len(runs),
-                format_flops(spent(runs)),
-                f"{format_count(N.value)} ({format_count(N.low)} to {format_count(N.high)})",
-                f"x/÷{math.sqrt(N.high / N.low):.1f}",
-                format_count(valley.num_params),
-                "" if found.regret is None else format_percent(found.regret.value),
-                format_percent(waste(valley, N.value, judged["slope"])),
-            ]
+            lost = waste(valley, found.num_params.value, judged["slope"])
+            yield Answer(campaign.name, spend, design, runs, found, valley.num_params, lost)
+
+
+def medians(given: Sequence[Answer]) -> list[list[object]]:
+    """Of each design the median waste after each spend, and the mean interval score."""
+    lines = []
+    for design in dict.fromkeys(one.design for one in given):
+        own = [one for one in given if one.design == design]
+        wastes = [
+            statistics.median(one.waste for one in own if one.spend == spend) for spend in SPENDS
+        ]
+        score = statistics.mean(one.score for one in own)
+        lines.append([design, len(own), *map(format_percent, wastes), f"{score:.2f}"])
+    return lines
 
 
 def page() -> None:
     judged = [campaign for campaign in map(Campaign.of, CASES) if campaign.judgement.exists()]
+    found = [one for campaign in judged for one in answers(campaign)]
+    spends = [f"median waste after {format_percent(share)}" for share in SPENDS.values()]
     write(
         "design-small-models.md",
         "Designs for small models, on real training",
@@ -107,7 +154,8 @@ def page() -> None:
         "Waste is the share of the target's compute that following the advice loses, expected by "
         "the answer and by the parabola through the runs at the target; the half-width is that of "
         "the 90 % interval of the params.",
-        markdown(HEAD, [row for campaign in judged for row in rows(campaign)]),
+        markdown(["design", "answers", *spends, "interval score of log N"], medians(found)),
+        markdown(HEAD, [one.row for one in found]),
     )
 
 

@@ -117,7 +117,7 @@ def test_committed_forecasts_cost_what_they_say_and_saw_nothing_near_their_targe
 
 def test_designs_are_compared_on_records_that_cost_no_more_than_their_spend():
     from bookkeeping import SPENDS, Campaign
-    from designs import rows, sweeps
+    from designs import answers, sweeps
     from forecasts import after_tuning, spent
 
     campaign = Campaign.of("gpt")
@@ -127,4 +127,4 @@ def test_designs_are_compared_on_records_that_cost_no_more_than_their_spend():
         most = 1.02 * after_tuning(campaign.case.target, spend)
         assert all(0.9 * most < spent(runs) <= most for runs in compared.values())
         assert len({run.budget for run in compared["lean"]}) == 4
-    assert [row[2] for row in rows(campaign)] == ["sequential", "lean", "grid"] * 2
+    assert [one.design for one in answers(campaign)] == ["sequential", "lean", "grid"] * 2
