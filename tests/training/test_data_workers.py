@@ -28,6 +28,11 @@ from tasks import examples, mlp_task
 pytestmark = [
     # of more workers than cores
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    # PyTorch raises from its signal handler that a worker has died, which may be while it opens
+    # a temporary file to see whether files can still be opened
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"
+    ),
     pytest.mark.usefixtures("warm_python"),
 ]
 
