@@ -4,6 +4,7 @@ import importlib
 import random
 import re
 import signal
+import time
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from isoflop.training import streams
 from isoflop.training.batches import training_batches
 from isoflop.training.checkpoint import load_checkpoint
 from isoflop.training.device_copies import NUM_AHEAD
+from isoflop.training.executors.work import TaskWork
 from isoflop.training.loop import train_model
 from isoflop.training.places import Places
 from isoflop.training.reading import close_workers
@@ -335,6 +337,56 @@ def test_a_stopped_run_resumes_bit_for_bit_from_the_place_in_its_checkpoint(tmp_
     assert (resumed.loss, resumed.curve) == (whole.loss, whole.curve)
     assert num_read == 4 * spec.batch
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("all_places")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resumed_reading_that_says_that_it_skips_gives_the_same_batches(way, monkeypatch):
+    monkeypatch.setattr(streams, "SKIP_SECONDS", 0.0)  # at every step
+    data = WAYS[way](Plain())
+    whole = batches(data, 0, 60)
+    close_workers()
+    for places in (None, stopped(data, 50)):
+        assert same(batches(data, 50, 10, places), whole[50:])
+
+
+class Slow(Plain):
+    """Takes a while for some examples, from the second reading on."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+        self.num_readings = torch.zeros(1, dtype=torch.long).share_memory_()
+
+    def items(self, first):
+        self.num_readings += 1
+        for k in range(2 * len(DATA)):  # one pass is enough for a run
+            if self.num_readings > 1 and k % 40 == 0:
+                time.sleep(self.seconds)
+            yield DATA[k % len(DATA)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_run_that_skips_for_longer_than_a_step_may_take_does_not_hang(
+    num_workers, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(streams, "SKIP_SECONDS", 0.05)
+    spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
+    skipped = (spec.num_steps - 2) * spec.batch
+    stream = Slow(seconds=40 * 1.5 / skipped)
+    task = mlp_task(train_data=DataLoader(stream, num_workers=num_workers))
+    store, steps = DirectoryStore(tmp_path), iter(range(1000))
+    with pytest.raises(KeyboardInterrupt):
+        train_model(
+            task,
+            spec,
+            store,
+            stop_requested=lambda: signal.SIGINT if next(steps) == spec.num_steps - 3 else None,
+        )
+    began = time.monotonic()
+    run = TaskWork(task, store, hang_seconds=0.5)(spec)
+    assert run.status == "completed", run.error
+    assert time.monotonic() - began > 1  # so that it would have been ended
 
 
 @pytest.mark.usefixtures("all_places")

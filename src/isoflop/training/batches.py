@@ -175,7 +175,8 @@ def _drawn(
     """Jobs for the examples in the order of the user's sampler, from a position on."""
     order = replace(source, kind="stream", data=drawn.sampler)
     passes = Passes(order, seed, epochs)
-    passes.skip(first)
+    for _ in islice(passes, first):
+        pass
     low, high = bounds(batch, share)
     places = ((passes.number, passes.num_items - 1, index) for index in passes)
     while True:

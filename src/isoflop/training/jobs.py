@@ -96,25 +96,28 @@ class StreamBatch:
     """One batch of a stream. A process that does these jobs in turn reads the stream once.
 
     stream: the stream, or a part of it.
-    step: number of the batch.
+    first_step: number of the batch that the reading begins with.
+    number: of this job in the reading. While a resumed reading skips examples, a job gives
+        `Skipping` in place of a batch.
     """
 
     stream: Stream
-    step: int
+    first_step: int
+    number: int
 
     def __call__(self, source: Source) -> object:
         reading = _streams.pop(self.stream, None)
-        if reading is None or reading[0] != self.step:
+        if reading is None or reading[0] != self.number:
             for other in [each for each in _streams if not self.stream.is_beside(each)]:
                 del _streams[other]
-            reading = (self.step, self.stream(source, self.step))
+            reading = (self.number, self.stream(source, self.first_step + self.number))
         batch = next(reading[1])
-        _streams[self.stream] = (self.step + 1, reading[1])
+        _streams[self.stream] = (self.number + 1, reading[1])
         return batch
 
 
 _streams: dict[Stream, tuple[int, Iterator[object]]] = {}
-"""The stream that this process reads, by part: the number of the next batch, and the batches."""
+"""The stream that this process reads, by part: the number of the next job, and the batches."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any  # states hold many types
@@ -14,13 +14,15 @@ from isoflop.user_code.data import Source, num_examples_in, sliced
 from isoflop.user_code.randomness import mix, reseed
 from isoflop.user_code.stream_parts import part_of_stream
 
-__all__ = ["PassEnd", "Passes", "Share", "Stream", "bounds"]
+__all__ = ["PassEnd", "Passes", "Share", "Skipping", "Stream", "bounds"]
 
 Share = tuple[int, int]
 """Rank and number of processes."""
 
 COST_RATIO = 50
 """Time between two places over the time that one takes: noting them costs 2 % of the time."""
+SKIP_SECONDS = 1.0
+"""How often a resumed reading says that it still skips what was trained on before."""
 
 
 def bounds(batch: int, share: Share) -> tuple[int, int]:
@@ -35,6 +37,11 @@ class PassEnd:
 
 
 @dataclass(frozen=True)
+class Skipping:
+    """In place of a batch, which is yet to come: examples before it are still read for nothing."""
+
+
+@dataclass(frozen=True)
 class Stream:
     """The batches of a stream, or of a callable that makes its own.
 
@@ -42,6 +49,8 @@ class Stream:
     part: number of the part of the stream to read, of `num_parts`. The last batch of a pass over a
         part may be short, and a `PassEnd` follows it. Batches of a whole stream go on in its next
         pass.
+
+    Before the first batch there may be some `Skipping`.
     """
 
     batch: int
@@ -60,7 +69,9 @@ class Stream:
         if self.num_parts > 1:
             data = part_of_stream(source.data, self.part, self.num_parts)
             source = replace(source, data=data)
-        passes = self._taken_up(source, first_step) or self._from_start(source, first_step)
+        passes = yield from self._taken_up(source, first_step)
+        if passes is None:
+            passes = yield from self._from_start(source, first_step)
         noted_at, cost = -math.inf, 0.0
         while True:
             place = None
@@ -87,16 +98,18 @@ class Stream:
             return Passes(source, self.seed, self.epochs, place)
         return Passes(source, mix(self.seed, self.part), None, place)
 
-    def _from_start(self, source: Source, first_step: int) -> "Passes":
+    def _from_start(self, source: Source, first_step: int) -> Generator[Placed, None, "Passes"]:
         passes = self._passes(source)
         if self.num_parts > 1:
-            for _ in range(first_step):
-                passes.within_pass(self.batch)
+            yield from _skipping(passes.within_pass(self.batch) for _ in range(first_step))
         else:
-            passes.skip(first_step * (1 if source.kind == "batches" else self.batch))
+            num_items = first_step * (1 if source.kind == "batches" else self.batch)
+            yield from _skipping(islice(passes, num_items))
         return passes
 
-    def _taken_up(self, source: Source, first_step: int) -> "Passes | None":
+    def _taken_up(
+        self, source: Source, first_step: int
+    ) -> Generator[Placed, None, "Passes | None"]:
         """The stream after the last batch trained, or None if its state does not lead there."""
         kept = self.kept
         if kept is None or kept.num_trained != first_step:
@@ -104,6 +117,7 @@ class Stream:
         before = replace(self, share=(0, kept.num_ranks))
         try:
             passes = self._passes(source, kept.place)
+            yield from _skipping(islice(passes, kept.place["skip"]))
             batches = [before._next(source, passes) for _ in range(kept.step, first_step)]
             if digest(batches[-1]) == kept.last:
                 return passes
@@ -115,6 +129,15 @@ class Stream:
                 f"The state of {source.name} {reason}, so the resumed run reads from its start."
             )
         return None
+
+
+def _skipping(read: Iterable[object]) -> Iterator[Placed]:
+    """Read some items for nothing, and say now and then that this goes on."""
+    told = time.perf_counter()
+    for _ in read:
+        if time.perf_counter() - told >= SKIP_SECONDS:
+            yield Placed(Skipping(), None)
+            told = time.perf_counter()
 
 
 def _part(whole: object, share: Share) -> object:
@@ -131,7 +154,7 @@ class Passes:
 
     Each item draws its random numbers from seed, pass and number within the pass.
 
-    place: what `place` gave, to go on from there.
+    place: what `place` gave, to go on from there once the items that it skips are read.
     """
 
     def __init__(
@@ -149,7 +172,6 @@ class Passes:
         else:
             self.number, self.num_items = place["pass"], place["item"]
             self._open(place["state"])
-            self.skip(place["skip"])
 
     def __iter__(self) -> Iterator[object]:
         return self
@@ -180,11 +202,6 @@ class Passes:
             self.number, self.num_items = self.number + 1, 0
             self._open()
         return items
-
-    def skip(self, num_items: int) -> None:
-        """Read some items for nothing."""
-        for _ in range(num_items):
-            next(self)
 
     def place(self) -> dict[str, Any]:
         """The place before the next item, as plain data; the pass's start if it has no state."""

@@ -14,7 +14,8 @@ from isoflop.errors import DataError
 from isoflop.training.jobs import Job, StreamBatch, Waiting
 from isoflop.training.places import Placed, Places, Turn
 from isoflop.training.reading import is_read_here, read
-from isoflop.training.streams import PassEnd, Stream
+from isoflop.training.streams import PassEnd, Skipping, Stream
+from isoflop.training.watchdog import beat
 from isoflop.user_code.data import Source
 
 __all__ = ["stream_batches"]
@@ -70,7 +71,9 @@ class _Parts:
                 part = self.turn.part
                 while not self.ahead[part]:
                     number, placed = next(results)
-                    self.ahead[number].append(placed)
+                    beat()  # skipping examples may take longer than any step
+                    if not isinstance(placed.batch, Skipping):
+                        self.ahead[number].append(placed)
                 placed = self.ahead[part].popleft()
                 places.trails[part].add(self.turn.taken[part], placed)
                 ends = isinstance(placed.batch, PassEnd)
@@ -105,14 +108,15 @@ class _Parts:
                     yield part, placed  # type: ignore[misc]
 
     def _jobs(self, issued: deque[int | None]) -> Iterator[Job]:
-        numbers, streams = list(self.turn.taken), list(self.streams)
+        first_steps, streams = list(self.turn.taken), list(self.streams)
+        numbers = [0] * len(streams)
         for part in cycle(range(len(streams))):
             if self._waits(part):  # its worker stays its own only if it has every turn
                 issued.append(None)
                 yield Waiting()
             else:
                 issued.append(part)
-                yield StreamBatch(streams[part], numbers[part])
+                yield StreamBatch(streams[part], first_steps[part], numbers[part])
                 numbers[part] += 1
                 streams[part] = replace(streams[part], kept=None)  # only the first carries it
 
