@@ -151,6 +151,13 @@ def test_a_plan_that_tuned_rates_replaced_waits_for_nothing(tuned):
     assert json.loads(to_json(status_values(first)))["replaced"][0]["id"] == first.replaced[0].id
 
 
+def test_tuning_may_cost_a_tenth_of_what_all_stages_cost(tuned):
+    cells = stage_statuses(isoflop.DirectoryStore(tuned[0]))[-1]
+    assert cells.stage == UNPLANNED
+    # the first round takes up to .6 of that, in cells as large as it pays for
+    assert 0.03 * SPEND < sum(run.flops for run in cells.ended) <= 0.1 * SPEND
+
+
 def test_runs_of_the_tuning_that_are_tried_again_change_no_rule(tuned):
     folder, answer, _ = tuned
     store = isoflop.DirectoryStore(folder)

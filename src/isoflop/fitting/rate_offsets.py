@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from isoflop.fitting.setting_rule import PRIOR_DEVIATION
 from isoflop.laws.base import Array
 
-__all__ = ["WALL", "Offsets", "offsets_of"]
+__all__ = ["CURVATURES", "REACH", "WALL", "Offsets", "log_prior_of_curvatures", "offsets_of"]
 
 CURVATURES = np.geomspace(0.004, 0.5, 25)
 USUAL_CURVATURE, CURVATURE_SPREAD = 0.025, 0.7
@@ -97,11 +97,16 @@ def offsets_of(level: Array, log_N: Array, u: Array, y: Array, noise: Array) -> 
     precision = 1 / np.hypot(noise, WALL * (y - lowest)) ** 2
     columns = zip(*_given_each(level, log_N, u, y, precision), strict=True)
     means, covariances, masses = (np.array(column) for column in columns)
-    away = np.log(CURVATURES / USUAL_CURVATURE) / CURVATURE_SPREAD
-    log_mass = masses - 0.5 * away**2
+    log_mass = masses + log_prior_of_curvatures()
     weights = np.exp(log_mass - log_mass.max())
     weights /= weights.sum()
     return Offsets(CURVATURES, weights, means, covariances, float(log_N.max()))
+
+
+def log_prior_of_curvatures() -> Array:
+    """Log prior mass of each of CURVATURES, up to a constant."""
+    away = np.log(CURVATURES / USUAL_CURVATURE) / CURVATURE_SPREAD
+    return np.asarray(-0.5 * away**2)
 
 
 def _given_each(

@@ -12,7 +12,7 @@ import numpy as np
 from isoflop.laws.base import Array
 from isoflop.recipe import PowerRule
 
-__all__ = ["Fitted", "Vertex", "fit_rule", "fit_vertex"]
+__all__ = ["Fitted", "Vertex", "fit_rule", "fit_vertex", "law_through"]
 
 WINDOW, DEEP = math.log(4.01), 0.2
 """A parabola uses settings within a factor of 4 of the best, with log loss at most .2 higher.
@@ -105,7 +105,27 @@ def fit_rule(
     )
     y = np.log([vertex.value for vertex in vertices])
     variances = noise**2 * spread + LEAST_DEVIATION**2
-    weights = 1 / (variances + _scatter(N, D, y, variances))
+    typical = float(np.median(curvatures)) if curvatures else math.nan
+    return law_through(
+        cells, y, variances + _scatter(N, D, y, variances), prior, noise=noise, curvature=typical
+    )
+
+
+def law_through(
+    cells: Sequence[tuple[float, float]],
+    y: Array,
+    variances: Array,
+    prior: tuple[float, float],
+    *,
+    noise: float,
+    curvature: float,
+) -> Fitted:
+    """The power law through the log of the best settings of cells (N, D), of given variances.
+
+    prior: exponents of N and D that few and unsure cells fall back on.
+    """
+    N, D = np.log(np.array(cells, dtype=float)).T
+    weights = 1 / variances
     middle = np.array([np.average(N, weights=weights), np.average(D, weights=weights)])
     design = np.stack([np.ones(len(N)), N - middle[0], D - middle[1]], axis=1)
     precision = np.array([0.0, 1, 1]) / PRIOR_DEVIATION**2
@@ -122,8 +142,7 @@ def fit_rule(
         return math.sqrt(float(at @ covariance @ at))
 
     _, b_variance, c_variance = np.diag(covariance)
-    typical = float(np.median(curvatures)) if curvatures else math.nan
-    return Fitted(rule, noise, typical, (math.sqrt(b_variance), math.sqrt(c_variance)), deviation)
+    return Fitted(rule, noise, curvature, (math.sqrt(b_variance), math.sqrt(c_variance)), deviation)
 
 
 def _scatter(N: Array, D: Array, y: Array, variances: Array) -> float:

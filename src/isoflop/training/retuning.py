@@ -27,7 +27,7 @@ from isoflop.training.notices import print_notice
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
-from isoflop.training.tuning import tune
+from isoflop.training.tuning import SHARE, tune
 from isoflop.training.tuning_search import TooLittleError
 
 __all__ = ["Retuned", "TrainedBy", "Tune", "keep_plan", "retuned", "tunes", "unchecked_notes"]
@@ -99,15 +99,17 @@ def retuned(
         print_notice(str(found.note))
     if found is None or found.verdict != "wrong":
         return None
+    whole = _whole(sizes_of(task), question, sweep)
     try:
         tuning = tune(
             task,
-            _whole(sizes_of(task), question, sweep),
+            whole,
             trainer=by.trainer,
             store=by.store,
             executor=by.executor,
             data_workers=by.data_workers,
             packed=by.packed,
+            share=_share(question, whole),
         )
     except TooLittleError:  # the note on the answer says what is wrong with the rates
         return None
@@ -176,6 +178,13 @@ def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:
     wanted = flops / largest.flops_per_token
     spec = make_spec(sizes, sizes.supply, sizes.fingerprint, largest, wanted)
     return Sweep(specs=(*first.specs, spec), unit=first.unit)
+
+
+def _share(question: SweepQuestion, whole: Sweep) -> float:
+    """SHARE of what all stages may cost, as a share of the sweep that stands for them."""
+    return (
+        SHARE if question.budgets is not None else min(1.0, SHARE * _spend(question) / whole.flops)
+    )
 
 
 def _left(question: SweepQuestion, spent: float) -> float | None:

@@ -24,6 +24,7 @@ from isoflop.display.format import (
 )
 from isoflop.errors import PlanError
 from isoflop.family import Family
+from isoflop.fitting.noisy_rule import TriedCell, fit_noisy_rule
 from isoflop.fitting.setting_rule import Fitted, fit_rule
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
@@ -44,7 +45,10 @@ from isoflop.training.tuning_search import (
     spec_maker,
 )
 
-__all__ = ["Tuning", "tune"]
+__all__ = ["SHARE", "Tuning", "tune"]
+
+SHARE = 0.1
+"""Share of a sweep's FLOPs that its tuning may cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ def tune(
     store: str | os.PathLike[str] | Store,
     executor: Executor | str | None = None,
     data_workers: int | Literal["auto"] = "auto",
-    share: float = 0.1,
+    share: float = SHARE,
     batch: bool = False,
     packed: bool = False,
     progress: bool = True,
@@ -154,7 +158,7 @@ def tune(
     recipe = sizes.recipe
     search = _rates(recipe, places, make, allowance)
     cells = search.run(losses_of)
-    found = _rule(cells, recipe.peak_lr)
+    found = _rate_rule(cells, recipe.peak_lr)
     lr = _shared(found, recipe, cells)
     tuning = Tuning(
         recipe=replace(recipe, lr=lr.rule),
@@ -222,6 +226,11 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
         flops=tuning.flops + search.spent,
         notes=(*tuning.notes, *_edge_notes(cells, "tokens per step")),
     )
+
+
+def _rate_rule(cells: Sequence[Cell], own: Rule) -> Fitted:
+    tried = [TriedCell(cell.place.num_params, cell.place.num_tokens, cell.tried) for cell in cells]
+    return fit_noisy_rule(tried, own, _exponents(own, [one[:2] for one in tried]))
 
 
 def _rule(cells: Sequence[Cell], own: Rule) -> Fitted:
