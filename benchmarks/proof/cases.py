@@ -1,4 +1,4 @@
-"""The tasks of the campaign: five kinds of net on source code and on procedural images.
+"""The tasks of the campaign: seven kinds of net on source code and on procedural images.
 
 Every rule of training is spelled out and every task has a name of its own in the ids of its runs,
 so that records stay valid whatever isoflop's defaults become. Raise VERSION when a model, the data
@@ -13,6 +13,7 @@ from pathlib import Path
 import drawn_images
 import source_text
 import torch.nn.functional as F
+from byte_nets import FeedForwardNet, RecurrentNet
 from ssm import SSM
 
 import isoflop
@@ -114,6 +115,14 @@ def ssm() -> isoflop.Task:
     return on_text("ssm", SSM)
 
 
+def rnn() -> isoflop.Task:
+    return on_text("rnn", RecurrentNet)
+
+
+def mlp() -> isoflop.Task:
+    return on_text("mlp", FeedForwardNet)
+
+
 def moe() -> isoflop.Task:
     return on_text("moe", MoE, num_params=MoE.num_active_params)
 
@@ -130,6 +139,10 @@ CASES = {
     "gpt": Case(gpt, source_text.digest, 3e13, "a transformer over the bytes of source code"),
     "ssm": Case(
         ssm, source_text.digest, 3e13, "a state-space model over the bytes of source code", 10.0
+    ),
+    "rnn": Case(rnn, source_text.digest, 3e13, "a recurrent net over the bytes of source code"),
+    "mlp": Case(
+        mlp, source_text.digest, 3e13, "a feed-forward net over eight bytes of source code"
     ),
     "moe": Case(
         moe, source_text.digest, 3e13, "a mixture of experts over the bytes of source code", 10.0

@@ -76,14 +76,13 @@ def tune(campaign: Campaign, task: isoflop.Task) -> dict[str, Any]:
 
 
 def at_level(rule: Rule, tuning: isoflop.Tuning) -> PowerRule:
-    """The recipe's own rule, moved to the level of the best rates of the cells.
+    """The recipe's own rule, moved to the level of the tuned one in the cells.
 
     So small a share pays for cells that differ by a factor of two or three in params and tokens.
     They show the level, but no exponents that would hold at 50 times the params.
     """
-    own = [rule(cell.place.num_params, cell.place.num_tokens) for cell in tuning.cells]
-    best = [cell.vertex.value for cell in tuning.cells]
-    level = math.exp(np.mean(np.log(best) - np.log(own)))
+    at = [(cell.place.num_params, cell.place.num_tokens) for cell in tuning.cells]
+    level = math.exp(np.mean([math.log(tuning.lr.rule(*place) / rule(*place)) for place in at]))
     assert isinstance(rule, PowerRule)
     return replace(rule, coefficient=float(f"{rule.coefficient * level:.4g}"))
 
