@@ -142,7 +142,7 @@ CASES = {
     ),
     "rnn": Case(rnn, source_text.digest, 3e13, "a recurrent net over the bytes of source code"),
     "mlp": Case(
-        mlp, source_text.digest, 3e13, "a feed-forward net over eight bytes of source code"
+        mlp, source_text.digest, 3e13, "a feed-forward net over eight bytes of source code", 10.0
     ),
     "moe": Case(
         moe, source_text.digest, 3e13, "a mixture of experts over the bytes of source code", 10.0
