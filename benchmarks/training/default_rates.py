@@ -15,12 +15,14 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from starts import FAMILIES, Family, given_up, search, task_of
+from starts import FAMILIES, Family, given_up, search, task_of  # it finds examples
 
 import isoflop
+from data.teacher_images import TeacherImages
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_number
 from isoflop.planning.question import sweep_question
@@ -28,18 +30,25 @@ from isoflop.stages import train_stages
 from isoflop.training.runner import open_store
 from isoflop.training.tuning_search import Cell
 
-COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --write"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --seeds {} --write"
 RESULTS = Path(__file__).parents[1] / "results" / "training-default-rates.md"
 TARGET, SPEND = 1e13, 1e12
+NUM_IMAGES = 120_000
 NAMES = ("examples/models/cnn.py", "examples/models/vit.py")
+
+
+@lru_cache
+def enough_images() -> TeacherImages:
+    """Of the task's teacher, as many as one pass of most runs needs."""
+    return TeacherImages(NUM_IMAGES, seed=0)
 
 
 def default_call(family: Family, seed: int, store: Path) -> tuple[isoflop.Recipe, bool]:
     """The recipe that the default call trained its sweep by, and whether its rates were tuned."""
     recipe = isoflop.Recipe(seeds=(seed,))
-    task = replace(task_of(family), sizes=None, recipe=recipe)
+    task = replace(task_of(family), sizes=None, recipe=recipe, train_data=enough_images())
     question = sweep_question(target=TARGET, spend=SPEND)
-    trained = train_stages(task, question, store=open_store(store), data_workers=0)
+    trained = train_stages(task, question, store=open_store(store), data_workers=0, tune="auto")
     is_tuned = any(note.code == "rates-tuned" for note in trained.notes)
     return sizes_of(trained.task).recipe, is_tuned
 
@@ -71,12 +80,12 @@ HEAD = (
 )
 
 
-def report(rows: Sequence[str]) -> str:
+def report(rows: Sequence[str], seeds: int) -> str:
     made = datetime.date.today().isoformat()
     machine = f"{platform.machine()}, one thread of {os.cpu_count()} cores"
     return (
         "# The learning rates of the default call\n\n"
-        f"`{COMMAND}`, {made}, {machine}, torch {torch.__version__}.\n\n"
+        f"`{COMMAND.format(seeds)}`, {made}, {machine}, torch {torch.__version__}.\n\n"
         f"A target of {TARGET:g} FLOPs and a spend of {SPEND:g}; loss given up is in nats.\n\n"
         + "\n".join([HEAD, *rows, ""])
     )
@@ -99,9 +108,9 @@ def main() -> None:
             store = given.store / "default_rates" / f"{Path(family.name).stem}-{seed}"
             rows += rows_of(family, seed, cells, store)
             print(*rows[-len(cells) :], sep="\n", flush=True)
-    print(report(rows))
+    print(report(rows, given.seeds))
     if given.write:
-        RESULTS.write_text(report(rows))
+        RESULTS.write_text(report(rows, given.seeds))
 
 
 if __name__ == "__main__":
