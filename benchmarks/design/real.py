@@ -34,8 +34,8 @@ from isoflop.display.format import format_count, format_flops, format_percent, j
 from isoflop.errors import DataError
 from isoflop.laws.base import Array
 from isoflop.planning.candidates import Place
+from isoflop.planning.earlier_runs import paid
 from isoflop.planning.ladder import ladder_of
-from isoflop.planning.lean import paid
 from isoflop.planning.limits import room_on
 from isoflop.planning.question import sweep_question
 from isoflop.planning.sequential import next_stage

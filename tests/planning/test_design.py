@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from staged import LADDER, LAW, SPEND, TARGET, TRUE_N, made, swept
 
-from isoflop.planning.lean import paid
+from isoflop.planning.earlier_runs import paid
 from isoflop.planning.sequential import ENDS, LARGEST_SHARE, MIN_JUDGES, known_of, next_stage
 
 ask = partial(next_stage, ladder=LADDER, target=TARGET, spend=SPEND)

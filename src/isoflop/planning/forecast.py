@@ -20,7 +20,8 @@ from isoflop.fitting.screening.screen import screen
 from isoflop.fitting.threads import one_blas_thread
 from isoflop.laws.base import Array
 from isoflop.planning.candidates import Ladder, Place
-from isoflop.planning.lean import lean_stage, usable
+from isoflop.planning.earlier_runs import usable
+from isoflop.planning.lean import lean_stage
 from isoflop.planning.sequential import NUM_DRAWS, known_of, next_stage
 from isoflop.runs import Run, RunSpec
 

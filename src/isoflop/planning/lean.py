@@ -4,16 +4,17 @@ N params, D tokens, L loss.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.planning.candidates import Ladder, Place, Stage
+from isoflop.planning.earlier_runs import paid, usable
 from isoflop.runs import Run
 
-__all__ = ["LEAN_LARGEST_SHARE", "lean_stage", "paid", "pilot", "recentred", "repair", "usable"]
+__all__ = ["LEAN_LARGEST_SHARE", "lean_stage", "pilot", "recentred", "repair"]
 
 PILOT_FACTORS = ((0.25, 1.0, 4.0), (1 / 3, 1.0, 3.0))
 """Sizes of the pilot's budgets around the guess, wide while it is only a guess."""
@@ -138,19 +139,6 @@ def _missing(stage: Stage, runs: Sequence[Run]) -> Stage:
     trained = {run.num_params for run in runs}
     places = tuple(place for place in stage.places if place.num_params not in trained)
     return replace(stage, places=places)
-
-
-def usable(runs: Iterable[Run]) -> list[Run]:
-    """The runs that completed with a loss."""
-    return [run for run in runs if run.status == "completed" and math.isfinite(run.loss)]
-
-
-def paid(run: Run) -> float:
-    """FLOPs of a run.
-
-    One that ended early counts as planned, since it may have been tried more than once.
-    """
-    return run.flops if run.status == "completed" else max(run.flops, run.spec.flops)
 
 
 def _is_near(run: Run, budget: float) -> bool:

@@ -18,11 +18,11 @@ from isoflop.notes.merging import merged
 from isoflop.notes.note import Note
 from isoflop.planning.branches import branch_notes, branched, shared
 from isoflop.planning.candidates import Ladder
+from isoflop.planning.earlier_runs import paid
 from isoflop.planning.edges import edge_sizes, measured_runs
 from isoflop.planning.first_rate import rate_notes
 from isoflop.planning.forecast import Simulation
 from isoflop.planning.grid import Centres, Grid, budget_sizes
-from isoflop.planning.lean import paid
 from isoflop.planning.limits import Room, named_hardware, room_on
 from isoflop.planning.passes import (
     batch_notes,

@@ -23,7 +23,8 @@ from isoflop.laws.base import TOKENS_PER_PARAM, CostPerToken, Law
 from isoflop.laws.points import Points
 from isoflop.laws.waste import expected_waste
 from isoflop.planning.candidates import Ladder, Place, Stage
-from isoflop.planning.lean import paid, pilot, repair, usable
+from isoflop.planning.earlier_runs import paid, usable
+from isoflop.planning.lean import pilot, repair
 from isoflop.runs import Run
 
 __all__ = [

@@ -12,8 +12,9 @@ from isoflop.fitting.bayesian.prior import SMALL
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
 from isoflop.planning.candidates import Ladder, Place, Stage
+from isoflop.planning.earlier_runs import paid
 from isoflop.planning.ladder import ladder_of, too_large
-from isoflop.planning.lean import LEAN_LARGEST_SHARE, lean_stage, paid
+from isoflop.planning.lean import LEAN_LARGEST_SHARE, lean_stage
 from isoflop.planning.limits import Room
 from isoflop.planning.sequential import LARGEST_SHARE, next_stage
 from isoflop.planning.specs import make_spec, paid_tokens

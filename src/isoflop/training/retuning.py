@@ -12,7 +12,7 @@ from isoflop.family import Family
 from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
-from isoflop.planning.lean import paid
+from isoflop.planning.earlier_runs import paid
 from isoflop.planning.question import SweepQuestion
 from isoflop.planning.specs import make_spec
 from isoflop.planning.stage import largest_share, stage_design
