@@ -1,4 +1,4 @@
-"""The tasks of the campaign: seven kinds of net on source code and on procedural images.
+"""The tasks of the campaign: six kinds of net on source code and on procedural images.
 
 Every rule of training is spelled out and every task has a name of its own in the ids of its runs,
 so that records stay valid whatever isoflop's defaults become. Raise VERSION when a model, the data
@@ -13,7 +13,7 @@ from pathlib import Path
 import drawn_images
 import source_text
 import torch.nn.functional as F
-from byte_nets import FeedForwardNet, RecurrentNet
+from feed_forward import FeedForwardNet
 from ssm import SSM
 
 import isoflop
@@ -115,10 +115,6 @@ def ssm() -> isoflop.Task:
     return on_text("ssm", SSM)
 
 
-def rnn() -> isoflop.Task:
-    return on_text("rnn", RecurrentNet)
-
-
 def mlp() -> isoflop.Task:
     return on_text("mlp", FeedForwardNet)
 
@@ -140,7 +136,6 @@ CASES = {
     "ssm": Case(
         ssm, source_text.digest, 3e13, "a state-space model over the bytes of source code", 10.0
     ),
-    "rnn": Case(rnn, source_text.digest, 3e13, "a recurrent net over the bytes of source code"),
     "mlp": Case(
         mlp, source_text.digest, 3e13, "a feed-forward net over eight bytes of source code", 10.0
     ),

@@ -1,23 +1,10 @@
-"""Two older kinds of net over bytes: a recurrent one, and one that sees the last bytes at once."""
+"""A feed-forward net over bytes, which sees the last few of them at once."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 VOCABULARY, SEEN = 256, 8
-
-
-class RecurrentNet(nn.Module):
-    """Two layers of gated recurrent units (Cho et al. 2014, arXiv 1406.1078)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(VOCABULARY, width)
-        self.layers = nn.GRU(width, width, num_layers=2, batch_first=True)
-        self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, VOCABULARY)
-
-    def forward(self, tokens):
-        return self.head(self.norm(self.layers(self.embed(tokens))[0]))
 
 
 class FeedForwardNet(nn.Module):
