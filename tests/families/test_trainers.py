@@ -218,7 +218,7 @@ def test_the_rule_of_rates_is_tuned_by_a_trainer(family, sweep, tmp_path):
 
     def trainer(spec, folder):
         best = 0.02 * (spec.num_params / 1e5) ** -0.3
-        return loss_of(spec) * (1 + 0.05 * math.log(spec.lr / best) ** 2)
+        return loss_of(spec) * math.exp(0.05 * math.log(spec.lr / best) ** 2)
 
     tuning = isoflop.tune(family, sweep, trainer=trainer, store=tmp_path, progress=False)
     assert tuning.recipe.lr(1e5, 1e7) == pytest.approx(0.02, rel=0.1)
