@@ -56,7 +56,8 @@ def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, fl
 class _Posterior:
     """The best setting of one cell, under each noise (K) and curvature (H).
 
-    log_evidence: of each noise, shape (K,).
+    log_evidence: of each noise, shape (K,). mean, variance: of the offset, shape (K, H).
+    above: log over the own setting of the lowest one at which a run diverged.
     """
 
     def __init__(self, cell: TriedCell, own: float) -> None:

@@ -105,7 +105,8 @@ def tune(
 ) -> Tuning:
     """Estimate the learning-rate rule a N^b D^c of a task from short runs.
 
-    The runs are at two sizes and two token counts. Plan again afterwards with
+    The runs are at two sizes and two token counts. The rule goes through the best rates of these
+    four cells, each as near as the noise of its losses allows. Plan again afterwards with
     `dataclasses.replace(task, recipe=tuning.recipe)`.
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
