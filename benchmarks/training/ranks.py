@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 import isoflop
 from isoflop.counting.counting import BatchCounter
 from isoflop.training.batches import training_batches
+from isoflop.training.device_copies import DeviceCopies
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.reduction import GradientSum
 from isoflop.training.sharding import shard
@@ -103,8 +104,10 @@ def steps_of(
     if variant in (OVERLAP, AFTER):
         sums = Watched(state.parameters, overlaps=variant == OVERLAP)
     counter = BatchCounter(task, spec.size, spec.flops_per_token)
-    context = StepContext(task, spec, ranks, model, nullcontext(), counter, sums)
-    return lambda: train_step(context, state, order, None)
+    copies = DeviceCopies(ranks.device)
+    context = StepContext(task, spec, ranks, model, nullcontext(), counter, copies, sums)
+    batches = copies.ahead(order)
+    return lambda: train_step(context, state, batches, None)
 
 
 def ddp_step(
