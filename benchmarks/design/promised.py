@@ -55,7 +55,7 @@ def usual(replay: Replay) -> list[float]:
     draws = (
         Kriging().posterior(screen(replay.pool).points).draw(NUM_DRAWS, np.random.default_rng(0))
     )
-    surfaces = draws.given
+    surfaces = draws.given_surfaces
     length = np.array([guess.length for guess in surfaces.covariances.hypotheses])[
         surfaces.hypothesis
     ]
