@@ -316,21 +316,27 @@ class Examples(Resumable):
 DATA = examples(4000)
 
 
+def stop_at(step, task, spec, store):
+    """Train a run until it is asked to stop at a step, and saves."""
+    steps = iter(range(1000))
+    with pytest.raises(KeyboardInterrupt):
+        train_model(
+            task,
+            spec,
+            store,
+            stop_requested=lambda: signal.SIGINT if next(steps) == step else None,
+        )
+
+
 @pytest.mark.usefixtures("all_places")
 def test_a_stopped_run_resumes_bit_for_bit_from_the_place_in_its_checkpoint(tmp_path, capfd):
     stream = Examples()
     task = mlp_task(train_data=stream, sizes=[4, 8, 12])
     spec = isoflop.plan(task, budgets=[1e6]).specs[0]
     whole = train_model(task, spec, isoflop.MemoryStore())
-    store, steps = DirectoryStore(tmp_path), iter(range(1000))
+    store = DirectoryStore(tmp_path)
     store.write_spec(spec)
-    with pytest.raises(KeyboardInterrupt):
-        train_model(
-            task,
-            spec,
-            store,
-            stop_requested=lambda: signal.SIGINT if next(steps) == spec.num_steps - 4 else None,
-        )
+    stop_at(spec.num_steps - 4, task, spec, store)
     (place,) = load_checkpoint(store.checkpoint(spec.id))["place"]["parts"]
     assert (place["step"], place["num_trained"]) == (spec.num_steps - 4, spec.num_steps - 3)
     resumed, num_read = reads(stream, lambda: train_model(task, spec, store))
@@ -366,23 +372,34 @@ class Slow(Plain):
             yield DATA[k % len(DATA)]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_run_that_skips_for_longer_than_a_step_may_take_does_not_hang(
-    num_workers, monkeypatch, tmp_path
-):
+class SlowSampler:
+    """Indices that take a while as the examples of such a stream."""
+
+    def __init__(self, seconds):
+        self.stream = Slow(seconds)
+
+    def __iter__(self):
+        return (k % len(DATA) for k, _ in enumerate(self.stream))
+
+    def __len__(self):
+        return 2 * len(DATA)
+
+
+SLOW = {
+    "a stream": lambda seconds: DataLoader(Slow(seconds)),
+    "a worker": lambda seconds: DataLoader(Slow(seconds), num_workers=1),
+    "a sampler": lambda seconds: DataLoader(DATA, sampler=SlowSampler(seconds)),
+}
+
+
+@pytest.mark.parametrize("way", SLOW)
+def test_a_run_that_skips_for_longer_than_a_step_may_take_does_not_hang(way, monkeypatch, tmp_path):
     monkeypatch.setattr(streams, "SKIP_SECONDS", 0.05)
     spec = isoflop.plan(mlp_task(sizes=[4, 8, 12]), budgets=[1e6]).specs[0]
     skipped = (spec.num_steps - 2) * spec.batch
-    stream = Slow(seconds=40 * 1.5 / skipped)
-    task = mlp_task(train_data=DataLoader(stream, num_workers=num_workers))
-    store, steps = DirectoryStore(tmp_path), iter(range(1000))
-    with pytest.raises(KeyboardInterrupt):
-        train_model(
-            task,
-            spec,
-            store,
-            stop_requested=lambda: signal.SIGINT if next(steps) == spec.num_steps - 3 else None,
-        )
+    task = mlp_task(train_data=SLOW[way](40 * 1.5 / skipped))
+    store = DirectoryStore(tmp_path)
+    stop_at(spec.num_steps - 3, task, spec, store)
     began = time.monotonic()
     run = TaskWork(task, store, hang_seconds=0.5)(spec)
     assert run.status == "completed", run.error
