@@ -22,11 +22,11 @@ import tables
 from isoflop.fitting.noisy_rule import TriedCell, fit_noisy_rule
 from isoflop.fitting.setting_rule import Vertex, fit_rule, fit_vertex
 from isoflop.recipe import PowerRule
+from isoflop.training.tuning_search import FACTORS
 
 COMMAND = "python benchmarks/fitting/tuned_rule.py"
 STEP_LAW = PowerRule(1.79, num_params=-0.713, num_tokens=0.307)
 MIDDLE = (2e8, 1e10)
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NEAR = 0.3
 """Log distance of a tried rate from the nearest one in the grid, at most."""
 LEAST_RATES, LEAST_TRIED = 6, 3
