@@ -5,12 +5,14 @@
 The two image models that no start was fitted to, `examples/models/cnn.py` and
 `examples/models/vit.py`, are planned, checked, tuned where the check asks for it, and trained as
 `find_optimal` does with nothing but a target and a spend. The rule that its runs were trained by is
-then compared with the best rates of three sizes, from the search of `starts.py`. Runs are kept in a
-store, so that a stopped program goes on where it was.
+then compared with the best rates of three sizes, from the search of `starts.py` with up to four
+times its two seeds where the best is unsure. Runs are kept in a store, so that a stopped program
+goes on where it was.
 """
 
 import argparse
 import datetime
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -19,15 +21,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from starts import FAMILIES, Family, given_up, search, task_of  # it finds examples
+from starts import FAMILIES, GUESS, Family, given_up, search, task_of  # it finds examples
 
 import isoflop
 from data.teacher_images import TeacherImages
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_number
+from isoflop.fitting.noisy_rule import BestSetting, TriedCell, fit_noisy_rule
 from isoflop.planning.question import sweep_question
 from isoflop.stages import train_stages
 from isoflop.training.runner import open_store
+from isoflop.training.tuning import SURE, WITHIN_90
 from isoflop.training.tuning_search import Cell
 
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --seeds {} --write"
@@ -53,21 +57,31 @@ def default_call(family: Family, seed: int, store: Path) -> tuple[isoflop.Recipe
     return sizes_of(trained.task).recipe, is_tuned
 
 
+def best_of(cells: Sequence[Cell]) -> tuple[BestSetting, ...]:
+    tried = [TriedCell(*cell.at, cell.tried) for cell in cells]
+    return fit_noisy_rule(tried, GUESS, (GUESS.num_params, GUESS.num_tokens)).best
+
+
+def is_unsure(cells: Sequence[Cell]) -> list[bool]:
+    return [best.deviation > SURE for best in best_of(cells)]
+
+
 def rows_of(family: Family, seed: int, cells: Sequence[Cell], store: Path) -> list[str]:
     recipe, is_tuned = default_call(family, seed, store)
     rows = []
-    for cell in cells:
-        place, best = cell.place, cell.vertex.value
-        rate = recipe.peak_lr(place.num_params, place.num_tokens)
+    for cell, best in zip(cells, best_of(cells), strict=True):
+        place, rate = cell.place, recipe.peak_lr(*cell.at)
+        known_to = math.exp(WITHIN_90 * best.deviation)
         columns = (
             family.kind,
             str(seed),
             "yes" if is_tuned else "no",
             format_count(place.num_params),
             format_count(place.num_tokens),
-            format_number(best, 2),
+            str(len({one.seed for one in cell.tried}) * family.seeds),
+            f"{format_number(best.value, 2)} ×/÷ {known_to:.2f}",
             format_number(rate, 2),
-            f"{rate / best:.2f}",
+            f"{rate / best.value:.2f}",
             f"{given_up(cell, rate):.3f}",
         )
         rows.append(f"| {' | '.join(columns)} |")
@@ -75,8 +89,8 @@ def rows_of(family: Family, seed: int, cells: Sequence[Cell], store: Path) -> li
 
 
 HEAD = (
-    "| kind | seed | tuned | params | images | best rate | default's rate | over best "
-    "| loss given up |\n" + "|---" * 9 + "|"
+    "| kind | seed | tuned | params | images | seeds | best rate (90 %) | default's rate "
+    "| over best | loss given up |\n" + "|---" * 10 + "|"
 )
 
 
@@ -103,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for family in (each for each in FAMILIES if each.name in given.only):
-        cells = search(family, given.store / "starts")
+        cells = search(family, given.store / "starts", is_unsure)
         for seed in range(given.seeds):
             store = given.store / "default_rates" / f"{Path(family.name).stem}-{seed}"
             rows += rows_of(family, seed, cells, store)

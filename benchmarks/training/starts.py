@@ -29,7 +29,7 @@ import isoflop
 from isoflop.counting.sizes import SizeCount
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count
-from isoflop.fitting.setting_rule import fit_rule
+from isoflop.fitting.setting_rule import Vertex, fit_rule, fit_vertex
 from isoflop.starts import STARTS, ModelKind
 from isoflop.training.tuning_search import Cell, Place, Search, spec_maker
 
@@ -154,13 +154,23 @@ def places_of(family: Family, task: isoflop.Task) -> tuple[Place, ...]:
     return (*middle, *more)
 
 
-def search(family: Family, store: Path) -> tuple[Cell, ...]:
-    """The best rate of each cell of a family."""
+def all_are_sure(cells: Sequence[Cell]) -> list[bool]:
+    return [False] * len(cells)
+
+
+def search(
+    family: Family, store: Path, is_unsure: Callable[[Sequence[Cell]], list[bool]] = all_are_sure
+) -> tuple[Cell, ...]:
+    """The rates that are tried in each cell of a family, with more seeds where it is unsure."""
     task = task_of(family)
 
     def losses_of(specs: Sequence[isoflop.RunSpec]) -> dict[str, float]:
         seeds = range(family.seeds)
-        wanted = {(spec.id, seed): replace(spec, seed=seed) for spec in specs for seed in seeds}
+        wanted = {
+            (spec.id, seed): replace(spec, seed=spec.seed * family.seeds + seed)
+            for spec in specs
+            for seed in seeds
+        }
         sweep = isoflop.Sweep(specs=tuple(wanted.values()), unit=task.unit)
         runs = isoflop.train(task, sweep, store=store, data_workers=0, progress=False)
         loss = {run.id: run.loss if run.status == "completed" else math.inf for run in runs}
@@ -176,15 +186,24 @@ def search(family: Family, store: Path) -> tuple[Cell, ...]:
         value_of=lambda spec: spec.settings.lr,
         make=spec_maker(sizes_of(task)),
         allowance=math.inf,
+        is_unsure=is_unsure,
     ).run(losses_of)
 
 
 # -- the table ------------------------------------------------------------------------------------
 
 
+def vertex_of(cell: Cell) -> Vertex:
+    """The best rate of a cell."""
+    return fit_vertex([one.value for one in cell.first], [one.loss for one in cell.first])
+
+
 def given_up(cell: Cell, rate: float) -> float:
     """Loss that a rate costs in a cell, in nats: between the losses of the rates around it."""
-    rates, losses = np.array(cell.tried).T
+    rates = [one.value for one in cell.first]
+    losses = np.array(
+        [np.mean([one.loss for one in cell.tried if one.value == rate]) for rate in rates]
+    )
     return max(0.0, float(np.interp(math.log(rate), np.log(rates), losses) - losses.min()))
 
 
@@ -197,7 +216,7 @@ class Row:
 
     @property
     def at(self) -> tuple[float, float]:
-        return self.cell.place.num_params, self.cell.place.num_tokens
+        return self.cell.at
 
     @property
     def start(self) -> float:
@@ -205,7 +224,7 @@ class Row:
 
     @property
     def times_best(self) -> float:
-        return self.start / self.cell.vertex.value
+        return self.start / vertex_of(self.cell).value
 
     @property
     def given_up(self) -> float:
@@ -215,12 +234,12 @@ class Row:
     @property
     def as_good(self) -> tuple[float, float]:
         """The lowest and the highest rate tried whose loss is within 1 % of the lowest."""
-        best = min(loss for _, loss in self.cell.tried)
-        near = [rate for rate, loss in self.cell.tried if loss < 1.01 * best]
+        best = self.cell.lowest.loss
+        near = [one.value for one in self.cell.tried if one.loss < 1.01 * best]
         return min(near), max(near)
 
     def __str__(self) -> str:
-        (low, high), place = self.as_good, self.cell.place
+        (low, high), place, best = self.as_good, self.cell.place, vertex_of(self.cell)
         held_out = " (held out)" if self.family.held_out else ""
         cells = (
             f"{self.family.kind}{held_out}",
@@ -228,7 +247,7 @@ class Row:
             self.family.data,
             format_count(place.num_params),
             format_count(place.num_tokens),
-            f"{self.cell.vertex.value:.2g}" + ("" if self.cell.vertex.inside else " (edge)"),
+            f"{best.value:.2g}" + ("" if best.inside else " (edge)"),
             f"{low:.2g} to {high:.2g}",
             f"{self.start:.2g}",
             f"{self.times_best:.2f}",
@@ -246,7 +265,7 @@ HEAD = (
 def line(rows: Sequence[Row]) -> isoflop.PowerRule:
     """The power law through the best rates of some cells, near the exponents of their start."""
     start = STARTS[rows[0].family.kind].rule
-    cells, best = [row.at for row in rows], [row.cell.vertex for row in rows]
+    cells, best = [row.at for row in rows], [vertex_of(row.cell) for row in rows]
     return fit_rule(cells, best, (start.num_params, start.num_tokens)).rule
 
 

@@ -48,7 +48,7 @@ def test_a_known_rule_is_recovered_and_extrapolates(planned):
     for cell in tuning.cells:
         at = (cell.place.num_params, cell.place.num_tokens)
         assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.12)
-        assert cell.vertex.inside
+        assert cell.is_inside
     ratio = tuning.recipe.peak_lr(largest.num_params, largest.num_tokens) / best_lr(
         largest.num_params, largest.num_tokens
     )
@@ -70,7 +70,7 @@ def test_a_range_that_does_not_hold_the_optimum_is_extended(planned):
     task, sweep = planned
     far = replace(task, recipe=replace(task.recipe, lr=lambda N, D: 30 * best_lr(N, D)))
     tuning = tuned((far, sweep), share=0.3)
-    assert all(cell.vertex.inside for cell in tuning.cells)
+    assert all(cell.is_inside for cell in tuning.cells)
     at = (tuning.cells[0].place.num_params, tuning.cells[0].place.num_tokens)
     assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.2)
 
@@ -100,7 +100,7 @@ def test_a_run_that_failed_does_not_count_as_a_worse_rate(planned):
     tuning = tuned((own, sweep), executor=executor)
     for cell in tuning.cells:
         at = (cell.place.num_params, cell.place.num_tokens)
-        assert all(math.isfinite(loss) for _, loss in cell.tried)
+        assert all(math.isfinite(one.loss) for one in cell.tried)
         assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.4)
 
 
@@ -125,7 +125,7 @@ def test_branches_get_a_rule_of_the_params_alone(planned):
 def test_an_optimum_at_the_edge_is_told(planned):
     falling = simulated(factor=lambda spec: spec.lr**-0.1)
     tuning = tuned(planned, executor=falling)
-    assert not any(cell.vertex.inside for cell in tuning.cells)
+    assert not any(cell.is_inside for cell in tuning.cells)
     assert sum("lies at the edge of the values tried" in note for note in tuning.notes) == 4
     assert "(edge)" in str(tuning)
 
@@ -136,6 +136,17 @@ def test_noise_gives_a_rule_that_costs_little(planned):
         at = (cell.place.num_params, cell.place.num_tokens)
         assert abs(math.log(tuning.recipe.peak_lr(*at) / best_lr(*at))) < 0.5
     assert 0 < tuning.cost_at_largest < 0.02
+
+
+def test_unsure_cells_get_more_seeds_and_sure_ones_do_not(planned):
+    quiet, noisy = (tuned(planned, executor=simulated(noise=noise)) for noise in (0.0, 0.02))
+    assert all(one.seed == 0 for cell in quiet.cells for one in cell.tried)
+    small, large = noisy.cells[0], noisy.cells[-1]
+    assert {one.seed for one in small.tried} >= {0, 1}
+    assert noisy.flops <= noisy.allowance
+    # the allowance pays for more seeds where they are cheap
+    assert len(small.tried) > len(large.tried)
+    assert len({one.seed for one in small.tried}) * len(small.first) == len(small.tried)
 
 
 def test_the_batch_can_be_tuned_too(planned):

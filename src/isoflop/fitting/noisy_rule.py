@@ -2,7 +2,8 @@
 
 The lowest of some noisy losses may lie far from the best setting, and the parabola around it then
 says nothing. Here each cell has a posterior: u is the log of a setting over the recipe's own, and
-log loss is the parabola c (offset u + u^2 / 2) with errors of the size that all cells agree on.
+log loss is, but for the level of its seed, the parabola c (offset u + u^2 / 2) with errors of the
+size that all cells agree on.
 """
 
 import math
@@ -16,23 +17,59 @@ from isoflop.fitting.setting_rule import LEAST_DEVIATION, USUAL_NOISE, Fitted, l
 from isoflop.laws.base import Array
 from isoflop.recipe import Rule
 
-__all__ = ["TriedCell", "fit_noisy_rule"]
+__all__ = ["BestSetting", "NoisyRule", "Tried", "TriedCell", "fit_noisy_rule"]
 
 NOISES = np.geomspace(0.0007, 0.12, 16)
 NOISE_SPREAD = 1.2
 """Log standard deviation of the noise about the usual one: models of 1e3 params have up to ten
 times as much."""
 
+MISFIT = 0.002
+"""Standard deviation of log losses about their parabola, the same in all seeds: with it, the doubt
+of rules from three seeds is as large as their errors on Step Law's grids
+(`benchmarks/fitting/tuned_rule.py`)."""
+
+
+class Tried(NamedTuple):
+    """A setting and its loss, infinite where the run diverged; seed: number of the run's seed."""
+
+    value: float
+    loss: float
+    seed: int = 0
+
 
 class TriedCell(NamedTuple):
-    """Params, tokens, and the (setting, loss) pairs tried there; infinite where a run diverged."""
+    """Params, tokens, and what was tried there."""
 
     num_params: float
     num_tokens: float
-    tried: Sequence[tuple[float, float]]
+    tried: Sequence[Tried]
 
 
-def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, float]) -> Fitted:
+class BestSetting(NamedTuple):
+    """The best setting of a cell, and how sure it is.
+
+    deviation: standard deviation of the log of `value`.
+    curvature: second derivative of log loss in the log setting.
+    """
+
+    value: float
+    deviation: float
+    curvature: float
+
+    def cost(self, setting: float) -> float:
+        """Share of loss that another setting costs in the cell."""
+        return math.expm1(0.5 * self.curvature * math.log(setting / self.value) ** 2)
+
+
+class NoisyRule(NamedTuple):
+    """The law of a best setting, and the best setting of each cell."""
+
+    law: Fitted
+    best: tuple[BestSetting, ...]
+
+
+def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, float]) -> NoisyRule:
     """The power law through the best settings of cells, each as sure as its losses make it.
 
     own: the recipe's rule. prior: its exponents of N and D.
@@ -42,15 +79,22 @@ def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, fl
         sum(one.log_evidence for one in each)
         - 0.5 * (np.log(NOISES / USUAL_NOISE) / NOISE_SPREAD) ** 2
     )
-    best = [one.best(weights) for one in each]
-    return law_through(
+    found = [one.offset(weights) for one in each]
+    # the law has a prior of its own, so that each cell's is not to count there
+    bare = [_without_prior(offset, variance) for offset, variance in found]
+    best = tuple(
+        BestSetting(math.exp(one.at(offset)), math.sqrt(variance), one.curvature(weights))
+        for one, (offset, variance) in zip(each, found, strict=True)
+    )
+    law = law_through(
         [(cell.num_params, cell.num_tokens) for cell in cells],
-        np.array([value for value, _ in best]),
-        np.array([variance for _, variance in best]) + LEAST_DEVIATION**2,
+        np.array([one.at(offset) for one, (offset, _) in zip(each, bare, strict=True)]),
+        np.array([variance for _, variance in bare]) + LEAST_DEVIATION**2,
         prior,
         noise=float(weights @ NOISES),
-        curvature=float(np.median([one.curvature(weights) for one in each])),
+        curvature=float(np.median([one.curvature for one in best])),
     )
+    return NoisyRule(law, best)
 
 
 class _Posterior:
@@ -61,44 +105,69 @@ class _Posterior:
     """
 
     def __init__(self, cell: TriedCell, own: float) -> None:
-        values, losses = np.array(cell.tried, dtype=float).T
+        values, losses, seeds = np.array(cell.tried, dtype=float).T
         known = np.isfinite(losses)
         self.log_own = math.log(own)
         self.above = math.log(min(values[~known], default=math.inf) / own)
         u, y = np.log(values[known] / own), np.log(losses[known])
-        found = [_offset(u, y, noise) for noise in NOISES]
+        seed = (seeds[known, None] == np.unique(seeds[known])).astype(float)
+        misfit = _misfit(u, y)
+        found = [_offset(u, y, seed, np.hypot(noise, misfit)) for noise in NOISES]
         log_joint, self.mean, self.variance = map(np.array, zip(*found, strict=True))
         self.log_evidence = np.logaddexp.reduce(log_joint, axis=1)
         self._curvatures = np.exp(log_joint - self.log_evidence[:, None])
 
-    def best(self, weights: Array) -> tuple[float, float]:
-        """Mean and variance of the log of the best setting, which is below those that diverge."""
+    def offset(self, weights: Array) -> tuple[float, float]:
+        """Mean and variance of the log of the own setting over the best one."""
         joint = weights[:, None] * self._curvatures
-        offset = float(np.sum(joint * self.mean))
-        variance = float(np.sum(joint * (self.variance + (self.mean - offset) ** 2)))
-        # the law has a prior of its own, which is not to count once per cell
-        precision = max(1 / variance - REACH**-2, 1e-3)
-        offset *= 1 / (variance * precision)
-        return self.log_own + min(-offset, self.above), 1 / precision
+        mean = float(np.sum(joint * self.mean))
+        return mean, float(np.sum(joint * (self.variance + (self.mean - mean) ** 2)))
+
+    def at(self, offset: float) -> float:
+        """Log of the best setting, which is below those that diverge."""
+        return self.log_own + min(-offset, self.above)
 
     def curvature(self, weights: Array) -> float:
         """Mean second derivative of the log loss in the log setting."""
         return float(weights @ self._curvatures @ CURVATURES)
 
 
-def _offset(u: Array, y: Array, noise: float) -> tuple[Array, Array, Array]:
-    """Log evidence, mean and variance of the offset under each curvature; each of shape (H,)."""
+def _without_prior(offset: float, variance: float) -> tuple[float, float]:
+    """Mean and variance of an offset by the losses alone."""
+    precision = max(1 / variance - REACH**-2, 1e-3)
+    return offset / (variance * precision), 1 / precision
+
+
+def _misfit(u: Array, y: Array) -> Array:
+    """How far log losses may be from the parabola, noise apart; the same in all seeds of a value.
+
+    So it counts as often as there are seeds: their mean is no nearer.
+    """
+    seeds = np.sum(u[:, None] == u, axis=1)
+    return np.asarray(np.sqrt(seeds) * np.hypot(MISFIT, WALL * (y - y.min(initial=math.inf))))
+
+
+def _offset(u: Array, y: Array, seed: Array, error: Array) -> tuple[Array, Array, Array]:
+    """Log evidence, mean and variance of the offset under each curvature; each of shape (H,).
+
+    seed: (runs, S), 1 where a run is of a seed. Each has a level of its own: runs of one seed begin
+    with the same weights and read the same data. error: standard deviation of each y.
+    """
     if len(u) == 0:  # all runs diverged
         unknown = np.zeros(len(CURVATURES))
         return log_prior_of_curvatures(), unknown, unknown + REACH**2
-    precision = 1 / np.hypot(noise, WALL * (y - y.min())) ** 2
-    du = u - np.average(u, weights=precision)
-    target = y - CURVATURES[:, None] * u**2 / 2
-    dt = target - np.average(target, axis=1, weights=precision)[:, None]
+    precision = error**-2
+    of_seed = precision @ seed
+
+    def apart(values: Array) -> Array:
+        """Values (..., runs) without the level of their seed."""
+        return np.asarray(values - (values * precision) @ seed / of_seed @ seed.T)
+
+    du, dt = apart(u), apart(y - CURVATURES[:, None] * u**2 / 2)
     found = CURVATURES**2 * (precision @ du**2) + REACH**-2
     mean = CURVATURES * (dt @ (precision * du)) / found
     misfit = dt**2 @ precision - found * mean**2
-    log_mass = np.sum(np.log(precision)) - math.log(precision.sum()) - np.log(found) - misfit
+    log_mass = np.sum(np.log(precision)) - np.sum(np.log(of_seed)) - np.log(found) - misfit
     return 0.5 * log_mass + log_prior_of_curvatures(), mean, 1 / found
 
 

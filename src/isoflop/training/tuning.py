@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from isoflop import arguments
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
@@ -24,8 +26,8 @@ from isoflop.display.format import (
 )
 from isoflop.errors import PlanError
 from isoflop.family import Family
-from isoflop.fitting.noisy_rule import TriedCell, fit_noisy_rule
-from isoflop.fitting.setting_rule import Fitted, fit_rule
+from isoflop.fitting.noisy_rule import BestSetting, NoisyRule, TriedCell, fit_noisy_rule
+from isoflop.fitting.setting_rule import Fitted, law_through
 from isoflop.notes.note import Note
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
@@ -49,23 +51,32 @@ __all__ = ["SHARE", "Tuning", "tune"]
 
 SHARE = 0.1
 """Share of a sweep's FLOPs that its tuning may cost."""
+SURE = 0.2
+"""Standard deviation of a cell's best log setting from which on more seeds are trained: twice as
+large a setting costs .6 % of the loss of a usual model, and one off by .2 a twelfth of that."""
+
+WITHIN_90 = 1.645
+"""Standard deviations on either side that hold 90 % of a normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """A recipe with tuned rules, and their precision.
 
+    cells, best: what was tried at each size and token count, and the best rate there with its
+        doubt; batch_cells, batch_best: the same of the tokens per step.
     flops: FLOPs spent. allowance: FLOPs that could have been spent.
     cost_inside: share of loss that the rule costs in the worst cell.
-    cost_at_largest: expected share of loss that the rule costs at the sweep's largest run; NaN if
-        no cell has a minimum inside its range.
+    cost_at_largest: expected share of loss that the rule costs at the sweep's largest run.
     """
 
     recipe: Recipe
     lr: Fitted
     cells: tuple[Cell, ...]
+    best: tuple[BestSetting, ...]
     batch: Fitted | None = None
     batch_cells: tuple[Cell, ...] = ()
+    batch_best: tuple[BestSetting, ...] = ()
     flops: float
     allowance: float
     cost_inside: float
@@ -81,11 +92,11 @@ class Tuning:
             f"It may still cost {format_percent(self.cost_inside)} of loss in these cells and "
             f"{format_percent(self.cost_at_largest)} at the sweep's largest run."
         )
-        parts = [head, _table(self.cells, "lr")]
+        parts = [head, _table(self.cells, self.best, "lr")]
         if self.batch is not None:
             parts += [
                 f"Tokens per step {self.batch.rule}",
-                _table(self.batch_cells, "tokens per step"),
+                _table(self.batch_cells, self.batch_best, "tokens per step"),
             ]
         return "\n".join([*parts, format_bullets((cost, *self.notes))])
 
@@ -106,14 +117,15 @@ def tune(
     """Estimate the learning-rate rule a N^b D^c of a task from short runs.
 
     The runs are at two sizes and two token counts. The rule goes through the best rates of these
-    four cells, each as near as the noise of its losses allows. Plan again afterwards with
+    four cells, each as near as the noise of its losses allows; where that leaves a best rate
+    unsure, more seeds are trained. Plan again afterwards with
     `dataclasses.replace(task, recipe=tuning.recipe)`.
 
     sweep: the plan that the rule is for; none of its runs is trained. The cells are as large as
         the allowance permits, at the sweep's tokens per param.
     trainer, store, executor, data_workers, packed, progress: as in `train`; after a stop the same
         call continues.
-    share: share of the sweep's FLOPs to spend at most.
+    share: share of the sweep's FLOPs to spend at most; less is spent where the rates are sure.
     batch: tune the tokens per step, too, with half of the allowance each; the rate then goes with
         their square root.
 
@@ -159,15 +171,16 @@ def tune(
     recipe = sizes.recipe
     search = _rates(recipe, places, make, allowance)
     cells = search.run(losses_of)
-    found = _rate_rule(cells, recipe.peak_lr)
-    lr = _shared(found, recipe, cells)
+    found = _rule(cells, recipe.peak_lr)
+    lr = _shared(found.law, recipe, cells)
     tuning = Tuning(
         recipe=replace(recipe, lr=lr.rule),
         lr=lr,
         cells=cells,
+        best=found.best,
         flops=search.spent,
         allowance=share * sweep.flops,
-        cost_inside=_cost_inside(lr, cells),
+        cost_inside=_cost(lr.rule, cells, found.best),
         cost_at_largest=_cost_at_largest(lr, sweep),
         notes=tuple(_notes(sizes, found, cells, sweep)),
     )
@@ -184,6 +197,7 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
         value_of=lambda spec: spec.settings.lr,
         make=make,
         allowance=allowance,
+        is_unsure=lambda cells: _unsure(cells, recipe.peak_lr),
     )
 
 
@@ -202,41 +216,47 @@ def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: f
         value_of=lambda spec: spec.step_tokens,
         make=make,
         allowance=allowance,
+        is_unsure=lambda cells: _unsure(cells, recipe.tokens_per_step),
     )
 
 
 def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
     """The tuning with a rule for the batch, too, and the learning rate adapted to it."""
     recipe, cells = tuning.recipe, search.run(losses_of)
-    batch = _shared(_rule(cells, recipe.tokens_per_step), recipe, cells)
-    at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
-    moved = [
-        replace(
-            cell.vertex,
-            value=recipe.peak_lr(*where)
-            * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where)),
-        )
-        for cell, where in zip(cells, at, strict=True)
+    found = _rule(cells, recipe.tokens_per_step)
+    batch = _shared(found.law, recipe, cells)
+    at = [cell.at for cell in cells]
+    rates = [
+        recipe.peak_lr(*where) * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where))
+        for where in at
     ]
-    lr = _shared(fit_rule(at, moved, _exponents(recipe.peak_lr, at)), recipe, cells)
+    lr = law_through(
+        at,
+        np.log(rates),
+        np.array([one.deviation for one in found.best]) ** 2,
+        _exponents(recipe.peak_lr, at),
+        noise=batch.noise,
+        curvature=batch.curvature,
+    )
     return replace(
         tuning,
-        recipe=replace(recipe, lr=lr.rule, batch_tokens=batch.rule),
+        recipe=replace(recipe, lr=_shared(lr, recipe, cells).rule, batch_tokens=batch.rule),
         batch=batch,
         batch_cells=cells,
+        batch_best=found.best,
         flops=tuning.flops + search.spent,
         notes=(*tuning.notes, *_edge_notes(cells, "tokens per step")),
     )
 
 
-def _rate_rule(cells: Sequence[Cell], own: Rule) -> Fitted:
-    tried = [TriedCell(cell.place.num_params, cell.place.num_tokens, cell.tried) for cell in cells]
-    return fit_noisy_rule(tried, own, _exponents(own, [one[:2] for one in tried]))
+def _rule(cells: Sequence[Cell], own: Rule) -> NoisyRule:
+    tried = [TriedCell(*cell.at, cell.tried) for cell in cells]
+    return fit_noisy_rule(tried, own, _exponents(own, [cell.at for cell in cells]))
 
 
-def _rule(cells: Sequence[Cell], own: Rule) -> Fitted:
-    at = [(cell.place.num_params, cell.place.num_tokens) for cell in cells]
-    return fit_rule(at, [cell.vertex for cell in cells], _exponents(own, at))
+def _unsure(cells: Sequence[Cell], own: Rule) -> list[bool]:
+    """Whether the best of each cell is known too badly for one seed a value."""
+    return [one.deviation > SURE for one in _rule(cells, own).best]
 
 
 def _shared(found: Fitted, recipe: Recipe, cells: Sequence[Cell]) -> Fitted:
@@ -252,14 +272,9 @@ def _exponents(rule: Rule, at: Sequence[tuple[float, float]]) -> tuple[float, fl
     return by_size, math.log(rule(n0, d1) / rule(n0, d0)) / math.log(d1 / d0)
 
 
-def _cost_inside(lr: Fitted, cells: Sequence[Cell]) -> float:
-    """Half the curvature times the squared distance from a cell's own best, at the worst cell."""
-    away = [
-        math.log(lr.rule(cell.place.num_params, cell.place.num_tokens) / cell.vertex.value) ** 2
-        * cell.vertex.curvature
-        for cell in cells
-    ]
-    return max((0.5 * cost for cost in away if math.isfinite(cost)), default=math.nan)
+def _cost(rule: Rule, cells: Sequence[Cell], best: Sequence[BestSetting]) -> float:
+    """Share of loss that a rule costs in the worst cell."""
+    return max(one.cost(rule(*cell.at)) for cell, one in zip(cells, best, strict=True))
 
 
 def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
@@ -267,8 +282,9 @@ def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
     return 0.5 * lr.curvature * lr.deviation(largest.num_params, largest.num_tokens) ** 2
 
 
-def _notes(sizes: Sizes, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
+def _notes(sizes: Sizes, found: NoisyRule, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
     yield from _edge_notes(cells, "learning rate")
+    lr = found.law
     by_size, by_tokens = lr.exponent_deviations
     yield Note(
         "tuned-exponents",
@@ -282,16 +298,16 @@ def _notes(sizes: Sizes, lr: Fitted, cells: Sequence[Cell], sweep: Sweep) -> Ite
         f"The sweep's largest size has {format_number(beyond, 2)} times the params of the largest "
         f"one that was tuned.",
     )
-    costs = [_cost_of_own(sizes.recipe, cell) for cell in cells]
+    cost = _cost(sizes.recipe.peak_lr, cells, found.best)
     yield Note(
         "untuned-cost",
-        f"The recipe's own rule would have cost up to {format_percent(max(costs))} of loss in "
+        f"The recipe's own rule would have cost up to about {format_percent(cost)} of loss in "
         f"these cells.",
     )
 
 
 def _edge_notes(cells: Sequence[Cell], setting: str) -> list[Note]:
-    return [_edge_note(cell, setting) for cell in cells if not cell.vertex.inside]
+    return [_edge_note(cell, setting) for cell in cells if not cell.is_inside]
 
 
 def _edge_note(cell: Cell, setting: str) -> Note:
@@ -299,41 +315,32 @@ def _edge_note(cell: Cell, setting: str) -> Note:
         "tuned-at-edge",
         f"The best {setting} of size {cell.place.sized.size} on "
         f"{format_count(cell.place.num_tokens)} tokens lies at the edge of the values tried "
-        f"({format_number(cell.vertex.value, 2)}): allow a larger share, or start from a better "
+        f"({format_number(cell.lowest.value, 2)}): allow a larger share, or start from a better "
         f"rule.",
     )
 
 
-def _cost_of_own(recipe: Recipe, cell: Cell) -> float:
-    own = recipe.peak_lr(cell.place.num_params, cell.place.num_tokens)
-    nearest = min(cell.tried, key=lambda pair: abs(math.log(pair[0] / own)))
-    return nearest[1] / min(loss for _, loss in cell.tried) - 1
-
-
-def _table(cells: Sequence[Cell], setting: str) -> str:
+def _table(cells: Sequence[Cell], best: Sequence[BestSetting], setting: str) -> str:
     header = (
         "size",
         "params",
         "tokens",
         f"{setting} tried",
         "best",
-        "loss there",
+        "known to (90 %)",
+        "lowest loss",
         "twice as high costs",
     )
-    return align_columns([header, *(_row(cell) for cell in cells)])
+    return align_columns([header, *map(_row, cells, best)])
 
 
-def _row(cell: Cell) -> tuple[str, ...]:
-    values = [value for value, _ in cell.tried]
-    curvature = cell.vertex.curvature
+def _row(cell: Cell, best: BestSetting) -> tuple[str, ...]:
     return (
         str(cell.place.sized.size),
-        format_count(cell.place.num_params),
-        format_count(cell.place.num_tokens),
-        f"{format_number(min(values), 2)} to {format_number(max(values), 2)}",
-        format_number(cell.vertex.value, 2) + ("" if cell.vertex.inside else " (edge)"),
-        format_number(min(loss for _, loss in cell.tried), 4),
-        format_percent(math.expm1(0.5 * curvature * math.log(2) ** 2))
-        if math.isfinite(curvature)
-        else "unknown",
+        *map(format_count, cell.at),
+        f"{format_number(cell.first[0].value, 2)} to {format_number(cell.first[-1].value, 2)}",
+        format_number(best.value, 2) + ("" if cell.is_inside else " (edge)"),
+        f"×/÷{format_number(math.exp(WITHIN_90 * best.deviation), 2)}",
+        format_number(cell.lowest.loss, 4),
+        format_percent(best.cost(2 * best.value)),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import format_flops, format_percent
 from isoflop.errors import PlanError
-from isoflop.fitting.setting_rule import Vertex, fit_vertex
+from isoflop.fitting.noisy_rule import Tried
 from isoflop.planning.specs import make_spec
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe
@@ -20,8 +20,9 @@ __all__ = ["Cell", "Place", "Search", "TooLittleError", "choose_places", "spec_m
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Multiples of the recipe's own value to try first in each cell; later ones go by factors of 2."""
 FIRST = 0.6
-"""Share of the allowance for the first round; the rest is for cells with their best at an edge."""
-MAX_ROUNDS = 5
+"""Share of the allowance for the first round; the rest is for cells with their best at an edge,
+and then for more seeds of those whose best is unsure."""
+MAX_ROUNDS, MOST_SEEDS = 5, 4
 SIZE_RATIO, LEAST_RATIO = 4.0, 1.5
 """Intended and least ratio of the two sizes, and so of the two token counts."""
 STEP = 1.15
@@ -29,7 +30,8 @@ STEP = 1.15
 LEAST_STEPS = 20
 """Optimiser steps below which a run shows nothing about its learning rate."""
 
-Make = Callable[["Place", Recipe], RunSpec]
+Make = Callable[["Place", Recipe, int], RunSpec]
+"""Place, recipe, number of the seed, from 0 on -> spec."""
 LossesOf = Callable[[Sequence[RunSpec]], dict[str, float]]
 """Specs -> final loss by run id, infinite if a run diverged; runs that failed have none."""
 
@@ -56,25 +58,44 @@ class Place:
 
 @dataclass(frozen=True)
 class Cell:
-    """A place, the (value, loss) pairs tried there, and the best value."""
+    """A place and what was tried there, by seed and value."""
 
     place: Place
-    tried: tuple[tuple[float, float], ...]
-    vertex: Vertex
+    tried: tuple[Tried, ...]
+
+    @property
+    def at(self) -> tuple[float, float]:
+        """Params and tokens."""
+        return self.place.num_params, self.place.num_tokens
+
+    @property
+    def first(self) -> tuple[Tried, ...]:
+        """What was tried with the first seed, by value."""
+        return tuple(one for one in self.tried if one.seed == 0)
+
+    @property
+    def lowest(self) -> Tried:
+        """The one of the lowest loss, of the first seed, which all values have."""
+        return min(self.first, key=lambda one: one.loss)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether values on both sides of that of the lowest loss were tried."""
+        return self.first[0].value < self.lowest.value < self.first[-1].value
 
 
 def spec_maker(sizes: Sizes) -> Make:
-    """A function (place, recipe) -> spec at that place, with the recipe's first seed."""
+    """A function (place, recipe, k) -> spec at that place, with the seed k after the first one."""
     supply, task_fingerprint = sizes.supply, sizes.fingerprint
 
-    def make(place: Place, recipe: Recipe) -> RunSpec:
+    def make(place: Place, recipe: Recipe, k: int) -> RunSpec:
         return make_spec(
             sizes,
             supply,
             task_fingerprint,
             place.sized,
             place.num_tokens,
-            seed=recipe.seeds[0],
+            seed=recipe.seeds[0] + k,
             recipe=recipe,
         )
 
@@ -157,28 +178,43 @@ class Search:
     value_of: Callable[[RunSpec], float]
     make: Make
     allowance: float
+    is_unsure: Callable[[Sequence[Cell]], Sequence[bool]]
     spent: float = 0.0
-    _tried: list[dict[float, float]] = field(default_factory=list)
+    _tried: list[set[Tried]] = field(default_factory=list)
 
     def run(self, losses_of: LossesOf) -> tuple[Cell, ...]:
-        """Try values until each best one has worse ones on both sides or the allowance is spent.
+        """Try values until each best one is known or the allowance is spent.
+
+        First until it has worse ones on both sides, then with more seeds in the unsure cells.
 
         Raises PlanError where all runs of a place failed.
         """
-        self._tried = [{} for _ in self.places]
+        self._tried = [set() for _ in self.places]
         candidates = [[factor * self.base(place) for factor in FACTORS] for place in self.places]
         for _ in range(MAX_ROUNDS):
-            specs = self._affordable(candidates)
-            if not specs:
+            if not self._train(self._affordable(candidates), losses_of, 0):
                 break
-            losses = losses_of([spec for _, spec in specs])
-            for k, spec in specs:
-                if spec.id in losses:
-                    self._tried[k][self.value_of(spec)] = losses[spec.id]
-            self._require_losses()
-            candidates = [_outward(tried) for tried in self._tried]
+            candidates = [_outward(cell) for cell in self._cells()]
+        for k in range(1, MOST_SEEDS):
+            cells = self._cells()
+            unsure = [one for one, is_so in enumerate(self.is_unsure(cells)) if is_so]
+            if not self._train(self._repeated(cells, unsure, k), losses_of, k):
+                break
+        return self._cells()
+
+    def _train(self, specs: Sequence[tuple[int, RunSpec]], losses_of: LossesOf, seed: int) -> bool:
+        """Train specs of places, by number, and keep their losses; False where there are none."""
+        losses = losses_of([spec for _, spec in specs]) if specs else {}
+        for place, spec in specs:
+            if spec.id in losses:
+                self._tried[place].add(Tried(self.value_of(spec), losses[spec.id], seed))
+        self._require_losses()
+        return bool(specs)
+
+    def _cells(self) -> tuple[Cell, ...]:
         return tuple(
-            _cell(place, tried) for place, tried in zip(self.places, self._tried, strict=True)
+            Cell(place, tuple(sorted(tried, key=lambda one: (one.seed, one.value))))
+            for place, tried in zip(self.places, self._tried, strict=True)
         )
 
     def _require_losses(self) -> None:
@@ -192,28 +228,38 @@ class Search:
     def _affordable(self, candidates: Sequence[Sequence[float]]) -> list[tuple[int, RunSpec]]:
         """The specs of candidate values, place by place, that the allowance still pays for."""
         chosen: list[tuple[int, RunSpec]] = []
-        for k, (place, values) in enumerate(zip(self.places, candidates, strict=True)):
-            for spec in (self.make(place, self.recipe_with(place, value)) for value in values):
-                known = self.value_of(spec) in self._tried[k] or any(
+        for place, values in enumerate(candidates):
+            for spec in (self._spec(place, value) for value in values):
+                known = self.value_of(spec) in {one.value for one in self._tried[place]} or any(
                     spec.id == other.id for _, other in chosen
                 )
                 if not known and self.spent + spec.flops <= self.allowance:
-                    chosen.append((k, spec))
+                    chosen.append((place, spec))
                     self.spent += spec.flops
         return chosen
 
+    def _repeated(
+        self, cells: Sequence[Cell], unsure: Sequence[int], k: int
+    ) -> list[tuple[int, RunSpec]]:
+        """The values of unsure cells with one seed more, of the cells that are paid for whole."""
+        chosen: list[tuple[int, RunSpec]] = []
+        for place in unsure:
+            values = [one.value for one in cells[place].first if math.isfinite(one.loss)]
+            specs = [self._spec(place, value, k) for value in values]
+            cost = sum(spec.flops for spec in specs)
+            if self.spent + cost <= self.allowance:
+                chosen += [(place, spec) for spec in specs]
+                self.spent += cost
+        return chosen
 
-def _outward(tried: dict[float, float]) -> list[float]:
+    def _spec(self, place: int, value: float, k: int = 0) -> RunSpec:
+        where = self.places[place]
+        return self.make(where, self.recipe_with(where, value), k)
+
+
+def _outward(cell: Cell) -> list[float]:
     """Two more values beyond the edge with the best value; none if the best is inside."""
-    values = sorted(tried)
-    best = min(values, key=lambda value: tried[value])
-    if best == values[0]:
-        return [values[0] / 2, values[0] / 4]
-    return [values[-1] * 2, values[-1] * 4] if best == values[-1] else []
-
-
-def _cell(place: Place, tried: dict[float, float]) -> Cell:
-    pairs = tuple(sorted(tried.items()))
-    return Cell(
-        place, pairs, fit_vertex([value for value, _ in pairs], [loss for _, loss in pairs])
-    )
+    low, high, best = cell.first[0].value, cell.first[-1].value, cell.lowest.value
+    if best == low:
+        return [low / 2, low / 4]
+    return [high * 2, high * 4] if best == high else []
