@@ -1,4 +1,4 @@
-"""The tasks of the campaign: six kinds of net on source code and on procedural images.
+"""The tasks of the campaign: kinds of net on source code, procedural images and pendulums.
 
 Every rule of training is spelled out and every task has a name of its own in the ids of its runs,
 so that records stay valid whatever isoflop's defaults become. Raise VERSION when a model, the data
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import drawn_images
+import pendulum
 import source_text
 import torch.nn.functional as F
+from causal_conv import CausalConvNet
 from feed_forward import FeedForwardNet
 from ssm import SSM
 
@@ -119,6 +121,10 @@ def mlp() -> isoflop.Task:
     return on_text("mlp", FeedForwardNet)
 
 
+def conv() -> isoflop.Task:
+    return on_text("conv", CausalConvNet)
+
+
 def moe() -> isoflop.Task:
     return on_text("moe", MoE, num_params=MoE.num_active_params)
 
@@ -131,6 +137,23 @@ def cnn() -> isoflop.Task:
     return on_images("cnn", CNN, CNN_SIZES)
 
 
+def swing() -> isoflop.Task:
+    """A token is an example: one start and where it leads."""
+    train_data, val_data = pendulum.pendulums()
+    return isoflop.Task(
+        model=pendulum.ResidualNet,
+        size_param="width",
+        train_data=train_data,
+        val_data=val_data,
+        loss=F.mse_loss,
+        unit="example",
+        loss_unit="squared rods",
+        sizes=TEXT_SIZES,
+        recipe=recipe(PowerRule(0.5, num_tokens=0.5), eval_tokens=pendulum.NUM_HELD_OUT),
+        fingerprint=f"proof-swing-{VERSION}",
+    )
+
+
 CASES = {
     "gpt": Case(gpt, source_text.digest, 3e13, "a transformer over the bytes of source code"),
     "ssm": Case(
@@ -139,9 +162,15 @@ CASES = {
     "mlp": Case(
         mlp, source_text.digest, 3e13, "a feed-forward net over eight bytes of source code", 10.0
     ),
+    "conv": Case(
+        conv, source_text.digest, 3e13, "a causal convolutional net over source code", 10.0
+    ),
     "moe": Case(
         moe, source_text.digest, 3e13, "a mixture of experts over the bytes of source code", 10.0
     ),
     "vit": Case(vit, drawn_images.digest, 3e13, "a vision transformer on procedural images", 4.0),
     "cnn": Case(cnn, drawn_images.digest, 3e13, "a convolutional net on procedural images", 1.5),
+    "swing": Case(
+        swing, pendulum.digest, 3e13, "a feed-forward net that predicts double pendulums"
+    ),
 }

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hashing import hashed
 from torch.utils.data import Dataset, TensorDataset
 
 SIDE, NUM_BLOBS, NOISE = 16, 4, 0.3
@@ -51,22 +52,11 @@ def images() -> tuple[Images, TensorDataset]:
 
 def drawn(numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels of some numbers."""
-    random = hashed(numbers.astype(np.uint64))
+    random = hashed(numbers.astype(np.uint64), SLOTS)
     pictures = torch.from_numpy(painted(random))
     cumulative = teacher().probabilities(pictures).cumsum(1)
     uniform = torch.from_numpy(np.ascontiguousarray(random[:, LABEL : LABEL + 1]))
     return pictures, (uniform > cumulative).sum(1).clamp(max=NUM_CLASSES - 1)
-
-
-def hashed(numbers: np.ndarray) -> np.ndarray:
-    """Uniform numbers (images, SLOTS) in 0..1: splitmix64 of the number of image and slot."""
-    with np.errstate(over="ignore"):
-        z = numbers[:, None] * np.uint64(SLOTS) + np.arange(1, SLOTS + 1, dtype=np.uint64)
-        z *= np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
 
 def painted(random: np.ndarray) -> np.ndarray:
@@ -89,14 +79,14 @@ class Teacher:
 
     def __init__(self) -> None:
         # numbers that no training or held-out image has
-        random = hashed(np.arange(2**40, 2**40 + 64, dtype=np.uint64)).ravel()
+        random = hashed(np.arange(2**40, 2**40 + 64, dtype=np.uint64), SLOTS).ravel()
         sizes = np.cumsum([math.prod(shape) for shape in self.SHAPES])
         parts = np.split(random[: sizes[-1]], sizes[:-1])
         self.weights = [
             torch.from_numpy((part - 0.5) * math.sqrt(24 / math.prod(shape[1:]))).reshape(shape)
             for part, shape in zip(parts, self.SHAPES, strict=True)
         ]
-        sample = painted(hashed(np.arange(2**41, 2**41 + 4096, dtype=np.uint64)))
+        sample = painted(hashed(np.arange(2**41, 2**41 + 4096, dtype=np.uint64), SLOTS))
         logits = self._raw(torch.from_numpy(sample))
         self.mean, self.scale = logits.mean(0), logits.std(0) / SHARPNESS
 
@@ -119,7 +109,7 @@ def teacher() -> Teacher:
 
 def entropy(num_images: int = NUM_HELD_OUT) -> float:
     """Loss of a perfect model on the held-out images, in nats."""
-    pictures = torch.from_numpy(painted(hashed(np.arange(num_images, dtype=np.uint64))))
+    pictures = torch.from_numpy(painted(hashed(np.arange(num_images, dtype=np.uint64), SLOTS)))
     p = teacher().probabilities(pictures)
     return float(-(p * p.clamp_min(1e-30).log()).sum(1).mean())
 
