@@ -67,13 +67,16 @@ def test_holdout_needs_budgets(run, tables):
 
 
 @pytest.mark.train
-def test_tune_ends_with_the_recipe_that_it_found(run):
+def test_tune_ends_with_the_recipe_that_it_found(run, monkeypatch):
+    from isoflop.training import tuning_search
+
+    monkeypatch.setattr(tuning_search, "MOST_SEEDS", 1)
     arguments = (
         "tune",
         "owned.py:task",
         "--store=runs",
+        "--budget=1e7",
         "--budget=3e7",
-        "--budget=1e8",
         "--share=0.3",
         "--packed",
     )

@@ -48,7 +48,9 @@ def wheel(sdist, tmp_path_factory):
     """Built of the unpacked sdist, as others would."""
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        # extractall(filter=) is not in Python 3.11.0 to 3.11.3
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        archive.extractall(folder)
     return build("wheel", next(folder.iterdir()), tmp_path_factory.mktemp("wheel"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import isoflop
 from isoflop.fitting.setting_rule import fit_rule, fit_vertex
+from isoflop.training import tuning_search
 from isoflop.training.executors.simulated import Simulated
 from tasks import mlp_task
 
@@ -182,9 +183,10 @@ def test_a_share_that_cannot_pay_is_refused_with_one_that_can(planned):
         tuned(planned, share=0)
 
 
-def test_a_real_task_is_tuned_and_resumes(tmp_path):
+def test_a_real_task_is_tuned_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning_search, "MOST_SEEDS", 2)
     task = mlp_task()
-    sweep = isoflop.plan(task, budgets=[3e6, 1e7, 3e7])
+    sweep = isoflop.plan(task, budgets=[1e6, 3e6, 1e7])
     first = isoflop.tune(task, sweep, store=tmp_path, share=0.25, progress=False)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
     second = isoflop.tune(task, sweep, store=tmp_path, share=0.25, progress=False)
