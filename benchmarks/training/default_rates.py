@@ -12,7 +12,6 @@ goes on where it was.
 
 import argparse
 import datetime
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from isoflop.fitting.noisy_rule import BestSetting, TriedCell, fit_noisy_rule
 from isoflop.planning.question import sweep_question
 from isoflop.stages import train_stages
 from isoflop.training.runner import open_store
-from isoflop.training.tuning import SURE, WITHIN_90
+from isoflop.training.tuning import SURE
 from isoflop.training.tuning_search import Cell
 
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --seeds {} --write"
@@ -70,16 +69,14 @@ def rows_of(family: Family, seed: int, cells: Sequence[Cell], store: Path) -> li
     recipe, is_tuned = default_call(family, seed, store)
     rows = []
     for cell, best in zip(cells, best_of(cells), strict=True):
-        place, rate = cell.place, recipe.peak_lr(*cell.at)
-        known_to = math.exp(WITHIN_90 * best.deviation)
+        rate = recipe.peak_lr(*cell.at)
         columns = (
             family.kind,
             str(seed),
             "yes" if is_tuned else "no",
-            format_count(place.num_params),
-            format_count(place.num_tokens),
+            *map(format_count, cell.at),
             str(len({one.seed for one in cell.tried}) * family.seeds),
-            f"{format_number(best.value, 2)} ×/÷ {known_to:.2f}",
+            f"{format_number(best.value, 2)} ×/÷ {best.factor_90:.2f}",
             format_number(rate, 2),
             f"{rate / best.value:.2f}",
             f"{given_up(cell, rate):.3f}",

@@ -161,6 +161,7 @@ def test_the_batch_can_be_tuned_too(planned):
     for cell in tuning.batch_cells:
         at = (cell.place.num_params, cell.place.num_tokens)
         assert tuning.recipe.tokens_per_step(*at) == pytest.approx(2.0 * at[1] ** 0.4, rel=0.35)
+    assert tuning.lr.rule == tuning.recipe.lr  # which goes with the tuned batch
     assert tuning.flops <= tuning.allowance
     assert "Tokens per step" in str(tuning)
 

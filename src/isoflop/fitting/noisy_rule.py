@@ -14,6 +14,7 @@ import numpy as np
 
 from isoflop.fitting.rate_offsets import CURVATURES, REACH, WALL, log_prior_of_curvatures
 from isoflop.fitting.setting_rule import LEAST_DEVIATION, USUAL_NOISE, Fitted, law_through
+from isoflop.fitting.uncertainty import HALF_90
 from isoflop.laws.base import Array
 from isoflop.recipe import Rule
 
@@ -56,6 +57,11 @@ class BestSetting(NamedTuple):
     value: float
     deviation: float
     curvature: float
+
+    @property
+    def factor_90(self) -> float:
+        """The factor on either side of `value` within which the best lies with 90 %."""
+        return math.exp(HALF_90 * self.deviation)
 
     def cost(self, setting: float) -> float:
         """Share of loss that another setting costs in the cell."""

@@ -9,7 +9,10 @@ from isoflop.fitting.approaches.base import Solved
 from isoflop.laws.base import Array, Law
 from isoflop.laws.points import Points
 
-__all__ = ["Intervals", "bootstrap_weights", "leave_one_out_weights", "resampled_law"]
+__all__ = ["HALF_90", "Intervals", "bootstrap_weights", "leave_one_out_weights", "resampled_law"]
+
+HALF_90 = 1.645
+"""Half a 90 % interval of a normal distribution, in standard deviations."""
 
 Intervals = Literal["auto", "bootstrap", "delta", "profile"]
 

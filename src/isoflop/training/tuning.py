@@ -55,9 +55,6 @@ SURE = 0.2
 """Standard deviation of a cell's best log setting from which on more seeds are trained: twice as
 large a setting costs .6 % of the loss of a usual model, and one off by .2 a twelfth of that."""
 
-WITHIN_90 = 1.645
-"""Standard deviations on either side that hold 90 % of a normal distribution."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
@@ -230,7 +227,7 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
         recipe.peak_lr(*where) * math.sqrt(batch.rule(*where) / recipe.tokens_per_step(*where))
         for where in at
     ]
-    lr = law_through(
+    moved = law_through(
         at,
         np.log(rates),
         np.array([one.deviation for one in found.best]) ** 2,
@@ -238,9 +235,11 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
         noise=batch.noise,
         curvature=batch.curvature,
     )
+    lr = replace(tuning.lr, rule=_shared(moved, recipe, cells).rule)
     return replace(
         tuning,
-        recipe=replace(recipe, lr=_shared(lr, recipe, cells).rule, batch_tokens=batch.rule),
+        recipe=replace(recipe, lr=lr.rule, batch_tokens=batch.rule),
+        lr=lr,
         batch=batch,
         batch_cells=cells,
         batch_best=found.best,
@@ -340,7 +339,7 @@ def _row(cell: Cell, best: BestSetting) -> tuple[str, ...]:
         *map(format_count, cell.at),
         f"{format_number(cell.first[0].value, 2)} to {format_number(cell.first[-1].value, 2)}",
         format_number(best.value, 2) + ("" if cell.is_inside else " (edge)"),
-        f"×/÷{format_number(math.exp(WITHIN_90 * best.deviation), 2)}",
+        f"×/÷{format_number(best.factor_90, 2)}",
         format_number(cell.lowest.loss, 4),
         format_percent(best.cost(2 * best.value)),
     )

@@ -14,7 +14,7 @@ from isoflop.fitting.approaches.base import Solved
 from isoflop.fitting.approaches.isoflop import IsoFLOP
 from isoflop.fitting.robust import robust_deviation
 from isoflop.fitting.screening.screen import describe
-from isoflop.fitting.uncertainty import bootstrap_weights, leave_one_out_weights
+from isoflop.fitting.uncertainty import HALF_90, bootstrap_weights, leave_one_out_weights
 from isoflop.laws.base import Array, Law, Surface
 from isoflop.laws.cost import cost_for
 from isoflop.laws.other_laws import losses_of
@@ -24,8 +24,6 @@ from isoflop.notes.note import Note
 __all__ = ["disagreements"]
 
 RESAMPLES = 100
-HALF_90 = 1.645
-"""Half a 90 % interval in standard deviations."""
 LEAST_SHIFT = math.log(1.1)
 """Log size by which an answer must move for a note."""
 FEW_RUNS, FEW_BUDGETS = 20, 5
