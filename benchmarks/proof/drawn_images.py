@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hashing import hashed
-from torch.utils.data import Dataset, TensorDataset
+from numbered import Numbered, hashed
+from torch.utils.data import TensorDataset
 
 SIDE, NUM_BLOBS, NOISE = 16, 4, 0.3
 NUM_CLASSES = 16
@@ -27,27 +27,10 @@ SLOTS = 1024
 LABEL = SLOTS - 1
 
 
-class Images(Dataset):
-    """Pairs (image of 3 x 16 x 16, label), numbered from `first` on."""
-
-    def __init__(self, first: int, num_images: int) -> None:
-        self.first, self.num_images = first, num_images
-
-    def __len__(self) -> int:
-        return self.num_images
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        images, labels = drawn(np.array(indices) + self.first)
-        return list(zip(images.unbind(), labels.unbind(), strict=True))
-
-
 @cache
-def images() -> tuple[Images, TensorDataset]:
+def images() -> tuple[Numbered, TensorDataset]:
     """Training and held-out images; each run reads all of the latter."""
-    return Images(NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*drawn(np.arange(NUM_HELD_OUT)))
+    return Numbered(drawn, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*drawn(np.arange(NUM_HELD_OUT)))
 
 
 def drawn(numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hashing import hashed
+from numbered import Numbered, hashed
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 ANGLE, SPEED = 2.0, 1.0
 """Largest angle from the vertical in radians, and speed in radians per unit of time."""
@@ -27,27 +27,10 @@ SLOTS = 8
 """Random numbers of an example: two angles, two speeds, the noise of two coordinates."""
 
 
-class Pendulums(Dataset):
-    """Pairs (start of 6 numbers, end of 2), numbered from `first` on."""
-
-    def __init__(self, first: int, num_examples: int) -> None:
-        self.first, self.num_examples = first, num_examples
-
-    def __len__(self) -> int:
-        return self.num_examples
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        starts, ends = swung(np.array(indices) + self.first)
-        return list(zip(starts.unbind(), ends.unbind(), strict=True))
-
-
 @cache
-def pendulums() -> tuple[Pendulums, TensorDataset]:
+def pendulums() -> tuple[Numbered, TensorDataset]:
     """Training and held-out pendulums; each run reads all of the latter."""
-    return Pendulums(NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*swung(np.arange(NUM_HELD_OUT)))
+    return Numbered(swung, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*swung(np.arange(NUM_HELD_OUT)))
 
 
 def swung(numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
