@@ -285,6 +285,14 @@ def test_losses_of_small_models_may_flatten_beyond_a_power_law():
     assert usual.value == pytest.approx(settled.value, rel=0.02)
 
 
+def test_small_runs_that_show_no_floor_do_not_rule_one_out():
+    law = ChinchillaLaw(0.0, 62.0, 152.0, 0.35, 0.37)
+    runs = a_sweep(law, (1e9, 1e10, 3e10, 1e11), noise=0.001)
+    found = answer(runs, 1e13).loss
+    assert found.value == pytest.approx(law.optimal_loss(1e13), rel=0.03)
+    assert found.high > 0.7 * min(run.loss for run in runs)
+
+
 def test_a_prior_is_for_the_default_approach_alone():
     with pytest.raises(DataError, match="prior= is for the default approach"):
         fit(a_sweep(), Kriging(), prior=Prior())

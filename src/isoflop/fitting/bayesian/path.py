@@ -10,6 +10,7 @@ alpha + beta = k / f, whatever the floor of the law.
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy.special import softmax
@@ -86,8 +87,14 @@ class OptimalPath:
 
     @property
     def floor(self) -> float:
-        """Mean of the loss that no compute removes, as a share of that at the largest evidence."""
-        return float(self.loss.weights @ self.of_loss.floor[self.loss.kept])
+        """Mean of the loss that no compute removes, as a share of that at the largest evidence.
+
+        The floors that runs cannot speak against are left out.
+        """
+        prior = self.prior
+        is_shown = self.loss.kept < len(prior.of_loss.floor) + len(prior.of_falling_loss.floor)
+        floors = self.of_loss.floor[self.loss.kept[is_shown]]
+        return float(np.average(floors, weights=self.loss.weights[is_shown]))
 
     @property
     def share_unsettled(self) -> float:
@@ -195,18 +202,22 @@ def loss_lines(
 
     Runs that follow a power law do not speak against small models that begin to learn something new
     beyond them, so that the loss goes on falling, nor against a loss that flattens earlier than
-    that of larger models. So the probability of either is never below that of the prior.
+    that of larger models, at whatever height below theirs. So the probability of the one, and of
+    each floor of the other, is never below that of the prior.
     """
     share = prior.share_unsettled(num_params)
     if share == 0:
         return prior.of_loss, _loss_line(prior.of_loss, t, log_loss, covariance, at)
-    priors = (prior.of_loss, prior.of_falling_loss, prior.of_flattening_loss)
+    lowest = math.exp(log_loss.min())
+    flattening = [each for each in prior.of_flattening_loss if each.floor[0] < lowest]
+    priors = (prior.of_loss, prior.of_falling_loss, *flattening)
     lines = [_loss_line(each, t, log_loss, covariance, at) for each in priors]
-    shares = np.array([1 - share, share / 2, share / 2])
+    halves = [share / 2, *[share / 2 / len(flattening)] * len(flattening)]
+    shares = np.array([1 - share, *halves])
     shares[1:] = np.maximum(shares, softmax(np.log(shares) + [x.log_evidence for x in lines]))[1:]
     shares[0] = max(1 - shares[1:].sum(), 0)
     shares /= shares.sum()
-    settings = priors[0].joined(priors[1]).joined(priors[2])
+    settings = reduce(Hypotheses.joined, priors)
     return settings, mixed(lines, shares.tolist(), [len(each.floor) for each in priors])
 
 

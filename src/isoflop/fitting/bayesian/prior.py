@@ -103,9 +103,9 @@ class Prior:
     unsettled
         Probability that the loss of small models does not follow `floor` and `decay`, and the
         number of params up to which models are small. One half is that the loss continues as within
-        the runs, without a floor yet; the other that it flattens towards a floor of any height. The
-        probability fades to 0 at ten times as many params. Runs can raise each half but not lower
-        it.
+        the runs, without a floor yet; the other that it flattens towards a floor, each height of
+        which is as likely. The probability fades to 0 at ten times as many params. Runs can raise
+        that of the first half and of each floor, but not lower it.
     sharpness
         Median of alpha + beta, which sets how fast the loss rises around the optimum, and the
         standard deviation of its logarithm.
@@ -205,10 +205,12 @@ class Prior:
         return _normalised(_hypotheses([(1.0, *FALLING)], self.loss_scatter, ((0.0, 0.0),)))
 
     @cached_property
-    def of_flattening_loss(self) -> Hypotheses:
-        """Settings of the path of the loss where it falls towards a floor of any height."""
-        floors = tuple((floor, 0.0) for floor in FLOOR_GRID.tolist())
-        return _normalised(_hypotheses([(1.0, *FLATTENING)], self.loss_scatter, floors))
+    def of_flattening_loss(self) -> tuple[Hypotheses, ...]:
+        """Settings of the path of the loss where it flattens towards each of some floors."""
+        return tuple(
+            _normalised(_hypotheses([(1.0, *FLATTENING)], self.loss_scatter, ((floor, 0.0),)))
+            for floor in FLOOR_GRID.tolist()
+        )
 
     def share_unsettled(self, num_params: float) -> float:
         """Probability that the loss at `num_params` params does not follow `floor` and `decay`."""
