@@ -33,7 +33,8 @@ MIDDLE = (2e8, 1e10)
 NEAR = 0.3
 """Log distance of a tried rate from the nearest one in the grid, at most."""
 LEAST_RATES, LEAST_TRIED = 6, 3
-NOISES, TRIES, SEEDS = (0.0, 0.005, 0.02), 400, 3
+NOISES, TRIES, SEEDS = ((0.0, 0.0), (0.005, 0.0), (0.02, 0.0), (0.01, 1.0)), 400, 3
+"""Noise of a seed with the log standard deviation from cell to cell; sets of cells; seeds."""
 SMALL_SIZES = 4
 
 At = tuple[float, float]
@@ -93,9 +94,9 @@ def first_rule(rng: np.random.Generator) -> PowerRule:
     )
 
 
-def errors(known: Mapping[At, Grid], noise: float) -> np.ndarray:
+def errors(known: Mapping[At, Grid], noise: float, spread: float) -> np.ndarray:
     """Log errors of the four rules, and the doubts of the last two."""
-    rng = np.random.default_rng(0)
+    rng, of_cells = np.random.default_rng(0), np.random.default_rng(1)
     rows = []
     for _ in range(TRIES):
         places, own = square(known, rng), first_rule(rng)
@@ -103,8 +104,9 @@ def errors(known: Mapping[At, Grid], noise: float) -> np.ndarray:
         if not places or min(map(len, tried)) < LEAST_TRIED:
             continue
         prior = (own.num_params, own.num_tokens)
+        noises = noise * of_cells.lognormal(0, spread, len(places))
         seeds = [
-            [with_noise(at, each, noise, rng) for at, each in zip(places, tried, strict=True)]
+            [with_noise(*each, rng) for each in zip(places, tried, noises, strict=True)]
             for _ in range(SEEDS)
         ]
         parabolas = [fit_vertex(*list(zip(*cell.tried, strict=True))[:2]) for cell in seeds[0]]
@@ -138,25 +140,27 @@ def together(cells: Sequence[TriedCell]) -> TriedCell:
     return cells[0]._replace(tried=tried)
 
 
-def row_of(known: Mapping[At, Grid], noise: float) -> list[str]:
-    found = errors(known, noise)
+def row_of(known: Mapping[At, Grid], noise: float, spread: float) -> list[str]:
+    found = errors(known, noise, spread)
     away, doubts = np.abs(found[:, :4]), found[:, 4:]
     rms = np.sqrt(np.mean(away**2, axis=0))
     within = np.mean(away < math.log(2), axis=0)
     scores = np.sqrt(np.mean((away[:, 2:] / doubts) ** 2, axis=0))
     pairs = [f"{one:.2f} ({share:.0%})" for one, share in zip(rms, within, strict=True)]
-    return [f"{noise:.1%}", str(len(found)), *pairs, *(f"{score:.2f}" for score in scores)]
+    name = f"{noise:.1%}" + (f" ×/÷ {math.exp(spread):.1f}" if spread else "")
+    return [name, str(len(found)), *pairs, *(f"{score:.2f}" for score in scores)]
 
 
 def main() -> None:
     known = grids()
     columns = ["noise", "cells", "first rule", "vertices", "posteriors", "more seeds"]
     columns += ["error over doubt, rms", "... of more seeds"]
-    rows = [row_of(known, noise) for noise in NOISES]
+    rows = [row_of(known, *noise) for noise in NOISES]
     text = (
         "Root mean square error of the log rate at sizes of at least twice the params, and the "
         f"share within a factor of two; {len(known)} cells of Step Law (arXiv 2503.04715), "
-        f"{TRIES} sets of four.\n\n" + tables.markdown(columns, rows)
+        f"{TRIES} sets of four. The noise of the last row differs between cells by this factor, to "
+        "a standard deviation.\n\n" + tables.markdown(columns, rows)
     )
     tables.write("fitting-tuned-rule.md", "Tuned rules of the learning rate", COMMAND, text)
 

@@ -2,8 +2,8 @@
 
 The lowest of some noisy losses may lie far from the best setting, and the parabola around it then
 says nothing. Here each cell has a posterior: u is the log of a setting over the recipe's own, and
-log loss is, but for the level of its seed, the parabola c (offset u + u^2 / 2) with errors of the
-size that all cells agree on.
+log loss is, but for the level of its seed, the parabola c (offset u + u^2 / 2) with errors of a
+size that cells have about in common.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp, softmax
 
 from isoflop.fitting.rate_offsets import CURVATURES, REACH, WALL, log_prior_of_curvatures
 from isoflop.fitting.setting_rule import LEAST_DEVIATION, USUAL_NOISE, Fitted, law_through
@@ -20,10 +21,10 @@ from isoflop.recipe import Rule
 
 __all__ = ["BestSetting", "NoisyRule", "Tried", "TriedCell", "fit_noisy_rule"]
 
-NOISES = np.geomspace(0.0007, 0.12, 16)
-NOISE_SPREAD = 1.2
-"""Log standard deviation of the noise about the usual one: models of 1e3 params have up to ten
-times as much."""
+NOISES = np.geomspace(0.0007, 0.4, 19)
+NOISE_SPREAD, CELL_SPREAD = 1.2, 0.8
+"""Log standard deviation of the noise about the usual one, since models of 1e3 params have up to
+ten times as much; and of that of a cell about the noise that the cells have in common."""
 
 MISFIT = 0.002
 """Standard deviation of log losses about their parabola, the same in all seeds: with it, the doubt
@@ -81,23 +82,20 @@ def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, fl
     own: the recipe's rule. prior: its exponents of N and D.
     """
     each = [_Posterior(cell, own(cell.num_params, cell.num_tokens)) for cell in cells]
-    weights = _shares(
-        sum(one.log_evidence for one in each)
-        - 0.5 * (np.log(NOISES / USUAL_NOISE) / NOISE_SPREAD) ** 2
-    )
-    found = [one.offset(weights) for one in each]
+    common, weights = _noises(np.array([one.log_evidence for one in each]))
+    found = [one.offset(own_weights) for one, own_weights in zip(each, weights, strict=True)]
     # the law has a prior of its own, so that each cell's is not to count there
     bare = [_without_prior(offset, variance) for offset, variance in found]
     best = tuple(
-        BestSetting(math.exp(one.at(offset)), math.sqrt(variance), one.curvature(weights))
-        for one, (offset, variance) in zip(each, found, strict=True)
+        BestSetting(math.exp(one.at(offset)), math.sqrt(variance), one.curvature(own_weights))
+        for one, own_weights, (offset, variance) in zip(each, weights, found, strict=True)
     )
     law = law_through(
         [(cell.num_params, cell.num_tokens) for cell in cells],
         np.array([one.at(offset) for one, (offset, _) in zip(each, bare, strict=True)]),
         np.array([variance for _, variance in bare]) + LEAST_DEVIATION**2,
         prior,
-        noise=float(weights @ NOISES),
+        noise=float(common @ NOISES),
         curvature=float(np.median([one.curvature for one in best])),
     )
     return NoisyRule(law, best)
@@ -117,7 +115,7 @@ class _Posterior:
         self.above = math.log(min(values[~known], default=math.inf) / own)
         u, y = np.log(values[known] / own), np.log(losses[known])
         seed = (seeds[known, None] == np.unique(seeds[known])).astype(float)
-        misfit = _misfit(u, y)
+        misfit = _misfit(u, y, seed)
         found = [_offset(u, y, seed, np.hypot(noise, misfit)) for noise in NOISES]
         log_joint, self.mean, self.variance = map(np.array, zip(*found, strict=True))
         self.log_evidence = np.logaddexp.reduce(log_joint, axis=1)
@@ -144,13 +142,15 @@ def _without_prior(offset: float, variance: float) -> tuple[float, float]:
     return offset / (variance * precision), 1 / precision
 
 
-def _misfit(u: Array, y: Array) -> Array:
+def _misfit(u: Array, y: Array, seed: Array) -> Array:
     """How far log losses may be from the parabola, noise apart; the same in all seeds of a value.
 
-    So it counts as often as there are seeds: their mean is no nearer.
+    So it counts as often as there are seeds: their mean is no nearer. seed: as in `_offset`.
     """
     seeds = np.sum(u[:, None] == u, axis=1)
-    return np.asarray(np.sqrt(seeds) * np.hypot(MISFIT, WALL * (y - y.min(initial=math.inf))))
+    lowest = np.min(np.where(seed > 0, y[:, None], math.inf), axis=0, initial=math.inf)
+    depth = y - seed @ lowest
+    return np.asarray(np.sqrt(seeds) * np.hypot(MISFIT, WALL * depth))
 
 
 def _offset(u: Array, y: Array, seed: Array, error: Array) -> tuple[Array, Array, Array]:
@@ -177,6 +177,14 @@ def _offset(u: Array, y: Array, seed: Array, error: Array) -> tuple[Array, Array
     return 0.5 * log_mass + log_prior_of_curvatures(), mean, 1 / found
 
 
-def _shares(log_mass: Array) -> Array:
-    weights = np.exp(log_mass - log_mass.max())
-    return np.asarray(weights / weights.sum())
+def _noises(log_evidence: Array) -> tuple[Array, Array]:
+    """Probabilities of each noise in common, shape (K,), and in each cell, shape (cells, K).
+
+    log_evidence: of each noise in each cell, shape (cells, K).
+    """
+    steps = np.log(NOISES[:, None] / NOISES)
+    log_about = log_softmax(-0.5 * (steps / CELL_SPREAD) ** 2, axis=1)
+    joint = log_about + log_evidence[:, None, :]  # cell, in common, own
+    usual = -0.5 * (np.log(NOISES / USUAL_NOISE) / NOISE_SPREAD) ** 2
+    common = softmax(usual + logsumexp(joint, axis=2).sum(axis=0))
+    return common, np.einsum("k,ckj->cj", common, softmax(joint, axis=2))

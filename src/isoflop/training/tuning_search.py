@@ -74,9 +74,17 @@ class Cell:
         return tuple(one for one in self.tried if one.seed == 0)
 
     @property
+    def means(self) -> tuple[Tried, ...]:
+        """The mean loss of each value over its seeds, by value."""
+        losses: dict[float, list[float]] = {}
+        for one in self.tried:
+            losses.setdefault(one.value, []).append(one.loss)
+        return tuple(Tried(value, float(np.mean(losses[value]))) for value in sorted(losses))
+
+    @property
     def lowest(self) -> Tried:
-        """The one of the lowest loss, of the first seed, which all values have."""
-        return min(self.first, key=lambda one: one.loss)
+        """The value of the lowest mean loss."""
+        return min(self.means, key=lambda one: one.loss)
 
     @property
     def is_inside(self) -> bool:
