@@ -1,12 +1,12 @@
 """Does the check of the learning rates find a wrong rule, and does it leave a right one alone?
 
-    python benchmarks/training/rate_check.py [--seeds 10] [--store FOLDER] [--write]
+    python benchmarks/training/rate_check.py [--seeds 20] [--store FOLDER] [--write]
 
 Two tasks: a byte-level GPT on the source of Python's library, and a perceptron on generated images.
 The right rule of each goes through the best of five rates at the two sizes of its check. The wrong
 ones are the same at the sweep's smallest size and 4 times too high at its largest, or already at
-the middle size of its largest budget. With each, the runs of the default check are trained with ten
-seeds; nothing else of the sweep is. Results stay in the store, so that the program continues after
+the middle size of its largest budget. With each, the runs of the default check are trained with
+twenty seeds; nothing else of the sweep is. Results stay in the store, so that the program continues after
 a stop.
 """
 
@@ -165,7 +165,7 @@ def rows_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--rules", nargs="*", default=RULES, choices=RULES)

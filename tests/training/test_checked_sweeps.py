@@ -197,7 +197,7 @@ def test_a_check_whose_runs_fail_is_said(capsys):
     )
     (note,) = (note for note in answer.notes if note.code.startswith("rates-"))
     assert note.code == "rates-unchecked"
-    assert "15 failed" in note
+    assert "18 failed" in note
     capsys.readouterr()
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])
     isoflop.train(task, sweep, store=store, executor=Failing(own), progress=False)

@@ -19,11 +19,12 @@ __all__ = ["CheckedSize", "RateFinding", "constants_of", "find_rates", "reach_of
 FEWEST_RATES = 3
 USUAL_FREEDOM = 2
 """Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
-SURE = 0.97
-"""Probability of its sign from which on an offset is not noise."""
-MATERIAL = 0.005
-"""Share of the loss below which a wrong rate does no harm."""
-OPEN = 0.01
+SURE, SURER = 0.93, 0.97
+"""Probability of its sign from which on an offset is not noise, where the answer is decided and at
+the checked sizes, which are two more places to be wrong by chance."""
+MATERIAL, GROSS = 0.005, 0.02
+"""Share of the loss below which a wrong rate does no harm there."""
+OPEN = 0.015
 """Share of the loss that the rates may cost, to a standard deviation, before a check counts as
 open."""
 
@@ -123,20 +124,20 @@ class RateFinding:
         return Note(f"rates-{self.verdict}", words[self.verdict]())
 
     def _holds(self) -> str:
-        return (
-            f"The rule of the learning rate holds at {self._names()}: neither half nor twice the "
-            f"planned rate lowers the loss by more than noise."
-        )
+        return f"The rule of the learning rate holds at {self._names()}{self._cost()}."
 
     def _open(self) -> str:
-        cost = ""
-        if self.offsets is not None:
-            most = format_percent(_most_lost(self.offsets, self.reach))
-            cost = f"; at {format_count(self.reach)} params the rates may cost {most} of the loss"
         return (
             f"The check of the learning rates is open: at {self._names()} half and twice the "
-            f"planned rate give losses that differ by no more than noise{cost}."
+            f"planned rate give losses that differ by no more than noise{self._cost()}."
         )
+
+    def _cost(self) -> str:
+        """What the rates may cost where the answer is decided."""
+        if self.offsets is None:
+            return ""
+        most = format_percent(_most_lost(self.offsets, self.reach))
+        return f"; at {format_count(self.reach)} params the rates may cost {most} of the loss"
 
     def _wrong(self) -> str:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
@@ -184,8 +185,7 @@ def find_rates(
     offsets = _offsets(sizes, noise or USUAL_NOISE)
     if offsets is None:
         return RateFinding("open", sizes, None, reach)
-    places = [*(each.num_params for each in sizes), reach]
-    wrong_at = _wrong_at(offsets, places)
+    wrong_at = _wrong_at(offsets, sizes, reach)
     verdict: Verdict = "holds" if _most_lost(offsets, reach) <= OPEN else "open"
     return RateFinding("wrong" if wrong_at else verdict, sizes, offsets, reach, wrong_at)
 
@@ -219,12 +219,13 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
     return offsets_of(level, log_Ns, us, ys, errors) if len(np.unique(log_Ns)) > 1 else None
 
 
-def _wrong_at(offsets: Offsets, places: Sequence[float]) -> float | None:
-    """The largest place at which the planned rate is off by more than noise, and at a cost."""
+def _wrong_at(offsets: Offsets, sizes: Sequence[CheckedSize], reach: float) -> float | None:
+    """The largest size at which the planned rate is off by more than noise, and at a cost."""
+    bounds = [(reach, SURE, MATERIAL), *((each.num_params, SURER, GROSS) for each in sizes)]
     wrong = [
         num_params
-        for num_params in places
-        if offsets.sureness(num_params) > SURE and offsets.likely_lost(num_params) > MATERIAL
+        for num_params, sure, material in bounds
+        if offsets.sureness(num_params) > sure and offsets.likely_lost(num_params) > material
     ]
     return max(wrong, default=None)
 
