@@ -6,8 +6,8 @@ Two tasks: a byte-level GPT on the source of Python's library, and a perceptron 
 The right rule of each goes through the best of five rates at the two sizes of its check. The wrong
 ones are the same at the sweep's smallest size and 4 times too high at its largest, or already at
 the middle size of its largest budget. With each, the runs of the default check are trained with
-twenty seeds; nothing else of the sweep is. Results stay in the store, so that the program continues after
-a stop.
+twenty seeds; nothing else of the sweep is. Results stay in the store, so that the program continues
+after a stop.
 """
 
 import argparse
