@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import isoflop
+from isoflop.fitting.noisy_rule import Tried
 from isoflop.fitting.setting_rule import fit_rule, fit_vertex
 from isoflop.training import tuning_search
 from isoflop.training.executors.simulated import Simulated
@@ -121,6 +122,19 @@ def test_branches_get_a_rule_of_the_params_alone(planned):
     at = (cell.num_params, cell.num_tokens)
     assert tuning.recipe.peak_lr(*at) == pytest.approx(best_lr(*at), rel=0.12)
     assert isoflop.plan(replace(branched, recipe=tuning.recipe), budgets=[1e8, 3e8]).specs
+
+
+def test_the_lowest_loss_of_a_cell_is_that_of_the_mean_over_its_seeds(planned):
+    losses = {0.01: (1.0, 0.8), 0.02: (0.9, 1.2), 0.04: (1.1, 1.1)}
+    tried = tuple(
+        Tried(value, loss, seed)
+        for seed in (0, 1)
+        for value, of_seeds in losses.items()
+        for loss in of_seeds[seed : seed + 1]
+    )
+    cell = replace(tuned(planned).cells[0], tried=tried)
+    assert cell.lowest == Tried(0.01, pytest.approx(0.9))
+    assert not cell.is_inside
 
 
 def test_an_optimum_at_the_edge_is_told(planned):
