@@ -24,9 +24,9 @@ FACTORS = (0.5, 1.0, 2.0)
 """Multiples of the planned rate that are tried."""
 SMALL_SHARE = 0.2
 """Share of the check's FLOPs for the smaller size, at most."""
-SEEDS = 3
+SEEDS, FEWEST_SEEDS = 3, 2
 """Seeds of each rate: what losses differ by must be more than their noise. A third seed of the
-larger size tells more than a size that is larger by a quarter."""
+larger size tells more than a size that is larger by a quarter; two where no size pays for three."""
 RATIO, LEAST_RATIO = 4.0, 2.5
 """Intended and least ratio of the two sizes. The very smallest sizes of a sweep may learn nothing
 that depends on their rate."""
@@ -58,25 +58,26 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
     The larger size is the largest that the share pays for.
     """
     allowed = SHARE * whole
-    large = _larger(sizes, specs, (1 - SMALL_SHARE) * allowed)
-    small = _smaller(sizes, specs, large, SMALL_SHARE * allowed)
-    if large and small:
-        runs = (*small, *large)
-        return RateCheck(runs, (_checked(runs, whole),))
+    for seeds in (SEEDS, FEWEST_SEEDS):
+        large = _larger(sizes, specs, (1 - SMALL_SHARE) * allowed, seeds)
+        small = _smaller(sizes, specs, large, SMALL_SHARE * allowed)
+        if large and small:
+            runs = (*small, *large)
+            return RateCheck(runs, (_checked(runs, whole),))
     return RateCheck(notes=(_unchecked(_cheapest(sizes, specs), whole),))
 
 
-def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float) -> list[RunSpec]:
+def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float, seeds: int) -> list[RunSpec]:
     """Runs of the larger size, the largest that `flops` pay for; none where none trains long."""
     params, per_param = [spec.num_params for spec in specs], _middle(specs) / SHORTER
-    about = math.sqrt(flops / (6 * len(FACTORS) * SEEDS * per_param))
+    about = math.sqrt(flops / (6 * len(FACTORS) * seeds * per_param))
     most = min(float(max(params)), ABOVE * about)
     for _ in range(TRIES):
         if most < LEAST_RATIO * min(params):
             break
         sized = sizes.near(most, most=most)
         wanted = per_param * sized.num_params
-        runs = _runs(sizes, sized, wanted, specs[0].fingerprint)
+        runs = _runs(sizes, sized, wanted, seeds, specs[0].fingerprint)
         if _are_long(runs) and _cost(runs) <= flops:
             return runs
         most = sized.num_params * min(math.sqrt(flops / _cost(runs)), CLOSER)
@@ -88,7 +89,10 @@ def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
     least, per_param = min(spec.num_params for spec in specs), _middle(specs) / SHORTER
     planned = {spec.size for spec in specs if spec.num_params >= LEAST_RATIO * least}
     counts = [sizes.count(size) for size in planned]
-    cells = [_runs(sizes, one, per_param * one.num_params, specs[0].fingerprint) for one in counts]
+    cells = [
+        _runs(sizes, one, per_param * one.num_params, FEWEST_SEEDS, specs[0].fingerprint)
+        for one in counts
+    ]
     costs = [_cost(runs) for runs in cells if _are_long(runs)]
     return min(costs, default=math.inf) / (1 - SMALL_SHARE)
 
@@ -108,7 +112,7 @@ def _smaller(
         sized = sizes.count(planned.size)
         paid = flops / (len(FACTORS) * SEEDS * sized.flops_per_token)
         wanted = min(planned.num_tokens, paid)
-        runs = _runs(sizes, sized, wanted, planned.fingerprint)
+        runs = _runs(sizes, sized, wanted, SEEDS, planned.fingerprint)
         if _are_long(runs) and _cost(runs) <= flops * OVER:
             return runs
     return []
@@ -123,7 +127,9 @@ def _are_long(runs: Sequence[RunSpec]) -> bool:
     return min(spec.num_steps for spec in runs) >= LEAST_STEPS
 
 
-def _runs(sizes: Sizes, sized: SizeCount, num_tokens: float, fingerprint: str) -> list[RunSpec]:
+def _runs(
+    sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: int, fingerprint: str
+) -> list[RunSpec]:
     recipe, supply = sizes.recipe, sizes.supply
     planned = recipe.peak_lr(sized.num_params, num_tokens)
     tried = [replace(recipe, lr=factor * planned) for factor in FACTORS]
@@ -136,7 +142,7 @@ def _runs(sizes: Sizes, sized: SizeCount, num_tokens: float, fingerprint: str) -
             checked_lr=planned,
         )
         for changed in tried
-        for k in range(SEEDS)
+        for k in range(seeds)
     ]
 
 
