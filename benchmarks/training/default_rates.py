@@ -20,18 +20,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from starts import FAMILIES, GUESS, Family, given_up, search, task_of  # it finds examples
+from starts import FAMILIES, Family, Row, given_up, rows_of, seeds_in, task_of  # it finds examples
 
 import isoflop
 from data.teacher_images import TeacherImages
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count, format_number
-from isoflop.fitting.noisy_rule import BestSetting, TriedCell, fit_noisy_rule
 from isoflop.planning.question import sweep_question
 from isoflop.stages import train_stages
 from isoflop.training.runner import open_store
-from isoflop.training.tuning import SURE
-from isoflop.training.tuning_search import Cell
 
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training/default_rates.py --seeds {} --write"
 RESULTS = Path(__file__).parents[1] / "results" / "training-default-rates.md"
@@ -56,33 +53,24 @@ def default_call(family: Family, seed: int, store: Path) -> tuple[isoflop.Recipe
     return sizes_of(trained.task).recipe, is_tuned
 
 
-def best_of(cells: Sequence[Cell]) -> tuple[BestSetting, ...]:
-    tried = [TriedCell(*cell.at, cell.tried) for cell in cells]
-    return fit_noisy_rule(tried, GUESS, (GUESS.num_params, GUESS.num_tokens)).best
-
-
-def is_unsure(cells: Sequence[Cell]) -> list[bool]:
-    return [best.deviation > SURE for best in best_of(cells)]
-
-
-def rows_of(family: Family, seed: int, cells: Sequence[Cell], store: Path) -> list[str]:
-    recipe, is_tuned = default_call(family, seed, store)
-    rows = []
-    for cell, best in zip(cells, best_of(cells), strict=True):
-        rate = recipe.peak_lr(*cell.at)
+def lines_of(rows: Sequence[Row], seed: int, store: Path) -> list[str]:
+    recipe, is_tuned = default_call(rows[0].family, seed, store)
+    lines = []
+    for row in rows:
+        rate = recipe.peak_lr(*row.at)
         columns = (
-            family.kind,
+            row.family.kind,
             str(seed),
             "yes" if is_tuned else "no",
-            *map(format_count, cell.at),
-            str(len({one.seed for one in cell.tried}) * family.seeds),
-            f"{format_number(best.value, 2)} ×/÷ {best.factor_90:.2f}",
+            *map(format_count, row.at),
+            str(seeds_in(row.family, row.cell)),
+            f"{format_number(row.best.value, 2)} ×/÷ {row.best.factor_90:.2f}",
             format_number(rate, 2),
-            f"{rate / best.value:.2f}",
-            f"{given_up(cell, rate):.3f}",
+            f"{rate / row.best.value:.2f}",
+            f"{given_up(row.cell, rate):.3f}",
         )
-        rows.append(f"| {' | '.join(columns)} |")
-    return rows
+        lines.append(f"| {' | '.join(columns)} |")
+    return lines
 
 
 HEAD = (
@@ -91,14 +79,14 @@ HEAD = (
 )
 
 
-def report(rows: Sequence[str], seeds: int) -> str:
+def report(lines: Sequence[str], seeds: int) -> str:
     made = datetime.date.today().isoformat()
     machine = f"{platform.machine()}, one thread of {os.cpu_count()} cores"
     return (
         "# The learning rates of the default call\n\n"
         f"`{COMMAND.format(seeds)}`, {made}, {machine}, torch {torch.__version__}.\n\n"
         f"A target of {TARGET:g} FLOPs and a spend of {SPEND:g}; loss given up is in nats.\n\n"
-        + "\n".join([HEAD, *rows, ""])
+        + "\n".join([HEAD, *lines, ""])
     )
 
 
@@ -112,16 +100,16 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table of results")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    lines: list[str] = []
     for family in (each for each in FAMILIES if each.name in given.only):
-        cells = search(family, given.store / "starts", is_unsure)
+        rows = rows_of(family, given.store / "starts")
         for seed in range(given.seeds):
             store = given.store / "default_rates" / f"{Path(family.name).stem}-{seed}"
-            rows += rows_of(family, seed, cells, store)
-            print(*rows[-len(cells) :], sep="\n", flush=True)
-    print(report(rows, given.seeds))
+            lines += lines_of(rows, seed, store)
+            print(*lines[-len(rows) :], sep="\n", flush=True)
+    print(report(lines, given.seeds))
     if given.write:
-        RESULTS.write_text(report(rows, given.seeds))
+        RESULTS.write_text(report(lines, given.seeds))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 Each kind has architectures that its rule was chosen for; some convolutional nets and one vision
 transformer are held out. Each is trained at two or three sizes, up to 50 times apart in params,
 with the default recipe and rates a factor of two apart, until the best has worse ones on both
-sides. Runs are kept in a store, so that a stopped program goes on where it was. About an hour on
-one core. The rule of transformers is older, and not measured here.
+sides; where the best is still unsure, with up to four times the seeds. Runs are kept in a store, so
+that a stopped program goes on where it was. About two hours on one core. The rule of transformers
+is older, and not measured here.
 """
 
 import argparse
@@ -29,8 +30,9 @@ import isoflop
 from isoflop.counting.sizes import SizeCount
 from isoflop.counting.sizes_of import sizes_of
 from isoflop.display.format import format_count
-from isoflop.fitting.setting_rule import Vertex, fit_rule, fit_vertex
+from isoflop.fitting.noisy_rule import BestSetting, NoisyRule, TriedCell, fit_noisy_rule
 from isoflop.starts import STARTS, ModelKind
+from isoflop.training.tuning import SURE
 from isoflop.training.tuning_search import Cell, Place, Search, spec_maker
 
 ROOT = Path(__file__).parents[2]
@@ -154,15 +156,19 @@ def places_of(family: Family, task: isoflop.Task) -> tuple[Place, ...]:
     return (*middle, *more)
 
 
-def all_are_sure(cells: Sequence[Cell]) -> list[bool]:
-    return [False] * len(cells)
+def rule_of(cells: Sequence[Cell], kind: ModelKind) -> NoisyRule:
+    """The power law through the best rates of some cells, near the exponents of their start."""
+    start = STARTS[kind].rule
+    tried = [TriedCell(*cell.at, cell.tried) for cell in cells]
+    return fit_noisy_rule(tried, GUESS, (start.num_params, start.num_tokens))
 
 
-def search(
-    family: Family, store: Path, is_unsure: Callable[[Sequence[Cell]], list[bool]] = all_are_sure
-) -> tuple[Cell, ...]:
+def search(family: Family, store: Path) -> tuple[Cell, ...]:
     """The rates that are tried in each cell of a family, with more seeds where it is unsure."""
     task = task_of(family)
+
+    def is_unsure(cells: Sequence[Cell]) -> list[bool]:
+        return [best.deviation > SURE for best in rule_of(cells, family.kind).best]
 
     def losses_of(specs: Sequence[isoflop.RunSpec]) -> dict[str, float]:
         seeds = range(family.seeds)
@@ -193,18 +199,21 @@ def search(
 # -- the table ------------------------------------------------------------------------------------
 
 
-def vertex_of(cell: Cell) -> Vertex:
-    """The best rate of a cell."""
-    return fit_vertex([one.value for one in cell.first], [one.loss for one in cell.first])
+def mean_losses(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """The rates tried in a cell, and the mean loss over the seeds of each."""
+    return np.array([one.value for one in cell.means]), np.array([one.loss for one in cell.means])
 
 
-def given_up(cell: Cell, rate: float) -> float:
-    """Loss that a rate costs in a cell, in nats: between the losses of the rates around it."""
-    rates = [one.value for one in cell.first]
-    losses = np.array(
-        [np.mean([one.loss for one in cell.tried if one.value == rate]) for rate in rates]
-    )
-    return max(0.0, float(np.interp(math.log(rate), np.log(rates), losses) - losses.min()))
+def given_up(cell: Cell, rate: np.ndarray | float) -> np.ndarray:
+    """Loss that rates cost in a cell, in nats: between the losses of the rates around them."""
+    rates, losses = mean_losses(cell)
+    finite = np.minimum(losses, 2 * losses.min())  # a run may have diverged
+    return np.interp(np.log(rate), np.log(rates), finite) - losses.min()
+
+
+def seeds_in(family: Family, cell: Cell) -> int:
+    """Seeds over which the losses of a cell's rates near the best were averaged."""
+    return family.seeds * len({one.seed for one in cell.tried})
 
 
 @dataclass(frozen=True)
@@ -213,6 +222,7 @@ class Row:
 
     family: Family
     cell: Cell
+    best: BestSetting
 
     @property
     def at(self) -> tuple[float, float]:
@@ -224,22 +234,22 @@ class Row:
 
     @property
     def times_best(self) -> float:
-        return self.start / vertex_of(self.cell).value
+        return self.start / self.best.value
 
     @property
     def given_up(self) -> float:
         """Loss that the start costs, in nats."""
-        return given_up(self.cell, self.start)
+        return float(given_up(self.cell, self.start))
 
     @property
     def as_good(self) -> tuple[float, float]:
         """The lowest and the highest rate tried whose loss is within 1 % of the lowest."""
-        best = self.cell.lowest.loss
-        near = [one.value for one in self.cell.tried if one.loss < 1.01 * best]
+        rates, losses = mean_losses(self.cell)
+        near = rates[losses < 1.01 * losses.min()]
         return min(near), max(near)
 
     def __str__(self) -> str:
-        (low, high), place, best = self.as_good, self.cell.place, vertex_of(self.cell)
+        (low, high), place, best = self.as_good, self.cell.place, self.best
         held_out = " (held out)" if self.family.held_out else ""
         cells = (
             f"{self.family.kind}{held_out}",
@@ -247,7 +257,8 @@ class Row:
             self.family.data,
             format_count(place.num_params),
             format_count(place.num_tokens),
-            f"{best.value:.2g}" + ("" if best.inside else " (edge)"),
+            f"{seeds_in(self.family, self.cell)}",
+            f"{best.value:.2g} ×/÷ {best.factor_90:.2f}",
             f"{low:.2g} to {high:.2g}",
             f"{self.start:.2g}",
             f"{self.times_best:.2f}",
@@ -256,31 +267,55 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
+LEVELS = np.log(np.geomspace(1 / 4, 4, 25))
+EXPONENTS = np.arange(-1, -0.29, 0.05), np.arange(0, 0.85, 0.05)
+"""Rules that `cheapest` compares: the logs of their level over that of the best rates, and their
+exponents of params and tokens."""
+
 HEAD = (
-    "| kind | architecture | task | params | tokens | best rate | within 1 % | start | start/best "
-    "| loss given up |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| kind | architecture | task | params | tokens | seeds | best rate (90 %) | within 1 % "
+    "| start | start/best | loss given up |\n" + "|---" * 11 + "|"
 )
 
 
-def line(rows: Sequence[Row]) -> isoflop.PowerRule:
-    """The power law through the best rates of some cells, near the exponents of their start."""
-    start = STARTS[rows[0].family.kind].rule
-    cells, best = [row.at for row in rows], [vertex_of(row.cell) for row in rows]
-    return fit_rule(cells, best, (start.num_params, start.num_tokens)).rule
+def rows_of(family: Family, store: Path) -> list[Row]:
+    cells = search(family, store)
+    return [Row(family, *one) for one in zip(cells, rule_of(cells, family.kind).best, strict=True)]
+
+
+def cheapest(rows: Sequence[Row]) -> isoflop.PowerRule:
+    """The middle of the rules that give up little loss: up to a quarter more than the least.
+
+    They count alike, since the losses hardly tell them apart.
+    """
+    log_N, log_D = np.log([row.at for row in rows]).T
+    middle = np.log([row.best.value for row in rows]).mean()
+    levels, of_N, of_D = (one.ravel() for one in np.meshgrid(middle + LEVELS, *EXPONENTS))
+    logs = levels + of_N * (log_N - log_N.mean())[:, None] + of_D * (log_D - log_D.mean())[:, None]
+    costs = [given_up(row.cell, np.exp(log)) for row, log in zip(rows, logs, strict=True)]
+    mean = np.mean(costs, axis=0)
+    level, num_params, num_tokens = (
+        float(one[mean <= 1.25 * mean.min()].mean()) for one in (levels, of_N, of_D)
+    )
+    coefficient = math.exp(level - num_params * log_N.mean() - num_tokens * log_D.mean())
+    return isoflop.PowerRule(
+        float(f"{coefficient:.2g}"), round(num_params, 2), round(num_tokens, 2)
+    )
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
     """One line for each kind: the fitted line, the start, and how near it is."""
     lines = [
-        "| kind | line through the best rates | start | cells within a factor of 2 | ... held out "
-        "| mean loss given up | ... held out |",
-        "|---|---|---|---|---|---|---|",
+        "| kind | line through the best rates | least loss given up | start "
+        "| cells within a factor of 2 | ... held out | mean loss given up | ... held out |",
+        "|---" * 8 + "|",
     ]
     for kind in dict.fromkeys(row.family.kind for row in rows):
         own = [row for row in rows if row.family.kind == kind and not row.family.held_out]
         others = [row for row in rows if row.family.kind == kind and row.family.held_out]
         shares = [near(own), near(others), cost(own), cost(others)]
-        lines.append(f"| {kind} | {line(own)} | {STARTS[kind].rule} | {' | '.join(shares)} |")
+        rules = rule_of([row.cell for row in own], kind).law.rule, cheapest(own), STARTS[kind].rule
+        lines.append(f"| {' | '.join([kind, *map(str, rules), *shares])} |")
     return lines
 
 
@@ -303,10 +338,13 @@ def report(rows: Sequence[Row]) -> str:
             f"{versions}.",
             "",
             "Default recipe; rates a factor of two apart, until the best has worse ones on both "
-            "sides; the best rate is the vertex of a parabola. Tokens are bytes of Python "
-            "source (text), or images: of a random teacher's labels (teacher) or of digits in many "
-            'fonts (glyphs). "Within 1 %" has the rates whose loss is that near to the lowest: '
-            "where it is wide, the best rate itself is mostly noise. Loss given up is in nats.",
+            "sides, with more seeds where the best is unsure; the best rate is that of a parabola "
+            "through the log losses. Tokens are bytes of Python source (text), or images: of a "
+            "random teacher's labels (teacher) or of digits in many fonts (glyphs). The line goes "
+            "through all best rates but those held out, each as sure as it is; the rule of the "
+            "least loss given up is the middle of those that give up little there. "
+            '"Within 1 %" has the rates whose loss is that near to the lowest. Loss given up is in '
+            "nats.",
             "",
             *summary(rows),
             "",
@@ -330,7 +368,7 @@ def main() -> None:
     for family in FAMILIES:
         name = f"{family.kind} {family.name} {family.data}"
         if not chosen.only or any(part in name for part in chosen.only):
-            rows += [Row(family, cell) for cell in search(family, chosen.store)]
+            rows += rows_of(family, chosen.store)
             print(*rows[-len(family.widths) - len(family.more) :], sep="\n", flush=True)
     print(report(rows))
     if chosen.write:

@@ -55,7 +55,7 @@ BY_EXAMPLE = {"num_params": -0.45, "num_tokens": 0.2}
 STARTS: Mapping[ModelKind, Start] = {
     "transformer": Start(DEFAULT_LR, "transformers"),
     "vision transformer": Start(
-        PowerRule(0.16, num_params=-0.5, num_tokens=0.2), "vision transformers"
+        PowerRule(0.45, num_params=-0.85, num_tokens=0.5), "vision transformers"
     ),
     "convolutional net": Start(PowerRule(0.18, **BY_EXAMPLE), "convolutional nets"),
     "recurrent net": Start(PowerRule(1.3, num_params=-0.32), "recurrent nets"),
