@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numbered import Numbered, hashed
-from torch.utils.data import TensorDataset
+from numbered import hashed, numbered
+from torch.utils.data import DataLoader, TensorDataset
 
 SIDE, NUM_BLOBS, NOISE = 16, 4, 0.3
 NUM_CLASSES = 16
@@ -28,9 +28,9 @@ LABEL = SLOTS - 1
 
 
 @cache
-def images() -> tuple[Numbered, TensorDataset]:
+def images() -> tuple[DataLoader, TensorDataset]:
     """Training and held-out images; each run reads all of the latter."""
-    return Numbered(drawn, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*drawn(np.arange(NUM_HELD_OUT)))
+    return numbered(drawn, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*drawn(np.arange(NUM_HELD_OUT)))
 
 
 def drawn(numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,29 +1,25 @@
 """Endless examples, each a function of its number: none is stored, and all machines agree."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
+Drawn = Callable[[np.ndarray], Batch]
+"""Gives the inputs and targets of some numbers."""
 
 
-class Numbered(Dataset):
-    """Pairs (input, target), numbered from `first` on; `drawn` gives those of some numbers."""
+def numbered(drawn: Drawn, first: int, num_examples: int) -> DataLoader:
+    """The examples from number `first` on. A batch is drawn at once, from its numbers."""
+    numbers = range(first, first + num_examples)
+    return DataLoader(numbers, collate_fn=partial(_at_once, drawn))  # type: ignore[arg-type]
 
-    def __init__(self, drawn: Callable[[np.ndarray], Pair], first: int, num_examples: int) -> None:
-        self.drawn, self.first, self.num_examples = drawn, first, num_examples
 
-    def __len__(self) -> int:
-        return self.num_examples
-
-    def __getitem__(self, index: int) -> Pair:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[Pair]:
-        inputs, targets = self.drawn(np.array(indices) + self.first)
-        return list(zip(inputs.unbind(), targets.unbind(), strict=True))
+def _at_once(drawn: Drawn, numbers: list[int]) -> Batch:
+    return drawn(np.array(numbers))
 
 
 def hashed(numbers: np.ndarray, slots: int) -> np.ndarray:

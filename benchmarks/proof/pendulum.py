@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numbered import Numbered, hashed
+from numbered import hashed, numbered
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 ANGLE, SPEED = 2.0, 1.0
 """Largest angle from the vertical in radians, and speed in radians per unit of time."""
@@ -28,9 +28,9 @@ SLOTS = 8
 
 
 @cache
-def pendulums() -> tuple[Numbered, TensorDataset]:
+def pendulums() -> tuple[DataLoader, TensorDataset]:
     """Training and held-out pendulums; each run reads all of the latter."""
-    return Numbered(swung, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*swung(np.arange(NUM_HELD_OUT)))
+    return numbered(swung, NUM_HELD_OUT, NUM_TRAIN), TensorDataset(*swung(np.arange(NUM_HELD_OUT)))
 
 
 def swung(numbers: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

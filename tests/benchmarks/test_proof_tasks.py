@@ -50,8 +50,10 @@ def test_a_pendulum_keeps_its_energy_and_small_swings_have_their_periods(pendulu
 
 def test_pendulums_are_functions_of_their_numbers(pendulum):
     train, held_out = pendulum.pendulums()
-    some = train.__getitems__([5, 2**29])
-    assert all(torch.equal(one, other) for one, other in zip(train[5], some[0], strict=True))
+    numbers = [train.dataset[index] for index in (5, 2**29)]
+    alone, both = train.collate_fn(numbers[:1]), train.collate_fn(numbers)
+    assert all(torch.equal(one[0], two[0]) for one, two in zip(alone, both, strict=True))
+    assert not set(numbers) & set(range(len(held_out)))
     start, _ = held_out[0]
     assert start.shape == (6,)
     assert torch.allclose(start[:2] ** 2 + start[2:4] ** 2, torch.ones(2))  # sines and cosines
