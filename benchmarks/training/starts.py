@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/training/starts.py [--only lenet gru] [--write]
 
 Each kind has architectures that its rule was chosen for; some convolutional nets and one vision
-transformer are held out. Each is trained at two or three sizes, up to 50 times apart in params,
-with the default recipe and rates a factor of two apart, until the best has worse ones on both
-sides; where the best is still unsure, with up to four times the seeds. Runs are kept in a store, so
-that a stopped program goes on where it was. About two hours on one core. The rule of transformers
-is older, and not measured here.
+transformer are held out, though the rule of vision transformers was rounded with it in sight. Each
+is trained at two or three sizes, up to 50 times apart in params, with the default recipe and rates
+a factor of two apart, until the best has worse ones on both sides; where the best is still unsure,
+with up to four times the seeds. Runs are kept in a store, so that a stopped program goes on where
+it was. About two hours on one core. The rule of transformers is older, and not measured here.
 """
 
 import argparse

@@ -58,6 +58,13 @@ def test_a_sweep_too_small_for_a_check_says_so():
     assert "rates-unchecked" in {note.code for note in small.notes}
 
 
+@pytest.mark.parametrize(("budgets", "seeds"), [((1.6e8, 4.8e8), 3), ((5.7e7, 1.7e8), 2)])
+def test_a_sweep_that_pays_for_no_size_with_three_seeds_is_checked_with_two(budgets, seeds):
+    checks = isoflop.plan(mlp_task(), budgets=[*budgets]).checks
+    large = max(spec.num_params for spec in checks)
+    assert len({spec.seed for spec in checks if spec.num_params == large}) == seeds
+
+
 def test_a_spend_pays_for_its_check():
     first = isoflop.plan(mlp_task(), target=1e11, spend=1e10)
     cost = sum(spec.flops for spec in first.checks)

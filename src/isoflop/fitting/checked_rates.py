@@ -19,11 +19,11 @@ __all__ = ["CheckedSize", "RateFinding", "constants_of", "find_rates", "reach_of
 FEWEST_RATES = 3
 USUAL_FREEDOM = 2
 """Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
-SURE, SURER = 0.93, 0.97
-"""Probability of its sign from which on an offset is not noise, where the answer is decided and at
-the checked sizes, which are two more places to be wrong by chance."""
-MATERIAL, GROSS = 0.005, 0.02
-"""Share of the loss below which a wrong rate does no harm there."""
+SURE, SURE_AT_SIZES = 0.93, 0.97
+"""Probability of its sign from which on an offset is not noise: where the answer is decided, and at
+the two checked sizes, which are two more places to be wrong by chance."""
+MATERIAL, MATERIAL_AT_SIZES = 0.005, 0.02
+"""Share of the loss below which a wrong rate does no harm, at the same places."""
 OPEN = 0.015
 """Share of the loss that the rates may cost, to a standard deviation, before a check counts as
 open."""
@@ -221,7 +221,8 @@ def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
 
 def _wrong_at(offsets: Offsets, sizes: Sequence[CheckedSize], reach: float) -> float | None:
     """The largest size at which the planned rate is off by more than noise, and at a cost."""
-    bounds = [(reach, SURE, MATERIAL), *((each.num_params, SURER, GROSS) for each in sizes)]
+    bounds = [(reach, SURE, MATERIAL)]
+    bounds += [(each.num_params, SURE_AT_SIZES, MATERIAL_AT_SIZES) for each in sizes]
     wrong = [
         num_params
         for num_params, sure, material in bounds
