@@ -88,6 +88,11 @@ class Case:
     store: Path
 
     @property
+    def checks(self) -> list[isoflop.RunSpec]:
+        """The runs that check the rates, without those that check the batches."""
+        return [spec for spec in self.sweep.checks if spec.checked_batch is None]
+
+    @property
     def params(self) -> list[float]:
         return [spec.num_params for spec in self.sweep.specs]
 
@@ -98,7 +103,7 @@ class Case:
 
 def right_rule(case: Case) -> isoflop.PowerRule:
     """The rule through the best rates of the two sizes that are checked."""
-    cells = {spec.size: spec for spec in case.sweep.checks}
+    cells = {spec.size: spec for spec in case.checks}
     places, best = [], []
     for spec in cells.values():
         planned = case.task.recipe.peak_lr(spec.num_params, spec.num_tokens)
@@ -125,7 +130,7 @@ def wrong_rule(right: isoflop.PowerRule, least: float, most: float) -> isoflop.P
 def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFinding | None]:
     """What the default check shows with a rule, seed by seed."""
     checks = []
-    for spec in case.sweep.checks:
+    for spec in case.checks:
         planned = rule(spec.num_params, spec.num_tokens)
         checks.append(replace(spec, lr=spec.lr / spec.checked_lr * planned, checked_lr=planned))
     wanted = [[replace(spec, seed=spec.seed + 10 * k) for spec in checks] for k in range(seeds)]
@@ -143,7 +148,7 @@ def rows_of(
     task = make()
     case = Case(task, isoflop.plan(task, budgets=budgets), store / name)
     share = sum(spec.flops for spec in case.sweep.checks) / case.sweep.flops
-    checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.sweep.checks)
+    checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.checks)
     right = right_rule(case)
     rows, examples = [], []
     ends, reach = (min(case.params), max(case.params)), reach_of(case.sweep.specs)

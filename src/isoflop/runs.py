@@ -34,7 +34,7 @@ CurvePoint = tuple[float, float]
 
 
 _AMOUNTS = ("loss_stderr", "seconds", "wall_seconds", "predicted_seconds")
-_RARE = ("unique_tokens", "trunk", "arguments", "checked_lr")
+_RARE = ("unique_tokens", "trunk", "arguments", "checked_lr", "checked_batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,9 @@ class RunSpec:
     checked_lr: float | None = None
     """Planned learning rate that the run checks, by training at it, below or above it; None for a
     run of the sweep itself. No law takes a run of a check as one of its points."""
+    checked_batch: int | None = None
+    """Planned batch that a run of a check checks, by training at a smaller or larger one; None for
+    all other runs."""
     seed: int = 0
     fingerprint: str = ""
     """Of the task: model, loss, recipe and data (user_code/fingerprint.py)."""
@@ -177,7 +180,8 @@ class Run:
         """Size, cost and outcome, without the settings and the curve."""
         size = "" if self.size is None else f"size {one_line(self.size)}, "
         seed = f", seed {self.spec.seed}" if self.spec.seed else ""
-        check = ", checks the learning rate" if self.spec.checked_lr is not None else ""
+        checked = "learning rate" if self.spec.checked_batch is None else "batch"
+        check = "" if self.spec.checked_lr is None else f", checks the {checked}"
         outcome = (
             f"loss {format_number(self.loss, 4)}" if self.status == "completed" else self.status
         )

@@ -100,10 +100,11 @@ def find_optimal(
     store, executor, data_workers, packed: as for `train`.
     hardware, design, allow_far, check_rates: as for `plan`; with a trainer, rates are checked only
         where `check_rates` is True.
-    tune: where the check finds the recipe's learning rate wrong, tune it before the sweep and train
-        with the tuned rule, which a note on the answer names. "auto" does so for a `spend`, of
-        which it takes up to a tenth; True for `budgets` too, beside which it costs up to a tenth
-        more; None not at all.
+    tune: where the check finds the recipe's learning rate or the default batch wrong, tune it
+        before the sweep and train with the tuned rules, which a note on the answer names. A
+        `Recipe(batch_tokens=)` of your own is kept. "auto" does so for a `spend`, of which it
+        takes up to a tenth; True for `budgets` too, beside which it costs up to a tenth more; None
+        not at all.
     page: HTML file with the answer, drawn again after each run while the sweep trains.
     model, model_kwargs and the arguments after them: fields of `Task`, in place of a `Task`.
 

@@ -1,8 +1,10 @@
 """The runs that check the learning rates of a sweep: what they are, and what they cost."""
 
 import math
+from dataclasses import replace
 
 import pytest
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
@@ -19,12 +21,20 @@ def sweep():
     return isoflop.plan(mlp_task(), budgets=BUDGETS)
 
 
+def of_rates(sweep):
+    return [spec for spec in sweep.checks if spec.checked_batch is None]
+
+
+def of_batches(sweep):
+    return [spec for spec in sweep.checks if spec.checked_batch is not None]
+
+
 def test_two_sizes_are_tried_at_half_and_twice_the_planned_rate(sweep):
     recipe = sizes_of(mlp_task()).recipe
     sizes = {spec.size for spec in sweep.checks}
     assert len(sizes) == 2
     for size in sizes:
-        tried = {(spec.lr, spec.checked_lr) for spec in sweep.checks if spec.size == size}
+        tried = {(spec.lr, spec.checked_lr) for spec in of_rates(sweep) if spec.size == size}
         (planned,) = {checked for _, checked in tried}
         assert sorted(lr / planned for lr, _ in tried) == pytest.approx([0.5, 1, 2])
         spec = next(spec for spec in sweep.checks if spec.size == size)
@@ -35,7 +45,59 @@ def test_the_check_costs_its_share_at_most_and_the_plan_says_so(sweep):
     cost = sum(spec.flops for spec in sweep.checks)
     assert 0.3 * SHARE * sweep.flops < cost <= SHARE * sweep.flops
     assert "short runs more, which check the learning rates" in str(sweep).replace("\n    ", " ")
-    assert min(spec.num_steps for spec in sweep.checks) >= LEAST_STEPS
+    assert min(spec.num_steps for spec in of_rates(sweep)) >= LEAST_STEPS
+
+
+def test_the_same_sizes_are_tried_in_half_and_twice_the_batch_on_as_many_tokens(sweep):
+    for size in {spec.size for spec in sweep.checks}:
+        (planned,) = {
+            (spec.batch, spec.num_tokens)
+            for spec in of_rates(sweep)
+            if spec.size == size and spec.lr == spec.checked_lr
+        }
+        batch, num_tokens = planned
+        others = [spec for spec in of_batches(sweep) if spec.size == size]
+        assert {spec.checked_batch for spec in others} == {batch}
+        tried = {spec.batch / batch for spec in others}
+        assert sorted(tried) == pytest.approx([0.5, 2], rel=0.05)
+        for spec in others:
+            assert spec.num_tokens == pytest.approx(num_tokens, rel=0.01)
+            assert spec.lr / spec.checked_lr == pytest.approx((spec.batch / batch) ** 0.5)
+
+
+def test_runs_in_twice_an_odd_number_of_batches_are_as_long():
+    recipe = isoflop.Recipe(epochs=None, lr=0.01, batch_tokens=16)
+    checks = isoflop.plan(mlp_task(recipe=recipe), budgets=BUDGETS).checks
+    for size in {spec.size for spec in checks}:
+        assert len({spec.num_tokens for spec in checks if spec.size == size}) == 1
+
+
+def test_no_batch_is_tried_that_the_recipe_or_the_data_do_not_allow():
+    smallest = isoflop.Recipe(epochs=None, lr=0.01, batch_tokens=16, min_batch=16)
+    sweep = isoflop.plan(mlp_task(recipe=smallest), budgets=BUDGETS)
+    assert {spec.batch for spec in of_batches(sweep)} == {32}
+    task = mlp_task()
+    loader = DataLoader(task.train_data, batch_size=None, sampler=batches_of(task.train_data))
+    fixed = isoflop.plan(replace(task, train_data=loader), budgets=BUDGETS)
+    assert of_rates(fixed)
+    assert not of_batches(fixed)
+    assert "which check the learning rates, but no batches, at" in note_on_checks(fixed)
+
+
+def batches_of(data):
+    return BatchSampler(SequentialSampler(data), batch_size=16, drop_last=True)
+
+
+def note_on_checks(sweep):
+    return next(note for note in sweep.notes if note.code == "rates-checked")
+
+
+def test_a_sweep_that_pays_for_rates_alone_says_that_no_batch_is_checked():
+    for sweep in (isoflop.plan(mlp_task(), budgets=[k * 1e6, 3e6 * k]) for k in range(60, 200, 20)):
+        if sweep.checks and not of_batches(sweep):
+            assert "but no batches" in note_on_checks(sweep)
+            return
+    raise AssertionError("all sweeps check batches, or nothing")
 
 
 def test_runs_that_share_trunks_have_a_check_of_what_they_cost():

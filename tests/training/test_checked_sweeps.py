@@ -9,6 +9,7 @@ import pytest
 
 import isoflop
 from isoflop.planning.lean import LEAN_LARGEST_SHARE
+from isoflop.recipe import default_batch_tokens
 from isoflop.reporting.json_output import status_values, to_json
 from isoflop.reporting.status import status_text
 from isoflop.storage.status import CHECKS, UNPLANNED, stage_statuses
@@ -86,13 +87,15 @@ def codes(answer):
 
 def test_a_sweep_trains_its_checks_and_keeps_them_apart(capsys):
     task, executor = mlp_task(recipe=OWN), Counted(own)
-    sweep = isoflop.plan(task, budgets=[1e8, 3e8])
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8, 1e9])
     store = isoflop.MemoryStore()
     runs = isoflop.train(task, sweep, store=store, executor=executor, progress=False)
     assert [run.id for run in runs] == [spec.id for spec in sweep.specs]
     assert [run.id for run in runs.checks] == [spec.id for spec in sweep.checks]
     assert executor.trained[0] == sweep.checks[0].id
-    assert "The rule of the learning rate holds" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "The rule of the learning rate holds" in said
+    assert "The rule of the batch holds" in said
     fits = [isoflop.fit(given) for given in (runs, store.read_runs())]
     assert fits[0].law.optimum(TARGET) == pytest.approx(fits[1].law.optimum(TARGET))
     assert all("rates-holds" in {note.code for note in fit.notes} for fit in fits)
@@ -109,14 +112,24 @@ def test_the_check_of_a_rule_with_a_step_is_of_that_rule():
 
 def test_the_runs_of_a_check_are_told_from_those_of_the_law():
     task, store = mlp_task(recipe=OWN), isoflop.MemoryStore()
-    sweep = isoflop.plan(task, budgets=[1e8, 3e8])
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8, 1e9])
     sweep.save(store)
     runs = isoflop.train(task, sweep, store=store, executor=Counted(own), progress=False)
     assert "checks the learning rate" in repr(runs.checks[0])
+    assert "checks the batch" in repr(runs.checks[-1])
     assert "checks the learning rate" not in repr(runs[0])
     stages = {one.stage: one.num_runs for one in stage_statuses(store)}
     assert stages.pop(CHECKS) == len(runs.checks)
     assert list(stages.values()) == [len({run.id for run in runs})]
+
+
+def test_a_store_on_disk_gives_the_checks_back(tmp_path):
+    task, store = mlp_task(recipe=OWN), isoflop.DirectoryStore(tmp_path)
+    sweep = isoflop.plan(task, budgets=[1e8, 3e8, 1e9])
+    runs = isoflop.train(task, sweep, store=store, executor=Counted(own), progress=False)
+    read = {run.id: run for run in isoflop.read_runs(tmp_path)}
+    assert any(run.spec.checked_batch for run in runs.checks)
+    assert all(read[run.id].spec == run.spec for run in runs.checks)
 
 
 def test_a_right_rule_is_on_the_answer_and_the_spend_pays_for_the_check():
@@ -197,7 +210,7 @@ def test_a_check_whose_runs_fail_is_said(capsys):
     )
     (note,) = (note for note in answer.notes if note.code.startswith("rates-"))
     assert note.code == "rates-unchecked"
-    assert "18 failed" in note
+    assert "26 failed" in note
     capsys.readouterr()
     sweep = isoflop.plan(task, budgets=[1e8, 3e8])
     isoflop.train(task, sweep, store=store, executor=Failing(own), progress=False)
@@ -215,6 +228,43 @@ def test_a_wrong_rule_of_branches_is_tuned_to_one_that_branches_can_share():
         executor=Counted(lower),
     )
     assert {"rates-tuned", "rates-holds"} <= codes(answer)
+
+
+def in_small_batches(spec):
+    """Loss over the best where batches six times smaller than the default are best."""
+    over = spec.step_tokens / (default_batch_tokens(1, spec.num_tokens) / 6)
+    off = math.log(spec.lr / math.sqrt(over / 6) / own(spec.num_params))
+    return math.exp(0.05 / 2 * off**2 + 0.04 / 2 * math.log(over) ** 2)
+
+
+class Batched(Counted):
+    """Runs whose loss depends on the batch, too, with rates that go with its square root."""
+
+    def __init__(self):
+        Simulated.__init__(self, LAW.loss, noise=0.002, factor=in_small_batches)
+        object.__setattr__(self, "trained", [])
+
+
+def find_batched(recipe):
+    store, executor = isoflop.MemoryStore(), Batched()
+    task = mlp_task(recipe=recipe)
+    answer = isoflop.find_optimal(task, target=TARGET, spend=SPEND, store=store, executor=executor)
+    return answer, store
+
+
+def test_a_wrong_default_batch_is_tuned_with_the_rates_within_the_spend():
+    answer, store = find_batched(OWN)
+    (note,) = (note for note in answer.notes if note.code == "rates-tuned")
+    assert "recipe's batch wrong" in note
+    assert "per step" in note
+    assert "batches-holds" in codes(answer)
+    assert sum(run.flops for run in store.read_runs()) <= 1.02 * SPEND
+
+
+def test_a_batch_of_the_users_own_is_kept_and_its_cost_is_said():
+    answer, _ = find_batched(replace(OWN, batch_tokens=lambda N, D: default_batch_tokens(N, D)))
+    assert {"batches-wrong", "batches-widened"} <= codes(answer)
+    assert "rates-tuned" not in codes(answer)
 
 
 def test_without_tuning_a_wrong_rule_is_said():

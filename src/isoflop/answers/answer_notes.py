@@ -54,7 +54,8 @@ OUTSIDE = 1.05
 
 def law_notes(fit: Fit, target: float) -> tuple[Note, ...]:
     """The fit's notes; those that give an answer give it at the target."""
-    effects = [effect.note(target) for effect in (fit.influence, fit.restored, fit.rates) if effect]
+    found = (fit.influence, fit.restored, fit.rates, fit.batches)
+    effects = [effect.note(target) for effect in found if effect]
     at_target = {note.code: note for note in effects}
     return tuple(at_target.get(note.code, note) for note in fit.notes)
 

@@ -1,4 +1,4 @@
-"""The doubt of an answer grows by what wrong learning rates may have cost its runs."""
+"""The doubt of an answer grows by what wrong rates and batches may have cost its runs."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,8 @@ def with_doubt_of_rates(
     cost: CostPerToken | None,
 ) -> Optimum:
     """The answer with wider intervals of params and tokens, and more expected waste."""
-    spread = 0.0 if fit.rates is None else fit.rates.spread(answer.flops, cost)
+    checked = (part for part in (fit.rates, fit.batches) if part is not None)
+    spread = math.hypot(*(part.spread(answer.flops, cost) for part in checked))
     if spread == 0:
         return answer
     fixed = question.conditions.fixed(place) | {question.name}

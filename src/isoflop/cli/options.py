@@ -147,8 +147,8 @@ CheckRates = Annotated[
     bool | None,
     typer.Option(
         "--check-rates/--no-check-rates",
-        help="Short runs beside the sweep, 3 % of it at most, that check the learning rates; by "
-        "default where isoflop trains.",
+        help="Short runs beside the sweep, 3 % of it at most, that check the learning rates and "
+        "batches; by default where isoflop trains.",
     ),
 ]
 TuneRates = Annotated[

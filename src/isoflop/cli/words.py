@@ -34,6 +34,7 @@ _OPTIONS = (
     (r"read_runs\(\.\.\., schedule=\"(\w+)\"\)", r"--schedule \1"),
     (r"isoflop\.read_runs\(\.\.\.\)", "--runs"),
     (r"\ballow_far=True", "--allow-far"),
+    (r"\bisoflop\.tune\(batch=True\)", "isoflop tune --batch"),
     (r"\bisoflop\.tune\b", "isoflop tune"),
     (r"\bany_tokens=True", "--any-tokens"),
     (r"\bagain=True", "--again"),

@@ -8,97 +8,32 @@ from typing import Literal
 import numpy as np
 
 from isoflop.display.format import format_count, format_number, format_percent, join_words
-from isoflop.fitting.rate_offsets import WALL, Offsets, offsets_of
+from isoflop.fitting.checked_sizes import Bound, CheckedSize, checked_size, named, offsets_at
+from isoflop.fitting.rate_offsets import OF_RATES, Offsets
 from isoflop.fitting.setting_rule import USUAL_NOISE
-from isoflop.laws.base import Array
 from isoflop.notes.note import Note
-from isoflop.runs import Run, RunSpec, SizeValue
+from isoflop.runs import Run, RunSpec
 
-__all__ = ["CheckedSize", "RateFinding", "constants_of", "find_rates", "reach_of"]
+__all__ = [
+    "RateFinding",
+    "Verdict",
+    "constants_of",
+    "costliest",
+    "find_rates",
+    "rate_over_planned",
+    "reach_of",
+    "shows_a_loss",
+]
 
 FEWEST_RATES = 3
-USUAL_FREEDOM = 2
-"""Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
-SURE, SURE_AT_SIZES = 0.93, 0.97
-"""Probability of its sign from which on an offset is not noise: where the answer is decided, and at
-the two checked sizes, which are two more places to be wrong by chance."""
-MATERIAL, MATERIAL_AT_SIZES = 0.005, 0.02
-"""Share of the loss below which a wrong rate does no harm, at the same places."""
+AT_REACH = Bound(sure=0.93, material=0.005)
+AT_SIZES = Bound(sure=0.97, material=0.02)
+"""Of the two checked sizes, which are two more places to be wrong by chance."""
 OPEN = 0.015
 """Share of the loss that the rates may cost, to a standard deviation, before a check counts as
 open."""
 
 Verdict = Literal["holds", "wrong", "open"]
-
-
-@dataclass(frozen=True, eq=False)
-class CheckedSize:
-    """The runs of one size: log of each rate over the planned one, log loss, and seed.
-
-    A run that diverged has an infinite loss.
-    """
-
-    size: SizeValue | None
-    num_params: float
-    u: Array
-    y: Array
-    seed: Array
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a run at the planned rate diverged."""
-        at_planned = np.abs(self.u) == np.abs(self.u).min()
-        return bool(np.isinf(self.y[at_planned]).any())
-
-    @property
-    def has_seeds(self) -> bool:
-        """Whether a rate was tried with several seeds."""
-        return len(np.unique(self.u)) < len(self.u)
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether every rate was tried with the same seeds.
-
-        A seed sets the first weights and the order of the data, which shift the losses of all
-        rates alike: rates are then compared under the same seed.
-        """
-        return len({tuple(sorted(seeds)) for _, seeds in self._rates}) == 1
-
-    def noise(self, usual: float) -> float:
-        """Standard deviation of log loss between seeds, from this size's and the usual one.
-
-        Where seeds are paired, what a seed adds at every rate is not noise. Seeds of rates far
-        above the best one, which scatter more, count less.
-        """
-        rates = [y[np.argsort(seeds)] for y, seeds in self._rates]
-        lowest = min(y.mean() for y in rates)
-        weights = [usual**2 / (usual**2 + (WALL * (y.mean() - lowest)) ** 2) for y in rates]
-        around = [y - y.mean() for y in rates]
-        freedom = [len(y) - 1.0 for y in rates]
-        if self.is_paired:
-            around = list(np.array(around) - np.average(around, axis=0, weights=weights))
-            freedom = [
-                each * (1 - weight / sum(weights))
-                for each, weight in zip(freedom, weights, strict=True)
-            ]
-        own = sum(weight * float(y @ y) for weight, y in zip(weights, around, strict=True))
-        known = sum(weight * each for weight, each in zip(weights, freedom, strict=True))
-        return math.sqrt((USUAL_FREEDOM * usual**2 + own) / (USUAL_FREEDOM + known))
-
-    @property
-    def _rates(self) -> list[tuple[Array, Array]]:
-        """Finite log losses of each rate that has some, and their seeds."""
-        known = np.isfinite(self.y)
-        at = [known & (self.u == rate) for rate in np.unique(self.u[known])]
-        return [(self.y[one], self.seed[one]) for one in at]
-
-    @property
-    def gain(self) -> tuple[float, float]:
-        """The best of the tried rates over the planned one, and the share of loss that it saves."""
-        rates = np.unique(self.u)
-        means = [float(self.y[self.u == rate].mean()) for rate in rates]
-        best, planned = int(np.argmin(means)), int(np.argmin(np.abs(rates)))
-        return math.exp(rates[best]), -math.expm1(means[best] - means[planned])
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +59,11 @@ class RateFinding:
         return Note(f"rates-{self.verdict}", words[self.verdict]())
 
     def _holds(self) -> str:
-        return f"The rule of the learning rate holds at {self._names()}{self._cost()}."
+        return f"The rule of the learning rate holds at {named(self.sizes)}{self._cost()}."
 
     def _open(self) -> str:
         return (
-            f"The check of the learning rates is open: at {self._names()} half and twice the "
+            f"The check of the learning rates is open: at {named(self.sizes)} half and twice the "
             f"planned rate give losses that differ by no more than noise{self._cost()}."
         )
 
@@ -161,9 +96,6 @@ class RateFinding:
         text = join_words([_gain(each) for each in better])
         return f"{text[0].upper()}{text[1:]}{'.' if alike else ': the optimum moves.'} "
 
-    def _names(self) -> str:
-        return f"sizes {join_words([*dict.fromkeys(str(each.size) for each in self.sizes)])}"
-
 
 REMEDY = "run isoflop.tune, and sweep again with its recipe"
 
@@ -182,7 +114,7 @@ def find_rates(
     reach = max(reach, sizes[-1].num_params)
     if any(size.diverged for size in sizes):
         return RateFinding("wrong", sizes, None, reach)
-    offsets = _offsets(sizes, noise or USUAL_NOISE)
+    offsets = offsets_at(sizes, noise or USUAL_NOISE, OF_RATES)
     if offsets is None:
         return RateFinding("open", sizes, None, reach)
     wrong_at = _wrong_at(offsets, sizes, reach)
@@ -197,37 +129,20 @@ def constants_of(spec: RunSpec) -> tuple[object, ...]:
 
 def reach_of(specs: Iterable[RunSpec]) -> float:
     """Params in the middle of the runs that cost most: the sizes that decide an answer."""
+    return float(np.median([spec.num_params for spec in costliest(specs)]))
+
+
+def costliest(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """The runs that cost at least half as much as the one that costs most."""
     known = [*specs]
     least = max(spec.flops for spec in known) / 2
-    return float(np.median([spec.num_params for spec in known if spec.flops >= least]))
-
-
-def _offsets(sizes: Sequence[CheckedSize], noise: float) -> Offsets | None:
-    """The offsets; None where fewer than two sizes have runs that did not diverge."""
-    noises = [each.noise(noise) for each in sizes]
-    # a size without seeds of its own scatters more than usual where another one does
-    between = math.sqrt(noise * max(noises))
-    rows: list[tuple[float, ...]] = []
-    levels: dict[tuple[int, int], int] = {}
-    for k, each in enumerate(sizes):
-        log_N, error = math.log(each.num_params), noises[k] if each.has_seeds else between
-        for u, y, seed in zip(each.u, each.y, each.seed, strict=True):
-            if math.isfinite(y):
-                group = (k, int(seed) if each.is_paired else 0)
-                rows.append((levels.setdefault(group, len(levels)), log_N, u, y, error))
-    level, log_Ns, us, ys, errors = np.array(rows, dtype=float).reshape(-1, 5).T
-    return offsets_of(level, log_Ns, us, ys, errors) if len(np.unique(log_Ns)) > 1 else None
+    return [spec for spec in known if spec.flops >= least]
 
 
 def _wrong_at(offsets: Offsets, sizes: Sequence[CheckedSize], reach: float) -> float | None:
     """The largest size at which the planned rate is off by more than noise, and at a cost."""
-    bounds = [(reach, SURE, MATERIAL)]
-    bounds += [(each.num_params, SURE_AT_SIZES, MATERIAL_AT_SIZES) for each in sizes]
-    wrong = [
-        num_params
-        for num_params, sure, material in bounds
-        if offsets.sureness(num_params) > sure and offsets.likely_lost(num_params) > material
-    ]
+    bounds = [(reach, AT_REACH), *((each.num_params, AT_SIZES) for each in sizes)]
+    wrong = [num_params for num_params, bound in bounds if bound.is_passed(offsets, num_params)]
     return max(wrong, default=None)
 
 
@@ -241,27 +156,30 @@ def _sizes_of(runs: Sequence[Run]) -> tuple[CheckedSize, ...]:
     """The sizes with runs at three rates or more, the smallest first."""
     groups: dict[Hashable, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.num_params, run.spec.num_tokens)):
-        if run.spec.lr and run.spec.checked_lr and (run.status == "diverged" or run.loss > 0):
+        if run.spec.checked_batch is None and shows_a_loss(run):
             groups.setdefault(_alike(run.spec), []).append(run)
     return tuple(
-        _size_of(group)
+        checked_size(group, [rate_over_planned(run.spec) for run in group])
         for group in groups.values()
         if len({run.spec.lr for run in group}) >= FEWEST_RATES
     )
+
+
+def shows_a_loss(run: Run) -> bool:
+    """Whether a run of a check has a loss that can be compared, or diverged."""
+    is_usable = run.status == "diverged" or run.loss > 0
+    return bool(run.spec.lr and run.spec.checked_lr) and is_usable
+
+
+def rate_over_planned(spec: RunSpec) -> float:
+    """The learning rate of a run of a check over the planned one."""
+    return (spec.lr or math.nan) / (spec.checked_lr or math.nan)
 
 
 def _alike(spec: RunSpec) -> Hashable:
     """What runs have in common whose losses show the effect of their rates alone."""
     planned = (spec.num_params, spec.num_tokens, spec.checked_lr)
     return *planned, spec.batch, spec.warmup, spec.beta2, *constants_of(spec)
-
-
-def _size_of(runs: Sequence[Run]) -> CheckedSize:
-    over = [(run.spec.lr or math.nan) / (run.spec.checked_lr or math.nan) for run in runs]
-    u = np.round(np.log(np.array(over)), 9)
-    losses = [run.loss if run.status == "completed" else math.inf for run in runs]
-    seeds = np.array([run.spec.seed for run in runs])
-    return CheckedSize(runs[0].size, runs[0].num_params, u, np.log(np.array(losses)), seeds)
 
 
 def _gain(size: CheckedSize) -> str:

@@ -26,9 +26,11 @@ from isoflop.fitting.approaches.parametric import single_law
 from isoflop.fitting.bayesian.approach import Bayesian
 from isoflop.fitting.bayesian.prior import Prior
 from isoflop.fitting.default import screened, solve_points
+from isoflop.fitting.doubt.batches import BatchesChecked, batches_checked
+from isoflop.fitting.doubt.checked_points import checked_points
 from isoflop.fitting.doubt.checks import reasons_to_doubt
 from isoflop.fitting.doubt.influence import Influence, find_influence
-from isoflop.fitting.doubt.rates import RatesChecked, checked_points, rates_checked
+from isoflop.fitting.doubt.rates import RatesChecked, rates_checked
 from isoflop.fitting.doubt.set_aside import Restored, find_restored
 from isoflop.fitting.from_name import approach_from, require_draws
 from isoflop.fitting.holdout import Holdout, held_out
@@ -73,6 +75,8 @@ class Fit(Tabular):
     """Runs set aside for how they were trained, and the law with them."""
     rates: RatesChecked | None = None
     """What the check of the learning rates shows; None for runs without one."""
+    batches: BatchesChecked | None = None
+    """What the check of the batches shows; None for runs without one."""
     holdout: Holdout | None = None
     """Errors at the largest budget, predicted from the others; None with fewer than 4 budgets."""
     region: Region | None = None
@@ -166,7 +170,8 @@ def fit(
     influence = find_influence(points, solved, chosen, one_law, flops=largest)
     restored = find_restored(usable.set_aside, points, solved, chosen)
     rates = rates_checked(checked, solved.law, chosen)
-    found = (influence, restored, rates)
+    batches = batches_checked(checked, solved.law, chosen)
+    found = (influence, restored, rates, batches)
     refits = tuple(part.note(largest) for part in found if part is not None)
     drawn = resampled_law(solved, points, resamples, seed, intervals)
     tested = _holdout(points, chosen)
@@ -180,7 +185,7 @@ def fit(
         objective=solved.objective,
         notes=(
             *fallback,
-            *(rates.found if rates is not None else ()),
+            *(note for part in (rates, batches) if part is not None for note in part.found),
             *refits,
             *usable.notes,
             *(() if tested is None else tested.notes),
@@ -190,6 +195,7 @@ def fit(
         influence=influence,
         restored=restored,
         rates=rates,
+        batches=batches,
         holdout=tested,
         region=solved.region if intervals == "profile" else None,
     )

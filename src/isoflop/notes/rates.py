@@ -1,4 +1,4 @@
-"""Kinds of note on the learning rates of a sweep."""
+"""Kinds of note on the learning rates and batches of a sweep."""
 
 from isoflop.notes.kind import Kind
 
@@ -61,10 +61,44 @@ KINDS = (
         "find the rule with `isoflop.tune`, and sweep again with its recipe",
     ),
     Kind(
+        "batches-holds",
+        "law",
+        "info",
+        "*The rule of the batch holds at sizes … and …*",
+        "nothing",
+    ),
+    Kind(
+        "batches-open",
+        "law",
+        "doubt",
+        "*The check of the batches is open*",
+        (
+            "train with more seeds or on more held-out data; or find the rule with "
+            "`isoflop.tune(batch=True)`"
+        ),
+    ),
+    Kind(
+        "batches-wrong",
+        "law",
+        "doubt",
+        "*the planned batch is about … times too large*, or *too small*",
+        (
+            "find the rule with `isoflop.tune(batch=True)`, and sweep again with its recipe; or "
+            "keep a large batch for the time that it saves"
+        ),
+    ),
+    Kind(
+        "batches-widened",
+        "law",
+        "doubt",
+        "*The batches may cost about … of the loss … which widens the interval*",
+        "as for `batches-wrong`",
+    ),
+    Kind(
         "rates-tuned",
         "answer",
         "info",
-        "*the learning rates were tuned*",
-        "train the final model with the rule that the note names",
+        "*The check found the recipe's … wrong*",
+        "train the final model with the rules that the note names",
     ),
 )

@@ -101,9 +101,10 @@ def plan(
         the result.
     allow_far: plan even if the target is more than 1,000 times the largest affordable run.
     check_rates: plan short runs beside a first stage or a new grid, `Sweep.checks`, for at most 3 %
-        of the sweep's FLOPs: two sizes at the planned learning rate, twice and half of it. They
-        show whether the recipe's rule holds; `spend` covers them. "auto" plans them where isoflop's
-        own loop trains, True for any trainer that obeys `spec.lr`, None not at all.
+        of the sweep's FLOPs: two sizes at the planned learning rate, twice and half of it, and, as
+        far as that pays, in twice and half the planned batch. They show whether the recipe's rules
+        hold; `spend` covers them. "auto" plans them where isoflop's own loop trains, True for any
+        trainer that obeys `spec.lr` and `spec.batch`, None not at all.
 
     Raises ContractError where the task breaks its contract, and PlanError where the plan is
     impossible: budgets that are not positive or cannot be read, too few sizes, too little data for
@@ -304,7 +305,7 @@ def _check(
     flops: float,
     runs: Sequence[Run],
 ) -> RateCheck:
-    """The check of the learning rates of a sweep that begins, of so many FLOPs in all."""
+    """The check of the rates and batches of a sweep that begins, of so many FLOPs in all."""
     begins = bool(specs) and not runs
     if begins and question.checks_rates(is_trained_here=sizes.is_trained_here):
         return rate_check(sizes, specs, flops)

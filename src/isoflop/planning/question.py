@@ -35,7 +35,7 @@ class SweepQuestion:
     check_rates: CheckRates = "auto"
 
     def checks_rates(self, *, is_trained_here: bool) -> bool:
-        """Whether short runs beside the sweep check its learning rates."""
+        """Whether short runs beside the sweep check its learning rates and batches."""
         return is_trained_here if self.check_rates == "auto" else bool(self.check_rates)
 
 

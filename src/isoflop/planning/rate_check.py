@@ -1,12 +1,14 @@
-"""The check of a sweep's learning rates: short runs at two sizes, beside those of the law.
+"""The check of a sweep's learning rates and batches: short runs at two sizes.
 
 Each size is trained at the planned rate, at half and at twice of it, so that the losses show on
-which side of the best rate it lies, and whether that changes with size.
+which side of the best rate it lies, and whether that changes with size; and in half and twice the
+planned batch, with rates that go with its square root.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +22,24 @@ __all__ = ["SHARE", "RateCheck", "rate_check"]
 
 SHARE = 0.03
 """Share of a sweep's FLOPs that the check may cost."""
-FACTORS = (0.5, 1.0, 2.0)
-"""Multiples of the planned rate that are tried."""
-SMALL_SHARE = 0.2
+FACTORS, BATCH_FACTORS = (0.5, 1.0, 2.0), (0.5, 2.0)
+"""Multiples of the planned rate and batch that are tried."""
+SMALL_SHARE = 0.25
 """Share of the check's FLOPs for the smaller size, at most."""
-SEEDS, FEWEST_SEEDS = 3, 2
-"""Seeds of each rate: what losses differ by must be more than their noise. A third seed of the
-larger size tells more than a size that is larger by a quarter; two where no size pays for three."""
+
+
+class Seeds(NamedTuple):
+    """Seeds of each rate, and of each batch besides the planned one."""
+
+    rates: int
+    batches: int
+
+
+MOST = 3
+SEEDS = (Seeds(MOST, 2), Seeds(MOST, 0), Seeds(2, 0))
+"""Of the larger size: the first of these for which a size is small enough. What losses differ by
+must be more than their noise, and a third seed of its rates tells more than a size that is larger
+by a quarter. The smaller size has the most."""
 RATIO, LEAST_RATIO = 4.0, 2.5
 """Intended and least ratio of the two sizes. The very smallest sizes of a sweep may learn nothing
 that depends on their rate."""
@@ -58,19 +71,19 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
     The larger size is the largest that the share pays for.
     """
     allowed = SHARE * whole
-    for seeds in (SEEDS, FEWEST_SEEDS):
+    for seeds in SEEDS:
         large = _larger(sizes, specs, (1 - SMALL_SHARE) * allowed, seeds)
-        small = _smaller(sizes, specs, large, SMALL_SHARE * allowed)
+        small = _smaller(sizes, specs, large, SMALL_SHARE * allowed, seeds.batches)
         if large and small:
             runs = (*small, *large)
             return RateCheck(runs, (_checked(runs, whole),))
     return RateCheck(notes=(_unchecked(_cheapest(sizes, specs), whole),))
 
 
-def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float, seeds: int) -> list[RunSpec]:
+def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float, seeds: Seeds) -> list[RunSpec]:
     """Runs of the larger size, the largest that `flops` pay for; none where none trains long."""
     params, per_param = [spec.num_params for spec in specs], _middle(specs) / SHORTER
-    about = math.sqrt(flops / (6 * len(FACTORS) * seeds * per_param))
+    about = math.sqrt(flops / (6 * _number(seeds) * per_param))
     most = min(float(max(params)), ABOVE * about)
     for _ in range(TRIES):
         if most < LEAST_RATIO * min(params):
@@ -84,13 +97,18 @@ def _larger(sizes: Sizes, specs: Sequence[RunSpec], flops: float, seeds: int) ->
     return []
 
 
+def _number(seeds: Seeds) -> int:
+    """Runs of a size."""
+    return len(FACTORS) * seeds.rates + len(BATCH_FACTORS) * seeds.batches
+
+
 def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
     """FLOPs of a check at the cheapest planned size that is large and trains long enough."""
     least, per_param = min(spec.num_params for spec in specs), _middle(specs) / SHORTER
     planned = {spec.size for spec in specs if spec.num_params >= LEAST_RATIO * least}
     counts = [sizes.count(size) for size in planned]
     cells = [
-        _runs(sizes, one, per_param * one.num_params, FEWEST_SEEDS, specs[0].fingerprint)
+        _runs(sizes, one, per_param * one.num_params, SEEDS[-1], specs[0].fingerprint)
         for one in counts
     ]
     costs = [_cost(runs) for runs in cells if _are_long(runs)]
@@ -103,16 +121,20 @@ def _middle(specs: Sequence[RunSpec]) -> float:
 
 
 def _smaller(
-    sizes: Sizes, specs: Sequence[RunSpec], large: Sequence[RunSpec], flops: float
+    sizes: Sizes,
+    specs: Sequence[RunSpec],
+    large: Sequence[RunSpec],
+    flops: float,
+    batch_seeds: int,
 ) -> list[RunSpec]:
     """Runs of a planned size about RATIO times smaller, as long as planned where `flops` allow."""
-    most = large[0].num_params if large else 0.0
+    most, seeds = large[0].num_params if large else 0.0, Seeds(MOST, batch_seeds)
     below = [spec for spec in specs if spec.num_params <= most / LEAST_RATIO]
     for planned in sorted(below, key=lambda spec: _away(spec, most / RATIO)):
         sized = sizes.count(planned.size)
-        paid = flops / (len(FACTORS) * SEEDS * sized.flops_per_token)
+        paid = flops / (_number(seeds) * sized.flops_per_token)
         wanted = min(planned.num_tokens, paid)
-        runs = _runs(sizes, sized, wanted, SEEDS, planned.fingerprint)
+        runs = _runs(sizes, sized, wanted, seeds, planned.fingerprint)
         if _are_long(runs) and _cost(runs) <= flops * OVER:
             return runs
     return []
@@ -124,26 +146,46 @@ def _away(spec: RunSpec, num_params: float) -> tuple[float, float]:
 
 
 def _are_long(runs: Sequence[RunSpec]) -> bool:
-    return min(spec.num_steps for spec in runs) >= LEAST_STEPS
+    """Whether the runs of the planned batch are."""
+    return min(spec.num_steps for spec in runs if spec.checked_batch is None) >= LEAST_STEPS
 
 
 def _runs(
-    sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: int, fingerprint: str
+    sizes: Sizes, sized: SizeCount, num_tokens: float, seeds: Seeds, fingerprint: str
 ) -> list[RunSpec]:
+    """Runs of a size at several rates, and in other batches."""
     recipe, supply = sizes.recipe, sizes.supply
-    planned = recipe.peak_lr(sized.num_params, num_tokens)
-    tried = [replace(recipe, lr=factor * planned) for factor in FACTORS]
+    lr = recipe.peak_lr(sized.num_params, num_tokens)
+    batch = supply.batch(recipe, sized.num_params, num_tokens)
+    # of an even number of steps, so that runs in twice the batch are as long
+    pair = 2 * batch * supply.tokens_per_example
+    wanted = pair * max(1, round(num_tokens / pair))
     first = recipe.seeds[0]
-    return [
-        replace(
-            make_spec(
-                sizes, supply, fingerprint, sized, num_tokens, seed=first + k, recipe=changed
-            ),
-            checked_lr=planned,
+
+    def spec(factor: float, size: int, seed: int) -> RunSpec:
+        tokens = size * supply.tokens_per_example
+        changed = replace(recipe, lr=factor * lr, batch_tokens=tokens)
+        made = make_spec(
+            sizes, supply, fingerprint, sized, wanted, seed=first + seed, recipe=changed
         )
-        for changed in tried
-        for k in range(seeds)
+        return replace(made, checked_lr=lr, checked_batch=None if size == batch else batch)
+
+    rates = [spec(factor, batch, seed) for factor in FACTORS for seed in range(seeds.rates)]
+    others = [
+        spec(math.sqrt(size / batch), size, seed)
+        for size in _other_batches(sizes, batch)
+        for seed in range(seeds.batches)
     ]
+    return [*rates, *others]
+
+
+def _other_batches(sizes: Sizes, batch: int) -> list[int]:
+    """Half and twice a batch, where the recipe and the data allow it."""
+    if sizes.supply.fixed_batch is not None:
+        return []
+    least = sizes.recipe.min_batch
+    tried = {max(least, round(factor * batch)) for factor in BATCH_FACTORS}
+    return sorted(tried - {batch})
 
 
 def _cost(specs: Sequence[RunSpec]) -> float:
@@ -152,10 +194,11 @@ def _cost(specs: Sequence[RunSpec]) -> float:
 
 def _checked(runs: Sequence[RunSpec], whole: float) -> Note:
     small, large, cost = runs[0].size, runs[-1].size, _cost(runs)
+    has_batches = any(spec.checked_batch is not None for spec in runs)
+    what = "learning rates and batches" if has_batches else "learning rates, but no batches,"
     text = (
-        f"Training makes {len(runs)} short runs more, which check the learning rates at sizes "
-        f"{small} and {large}: {format_flops(cost)} FLOPs, {format_percent(cost / whole)} of the "
-        f"sweep's."
+        f"Training makes {len(runs)} short runs more, which check the {what} at sizes {small} and "
+        f"{large}: {format_flops(cost)} FLOPs, {format_percent(cost / whole)} of the sweep's."
     )
     return Note("rates-checked", text)
 

@@ -140,7 +140,7 @@ def planned_stage(
 def spent_note(stage: PlannedStage, before: float, whole: float) -> Note:
     """What is spent after a stage with runs, of the FLOPs of the whole sweep.
 
-    before: FLOPs of the earlier runs, and of those that check learning rates.
+    before: FLOPs of the earlier runs, and of those of their checks.
     """
     after = before + sum(spec.flops for spec in stage.specs)
     text = (

@@ -66,8 +66,8 @@ class Sweep(Tabular):
     hardware: accelerators that the plan is for; None for this machine.
     forecast: expected precision of the answer, or the reason why it is unknown.
     simulation: input of the forecast; None if nothing is left to train.
-    checks: short runs beside the sweep that show whether its learning rates are right; `train`
-        trains them too, and no law takes them as its points.
+    checks: short runs beside the sweep that show whether its learning rates and batches are right;
+        `train` trains them too, and no law takes them as its points.
     """
 
     specs: tuple[RunSpec, ...]

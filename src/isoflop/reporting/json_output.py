@@ -49,7 +49,7 @@ def fit_values(fitted: "Fit") -> dict[str, object]:
 
 
 def sweep_values(sweep: "Sweep") -> dict[str, object]:
-    """The runs of a sweep and of the check of its rates, with the cost of each."""
+    """The runs of a sweep and of its check, with the cost of each."""
 
     def costed(spec: "RunSpec") -> dict[str, object]:
         return {

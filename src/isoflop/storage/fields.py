@@ -77,6 +77,10 @@ def _each(check: Check) -> Check:
     )
 
 
+def _is_batch(value: object) -> bool:
+    return _is_whole(value) and value > 0
+
+
 _SETTINGS = (
     "lr",
     "beta1",
@@ -97,7 +101,7 @@ _SPEC: Mapping[str, Check] = {
     "size": _or_none(_is_size),
     "arguments": _each(lambda value: _is_number(value) or _is_text(value)),
     "param_counts": _each(_is_amount),
-    "batch": _or_none(lambda value: _is_whole(value) and value > 0),
+    **dict.fromkeys(("batch", "checked_batch"), _or_none(_is_batch)),
     "seed": _is_whole,
     "fingerprint": _is_text,
 }

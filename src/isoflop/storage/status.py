@@ -14,8 +14,8 @@ TUNED = "tuned"
 
 UNPLANNED = "no stage"
 """Name for runs of no stored plan: their sweep was passed to train() directly."""
-CHECKS = "checks of learning rates"
-"""Name for the runs beside all stages that check learning rates."""
+CHECKS = "checks of learning rates and batches"
+"""Name for the runs beside all stages that check these."""
 
 
 @dataclass(frozen=True)

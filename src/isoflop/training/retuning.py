@@ -1,4 +1,4 @@
-"""retuned(): where the check of a sweep fails, its learning rates tuned before it is trained."""
+"""retuned(): where the check of a sweep fails, its rules tuned before it is trained."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
+from isoflop.display.format import join_words
 from isoflop.family import Family
+from isoflop.fitting.checked_batches import find_batches
 from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.laws.base import TOKENS_PER_PARAM
 from isoflop.notes.note import Note
@@ -17,7 +19,7 @@ from isoflop.planning.question import SweepQuestion
 from isoflop.planning.specs import make_spec
 from isoflop.planning.stage import largest_share, stage_design
 from isoflop.planning.sweep import Sweep
-from isoflop.recipe import PowerRule, Recipe
+from isoflop.recipe import PowerRule, Recipe, default_batch_tokens
 from isoflop.runs import Run
 from isoflop.storage.status import TUNED
 from isoflop.storage.store import StageStore, Store
@@ -27,7 +29,7 @@ from isoflop.training.notices import print_notice
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import train
 from isoflop.training.trainer import Trainer
-from isoflop.training.tuning import SHARE, tune
+from isoflop.training.tuning import SHARE, Tuning, tune
 from isoflop.training.tuning_search import TooLittleError
 
 __all__ = ["Retuned", "TrainedBy", "Tune", "keep_plan", "retuned", "tunes", "unchecked_notes"]
@@ -49,15 +51,19 @@ class TrainedBy:
 
 @dataclass(frozen=True)
 class Retuned:
-    """A rule of tuned rates, the question with what is left of its spend, and a note."""
+    """Rules of tuned rates and batches, the question with what is left of its spend, and a note.
+
+    batch_tokens: None where the recipe's own is kept.
+    """
 
     lr: PowerRule
+    batch_tokens: PowerRule | None
     question: SweepQuestion
     note: Note
 
     def recipe(self, own: Recipe) -> Recipe:
-        """A recipe with the tuned rates in place of its own."""
-        return replace(own, lr=self.lr)
+        """A recipe with the tuned rules in place of its own."""
+        return replace(own, lr=self.lr, batch_tokens=self.batch_tokens or own.batch_tokens)
 
 
 def tunes(tune: Tune, question: SweepQuestion) -> bool:
@@ -72,7 +78,10 @@ def retuned(
     by: TrainedBy,
     stage: str,
 ) -> Retuned | None:
-    """Train the checks of a first stage, and tune the rates where they are wrong.
+    """Train the checks of a first stage, and tune the rates where something is wrong.
+
+    Batches are tuned with them where the default rule is found wrong: one of the user's own may be
+    meant, since a large batch saves time.
 
     What was tuned is kept with the plan, which it replaces: runs that fail there and are tried
     again later change neither the rule nor the runs that were trained with it.
@@ -94,10 +103,14 @@ def retuned(
         data_workers=by.data_workers,
         packed=by.packed,
     )
-    found = find_rates(checks, reach_of(sweep.specs))
-    if found is not None and not known and current_ranks().is_first:
-        print_notice(str(found.note))
-    if found is None or found.verdict != "wrong":
+    rates, batches = find_rates(checks, reach_of(sweep.specs)), find_batches(checks, sweep.specs)
+    found = [one for one in (rates, batches) if one is not None]
+    if not known and current_ranks().is_first:
+        for one in found:
+            print_notice(str(one.note))
+    is_own = task.recipe.batch_tokens is not default_batch_tokens
+    wrong = [one for one in found if one.verdict == "wrong" and not (one is batches and is_own)]
+    if not wrong:
         return None
     whole = _whole(sizes_of(task), question, sweep)
     try:
@@ -110,19 +123,32 @@ def retuned(
             data_workers=by.data_workers,
             packed=by.packed,
             share=_share(question, whole),
+            batch=any(one is batches for one in wrong),
         )
-    except TooLittleError:  # the note on the answer says what is wrong with the rates
+    except TooLittleError:  # the note on the answer says what is wrong
         return None
-    first = str(found.note).split(";")[0]
-    text = (
-        f"The check found the recipe's learning rate wrong ({first}), and the learning rates were "
-        f"tuned: train with {tuning.lr.rule} (N params, D {task.unit}s)."
-    )
+    text = _tuned_text(tuning, [one.note for one in wrong], task.unit)
     left = _left(question, sum(map(paid, checks)) + tuning.flops)
-    record = {"lr": asdict(tuning.lr.rule), "spend": left, "note": text}
+    batch = None if tuning.batch is None else asdict(tuning.batch.rule)
+    record = {"lr": asdict(tuning.lr.rule), "batch": batch, "spend": left, "note": text}
     if current_ranks().is_first:
         _keep(by.store, stage, record)
     return _retuned_of(record, question)
+
+
+def _tuned_text(tuning: Tuning, wrong: Sequence[Note], unit: str) -> str:
+    """What was found wrong and tuned; wrong: the notes on it."""
+    names = {"rates-wrong": "learning rate", "batches-wrong": "batch"}
+    what = join_words([names[note.code] for note in wrong])
+    why = " ".join(note.split(";")[0] for note in wrong)
+    tuned, rules = "learning rates", f"the learning rate {tuning.lr.rule}"
+    if tuning.batch is not None:
+        tuned = "learning rates and batches"
+        rules += f" and {tuning.batch.rule} {unit}s per step"
+    return (
+        f"The check found the recipe's {what} wrong ({why}), and the {tuned} were tuned: train "
+        f"with {rules} (N params, D {unit}s)."
+    )
 
 
 def unchecked_notes(sweep: Sweep, checks: Sequence[Run]) -> tuple[Note, ...]:
@@ -165,7 +191,8 @@ def _keep(store: StageStore, stage: str, record: Mapping[str, Any] | None) -> No
 def _retuned_of(record: Mapping[str, Any], question: SweepQuestion) -> Retuned:
     # the whole spend was near enough to the target
     left = replace(question, spend=record["spend"], allow_far=True)
-    return Retuned(PowerRule(**record["lr"]), left, Note("rates-tuned", record["note"]))
+    batch = None if record["batch"] is None else PowerRule(**record["batch"])
+    return Retuned(PowerRule(**record["lr"]), batch, left, Note("rates-tuned", record["note"]))
 
 
 def _whole(sizes: Sizes, question: SweepQuestion, first: Sweep) -> Sweep:

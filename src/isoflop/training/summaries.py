@@ -1,10 +1,11 @@
-"""Reports on stderr: train() was stopped, runs did not complete, what a check of rates shows."""
+"""Reports on stderr: train() was stopped, runs did not complete, what checks show."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from isoflop.display.format import LONG, one_line
+from isoflop.fitting.checked_batches import find_batches
 from isoflop.fitting.checked_rates import find_rates, reach_of
 from isoflop.planning.sweep import Sweep
 from isoflop.runs import Run
@@ -73,10 +74,10 @@ def report_failures(runs: Sequence[Run], store: Store) -> None:
 
 
 def report_rates(sweep: Sweep, recorded: Mapping[str, Run]) -> None:
-    """Print what the check of the learning rates shows, once all of its runs have ended."""
+    """Print what the check of rates and batches shows, once all of its runs have ended."""
     checks = [recorded[spec.id] for spec in sweep.checks if spec.id in recorded]
     if len(checks) < len(sweep.checks):
         return
-    found = find_rates(checks, reach_of(sweep.specs))
-    if found is not None:
-        print_notice(str(found.note))
+    for found in (find_rates(checks, reach_of(sweep.specs)), find_batches(checks, sweep.specs)):
+        if found is not None:
+            print_notice(str(found.note))
