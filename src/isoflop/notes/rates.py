@@ -18,8 +18,8 @@ KINDS = (
         "doubt",
         "*The learning rates are not checked*",
         (
-            "spend more, or allow smaller sizes; find out why runs failed; or find the rule with "
-            "`isoflop.tune`"
+            "spend more, or allow smaller sizes or batches; find out why runs failed; or find the "
+            "rule with `isoflop.tune`"
         ),
     ),
     Kind(
