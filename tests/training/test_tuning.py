@@ -10,6 +10,7 @@ from isoflop.fitting.noisy_rule import Tried
 from isoflop.fitting.setting_rule import fit_rule, fit_vertex
 from isoflop.training import tuning_search
 from isoflop.training.executors.simulated import Simulated
+from isoflop.training.tuning_table import cells_table, edge_notes
 from tasks import mlp_task
 
 LAW = isoflop.ChinchillaLaw(E=0.3, A=5.0, B=40.0, alpha=0.4, beta=0.4)
@@ -143,6 +144,16 @@ def test_an_optimum_at_the_edge_is_told(planned):
     assert not any(cell.is_inside for cell in tuning.cells)
     assert sum("lies at the edge of the values tried" in note for note in tuning.notes) == 4
     assert "(edge)" in str(tuning)
+
+
+def test_a_best_rate_beyond_those_tried_is_told(planned):
+    tuning = tuned(planned)
+    cell, best = tuning.cells[0], tuning.best[0]
+    assert not [*edge_notes([cell], [best], "learning rate")]
+    beyond = best._replace(value=2 * cell.first[-1].value)
+    (note,) = edge_notes([cell], [beyond], "learning rate")
+    assert "lies beyond the values tried" in note
+    assert "(beyond)" in cells_table([cell], [beyond], "lr")
 
 
 def test_noise_gives_a_rule_that_costs_little(planned):

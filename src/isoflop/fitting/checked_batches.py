@@ -110,8 +110,8 @@ class BatchFinding:
 
     def _open(self) -> str:
         return (
-            f"The check of the batches is open: at {named(self.sizes)} half and twice the planned "
-            f"batch give losses that tell too little; {self._cost()}."
+            f"The check of the batches is open: half and twice the planned batch at "
+            f"{named(self.sizes)} do not tell whether it is right; {self._cost()}."
         )
 
     def _cost(self) -> str:

@@ -63,8 +63,8 @@ class RateFinding:
 
     def _open(self) -> str:
         return (
-            f"The check of the learning rates is open: at {named(self.sizes)} half and twice the "
-            f"planned rate give losses that differ by no more than noise{self._cost()}."
+            f"The check of the learning rates is open: half and twice the planned rate at "
+            f"{named(self.sizes)} do not tell whether it is right{self._cost()}."
         )
 
     def _cost(self) -> str:

@@ -303,7 +303,7 @@ KINDS = (
         "tuned-at-edge",
         "plan",
         "doubt",
-        "*lies at the edge of the values tried*",
+        "*lies at the edge of the values tried*, or *beyond* them",
         "allow a larger share, or start from a better rule",
     ),
     Kind(

@@ -16,14 +16,7 @@ import numpy as np
 from isoflop import arguments
 from isoflop.counting.sizes import Sizes
 from isoflop.counting.sizes_of import sizes_of
-from isoflop.display.format import (
-    align_columns,
-    format_bullets,
-    format_count,
-    format_flops,
-    format_number,
-    format_percent,
-)
+from isoflop.display.format import format_bullets, format_flops, format_number, format_percent
 from isoflop.errors import PlanError
 from isoflop.family import Family
 from isoflop.fitting.noisy_rule import BestSetting, NoisyRule, TriedCell, fit_noisy_rule
@@ -46,6 +39,7 @@ from isoflop.training.tuning_search import (
     choose_places,
     spec_maker,
 )
+from isoflop.training.tuning_table import cells_table, edge_notes
 
 __all__ = ["SHARE", "Tuning", "tune"]
 
@@ -89,11 +83,11 @@ class Tuning:
             f"It may still cost {format_percent(self.cost_inside)} of loss in these cells and "
             f"{format_percent(self.cost_at_largest)} at the sweep's largest run."
         )
-        parts = [head, _table(self.cells, self.best, "lr")]
+        parts = [head, cells_table(self.cells, self.best, "lr")]
         if self.batch is not None:
             parts += [
                 f"Tokens per step {self.batch.rule}",
-                _table(self.batch_cells, self.batch_best, "tokens per step"),
+                cells_table(self.batch_cells, self.batch_best, "tokens per step"),
             ]
         return "\n".join([*parts, format_bullets((cost, *self.notes))])
 
@@ -244,7 +238,7 @@ def _with_batch(tuning: Tuning, search: Search, losses_of: LossesOf) -> Tuning:
         batch_cells=cells,
         batch_best=found.best,
         flops=tuning.flops + search.spent,
-        notes=(*tuning.notes, *_edge_notes(cells, "tokens per step")),
+        notes=(*tuning.notes, *edge_notes(cells, found.best, "tokens per step")),
     )
 
 
@@ -282,7 +276,7 @@ def _cost_at_largest(lr: Fitted, sweep: Sweep) -> float:
 
 
 def _notes(sizes: Sizes, found: NoisyRule, cells: Sequence[Cell], sweep: Sweep) -> Iterator[Note]:
-    yield from _edge_notes(cells, "learning rate")
+    yield from edge_notes(cells, found.best, "learning rate")
     lr = found.law
     by_size, by_tokens = lr.exponent_deviations
     yield Note(
@@ -302,44 +296,4 @@ def _notes(sizes: Sizes, found: NoisyRule, cells: Sequence[Cell], sweep: Sweep) 
         "untuned-cost",
         f"The recipe's own rule would have cost up to about {format_percent(cost)} of loss in "
         f"these cells.",
-    )
-
-
-def _edge_notes(cells: Sequence[Cell], setting: str) -> list[Note]:
-    return [_edge_note(cell, setting) for cell in cells if not cell.is_inside]
-
-
-def _edge_note(cell: Cell, setting: str) -> Note:
-    return Note(
-        "tuned-at-edge",
-        f"The best {setting} of size {cell.place.sized.size} on "
-        f"{format_count(cell.place.num_tokens)} tokens lies at the edge of the values tried "
-        f"({format_number(cell.lowest.value, 2)}): allow a larger share, or start from a better "
-        f"rule.",
-    )
-
-
-def _table(cells: Sequence[Cell], best: Sequence[BestSetting], setting: str) -> str:
-    header = (
-        "size",
-        "params",
-        "tokens",
-        f"{setting} tried",
-        "best",
-        "known to (90 %)",
-        "lowest loss",
-        "twice as high costs",
-    )
-    return align_columns([header, *map(_row, cells, best)])
-
-
-def _row(cell: Cell, best: BestSetting) -> tuple[str, ...]:
-    return (
-        str(cell.place.sized.size),
-        *map(format_count, cell.at),
-        f"{format_number(cell.first[0].value, 2)} to {format_number(cell.first[-1].value, 2)}",
-        format_number(best.value, 2) + ("" if cell.is_inside else " (edge)"),
-        f"×/÷{format_number(best.factor_90, 2)}",
-        format_number(cell.lowest.loss, 4),
-        format_percent(best.cost(2 * best.value)),
     )
