@@ -7,7 +7,7 @@ follow the tokens and hardly the params, as in Zhang et al. 2024 (2410.21676) an
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,7 @@ class Place:
 
     @property
     def x(self) -> float:
+        """Log of the batch over the square root of the tokens, but for a constant."""
         return math.log(self.batch) - math.log(self.num_tokens) / 2
 
 
@@ -69,6 +70,7 @@ class BatchFinding:
     sizes, places: what was checked.
     offsets: how far x is from its best value at the reach.
     reach: the middle of the runs that cost most, for which the verdict is, too.
+    wrong_at: the place with the most tokens where the batch is surely wrong; None for none.
     """
 
     verdict: Verdict
@@ -76,6 +78,7 @@ class BatchFinding:
     places: tuple[Place, ...]
     offsets: Offsets
     reach: Place
+    wrong_at: Place | None = None
 
     def offsets_at(self, place: Place) -> Offsets:
         """How far the batch of a run is from the best one."""
@@ -102,9 +105,9 @@ class BatchFinding:
     def _holds(self) -> str:
         if not _tries_smaller(self.sizes):
             return (
-                f"The rule of the batch holds as far as can be told: twice as large a batch lowers "
-                f"no loss at {named(self.sizes)}, and half of it is fewer examples than the recipe "
-                f"allows."
+                f"The rule of the batch holds as far as can be told: twice as large a batch is not "
+                f"clearly better at {named(self.sizes)}, and half of it is fewer examples than the "
+                f"recipe allows."
             )
         return f"The rule of the batch holds at {named(self.sizes)}; {self._cost()}."
 
@@ -119,15 +122,16 @@ class BatchFinding:
         return f"{where} the batch may cost {format_percent(sum(self.lost))} of the loss"
 
     def _wrong(self) -> str:
-        at = self.offsets_at(self.reach)
-        offset, _ = at.offset(self.reach.num_params)
+        place = self.wrong_at or self.reach
+        at = self.offsets_at(place)
+        offset, _ = at.offset(place.num_params)
         times = format_number(math.exp(abs(offset)), 2)
-        share = format_percent(at.likely_lost(self.reach.num_params))
-        time = ", and takes longer to train" if offset > 0 else ""
+        share = format_percent(at.likely_lost(place.num_params))
+        but = ", but smaller batches take longer to train" if offset > 0 else ""
         return (
-            f"{self._gains()}On {format_count(self.reach.num_tokens)} tokens the planned "
-            f"batch is about {times} times too {'large' if offset > 0 else 'small'}, which costs "
-            f"about {share} of the loss; {REMEDY}{time}."
+            f"{self._gains()}On {format_count(place.num_tokens)} tokens the planned batch is about "
+            f"{times} times too {'large' if offset > 0 else 'small'}, which costs about {share} of "
+            f"the loss; {REMEDY}{but}."
         )
 
     def _gains(self) -> str:
@@ -165,22 +169,24 @@ def find_batches(
     offsets = offsets_at(sizes, noise or USUAL_NOISE, OF_BATCHES, shifts)
     if offsets is None:
         return None
-    return BatchFinding(_verdict(offsets, sizes, places, reach), sizes, places, offsets, reach)
-
-
-def _verdict(
-    offsets: Offsets, sizes: Sequence[CheckedSize], places: Sequence[Place], reach: Place
-) -> Verdict:
-    bounds = [(reach, AT_REACH), *((place, AT_SIZES) for place in places)]
-    moved = [
-        (_moved(offsets, places, reach, place), place.num_params, bound) for place, bound in bounds
-    ]
-    at_reach = moved[0][0]
+    finding = BatchFinding("holds", sizes, places, offsets, reach)
+    at_reach = finding.offsets_at(reach)
     if not _tries_smaller(sizes) and at_reach.offset(reach.num_params)[0] > 0:
-        return "holds"  # where the loss begins to rise is not where it is lowest
-    if any(bound.is_passed(at, num_params) for at, num_params, bound in moved):
-        return "wrong"
-    return "holds" if sum(at_reach.lost(reach.num_params)) <= OPEN else "open"
+        return finding  # where the loss begins to rise is not where it is lowest
+    if wrong_at := _wrong_at(finding):
+        return replace(finding, verdict="wrong", wrong_at=wrong_at)
+    return finding if sum(finding.lost) <= OPEN else replace(finding, verdict="open")
+
+
+def _wrong_at(finding: BatchFinding) -> Place | None:
+    """Where the batch is off by more than noise, and at a cost: the place with the most tokens."""
+    bounds = [(finding.reach, AT_REACH), *((place, AT_SIZES) for place in finding.places)]
+    wrong = [
+        place
+        for place, bound in bounds
+        if bound.is_passed(finding.offsets_at(place), place.num_params)
+    ]
+    return max(wrong, key=lambda place: place.num_tokens, default=None)
 
 
 def _moved(offsets: Offsets, places: Sequence[Place], reach: Place, place: Place) -> Offsets:
