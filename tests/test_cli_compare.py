@@ -102,6 +102,7 @@ def test_tune_ends_with_the_recipe_that_it_found(run, monkeypatch):
             "say --column 'params=x * 1'.",
         ),
         ("fit with Kriging() or IsoFLOP().", "fit with --approach kriging or --approach isoflop."),
+        ("isoflop.tune(batch=True) finds the rule", "isoflop tune --batch finds the rule"),
         ("allow share=0.25 or more", "allow --share 0.25 or more"),
         ("the one that train(store=...) wrote", "the one that `isoflop train --store` wrote"),
         ("leave failed runs out of runs=.", "leave failed runs out of --runs."),
