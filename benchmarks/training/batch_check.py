@@ -5,7 +5,7 @@
 The two tasks of `rate_check.py`, with the default rule of the batch and with larger batches, whose
 learning rates go with the square root of the batch. The runs of the default check are trained with
 twenty seeds. What the batch really costs is measured where the answer is decided: on the run in the
-middle of the largest budget, in batches from a quarter to four times the planned one. Results stay
+middle of the largest budget, in batches from an eighth to four times the planned one. Results stay
 in the store, so that the program continues after a stop.
 """
 
@@ -28,7 +28,7 @@ from isoflop.recipe import default_batch_tokens
 
 RESULTS = Path(__file__).parents[1] / "results" / "training-batch-check.md"
 LARGER = (1.0, 2.0)
-FACTORS, TRUTH_SEEDS = (0.25, 0.5, 1.0, 2.0, 4.0), range(900, 903)
+FACTORS, TRUTH_SEEDS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0), range(900, 903)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _head(seeds: int) -> str:
         "`OMP_NUM_THREADS=1 python benchmarks/training/batch_check.py --write`\n\n"
         f"Verdicts of {seeds} seeds, and what the check says that the batch costs on the largest "
         "runs: median of its means, and the least and the greatest. Measured is how much the "
-        "planned batch costs there against the best of batches from a quarter to four times as "
+        "planned batch costs there against the best of batches from an eighth to four times as "
         "large."
     )
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from isoflop.display.format import format_count, format_number, format_percent, join_words
+from isoflop.fitting.cell_offset import SettingPrior
 from isoflop.fitting.checked_rates import (
     Verdict,
     constants_of,
@@ -21,14 +22,14 @@ from isoflop.fitting.checked_rates import (
     shows_a_loss,
 )
 from isoflop.fitting.checked_sizes import Bound, CheckedSize, checked_size, named, offsets_at
-from isoflop.fitting.rate_offsets import Offsets, OffsetsPrior
+from isoflop.fitting.rate_offsets import Offsets
 from isoflop.fitting.setting_rule import USUAL_NOISE
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec
 
 __all__ = ["BatchFinding", "find_batches"]
 
-OF_BATCHES = OffsetsPrior(curvature=0.013, spread=0.9, slope=0.1)
+OF_BATCHES = SettingPrior(curvature=0.013, spread=0.9, slope=0.1)
 """Along batches whose learning rates go with their square root: c has a median of .0127 and a log
 standard deviation of .26 in the 42 cells of Step Law (2503.04715), .004 to .08 in models of 1e3 to
 5e3 params."""

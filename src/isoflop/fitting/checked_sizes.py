@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoflop.display.format import join_words
-from isoflop.fitting.rate_offsets import WALL, Offsets, OffsetsPrior, offsets_of
+from isoflop.fitting.cell_offset import SettingPrior
+from isoflop.fitting.rate_offsets import Offsets, SizeTries, offsets_of
 from isoflop.laws.base import Array
 from isoflop.runs import Run, SizeValue
 
 __all__ = ["Bound", "CheckedSize", "checked_size", "named", "offsets_at"]
-
-USUAL_FREEDOM = 2
-"""Degrees of freedom of the usual noise in that of a size, beside those of its seeds."""
 
 
 @dataclass(frozen=True)
@@ -59,46 +57,19 @@ class CheckedSize:
         return bool(np.isinf(self.y[at_planned]).any())
 
     @property
-    def has_seeds(self) -> bool:
-        """Whether a value was tried with several seeds."""
-        return len(np.unique(self.u)) < len(self.u)
+    def tries(self) -> SizeTries:
+        """The runs that did not diverge.
 
-    @property
-    def is_paired(self) -> bool:
-        """Whether every value was tried with the same seeds.
-
-        A seed sets the first weights and the order of the data, which shift the losses of all
-        values alike: they are then compared under the same seed.
+        Where every value was tried with the same seeds, each seed has a level of its own: it sets
+        the first weights and the order of the data, which shift the losses of all values alike.
         """
-        return len({tuple(sorted(seeds)) for _, seeds in self._values}) == 1
-
-    def noise(self, usual: float) -> float:
-        """Standard deviation of log loss between seeds, from this size's and the usual one.
-
-        Where seeds are paired, what a seed adds at every value is not noise. Seeds of values whose
-        loss is far above the lowest, which scatter more, count less.
-        """
-        losses = [y[np.argsort(seeds)] for y, seeds in self._values]
-        lowest = min(y.mean() for y in losses)
-        weights = [usual**2 / (usual**2 + (WALL * (y.mean() - lowest)) ** 2) for y in losses]
-        around = [y - y.mean() for y in losses]
-        freedom = [len(y) - 1.0 for y in losses]
-        if self.is_paired:
-            around = list(np.array(around) - np.average(around, axis=0, weights=weights))
-            freedom = [
-                each * (1 - weight / sum(weights))
-                for each, weight in zip(freedom, weights, strict=True)
-            ]
-        own = sum(weight * float(y @ y) for weight, y in zip(weights, around, strict=True))
-        known = sum(weight * each for weight, each in zip(weights, freedom, strict=True))
-        return math.sqrt((USUAL_FREEDOM * usual**2 + own) / (USUAL_FREEDOM + known))
-
-    @property
-    def _values(self) -> list[tuple[Array, Array]]:
-        """Finite log losses of each value that has some, and their seeds."""
         known = np.isfinite(self.y)
-        at = [known & (self.u == value) for value in np.unique(self.u[known])]
-        return [(self.y[one], self.seed[one]) for one in at]
+        u, y, seed = self.u[known], self.y[known], self.seed[known]
+        seeds = {tuple(sorted(seed[u == value])) for value in np.unique(u)}
+        levels = np.unique(seed) if len(seeds) == 1 else np.zeros(1)
+        own = seed if len(seeds) == 1 else np.zeros(len(seed))
+        level = (own[:, None] == levels).astype(float)
+        return SizeTries(math.log(self.num_params), u, y, level)
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -120,7 +91,7 @@ def checked_size(runs: Sequence[Run], over: Sequence[float]) -> CheckedSize:
 def offsets_at(
     sizes: Sequence[CheckedSize],
     noise: float,
-    prior: OffsetsPrior,
+    prior: SettingPrior,
     shifts: Sequence[float] | None = None,
 ) -> Offsets | None:
     """The offsets; None where fewer than two sizes have runs that did not diverge.
@@ -128,23 +99,15 @@ def offsets_at(
     noise: usual standard deviation of log loss between seeds.
     shifts: log of each size's planned value over the one that offsets are told of; None for 0.
     """
-    noises = [each.noise(noise) for each in sizes]
-    # a size without seeds of its own scatters more than usual where another one does
-    between = math.sqrt(noise * max(noises))
-    rows: list[tuple[float, ...]] = []
-    levels: dict[tuple[int, int], int] = {}
-    for k, each in enumerate(sizes):
-        shift = 0.0 if shifts is None else shifts[k]
-        log_N, error = math.log(each.num_params), noises[k] if each.has_seeds else between
-        for u, y, seed in zip(each.u, each.y, each.seed, strict=True):
-            if math.isfinite(y):
-                group = (k, int(seed) if each.is_paired else 0)
-                number = levels.setdefault(group, len(levels))
-                rows.append((number, log_N, u + shift, y, error))
-    level, log_Ns, us, ys, errors = np.array(rows, dtype=float).reshape(-1, 5).T
-    if len(np.unique(log_Ns)) < 2:
+    moved = [0.0] * len(sizes) if shifts is None else shifts
+    tries = [
+        one._replace(u=one.u + shift)
+        for one, shift in zip((size.tries for size in sizes), moved, strict=True)
+        if len(one.y)
+    ]
+    if len({one.log_N for one in tries}) < 2:
         return None
-    return offsets_of(level, log_Ns, us, ys, errors, prior)
+    return offsets_of(tries, noise, prior)
 
 
 def named(sizes: Sequence[CheckedSize]) -> str:

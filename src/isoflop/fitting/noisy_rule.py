@@ -11,25 +11,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp, softmax
 
-from isoflop.fitting.rate_offsets import CURVATURES, REACH, WALL, log_prior_of_curvatures
-from isoflop.fitting.setting_rule import LEAST_DEVIATION, USUAL_NOISE, Fitted, law_through
+from isoflop.fitting.cell_offset import (
+    CURVATURES,
+    NOISES,
+    REACH,
+    find_misfit,
+    find_noises,
+    find_offset,
+)
+from isoflop.fitting.setting_rule import LEAST_DEVIATION, Fitted, law_through
 from isoflop.fitting.uncertainty import HALF_90
 from isoflop.laws.base import Array
 from isoflop.recipe import Rule
 
 __all__ = ["BestSetting", "NoisyRule", "Tried", "TriedCell", "fit_noisy_rule"]
-
-NOISES = np.geomspace(0.0007, 0.4, 19)
-NOISE_SPREAD, CELL_SPREAD = 1.2, 0.8
-"""Log standard deviation of the noise about the usual one, since models of 1e3 params have up to
-ten times as much; and of that of a cell about the noise that the cells have in common."""
-
-MISFIT = 0.002
-"""Standard deviation of log losses about their parabola, the same in all seeds: with it, the doubt
-of rules from three seeds is as large as their errors on Step Law's grids
-(`benchmarks/fitting/tuned_rule.py`)."""
 
 
 class Tried(NamedTuple):
@@ -82,7 +78,7 @@ def fit_noisy_rule(cells: Sequence[TriedCell], own: Rule, prior: tuple[float, fl
     own: the recipe's rule. prior: its exponents of N and D.
     """
     each = [_Posterior(cell, own(cell.num_params, cell.num_tokens)) for cell in cells]
-    common, weights = _noises(np.array([one.log_evidence for one in each]))
+    common, weights = find_noises(np.array([one.log_evidence for one in each]))
     found = [one.offset(own_weights) for one, own_weights in zip(each, weights, strict=True)]
     # the law has a prior of its own, so that each cell's is not to count there
     bare = [_without_prior(offset, variance) for offset, variance in found]
@@ -115,8 +111,8 @@ class _Posterior:
         self.above = math.log(min(values[~known], default=math.inf) / own)
         u, y = np.log(values[known] / own), np.log(losses[known])
         seed = (seeds[known, None] == np.unique(seeds[known])).astype(float)
-        misfit = _misfit(u, y, seed)
-        found = [_offset(u, y, seed, np.hypot(noise, misfit)) for noise in NOISES]
+        misfit = find_misfit(u, y, seed)
+        found = [find_offset(u, y, seed, np.hypot(noise, misfit)) for noise in NOISES]
         log_joint, self.mean, self.variance = map(np.array, zip(*found, strict=True))
         self.log_evidence = np.logaddexp.reduce(log_joint, axis=1)
         self._curvatures = np.exp(log_joint - self.log_evidence[:, None])
@@ -140,51 +136,3 @@ def _without_prior(offset: float, variance: float) -> tuple[float, float]:
     """Mean and variance of an offset by the losses alone."""
     precision = max(1 / variance - REACH**-2, 1e-3)
     return offset / (variance * precision), 1 / precision
-
-
-def _misfit(u: Array, y: Array, seed: Array) -> Array:
-    """How far log losses may be from the parabola, noise apart; the same in all seeds of a value.
-
-    So it counts as often as there are seeds: their mean is no nearer. seed: as in `_offset`.
-    """
-    seeds = np.sum(u[:, None] == u, axis=1)
-    lowest = np.min(np.where(seed > 0, y[:, None], math.inf), axis=0, initial=math.inf)
-    depth = y - seed @ lowest
-    return np.asarray(np.sqrt(seeds) * np.hypot(MISFIT, WALL * depth))
-
-
-def _offset(u: Array, y: Array, seed: Array, error: Array) -> tuple[Array, Array, Array]:
-    """Log evidence, mean and variance of the offset under each curvature; each of shape (H,).
-
-    seed: (runs, S), 1 where a run is of a seed. Each has a level of its own: runs of one seed begin
-    with the same weights and read the same data. error: standard deviation of each y.
-    """
-    if len(u) == 0:  # all runs diverged
-        unknown = np.zeros(len(CURVATURES))
-        return log_prior_of_curvatures(), unknown, unknown + REACH**2
-    precision = error**-2
-    of_seed = precision @ seed
-
-    def apart(values: Array) -> Array:
-        """Values (..., runs) without the level of their seed."""
-        return np.asarray(values - (values * precision) @ seed / of_seed @ seed.T)
-
-    du, dt = apart(u), apart(y - CURVATURES[:, None] * u**2 / 2)
-    found = CURVATURES**2 * (precision @ du**2) + REACH**-2
-    mean = CURVATURES * (dt @ (precision * du)) / found
-    misfit = dt**2 @ precision - found * mean**2
-    log_mass = np.sum(np.log(precision)) - np.sum(np.log(of_seed)) - np.log(found) - misfit
-    return 0.5 * log_mass + log_prior_of_curvatures(), mean, 1 / found
-
-
-def _noises(log_evidence: Array) -> tuple[Array, Array]:
-    """Probabilities of each noise in common, shape (K,), and in each cell, shape (cells, K).
-
-    log_evidence: of each noise in each cell, shape (cells, K).
-    """
-    steps = np.log(NOISES[:, None] / NOISES)
-    log_about = log_softmax(-0.5 * (steps / CELL_SPREAD) ** 2, axis=1)
-    joint = log_about + log_evidence[:, None, :]  # cell, in common, own
-    usual = -0.5 * (np.log(NOISES / USUAL_NOISE) / NOISE_SPREAD) ** 2
-    common = softmax(usual + logsumexp(joint, axis=2).sum(axis=0))
-    return common, np.einsum("k,ckj->cj", common, softmax(joint, axis=2))

@@ -6,71 +6,62 @@ over the best one. The offset is a line over log N.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, softmax
 
-from isoflop.fitting.setting_rule import PRIOR_DEVIATION
+from isoflop.fitting.cell_offset import (
+    CURVATURES,
+    NOISES,
+    REACH,
+    SettingPrior,
+    apart,
+    find_misfit,
+    find_noises,
+    find_offset,
+)
 from isoflop.laws.base import Array
 
-__all__ = [
-    "CURVATURES",
-    "OF_RATES",
-    "REACH",
-    "WALL",
-    "Offsets",
-    "OffsetsPrior",
-    "log_prior_of_curvatures",
-    "offsets_of",
-]
+__all__ = ["Offsets", "SizeTries", "offsets_of"]
 
-CURVATURES = np.geomspace(0.004, 0.5, 25)
-WALL = 0.2
-"""Error of a log loss as a share of its depth above the lowest: away from the minimum curves rise
-like walls on one side."""
-REACH = 1.5
-"""Prior standard deviation of an offset: a first guess is seldom off by more than 20 times."""
+DRAWS = 40
+"""Draws of the noises of the sizes."""
 
 
-class OffsetsPrior(NamedTuple):
-    """What is known of a setting before it is checked.
+class SizeTries(NamedTuple):
+    """What was tried at a size: log params, u and y of each run, and the levels of the runs.
 
-    curvature, spread: middle and log standard deviation of c.
-    slope: standard deviation of the change of the offset per log params.
+    level: (runs, S), as in `find_offset`.
     """
 
-    curvature: float
-    spread: float
-    slope: float
-
-
-OF_RATES = OffsetsPrior(curvature=0.025, spread=0.7, slope=PRIOR_DEVIATION)
-"""Of learning rates: c has a median of .019 and a log standard deviation of .5 in the 284 sweeps of
-Step Law (2503.04715) that have a minimum inside, .03 to .1 in models of 1e3 to 1e4 params."""
+    log_N: float
+    u: Array
+    y: Array
+    level: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Offsets:
-    """Posterior of the offset over log params, a mixture over H curvatures."""
+    """Posterior of the offset over log params, a mixture of M parts: noises and curvatures."""
 
     curvature: Array
-    """Shape (H,)."""
+    """Shape (M,)."""
     weights: Array
-    """Shape (H,), of sum 1."""
+    """Shape (M,), of sum 1."""
     mean: Array
-    """Offset at the largest checked size, and its change per log params; shape (H, 2)."""
+    """Offset at the largest checked size, and its change per log params; shape (M, 2)."""
     covariance: Array
-    """Shape (H, 2, 2)."""
+    """Shape (M, 2, 2)."""
     log_largest: float
     """Log params of the largest checked size."""
 
     def at(self, num_params: float) -> tuple[Array, Array]:
-        """Mean and standard deviation of the offset at a size under each curvature."""
+        """Mean and standard deviation of the offset at a size in each part."""
         where = np.array([1.0, math.log(num_params) - self.log_largest])
-        variance = np.einsum("i,hij,j->h", where, self.covariance, where)
+        variance = np.einsum("i,mij,j->m", where, self.covariance, where)
         return self.mean @ where, np.sqrt(variance)
 
     def moved(self, shift: float, doubt: float) -> "Offsets":
@@ -116,46 +107,60 @@ class Offsets:
         return first, math.sqrt(max(second - first**2, 0.0))
 
 
-def offsets_of(
-    level: Array, log_N: Array, u: Array, y: Array, noise: Array, known: OffsetsPrior = OF_RATES
-) -> Offsets:
+def offsets_of(tries: Sequence[SizeTries], usual: float, known: SettingPrior) -> Offsets:
     """The offsets from runs of two sizes or more at several values of the setting each.
 
-    level: number of the group that each run is of. Runs of a group are alike but for the setting,
-        and for their seeds where those are not paired.
-    log_N, u, y: of each run. noise: standard deviation of each log loss within its group.
+    usual: standard deviation of log loss between seeds that is to be expected.
     """
-    lowest = np.array([y[level == one].min() for one in level])
-    precision = 1 / np.hypot(noise, WALL * (y - lowest)) ** 2
-    columns = zip(*_given_each(level, log_N, u, y, precision, known.slope), strict=True)
-    means, covariances, masses = (np.array(column) for column in columns)
-    log_mass = masses + log_prior_of_curvatures(known)
-    weights = np.exp(log_mass - log_mass.max())
-    weights /= weights.sum()
-    return Offsets(CURVATURES, weights, means, covariances, float(log_N.max()))
+    largest = max(one.log_N for one in tries)
+    misfits = [find_misfit(one.u, one.y, one.level) for one in tries]
+    noises = _drawn_noises(tries, misfits, usual, known)
+    c = CURVATURES[:, None, None]
+    left = np.tile(np.diag([REACH**-2, known.slope**-2]), (DRAWS, len(CURVATURES), 1, 1))
+    right, squares = np.zeros((DRAWS, len(CURVATURES), 2)), np.zeros((DRAWS, len(CURVATURES)))
+    for one, misfit, own in zip(tries, misfits, noises.T, strict=True):
+        where = np.array([1.0, one.log_N - largest])
+        for k, noise in enumerate(own):
+            precision = np.hypot(noise, misfit) ** -2
+            du = apart(one.u, one.level, precision)
+            dt = apart(one.y - CURVATURES[:, None] * one.u**2 / 2, one.level, precision)
+            left[k] += c**2 * (precision @ du**2) * np.outer(where, where)
+            right[k] += c[:, 0] * (dt @ (precision * du))[:, None] * where
+            squares[k] += dt**2 @ precision
+    covariance = np.linalg.inv(left)
+    mean = np.einsum("khij,khj->khi", covariance, right)
+    misfit_left = squares - np.einsum("khi,khi->kh", mean, right)
+    log_mass = -0.5 * (misfit_left + np.linalg.slogdet(left)[1]) + known.log_mass
+    weights = softmax(log_mass, axis=1) / DRAWS
+    return Offsets(
+        curvature=np.tile(CURVATURES, DRAWS),
+        weights=weights.ravel(),
+        mean=mean.reshape(-1, 2),
+        covariance=covariance.reshape(-1, 2, 2),
+        log_largest=largest,
+    )
 
 
-def log_prior_of_curvatures(known: OffsetsPrior = OF_RATES) -> Array:
-    """Log prior mass of each of CURVATURES, up to a constant."""
-    away = np.log(CURVATURES / known.curvature) / known.spread
-    return np.asarray(-0.5 * away**2)
-
-
-def _given_each(
-    level: Array, log_N: Array, u: Array, y: Array, precision: Array, slope: float
-) -> Iterator[tuple[Array, Array, float]]:
-    """Mean, covariance and log evidence of the line under each curvature.
-
-    Given one, the level of each group, the offset and its change are linear.
-    """
-    levels = (level[:, None] == np.unique(level)).astype(float)
-    change = log_N - log_N.max()
-    prior = np.diag([0.0] * levels.shape[1] + [REACH**-2, slope**-2])
-    for c in CURVATURES:
-        design = np.column_stack([levels, c * u, c * u * change])
-        target = y - c * u**2 / 2
-        left = design.T @ (precision[:, None] * design) + prior
-        solution = np.linalg.solve(left, design.T @ (precision * target))
-        misfit = precision @ (target - design @ solution) ** 2 + solution @ prior @ solution
-        evidence = -0.5 * (misfit + np.linalg.slogdet(left)[1])
-        yield solution[-2:], np.linalg.inv(left)[-2:, -2:], float(evidence)
+def _drawn_noises(
+    tries: Sequence[SizeTries], misfits: Sequence[Array], usual: float, known: SettingPrior
+) -> Array:
+    """Draws of the noise of each size from what its runs show, (DRAWS, sizes)."""
+    evidence = [
+        [
+            np.logaddexp.reduce(
+                find_offset(one.u, one.y, one.level, np.hypot(noise, misfit), known)[0]
+            )
+            for noise in NOISES
+        ]
+        for one, misfit in zip(tries, misfits, strict=True)
+    ]
+    _, weights = find_noises(np.array(evidence), usual)
+    random = np.random.default_rng(0)
+    ranks = (np.arange(DRAWS) + 0.5) / DRAWS
+    return np.stack(
+        [
+            np.exp(np.interp(random.permutation(ranks), np.cumsum(own), np.log(NOISES)))
+            for own in weights
+        ],
+        axis=1,
+    )
