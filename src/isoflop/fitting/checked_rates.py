@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 FEWEST_RATES = 3
-AT_REACH = Bound(sure=0.95, material=0.005)
+AT_REACH = Bound(sure=0.93, material=0.005)
 AT_SIZES = Bound(sure=0.97, material=0.02)
 """Of the two checked sizes, which are two more places to be wrong by chance."""
 OPEN = 0.015
