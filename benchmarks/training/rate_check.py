@@ -36,7 +36,7 @@ COARSE, FINE = ((0.25, 0.5, 1.0, 2.0, 4.0), range(900, 904)), ((0.5, 1.0, 2.0), 
 """Factors and seeds of the two rounds that find the right rule: losses of one rate scatter by up to
 3 % from seed to seed."""
 TOO_HIGH = 4.0
-RULES = ["right", "largest", "middle"]
+RULES = ["right", "middle", "largest"]
 
 
 class Perceptron(nn.Module):
@@ -185,21 +185,22 @@ def main() -> None:
     columns = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
     table = "\n".join([columns, *(row for rows, _ in parts for row in rows)])
     words = "\n".join(example for _, examples in parts for example in examples)
-    head = _head(given.seeds, given.rules)
+    head = _head(given.seeds)
     report = f"{head}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
     print(report)
     if given.write:
         RESULTS.write_text(report + "\n")
 
 
-def _head(seeds: int, rules: Sequence[str]) -> str:
+def _head(seeds: int) -> str:
     return (
         "# The check of the learning rates\n\n"
         f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
-        f"`python benchmarks/training/rate_check.py --rules {' '.join(rules)} --write`\n\n"
+        "`python benchmarks/training/rate_check.py --write`\n\n"
         f"Verdicts of {seeds} seeds. The wrong rules are right at the sweep's smallest size, and "
-        f"{TOO_HIGH:g} times too high at its largest one, or at the middle size of its largest "
-        f"budget and ever more above. The check costs this share of the sweep's FLOPs."
+        f"{TOO_HIGH:g} times too high at the middle size of its largest budget and ever more "
+        f"above, or at its largest size alone. The check of rates and batches costs this share of "
+        f"the sweep's FLOPs."
     )
 
 

@@ -24,19 +24,21 @@ SHARE = 0.03
 """Share of a sweep's FLOPs that the check may cost."""
 FACTORS, BATCH_FACTORS = (0.5, 1.0, 2.0), (0.5, 2.0)
 """Multiples of the planned rate and batch that are tried."""
-SMALL_SHARE = 0.25
-"""Share of the check's FLOPs for the smaller size, at most."""
 
 
 class Seeds(NamedTuple):
-    """Seeds of each rate, and of each batch besides the planned one."""
+    """Seeds of each rate, and of each batch besides the planned one.
+
+    small: share of the check's FLOPs for the smaller size, at most.
+    """
 
     rates: int
     batches: int
+    small: float
 
 
 MOST = 3
-SEEDS = (Seeds(MOST, 2), Seeds(MOST, 0), Seeds(2, 0))
+SEEDS = (Seeds(MOST, 2, 0.25), Seeds(MOST, 0, 0.2), Seeds(2, 0, 0.2))
 """Of the larger size: the first of these for which a size is small enough. What losses differ by
 must be more than their noise, and a third seed of its rates tells more than a size that is larger
 by a quarter. The smaller size has the most."""
@@ -72,8 +74,8 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
     """
     allowed = SHARE * whole
     for seeds in SEEDS:
-        large = _larger(sizes, specs, (1 - SMALL_SHARE) * allowed, seeds)
-        small = _smaller(sizes, specs, large, SMALL_SHARE * allowed, seeds.batches)
+        large = _larger(sizes, specs, (1 - seeds.small) * allowed, seeds)
+        small = _smaller(sizes, specs, large, seeds.small * allowed, seeds._replace(rates=MOST))
         if large and small:
             runs = (*small, *large)
             return RateCheck(runs, (_checked(runs, whole),))
@@ -112,7 +114,7 @@ def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
         for one in counts
     ]
     costs = [_cost(runs) for runs in cells if _are_long(runs)]
-    return min(costs, default=math.inf) / (1 - SMALL_SHARE)
+    return min(costs, default=math.inf) / (1 - SEEDS[-1].small)
 
 
 def _middle(specs: Sequence[RunSpec]) -> float:
@@ -125,10 +127,10 @@ def _smaller(
     specs: Sequence[RunSpec],
     large: Sequence[RunSpec],
     flops: float,
-    batch_seeds: int,
+    seeds: Seeds,
 ) -> list[RunSpec]:
     """Runs of a planned size about RATIO times smaller, as long as planned where `flops` allow."""
-    most, seeds = large[0].num_params if large else 0.0, Seeds(MOST, batch_seeds)
+    most = large[0].num_params if large else 0.0
     below = [spec for spec in specs if spec.num_params <= most / LEAST_RATIO]
     for planned in sorted(below, key=lambda spec: _away(spec, most / RATIO)):
         sized = sizes.count(planned.size)
