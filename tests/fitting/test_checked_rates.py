@@ -94,6 +94,21 @@ def test_rates_with_seeds_of_their_own_are_as_uncertain_as_their_seeds():
     assert np.mean([one == "wrong" for one in shifted_verdicts(rate, shared=False)]) <= LEFT_ALONE
 
 
+@pytest.mark.parametrize("noise", [0.004, 0.02, 0.05])
+def test_the_doubt_of_an_offset_is_as_large_as_its_error(noise):
+    """Also where the losses of three seeds happen to be near each other."""
+    random, errors = np.random.default_rng(0), []
+    for seed in range(60):
+        runs = [
+            replace(run, loss=run.loss * math.exp(noise * random.standard_normal()))
+            for run in checks(too_high, rate, seed, large=3)
+        ]
+        offset, deviation = find_rates(runs, TOP).offsets.offset(TOP)
+        errors.append((offset - math.log(4)) / deviation)
+    assert np.mean(np.abs(errors) > 2) <= 0.1
+    assert 0.4 < math.sqrt(np.mean(np.square(errors))) < 1.3
+
+
 @pytest.mark.parametrize(("off", "words"), [(3.0, "halving"), (1 / 3, "doubling")])
 def test_the_words_say_which_way_the_loss_falls(off, words):
     note = find_rates(checks(lambda N: off * rate(N), rate), TOP).note

@@ -22,7 +22,7 @@ from isoflop.fitting.checked_rates import (
     shows_a_loss,
 )
 from isoflop.fitting.checked_sizes import Bound, CheckedSize, checked_size, named, offsets_at
-from isoflop.fitting.rate_offsets import Offsets
+from isoflop.fitting.setting_offsets import Offsets
 from isoflop.fitting.setting_rule import USUAL_NOISE
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec

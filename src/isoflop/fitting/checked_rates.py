@@ -10,7 +10,7 @@ import numpy as np
 from isoflop.display.format import format_count, format_number, format_percent, join_words
 from isoflop.fitting.cell_offset import OF_RATES
 from isoflop.fitting.checked_sizes import Bound, CheckedSize, checked_size, named, offsets_at
-from isoflop.fitting.rate_offsets import Offsets
+from isoflop.fitting.setting_offsets import Offsets
 from isoflop.fitting.setting_rule import USUAL_NOISE
 from isoflop.notes.note import Note
 from isoflop.runs import Run, RunSpec

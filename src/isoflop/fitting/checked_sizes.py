@@ -11,7 +11,7 @@ import numpy as np
 
 from isoflop.display.format import join_words
 from isoflop.fitting.cell_offset import SettingPrior
-from isoflop.fitting.rate_offsets import Offsets, SizeTries, offsets_of
+from isoflop.fitting.setting_offsets import Offsets, SizeTries, offsets_of
 from isoflop.laws.base import Array
 from isoflop.runs import Run, SizeValue
 

@@ -10,7 +10,7 @@ from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.checked_rates import RateFinding
 from isoflop.fitting.doubt.checked_points import CheckedPoints, corrected
 from isoflop.fitting.doubt.other_laws import OtherLaws, other_laws
-from isoflop.fitting.rate_offsets import Offsets
+from isoflop.fitting.setting_offsets import Offsets
 from isoflop.laws.base import Law
 from isoflop.laws.points import Points
 from isoflop.notes.note import Note

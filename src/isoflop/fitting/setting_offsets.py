@@ -42,6 +42,11 @@ class SizeTries(NamedTuple):
     y: Array
     level: Array
 
+    @property
+    def misfit(self) -> Array:
+        """How far each loss may be from the parabola, noise apart."""
+        return find_misfit(self.u, self.y, self.level)
+
 
 @dataclass(frozen=True, eq=False)
 class Offsets:
@@ -112,25 +117,18 @@ def offsets_of(tries: Sequence[SizeTries], usual: float, known: SettingPrior) ->
 
     usual: standard deviation of log loss between seeds that is to be expected.
     """
+    drawn = _drawn_noises(tries, usual, known)
     largest = max(one.log_N for one in tries)
-    misfits = [find_misfit(one.u, one.y, one.level) for one in tries]
-    noises = _drawn_noises(tries, misfits, usual, known)
-    c = CURVATURES[:, None, None]
-    left = np.tile(np.diag([REACH**-2, known.slope**-2]), (DRAWS, len(CURVATURES), 1, 1))
-    right, squares = np.zeros((DRAWS, len(CURVATURES), 2)), np.zeros((DRAWS, len(CURVATURES)))
-    for one, misfit, own in zip(tries, misfits, noises.T, strict=True):
-        where = np.array([1.0, one.log_N - largest])
-        for k, noise in enumerate(own):
-            precision = np.hypot(noise, misfit) ** -2
-            du = apart(one.u, one.level, precision)
-            dt = apart(one.y - CURVATURES[:, None] * one.u**2 / 2, one.level, precision)
-            left[k] += c**2 * (precision @ du**2) * np.outer(where, where)
-            right[k] += c[:, 0] * (dt @ (precision * du))[:, None] * where
-            squares[k] += dt**2 @ precision
+    prior = np.diag([REACH**-2, known.slope**-2])
+    left, right, squares = (
+        np.array(sums)
+        for sums in zip(*(_sums(tries, noises, largest) for noises in drawn), strict=True)
+    )
+    left = left + prior
     covariance = np.linalg.inv(left)
     mean = np.einsum("khij,khj->khi", covariance, right)
-    misfit_left = squares - np.einsum("khi,khi->kh", mean, right)
-    log_mass = -0.5 * (misfit_left + np.linalg.slogdet(left)[1]) + known.log_mass
+    misfit = squares - np.einsum("khi,khi->kh", mean, right)
+    log_mass = -0.5 * (misfit + np.linalg.slogdet(left)[1]) + known.log_mass
     weights = softmax(log_mass, axis=1) / DRAWS
     return Offsets(
         curvature=np.tile(CURVATURES, DRAWS),
@@ -141,19 +139,28 @@ def offsets_of(tries: Sequence[SizeTries], usual: float, known: SettingPrior) ->
     )
 
 
-def _drawn_noises(
-    tries: Sequence[SizeTries], misfits: Sequence[Array], usual: float, known: SettingPrior
-) -> Array:
+def _sums(tries: Sequence[SizeTries], noises: Array, largest: float) -> tuple[Array, Array, Array]:
+    """Sums of the least squares for the line under each curvature, for one noise of each size.
+
+    Products of the unknowns (H, 2, 2), products with the losses (H, 2), squares of the losses (H,).
+    """
+    c = CURVATURES[:, None]
+    left, right = np.zeros((len(c), 2, 2)), np.zeros((len(c), 2))
+    squares = np.zeros(len(c))
+    for one, noise in zip(tries, noises, strict=True):
+        where = np.array([1.0, one.log_N - largest])
+        precision = np.hypot(noise, one.misfit) ** -2
+        du = apart(one.u, one.level, precision)
+        dt = apart(one.y - c * one.u**2 / 2, one.level, precision)
+        left += c[:, None] ** 2 * (precision @ du**2) * np.outer(where, where)
+        right += c * (dt @ (precision * du))[:, None] * where
+        squares += dt**2 @ precision
+    return left, right, squares
+
+
+def _drawn_noises(tries: Sequence[SizeTries], usual: float, known: SettingPrior) -> Array:
     """Draws of the noise of each size from what its runs show, (DRAWS, sizes)."""
-    evidence = [
-        [
-            np.logaddexp.reduce(
-                find_offset(one.u, one.y, one.level, np.hypot(noise, misfit), known)[0]
-            )
-            for noise in NOISES
-        ]
-        for one, misfit in zip(tries, misfits, strict=True)
-    ]
+    evidence = [[_log_evidence(one, noise, known) for noise in NOISES] for one in tries]
     _, weights = find_noises(np.array(evidence), usual)
     random = np.random.default_rng(0)
     ranks = (np.arange(DRAWS) + 0.5) / DRAWS
@@ -164,3 +171,9 @@ def _drawn_noises(
         ],
         axis=1,
     )
+
+
+def _log_evidence(one: SizeTries, noise: float, known: SettingPrior) -> float:
+    """Log probability of the losses of one size, for a noise."""
+    error = np.hypot(noise, one.misfit)
+    return float(np.logaddexp.reduce(find_offset(one.u, one.y, one.level, error, known)[0]))
