@@ -166,18 +166,18 @@ def _runs(
     wanted = pair * max(1, round(num_tokens / pair))
     first = recipe.seeds[0]
 
-    def spec(factor: float, size: int, seed: int) -> RunSpec:
-        tokens = size * supply.tokens_per_example
+    def tried(factor: float, examples: int, seed: int) -> RunSpec:
+        tokens = examples * supply.tokens_per_example
         changed = replace(recipe, lr=factor * lr, batch_tokens=tokens)
         made = make_spec(
             sizes, supply, fingerprint, sized, wanted, seed=first + seed, recipe=changed
         )
-        return replace(made, checked_lr=lr, checked_batch=None if size == batch else batch)
+        return replace(made, checked_lr=lr, checked_batch=None if examples == batch else batch)
 
-    rates = [spec(factor, batch, seed) for factor in FACTORS for seed in range(seeds.rates)]
+    rates = [tried(factor, batch, seed) for factor in FACTORS for seed in range(seeds.rates)]
     others = [
-        spec(math.sqrt(size / batch), size, seed)
-        for size in _other_batches(sizes, batch)
+        tried(math.sqrt(examples / batch), examples, seed)  # by the square-root rule of Adam
+        for examples in _other_batches(sizes, batch)
         for seed in range(seeds.batches)
     ]
     return [*rates, *others]
