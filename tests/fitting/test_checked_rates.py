@@ -42,9 +42,13 @@ def checks(planned, best, seed=0, large=1):
     ]
 
 
-def too_high(num_params):
-    """The right rate at the smallest size, and 4 times it at TOP."""
-    return rate(num_params) * 4 ** (math.log(num_params / SMALL) / math.log(TOP / SMALL))
+def too_high(num_params, times=4):
+    """The right rate at the smallest size, and so many times it at TOP."""
+    return rate(num_params) * times ** (math.log(num_params / SMALL) / math.log(TOP / SMALL))
+
+
+def far_too_high(num_params):
+    return too_high(num_params, times=10)
 
 
 def verdicts(planned, best=rate):
@@ -214,10 +218,15 @@ def test_a_list_of_trained_runs_brings_its_checks():
     assert isoflop.fit(both).rates.finding.verdict == "holds"
 
 
-def test_wrong_rates_are_corrected_for_and_widen_the_interval():
-    runs = sweep(too_high)
+@pytest.mark.parametrize(
+    ("planned", "code"), [(far_too_high, "rates-corrected"), (too_high, "rates-widened")]
+)
+def test_wrong_rates_widen_the_interval_and_are_corrected_for_where_they_are_surely_so(
+    planned, code
+):
+    runs = sweep(planned)
     plain = isoflop.predict(isoflop.fit(runs), flops=1e21)
-    fit = isoflop.fit(TrainedRuns(runs, checks(too_high, rate)))
+    fit = isoflop.fit(TrainedRuns(runs, checks(planned, rate)))
     answer = isoflop.predict(fit, flops=1e21)
     truth = LAW.optimum(1e21)[0]
 
@@ -227,10 +236,18 @@ def test_wrong_rates_are_corrected_for_and_widen_the_interval():
     def width(one):
         return math.log(one.num_params.high / one.num_params.low)
 
-    assert {"rates-wrong", "rates-corrected"} <= {note.code for note in answer.notes}
-    assert miss(answer) < miss(plain) / 2
+    assert {"rates-wrong", code} <= {note.code for note in answer.notes}
+    if code == "rates-corrected":
+        assert miss(answer) < miss(plain) / 2
     assert width(answer) > width(plain)
     assert answer.num_params.low < truth < answer.num_params.high
+
+
+def test_runs_longer_than_those_of_a_check_are_less_sure():
+    found = find_rates(checks(rate, rate), TOP)
+    deviations = [found.offsets_on(D).offset(TOP)[1] for D in (found.num_tokens, 1e10, 1e12)]
+    assert deviations[0] == pytest.approx(found.offsets.offset(TOP)[1])
+    assert deviations == sorted(deviations)
 
 
 def test_checks_of_another_schedule_are_no_evidence():

@@ -33,6 +33,10 @@ AT_SIZES = Bound(sure=0.97, material=0.02)
 OPEN = 0.015
 """Share of the loss that the rates may cost, to a standard deviation, before a check counts as
 open."""
+LENGTH_DEVIATION = 0.2
+"""Standard deviation of the exponent of the tokens in the best rate about that of the rule: in the
+six kinds of net of `benchmarks/training/starts.py` it is off by .0 to .5, and by about -.1 in a
+transformer of 8e3 params between 4e4 and 2e6 bytes."""
 
 Verdict = Literal["holds", "wrong", "open"]
 
@@ -45,13 +49,22 @@ class RateFinding:
     wrong_at: params of the largest size at which it is surely wrong; None for none.
     offsets: how far the rates are from the best ones; None where no losses can be compared.
     reach: params of the sizes that decide an answer, for which the verdict is, too.
+    num_tokens: of the checked runs, their geometric mean.
     """
 
     verdict: Verdict
     sizes: tuple[CheckedSize, ...]
     offsets: Offsets | None
     reach: float
+    num_tokens: float
     wrong_at: float | None = None
+
+    def offsets_on(self, num_tokens: float) -> Offsets | None:
+        """The offsets of runs on so many tokens, less sure the more these differ from a check's."""
+        if self.offsets is None:
+            return None
+        doubt = LENGTH_DEVIATION * abs(math.log(num_tokens / self.num_tokens))
+        return self.offsets.moved(0.0, doubt)
 
     @property
     def note(self) -> Note:
@@ -83,9 +96,10 @@ class RateFinding:
         offset, _ = self.offsets.offset(self.wrong_at)
         times = f"{format_number(math.exp(abs(offset)), 2)} times too"
         return (
-            f"{self._gains()}At {format_count(self.wrong_at)} params the planned learning rate is "
-            f"about {times} {'high' if offset > 0 else 'low'}, which costs about "
-            f"{format_percent(self.offsets.likely_lost(self.wrong_at))} of the loss; {REMEDY}."
+            f"{self._gains()}As far as short runs tell, at {format_count(self.wrong_at)} params "
+            f"the planned learning rate is about {times} {'high' if offset > 0 else 'low'}, which "
+            f"costs about {format_percent(self.offsets.likely_lost(self.wrong_at))} of the loss; "
+            f"{REMEDY}."
         )
 
     def _gains(self) -> str:
@@ -109,18 +123,21 @@ def find_rates(
     reach: params of the sizes that decide an answer, by `reach_of`.
     noise: standard deviation of log loss between seeds; None for the usual one.
     """
-    sizes = _sizes_of([*checks])
+    runs = [*checks]
+    sizes = _sizes_of(runs)
     if len({size.num_params for size in sizes}) < 2:
         return None
     reach = max(reach, sizes[-1].num_params)
+    num_tokens = math.exp(np.mean([math.log(run.spec.num_tokens) for run in runs]))
     if any(size.diverged for size in sizes):
-        return RateFinding("wrong", sizes, None, reach)
+        return RateFinding("wrong", sizes, None, reach, num_tokens)
     offsets = offsets_at(sizes, noise or USUAL_NOISE, OF_RATES)
     if offsets is None:
-        return RateFinding("open", sizes, None, reach)
+        return RateFinding("open", sizes, None, reach, num_tokens)
     wrong_at = _wrong_at(offsets, sizes, reach)
     verdict: Verdict = "holds" if _most_lost(offsets, reach) <= OPEN else "open"
-    return RateFinding("wrong" if wrong_at else verdict, sizes, offsets, reach, wrong_at)
+    verdict = "wrong" if wrong_at else verdict
+    return RateFinding(verdict, sizes, offsets, reach, num_tokens, wrong_at)
 
 
 def constants_of(spec: RunSpec) -> tuple[object, ...]:

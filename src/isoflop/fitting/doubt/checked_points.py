@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isoflop.fitting.checked_batches import BatchFinding, find_batches
-from isoflop.fitting.checked_rates import RateFinding, constants_of, find_rates, reach_of
+from isoflop.fitting.checked_rates import RateFinding, constants_of, costliest, find_rates, reach_of
 from isoflop.fitting.screening.seeds import seed_noise
+from isoflop.fitting.setting_offsets import Offsets
 from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.runs import Run, RunSpec
@@ -29,12 +30,16 @@ LostAt = Callable[[RunSpec], float]
 
 @dataclass(frozen=True, eq=False)
 class CheckedPoints:
-    """Points, corrected for wrong rates where that is known well enough, and as they were."""
+    """Points, corrected for wrong rates where that is known well enough, and as they were.
+
+    offsets: how far the rates of the runs that cost most are from the best ones, if that is known.
+    """
 
     points: Points
     measured: Points
     rates: RateFinding | None
     batches: BatchFinding | None
+    offsets: Offsets | None = None
 
     @property
     def is_corrected(self) -> bool:
@@ -48,18 +53,21 @@ def checked_points(points: Points, checks: Sequence[Run]) -> CheckedPoints:
         return CheckedPoints(points, points, None, None)
     specs, noise = [run.spec for run in points.runs], seed_noise(points.runs)
     rates, batches = find_rates(own, reach_of(specs), noise), find_batches(own, specs, noise)
-    return CheckedPoints(_with_best_rates(points, rates), points, rates, batches)
+    if rates is None:
+        return CheckedPoints(points, points, None, batches)
+    offsets = rates.offsets_on(float(np.median([spec.num_tokens for spec in costliest(specs)])))
+    best = _with_best_rates(points, rates, offsets)
+    return CheckedPoints(best, points, rates, batches, offsets)
 
 
-def _with_best_rates(points: Points, finding: RateFinding | None) -> Points:
+def _with_best_rates(points: Points, finding: RateFinding, offsets: Offsets | None) -> Points:
     """The points, corrected where their rates are wrong by a known amount."""
-    if finding is None or finding.offsets is None or finding.verdict != "wrong":
+    if offsets is None or finding.verdict != "wrong":
         return points
-    lost, deviation = finding.offsets.lost(finding.reach)
+    lost, deviation = offsets.lost(finding.reach)
     if deviation > lost:
         return points
-    mean_lost = finding.offsets.mean_lost
-    return corrected(points, lambda spec: mean_lost(spec.num_params))
+    return corrected(points, lambda spec: offsets.mean_lost(spec.num_params))
 
 
 def corrected(points: Points, lost: LostAt) -> Points:

@@ -61,7 +61,7 @@ def rates_checked(checked: CheckedPoints, law: Law, approach: Approach) -> Rates
     finding = checked.rates
     if finding is None:
         return None
-    offsets = finding.offsets
+    offsets = checked.offsets
     if offsets is None or finding.verdict == "holds":
         return RatesChecked(law, (), finding, False, 0.0)
     variants = _variants(offsets, checked)
