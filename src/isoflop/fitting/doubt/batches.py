@@ -5,7 +5,7 @@ No loss is corrected for its batch, since a large one may be meant, to save time
 
 from dataclasses import dataclass
 
-from isoflop.display.format import format_count, format_flops, format_percent, format_replacement
+from isoflop.display.format import format_count, format_percent
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.checked_batches import BatchFinding
 from isoflop.fitting.doubt.checked_points import CheckedPoints, corrected
@@ -22,21 +22,11 @@ class BatchesChecked(OtherLaws):
 
     finding: BatchFinding
 
-    @property
-    def found(self) -> tuple[Note, ...]:
-        """The finding, where `note` is about its effect."""
-        return (self.finding.note,) if self.others else ()
-
-    def note(self, flops: float) -> Note:
-        """What the batches do to the answer at `flops`."""
-        if not self.others:
-            return self.finding.note
-        now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.others[0]))
+    def _effect(self, answer: str) -> Note:
         share, tokens = format_percent(self.finding.lost[0]), self.finding.reach.num_tokens
         text = (
             f"The batches may cost about {share} of the loss on {format_count(tokens)} tokens, "
-            f"which widens the interval: with the best ones the best size at "
-            f"{format_flops(flops)} FLOPs would be {format_replacement(then, now)}."
+            f"which widens the interval: with the best ones {answer}."
         )
         return Note("batches-widened", text)
 

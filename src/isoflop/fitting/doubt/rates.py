@@ -5,7 +5,7 @@ What remains unknown of what the rates cost widens the interval of the answer.
 
 from dataclasses import dataclass
 
-from isoflop.display.format import format_count, format_flops, format_percent, format_replacement
+from isoflop.display.format import format_count, format_percent
 from isoflop.fitting.approaches.base import Approach
 from isoflop.fitting.checked_rates import RateFinding
 from isoflop.fitting.doubt.checked_points import CheckedPoints, corrected
@@ -30,18 +30,7 @@ class RatesChecked(OtherLaws):
     is_corrected: bool
     cost: float
 
-    @property
-    def found(self) -> tuple[Note, ...]:
-        """The finding, where `note` is about its effect."""
-        return (self.finding.note,) if self.others else ()
-
-    def note(self, flops: float) -> Note:
-        """What the rates do to the answer at `flops`."""
-        if not self.others:
-            return self.finding.note
-        now, then = (float(law.optimum(flops)[0]) for law in (self.law, self.others[-1]))
-        answer = f"the best size at {format_flops(flops)} FLOPs would be "
-        answer += format_replacement(then, now)
+    def _effect(self, answer: str) -> Note:
         share, size = format_percent(self.cost), format_count(self.finding.reach)
         if self.is_corrected:
             text = (
