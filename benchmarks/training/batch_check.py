@@ -9,21 +9,27 @@ middle of the largest budget, in batches from an eighth to four times the planne
 in the store, so that the program continues after a stop.
 """
 
-import argparse
-import datetime
 import math
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rate_check import TASKS, Case, right_rule
+from rate_check import (
+    TASKS,
+    Case,
+    checked,
+    counts,
+    head_of,
+    parser_of,
+    right_rule,
+    write_report,
+)
 
 import isoflop
 from isoflop.counting.sizes_of import sizes_of
-from isoflop.fitting.checked_batches import BatchFinding, find_batches
-from isoflop.planning.specs import make_spec
+from isoflop.fitting.checked_batches import find_batches
+from isoflop.planning.specs import in_batches_of, make_spec
 from isoflop.recipe import default_batch_tokens
 
 RESULTS = Path(__file__).parents[1] / "results" / "training-batch-check.md"
@@ -63,15 +69,6 @@ def larger(case: Case, rule: isoflop.PowerRule, factor: float) -> Case:
     return Case(task, isoflop.plan(task, budgets=budgets), case.store)
 
 
-def findings(case: Case, seeds: int) -> list[BatchFinding | None]:
-    """What the default check shows of the batches, seed by seed."""
-    wanted = [
-        [replace(spec, seed=spec.seed + 10 * k) for spec in case.sweep.checks] for k in range(seeds)
-    ]
-    runs = {run.id: run for run in case.train([spec for each in wanted for spec in each])}
-    return [find_batches([runs[spec.id] for spec in each], case.sweep.specs) for each in wanted]
-
-
 def truth_of(case: Case) -> Truth:
     """What the batch costs in the middle of the largest budget."""
     sizes = sizes_of(case.task)
@@ -80,12 +77,14 @@ def truth_of(case: Case) -> Truth:
         (spec for spec in case.sweep.specs if spec.budget == most), key=lambda one: one.num_params
     )
     spec = largest[len(largest) // 2]
+    planned = replace(
+        sizes.recipe, lr=spec.lr, batch_tokens=spec.batch * spec.tokens_per_example, min_batch=1
+    )
     batches = tuple(sorted({max(1, round(spec.batch * factor)) for factor in FACTORS}))
     specs = []
     for batch in batches:
-        lr = spec.lr * math.sqrt(batch / spec.batch)
         tokens = batch * spec.tokens_per_example
-        recipe = replace(sizes.recipe, lr=lr, batch_tokens=tokens, min_batch=1)
+        recipe = in_batches_of(tokens, planned, spec.num_params, spec.num_tokens)
         specs += [
             make_spec(
                 sizes,
@@ -111,19 +110,18 @@ def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
     rows, examples = [], []
     for factor in LARGER:
         case = larger(plain, rule, factor)
-        found = findings(case, seeds)
-        verdicts = Counter("none" if one is None else one.verdict for one in found)
-        counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
+        runs = checked(case, case.sweep.checks, seeds)
+        found = [find_batches(each, case.sweep.specs) for each in runs]
         costs = [100 * one.lost[0] for one in found if one is not None]
         truth = truth_of(case)
         cost, error = (100 * each for each in truth.cost)
-        checked = {spec.num_params: spec.batch for spec in case.checks}
-        at = " and ".join(f"{N:,.0f} ({batch})" for N, batch in checked.items())
+        sizes = {spec.num_params: spec.batch for spec in case.checks}
+        at = " and ".join(f"{N:,.0f} ({batch})" for N, batch in sizes.items())
         reach = f"{truth.spec.num_params:,.0f} ({truth.spec.batch})"
-        told = f"{np.median(costs):.2f} % ({min(costs):.2f} to {max(costs):.2f})"
+        estimated = f"{np.median(costs):.2f} % ({min(costs):.2f} to {max(costs):.2f})"
         rows.append(
-            f"| {name} | {factor:g} | {at} | {reach} | {counts} | {told} | {cost:.2f} ± "
-            f"{error:.2f} % | {truth.best} |"
+            f"| {name} | {factor:g} | {at} | {reach} | {counts(found)} | {estimated} | "
+            f"{cost:.2f} ± {error:.2f} % | {truth.best} |"
         )
         examples += [f"- {name}, {factor:g}: {one.note}" for one in found[:1] if one is not None]
         print(rows[-1], *examples[-1:], sep="\n", flush=True)
@@ -132,38 +130,33 @@ def rows_of(name: str, store: Path, seeds: int) -> tuple[list[str], list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
-    parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--write", action="store_true", help="the table into benchmarks/results")
-    given = parser.parse_args()
+    given = parser_of(__doc__ or "").parse_args()
     torch.set_num_threads(1)
     parts = [rows_of(name, given.store, given.seeds) for name in given.only]
     columns = (
-        "| task | batch over the default | params (batch) checked | largest runs | holds | open "
-        "| wrong | cost told, mean | cost measured | best batch |\n|" + " --- |" * 10
+        "task",
+        "batch over the default",
+        "params (batch) checked",
+        "largest runs",
+        "holds",
+        "open",
+        "wrong",
+        "cost estimated",
+        "cost measured",
+        "best batch",
     )
-    table = "\n".join([columns, *(row for rows, _ in parts for row in rows)])
-    words = "\n".join(example for _, examples in parts for example in examples)
-    report = (
-        f"{_head(given.seeds)}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
-    )
-    print(report)
-    if given.write:
-        RESULTS.write_text(report + "\n")
+    write_report(_head(given.seeds), columns, parts, RESULTS if given.write else None)
 
 
 def _head(seeds: int) -> str:
-    return (
-        "# The check of the batches\n\n"
-        f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
-        "`OMP_NUM_THREADS=1 python benchmarks/training/batch_check.py --write`\n\n"
-        f"Verdicts of {seeds} seeds, and what the check says that the batch costs on the largest "
-        "runs: median of its means, and the least and the greatest. Measured is how much the "
-        "planned batch costs there against the best of batches from an eighth to four times as "
-        "large."
+    what = (
+        f"Verdicts of {seeds} seeds, and what the check estimates that the batch costs on the "
+        "largest runs: median of its means, and the least and the greatest. Measured is how much "
+        "the planned batch costs there against the best of batches from an eighth to four times "
+        "as large."
     )
+    command = "OMP_NUM_THREADS=1 python benchmarks/training/batch_check.py"
+    return head_of("The check of the batches", command, what)
 
 
 if __name__ == "__main__":

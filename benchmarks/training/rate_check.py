@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 import isoflop  # noqa: E402
 import python_source_gpt  # noqa: E402
 from data.teacher_images import TeacherImages  # noqa: E402
+from isoflop.fitting.checked_batches import BatchFinding  # noqa: E402
 from isoflop.fitting.checked_rates import RateFinding, find_rates, reach_of  # noqa: E402
 from isoflop.fitting.setting_rule import fit_vertex  # noqa: E402
 
@@ -131,17 +132,21 @@ def wrong_rule(right: isoflop.PowerRule, least: float, most: float) -> isoflop.P
     return isoflop.PowerRule(right.coefficient / least**tilt, num_params=right.num_params + tilt)
 
 
+def checked(case: Case, specs: Sequence[isoflop.RunSpec], seeds: int) -> list[list[isoflop.Run]]:
+    """The runs of a check, once for each of so many sets of seeds."""
+    wanted = [[replace(spec, seed=spec.seed + 10 * k) for spec in specs] for k in range(seeds)]
+    runs = {run.id: run for run in case.train([spec for each in wanted for spec in each])}
+    return [[runs[spec.id] for spec in each] for each in wanted]
+
+
 def findings(case: Case, rule: isoflop.PowerRule, seeds: int) -> list[RateFinding | None]:
     """What the default check shows with a rule, seed by seed."""
     checks = []
     for spec in case.checks:
         planned = rule(spec.num_params, spec.num_tokens)
         checks.append(replace(spec, lr=spec.lr / spec.checked_lr * planned, checked_lr=planned))
-    wanted = [[replace(spec, seed=spec.seed + 10 * k) for spec in checks] for k in range(seeds)]
-    runs = {run.id: run for run in case.train([spec for each in wanted for spec in each])}
-    return [
-        find_rates([runs[spec.id] for spec in each], reach_of(case.sweep.specs)) for each in wanted
-    ]
+    reach = reach_of(case.sweep.specs)
+    return [find_rates(runs, reach) for runs in checked(case, checks, seeds)]
 
 
 def rows_of(
@@ -152,7 +157,7 @@ def rows_of(
     task = make()
     case = Case(task, isoflop.plan(task, budgets=budgets), store / name)
     share = sum(spec.flops for spec in case.sweep.checks) / case.sweep.flops
-    checked = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.checks)
+    params = dict.fromkeys(f"{spec.num_params:,.0f}" for spec in case.checks)
     right = right_rule(case)
     rows, examples = [], []
     ends, reach = (min(case.params), max(case.params)), reach_of(case.sweep.specs)
@@ -163,44 +168,68 @@ def rows_of(
     }
     for label, rule in (known[one] for one in rules):
         found = findings(case, rule, seeds)
-        verdicts = Counter("none" if one is None else one.verdict for one in found)
-        counts = " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
-        sizes = f"{' and '.join(checked)} of {ends[0]:,.0f} to {ends[1]:,.0f}"
-        rows.append(f"| {name} | {sizes} | {share:.1%} | {label}: {rule} | {counts} |")
+        sizes = f"{' and '.join(params)} of {ends[0]:,.0f} to {ends[1]:,.0f}"
+        rows.append(f"| {name} | {sizes} | {share:.1%} | {label}: {rule} | {counts(found)} |")
         examples += [f"- {name}, {label}: {one.note}" for one in found[:1] if one is not None]
         print(rows[-1], *examples[-1:], sep="\n", flush=True)
     return rows, examples
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def counts(found: Sequence[RateFinding | BatchFinding | None]) -> str:
+    """How often a check held, was open and found a rule wrong, as columns."""
+    verdicts = Counter("none" if one is None else one.verdict for one in found)
+    return " | ".join(str(verdicts[one]) for one in ("holds", "open", "wrong"))
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--store", type=Path, default=Path("runs/rate_check"))
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--rules", nargs="*", default=RULES, choices=RULES)
     parser.add_argument("--write", action="store_true", help="the table into benchmarks/results")
+    return parser
+
+
+def write_report(
+    head: str,
+    columns: Sequence[str],
+    parts: Sequence[tuple[list[str], list[str]]],
+    path: Path | None,
+) -> None:
+    """Print the rows of all tasks as a table with examples, and write them to a file, if any."""
+    header = f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
+    table = "\n".join([header, *(row for rows, _ in parts for row in rows)])
+    words = "\n".join(example for _, examples in parts for example in examples)
+    report = f"{head}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
+    print(report)
+    if path is not None:
+        path.write_text(report + "\n")
+
+
+def head_of(title: str, command: str, what: str) -> str:
+    made = f"{datetime.date.today()}, no GPU, torch {torch.__version__}"
+    return f"# {title}\n\n{made}. `{command} --write`\n\n{what}"
+
+
+def main() -> None:
+    parser = parser_of(__doc__ or "")
+    parser.add_argument("--rules", nargs="*", default=RULES, choices=RULES)
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = [rows_of(name, given.store, given.seeds, given.rules) for name in given.only]
-    columns = "| task | params checked | cost | rule | holds | open | wrong |\n|" + " --- |" * 7
-    table = "\n".join([columns, *(row for rows, _ in parts for row in rows)])
-    words = "\n".join(example for _, examples in parts for example in examples)
-    head = _head(given.seeds)
-    report = f"{head}\n\n{table}\n\nWhat the check says with the first seed:\n\n{words}"
-    print(report)
-    if given.write:
-        RESULTS.write_text(report + "\n")
+    columns = ("task", "params checked", "cost", "rule", "holds", "open", "wrong")
+    write_report(_head(given.seeds), columns, parts, RESULTS if given.write else None)
 
 
 def _head(seeds: int) -> str:
-    return (
-        "# The check of the learning rates\n\n"
-        f"{datetime.date.today()}, no GPU, torch {torch.__version__}. "
-        "`python benchmarks/training/rate_check.py --write`\n\n"
+    what = (
         f"Verdicts of {seeds} seeds. The wrong rules are right at the sweep's smallest size, and "
         f"{TOO_HIGH:g} times too high at the middle size of its largest budget and ever more "
         f"above, or at its largest size alone. The check of rates and batches costs this share of "
         f"the sweep's FLOPs."
+    )
+    return head_of(
+        "The check of the learning rates", "python benchmarks/training/rate_check.py", what
     )
 
 

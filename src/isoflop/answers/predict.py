@@ -32,7 +32,7 @@ from isoflop.answers.possible import (
     with_honest_intervals,
 )
 from isoflop.answers.question import Question, Values, cost_of, the_question
-from isoflop.answers.rates import with_doubt_of_rates
+from isoflop.answers.rates import with_doubt_of_checks
 from isoflop.answers.run_loss import RunLoss, RunLosses, run_losses
 from isoflop.answers.search import find
 from isoflop.compute.budget import reading_notes
@@ -211,7 +211,7 @@ def _answer(fit: Fit, question: Question, task: Task | Family | None) -> Optimum
     if fit.region is not None and question.name == "flops":
         answer = _with_profile(answer, fit.region, place, conditions, cost)
     answer = with_honest_intervals(answer, fit, question, place)
-    answer = with_doubt_of_rates(answer, fit, question, place, cost)
+    answer = with_doubt_of_checks(answer, fit, question, place, cost)
     answer = replace(answer, notes=(*answer.notes, *weakness_notes(answer)))
     return answer if task is None else _with_size(answer, task, conditions, place, cost)
 

@@ -13,10 +13,10 @@ from isoflop.fitting.fit import Fit
 from isoflop.laws.base import CostPerToken
 from isoflop.laws.waste import wasted_share
 
-__all__ = ["with_doubt_of_rates"]
+__all__ = ["with_doubt_of_checks"]
 
 
-def with_doubt_of_rates(
+def with_doubt_of_checks(
     answer: Optimum,
     fit: Fit,
     question: Question,

@@ -39,7 +39,7 @@ Li et al. 2025, .47 in Zhang et al. 2024, .33 of the FLOPs, so about .65 of the 
 al. 2024 (2401.02954), and about .7 between runs on 3e4 and 4e5 bytes
 (`benchmarks/training/batch_check.py`)."""
 AT_REACH = Bound(sure=0.95, material=0.01)
-"""A smaller batch takes longer to train, so that little is no harm."""
+"""Less is no harm, since a smaller batch takes longer to train."""
 AT_SIZES = Bound(sure=0.97, material=0.02)
 OPEN = 0.02
 """Share of the loss that the batches may cost, to a standard deviation, before a check counts as
@@ -50,8 +50,8 @@ REMEDY = "isoflop.tune(batch=True) finds the rule"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a batch is told of: params, tokens, and examples in the batch."""
+class UsedBatch:
+    """A batch in examples, with the params and tokens of the run that uses it."""
 
     num_params: float
     num_tokens: float
@@ -68,29 +68,31 @@ class BatchFinding:
     """What a check shows of the planned batches.
 
     verdict: whether their rule holds, is wrong, or the check is open.
-    sizes, places: what was checked.
+    sizes, batches: what was checked.
     offsets: how far x is from its best value at the reach.
     reach: the middle of the runs that cost most, for which the verdict is, too.
-    wrong_at: the place with the most tokens where the batch is surely wrong; None for none.
+    wrong_at: the batch with the most tokens of those that are surely wrong; None for none.
     """
 
     verdict: Verdict
     sizes: tuple[CheckedSize, ...]
-    places: tuple[Place, ...]
+    batches: tuple[UsedBatch, ...]
     offsets: Offsets
-    reach: Place
-    wrong_at: Place | None = None
+    reach: UsedBatch
+    wrong_at: UsedBatch | None = None
 
-    def offsets_at(self, place: Place) -> Offsets:
-        """How far the batch of a run is from the best one."""
-        return _moved(self.offsets, self.places, self.reach, place)
+    def offsets_at(self, used: UsedBatch) -> Offsets:
+        """How far a batch is from the best one, to a doubt that grows with the change of tokens."""
+        checked = float(np.mean([math.log(each.num_tokens) for each in self.batches]))
+        doubt = EXPONENT_DEVIATION * abs(math.log(used.num_tokens) - checked)
+        return self.offsets.moved(used.x - self.reach.x, doubt)
 
     def mean_lost(self, spec: RunSpec) -> float:
         """Mean of the log loss that the batch of a run costs, 0 where that is not known."""
         if spec.batch is None:
             return 0.0
-        place = Place(spec.num_params, spec.num_tokens, float(spec.batch))
-        return self.offsets_at(place).mean_lost(place.num_params)
+        used = UsedBatch(spec.num_params, spec.num_tokens, float(spec.batch))
+        return self.offsets_at(used).mean_lost(used.num_params)
 
     @cached_property
     def lost(self) -> tuple[float, float]:
@@ -123,22 +125,22 @@ class BatchFinding:
         return f"{where} the batch may cost {format_percent(sum(self.lost))} of the loss"
 
     def _wrong(self) -> str:
-        place = self.wrong_at or self.reach
-        at = self.offsets_at(place)
-        offset, _ = at.offset(place.num_params)
+        used = self.wrong_at or self.reach
+        at = self.offsets_at(used)
+        offset, _ = at.offset(used.num_params)
         times = format_number(math.exp(abs(offset)), 2)
-        share = format_percent(at.likely_lost(place.num_params))
+        share = format_percent(at.likely_lost(used.num_params))
         but = ", but smaller batches take longer to train" if offset > 0 else ""
         return (
-            f"{self._gains()}On {format_count(place.num_tokens)} tokens the planned batch is about "
+            f"{self._gains()}On {format_count(used.num_tokens)} tokens the planned batch is about "
             f"{times} times too {'large' if offset > 0 else 'small'}, which costs about {share} of "
             f"the loss; {REMEDY}{but}."
         )
 
     def _gains(self) -> str:
         """What other batches save at the checked sizes."""
-        pairs = zip(self.sizes, self.places, strict=True)
-        better = [_gain(size, place.batch) for size, place in pairs if size.gain[1] > 0]
+        pairs = zip(self.sizes, self.batches, strict=True)
+        better = [_gain(size, used.batch) for size, used in pairs if size.gain[1] > 0]
         text = join_words(better)
         return f"{text[0].upper()}{text[1:]}. " if better else ""
 
@@ -157,20 +159,19 @@ def find_batches(
     """What the runs of a check show of the batches; None without two sizes that tried others.
 
     specs: the runs of the law, which the verdict is for.
-    noise: standard deviation of log loss between seeds; None for the usual one.
+    noise: standard deviation of log loss between seeds that is to be expected; None for the usual
+        one.
     """
     reach = _reach(specs)
     found = [*_checked([*checks])]
     if reach is None or len({size.num_params for size, _ in found}) < 2:
         return None
-    sizes, places = tuple(size for size, _ in found), tuple(place for _, place in found)
+    sizes, batches = tuple(size for size, _ in found), tuple(used for _, used in found)
     if any(size.diverged for size in sizes):  # which is a matter of the rates
         return None
-    shifts = [place.x - reach.x for place in places]
+    shifts = [used.x - reach.x for used in batches]
     offsets = offsets_at(sizes, noise or USUAL_NOISE, OF_BATCHES, shifts)
-    if offsets is None:
-        return None
-    finding = BatchFinding("holds", sizes, places, offsets, reach)
+    finding = BatchFinding("holds", sizes, batches, offsets, reach)
     at_reach = finding.offsets_at(reach)
     if not _tries_smaller(sizes) and at_reach.offset(reach.num_params)[0] > 0:
         return finding  # where the loss begins to rise is not where it is lowest
@@ -179,31 +180,22 @@ def find_batches(
     return finding if sum(finding.lost) <= OPEN else replace(finding, verdict="open")
 
 
-def _wrong_at(finding: BatchFinding) -> Place | None:
-    """Where the batch is off by more than noise, and at a cost: the place with the most tokens."""
-    bounds = [(finding.reach, AT_REACH), *((place, AT_SIZES) for place in finding.places)]
+def _wrong_at(finding: BatchFinding) -> UsedBatch | None:
+    """The batch with the most tokens of those that are off by more than noise, and at a cost."""
+    bounds = [(finding.reach, AT_REACH), *((used, AT_SIZES) for used in finding.batches)]
     wrong = [
-        place
-        for place, bound in bounds
-        if bound.is_passed(finding.offsets_at(place), place.num_params)
+        used for used, bound in bounds if bound.is_passed(finding.offsets_at(used), used.num_params)
     ]
-    return max(wrong, key=lambda place: place.num_tokens, default=None)
+    return max(wrong, key=lambda used: used.num_tokens, default=None)
 
 
-def _moved(offsets: Offsets, places: Sequence[Place], reach: Place, place: Place) -> Offsets:
-    """The offsets at a place, less sure the more its tokens differ from those of the check."""
-    checked = float(np.mean([math.log(each.num_tokens) for each in places]))
-    doubt = EXPONENT_DEVIATION * abs(math.log(place.num_tokens) - checked)
-    return offsets.moved(place.x - reach.x, doubt)
-
-
-def _reach(specs: Sequence[RunSpec]) -> Place | None:
+def _reach(specs: Sequence[RunSpec]) -> UsedBatch | None:
     """The middle of the runs that cost most; None where their batches are not known."""
     costly = costliest(specs)
     if any(spec.batch is None for spec in costly):
         return None
     rows = np.log([(spec.num_params, spec.num_tokens, spec.batch or 1) for spec in costly])
-    return Place(*np.exp(np.median(rows, axis=0)).tolist())
+    return UsedBatch(*np.exp(np.median(rows, axis=0)).tolist())
 
 
 def _tries_smaller(sizes: Sequence[CheckedSize]) -> bool:
@@ -211,7 +203,7 @@ def _tries_smaller(sizes: Sequence[CheckedSize]) -> bool:
     return any((size.u < 0).any() for size in sizes)
 
 
-def _checked(runs: Sequence[Run]) -> Iterator[tuple[CheckedSize, Place]]:
+def _checked(runs: Sequence[Run]) -> Iterator[tuple[CheckedSize, UsedBatch]]:
     """The sizes whose planned batch has others beside it, the smallest first."""
     usable = sorted(filter(shows_a_loss, runs), key=lambda run: run.num_params)
     planned = [run for run in usable if _is_planned(run.spec)]
@@ -227,8 +219,8 @@ def _checked(runs: Sequence[Run]) -> Iterator[tuple[CheckedSize, Place]]:
         group = [*(run for run in own if run.spec.seed in seeds), *beside]
         if beside and len(group) > len(beside):
             over = [(run.spec.batch or math.nan) / batch for run in group]
-            place = Place(first.num_params, first.spec.num_tokens, batch)
-            yield checked_size(group, over), place
+            used = UsedBatch(first.num_params, first.spec.num_tokens, batch)
+            yield checked_size(group, over), used
 
 
 def _is_planned(spec: RunSpec) -> bool:

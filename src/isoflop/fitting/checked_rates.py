@@ -28,6 +28,7 @@ __all__ = [
 
 FEWEST_RATES = 3
 AT_REACH = Bound(sure=0.93, material=0.005)
+"""Of the sizes that decide an answer."""
 AT_SIZES = Bound(sure=0.97, material=0.02)
 """Of the two checked sizes, which are two more places to be wrong by chance."""
 OPEN = 0.015
@@ -47,7 +48,7 @@ class RateFinding:
 
     verdict: whether their rule holds, is wrong, or the check is open.
     wrong_at: params of the largest size at which it is surely wrong; None for none.
-    offsets: how far the rates are from the best ones; None where no losses can be compared.
+    offsets: how far the rates are from the best ones; None where a planned rate diverged.
     reach: params of the sizes that decide an answer, for which the verdict is, too.
     num_tokens: of the checked runs, their geometric mean.
     """
@@ -85,8 +86,10 @@ class RateFinding:
         """What the rates may cost where the answer is decided."""
         if self.offsets is None:
             return ""
-        most = format_percent(_most_lost(self.offsets, self.reach))
-        return f"; at {format_count(self.reach)} params the rates may cost {most} of the loss"
+        most, size = format_percent(_most_lost(self.offsets, self.reach)), format_count(self.reach)
+        return (
+            f"; as far as short runs tell, at {size} params the rates may cost {most} of the loss"
+        )
 
     def _wrong(self) -> str:
         diverged = [str(each.size) for each in self.sizes if each.diverged]
@@ -121,7 +124,8 @@ def find_rates(
     """What the runs of a check show; None without two checked sizes.
 
     reach: params of the sizes that decide an answer, by `reach_of`.
-    noise: standard deviation of log loss between seeds; None for the usual one.
+    noise: standard deviation of log loss between seeds that is to be expected; None for the usual
+        one.
     """
     runs = [*checks]
     sizes = _sizes_of(runs)
@@ -132,8 +136,6 @@ def find_rates(
     if any(size.diverged for size in sizes):
         return RateFinding("wrong", sizes, None, reach, num_tokens)
     offsets = offsets_at(sizes, noise or USUAL_NOISE, OF_RATES)
-    if offsets is None:
-        return RateFinding("open", sizes, None, reach, num_tokens)
     wrong_at = _wrong_at(offsets, sizes, reach)
     verdict: Verdict = "holds" if _most_lost(offsets, reach) <= OPEN else "open"
     verdict = "wrong" if wrong_at else verdict

@@ -93,20 +93,17 @@ def offsets_at(
     noise: float,
     prior: SettingPrior,
     shifts: Sequence[float] | None = None,
-) -> Offsets | None:
-    """The offsets; None where fewer than two sizes have runs that did not diverge.
+) -> Offsets:
+    """The offsets of two sizes or more at which the planned value did not diverge.
 
-    noise: usual standard deviation of log loss between seeds.
+    noise: standard deviation of log loss between seeds that is to be expected.
     shifts: log of each size's planned value over the one that offsets are told of; None for 0.
     """
     moved = [0.0] * len(sizes) if shifts is None else shifts
     tries = [
         one._replace(u=one.u + shift)
         for one, shift in zip((size.tries for size in sizes), moved, strict=True)
-        if len(one.y)
     ]
-    if len({one.log_N for one in tries}) < 2:
-        return None
     return offsets_of(tries, noise, prior)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from isoflop.counting.sizes import SizeCount, Sizes
 from isoflop.display.format import format_flops, format_percent
 from isoflop.notes.note import Note
-from isoflop.planning.specs import make_spec
+from isoflop.planning.specs import in_batches_of, make_spec
+from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 
 __all__ = ["SHARE", "RateCheck", "rate_check"]
@@ -29,12 +30,12 @@ FACTORS, BATCH_FACTORS = (0.5, 1.0, 2.0), (0.5, 2.0)
 class Seeds(NamedTuple):
     """Seeds of each rate, and of each batch besides the planned one.
 
-    small: share of the check's FLOPs for the smaller size, at most.
+    small_share: share of the check's FLOPs for the smaller size, at most.
     """
 
     rates: int
     batches: int
-    small: float
+    small_share: float
 
 
 MOST = 3
@@ -76,8 +77,9 @@ def rate_check(sizes: Sizes, specs: Sequence[RunSpec], whole: float) -> RateChec
     """
     allowed = SHARE * whole
     for seeds in SEEDS:
-        large = _larger(sizes, specs, (1 - seeds.small) * allowed, seeds)
-        small = _smaller(sizes, specs, large, seeds.small * allowed, seeds._replace(rates=MOST))
+        large = _larger(sizes, specs, (1 - seeds.small_share) * allowed, seeds)
+        for_small = seeds.small_share * allowed
+        small = _smaller(sizes, specs, large, for_small, seeds._replace(rates=MOST))
         if large and small:
             runs = (*small, *large)
             return RateCheck(runs, (_checked(runs, whole),))
@@ -116,7 +118,7 @@ def _cheapest(sizes: Sizes, specs: Sequence[RunSpec]) -> float:
         for one in counts
     ]
     costs = [_cost(runs) for runs in cells if _are_long(runs)]
-    return min(costs, default=math.inf) / (1 - SEEDS[-1].small)
+    return min(costs, default=math.inf) / (1 - SEEDS[-1].small_share)
 
 
 def _middle(specs: Sequence[RunSpec]) -> float:
@@ -161,26 +163,27 @@ def _runs(
     recipe, supply = sizes.recipe, sizes.supply
     lr = recipe.peak_lr(sized.num_params, num_tokens)
     batch = supply.batch(recipe, sized.num_params, num_tokens)
+    step_tokens = batch * supply.tokens_per_example
     # of an even number of steps, so that runs in twice the batch are as long
-    pair = 2 * batch * supply.tokens_per_example
-    wanted = pair * max(1, round(num_tokens / pair))
-    first = recipe.seeds[0]
-
-    def tried(factor: float, examples: int, seed: int) -> RunSpec:
-        tokens = examples * supply.tokens_per_example
-        changed = replace(recipe, lr=factor * lr, batch_tokens=tokens)
-        made = make_spec(
-            sizes, supply, fingerprint, sized, wanted, seed=first + seed, recipe=changed
-        )
-        return replace(made, checked_lr=lr, checked_batch=None if examples == batch else batch)
-
-    rates = [tried(factor, batch, seed) for factor in FACTORS for seed in range(seeds.rates)]
+    wanted = 2 * step_tokens * max(1, round(num_tokens / (2 * step_tokens)))
+    planned = replace(recipe, lr=lr, batch_tokens=step_tokens)
+    at = (sized.num_params, wanted)
     others = [
-        tried(math.sqrt(examples / batch), examples, seed)  # by the square-root rule of Adam
+        in_batches_of(examples * supply.tokens_per_example, planned, *at)
         for examples in _other_batches(sizes, batch)
-        for seed in range(seeds.batches)
     ]
-    return [*rates, *others]
+
+    def trained(tried: Sequence[Recipe], number: int, checked_batch: int | None) -> list[RunSpec]:
+        first = recipe.seeds[0]
+        specs = [
+            make_spec(sizes, supply, fingerprint, sized, wanted, seed=first + k, recipe=one)
+            for one in tried
+            for k in range(number)
+        ]
+        return [replace(spec, checked_lr=lr, checked_batch=checked_batch) for spec in specs]
+
+    rates = [replace(planned, lr=factor * lr) for factor in FACTORS]
+    return [*trained(rates, seeds.rates, None), *trained(others, seeds.batches, batch)]
 
 
 def _other_batches(sizes: Sizes, batch: int) -> list[int]:

@@ -1,10 +1,13 @@
 """make_spec(): the spec of one size and its tokens, with the recipe's settings."""
 
+import math
+from dataclasses import replace
+
 from isoflop.counting.sizes import SizeCount, Sizes, TokenSupply
 from isoflop.recipe import Recipe
 from isoflop.runs import RunSpec
 
-__all__ = ["make_spec", "paid_tokens"]
+__all__ = ["in_batches_of", "make_spec", "paid_tokens"]
 
 MOST_TURNS = 8
 """Most rounds of choosing a batch and the tokens that it leaves room for; two or three suffice."""
@@ -22,6 +25,18 @@ def paid_tokens(sizes: Sizes, sized: SizeCount, flops: float) -> float:
             break
         num_tokens = flops / sizes.flops_per_token(sized, batch)
     return num_tokens
+
+
+def in_batches_of(
+    step_tokens: float, recipe: Recipe, num_params: float, num_tokens: float
+) -> Recipe:
+    """The recipe of a run in other batches, with a rate that goes with their square root.
+
+    The rule is Adam's (Malladi et al. 2022, 2205.10287).
+    """
+    at = (num_params, num_tokens)
+    root = math.sqrt(step_tokens / recipe.tokens_per_step(*at))
+    return replace(recipe, batch_tokens=step_tokens, lr=root * recipe.peak_lr(*at))
 
 
 def make_spec(

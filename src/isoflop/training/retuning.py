@@ -25,9 +25,9 @@ from isoflop.storage.status import TUNED
 from isoflop.storage.store import StageStore, Store
 from isoflop.task import Task
 from isoflop.training.executors.contract import Executor
-from isoflop.training.notices import print_notice
 from isoflop.training.ranks import current_ranks
 from isoflop.training.runner import train
+from isoflop.training.summaries import report_checks
 from isoflop.training.trainer import Trainer
 from isoflop.training.tuning import SHARE, Tuning, tune
 from isoflop.training.tuning_search import TooLittleError
@@ -106,8 +106,7 @@ def retuned(
     rates, batches = find_rates(checks, reach_of(sweep.specs)), find_batches(checks, sweep.specs)
     found = [one for one in (rates, batches) if one is not None]
     if not known and current_ranks().is_first:
-        for one in found:
-            print_notice(str(one.note))
+        report_checks(sweep, {run.id: run for run in checks})
     is_own = task.recipe.batch_tokens is not default_batch_tokens
     wrong = [one for one in found if one.verdict == "wrong" and not (one is batches and is_own)]
     if not wrong:

@@ -35,7 +35,7 @@ from isoflop.training.packing import Packs, planned_packs, with_mates_last
 from isoflop.training.progress import show_progress
 from isoflop.training.ranks import Ranks, current_ranks
 from isoflop.training.shared_store import records
-from isoflop.training.summaries import report_failures, report_rates, reporting_stop
+from isoflop.training.summaries import report_checks, report_failures, reporting_stop
 from isoflop.training.sweep_checks import check_elsewhere, check_sweep, description
 from isoflop.training.trackers import check_trackers
 from isoflop.training.trainer import Checked, Trainer, TrainerWork, check_trainer, report_others
@@ -211,7 +211,7 @@ def train(
                     recorded[run.id] = run
                     display.finish(run)
                     if run.spec.checked_lr is not None and ranks.is_first:
-                        report_rates(planned, recorded)
+                        report_checks(planned, recorded)
                     if on_record is not None and ranks.is_first:
                         on_record(run)
     checks = [recorded[spec.id] for spec in planned.checks]

@@ -13,7 +13,7 @@ from isoflop.storage.directory import DirectoryStore
 from isoflop.storage.store import Store
 from isoflop.training.notices import print_notice
 
-__all__ = ["report_failures", "report_rates", "reporting_stop"]
+__all__ = ["report_checks", "report_failures", "reporting_stop"]
 
 MOST_REASONS = 3
 
@@ -73,7 +73,7 @@ def report_failures(runs: Sequence[Run], store: Store) -> None:
         )
 
 
-def report_rates(sweep: Sweep, recorded: Mapping[str, Run]) -> None:
+def report_checks(sweep: Sweep, recorded: Mapping[str, Run]) -> None:
     """Print what the check of rates and batches shows, once all of its runs have ended."""
     checks = [recorded[spec.id] for spec in sweep.checks if spec.id in recorded]
     if len(checks) < len(sweep.checks):

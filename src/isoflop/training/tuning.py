@@ -22,6 +22,7 @@ from isoflop.family import Family
 from isoflop.fitting.noisy_rule import BestSetting, NoisyRule, TriedCell, fit_noisy_rule
 from isoflop.fitting.setting_rule import Fitted, law_through
 from isoflop.notes.note import Note
+from isoflop.planning.specs import in_batches_of
 from isoflop.planning.sweep import Sweep
 from isoflop.recipe import Recipe, Rule
 from isoflop.runs import RunSpec
@@ -193,17 +194,13 @@ def _rates(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: flo
 
 
 def _batches(recipe: Recipe, places: tuple[Place, ...], make: Make, allowance: float) -> Search:
-    """Batches with rates by the square-root rule of Adam (Malladi et al. 2022, 2205.10287)."""
-
-    def recipe_with(place: Place, tokens: float) -> Recipe:
-        at = (place.num_params, place.num_tokens)
-        root = math.sqrt(tokens / recipe.tokens_per_step(*at))
-        return replace(recipe, batch_tokens=tokens, lr=root * recipe.peak_lr(*at))
-
+    """Batches with rates that go with their square root."""
     return Search(
         places=places,
         base=lambda place: recipe.tokens_per_step(place.num_params, place.num_tokens),
-        recipe_with=recipe_with,
+        recipe_with=lambda place, tokens: in_batches_of(
+            tokens, recipe, place.num_params, place.num_tokens
+        ),
         value_of=lambda spec: spec.step_tokens,
         make=make,
         allowance=allowance,

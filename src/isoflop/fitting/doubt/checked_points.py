@@ -18,7 +18,7 @@ from isoflop.laws.base import Array
 from isoflop.laws.points import Points
 from isoflop.runs import Run, RunSpec
 
-__all__ = ["CheckedPoints", "LostAt", "checked_points", "corrected"]
+__all__ = ["CheckedPoints", "checked_points", "corrected"]
 
 SAME_RULE = math.log(1.25)
 """Log by which a check's planned rate may differ from a power law of params and tokens through the
